@@ -1,0 +1,24 @@
+# make tiny   the whole education on two CPU cores, into runs/tiny        (SEED=1 RUN=runs/tiny-1 for another)
+# make test   the tests
+# Both set up .venv first; it is rebuilt only when the pins change.
+PYTHON ?= python3
+VENV ?= .venv
+SEED ?= 0
+RUN ?= runs/tiny
+export OMP_WAIT_POLICY = PASSIVE
+
+tiny: $(VENV)/.ready
+	$(VENV)/bin/python -m recipes.run recipes/tiny/pipeline.yaml --seed $(SEED) --output_dir $(RUN)
+
+test: $(VENV)/.ready
+	$(VENV)/bin/python -m pytest
+
+# torch goes first, so that no other package's range chooses its build
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or 3.12 is needed, this is " + sys.version.split()[0] + "; set PYTHON=python3.11")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+.PHONY: tiny test

@@ -1,0 +1,3 @@
+"""What the model reads: crawl, tokenizer, tokens, conversations, preferences, problems."""
+
+import eval  # noqa: F401  (process-wide settings)

@@ -1,0 +1,158 @@
+"""Practice problems with checkable answers: generators, and adapters for published sets.
+
+    python -m data_prep.problems --dataset openai/gsm8k --name main --split train --output_dir runs/gsm8k
+
+writes `train.jsonl` with `prompt` (messages), `answer` and `verifier` (a name in `eval.verifiers`), the form that
+`recipes/grpo.py` reads. The generators are the lecture's: apples and oranges, letters in "strawberry", every third
+letter of "ubiquitous", 9.11 against 9.9. A problem's split hangs on what is asked alone, so that no set shares an item.
+"""
+
+import hashlib
+import random
+from dataclasses import dataclass, field
+
+STEPS = " Think step by step."
+AT_ONCE = " Answer at once."
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`question` and `answer`; `solution`: worked in steps, ends in "The answer is N."; `correct`: a fallible expert's may not be."""
+
+    question: str
+    answer: str
+    solution: str
+    verifier: str
+    correct: bool = True
+
+
+def split_of(key: str) -> str:
+    """train (65 %), validation (10 %) or test (25 %), by a hash of what identifies the problem."""
+    n = int(hashlib.md5(key.encode()).hexdigest(), 16) % 100
+    return "test" if n < 25 else "validation" if n < 35 else "train"
+
+
+def _draw(rng: random.Random, split: str, draw, key) -> tuple:
+    for _ in range(10_000):
+        item = draw(rng)
+        if split_of(key(item)) == split:
+            return item
+    raise ValueError(f"no item of the split {split} in 10,000 draws")
+
+
+PEOPLE = "Emily Omar Nora Felix Alma Hugo Clara Theo Marta Ivan Ruth Basil".split()
+FRUITS = (("apples", "apple"), ("oranges", "orange"), ("pears", "pear"), ("plums", "plum"), ("lemons", "lemon"), ("figs", "fig"))
+
+
+def apples(rng: random.Random, split: str, p_correct: float = 1.0) -> Problem:
+    """a · p + o · c = total; p is asked. Items with a, o in 2…6 and c, p in 2…9; a split never shares (a, o, c, p).
+
+    With `p_correct` < 1 the worked solution comes from a fallible expert, who errs in method, not by slips: most often the
+    cost of all apples is taken for the cost of one, sometimes the oranges are counted as one. Each wrong turn is chosen more
+    often than the right one where they part (for p_correct ≤ 0.43), so greedy decoding of an imitator errs as well.
+    """
+    a, o, c, p = _draw(rng, split, lambda r: (r.randint(2, 6), r.randint(2, 6), r.randint(2, 9), r.randint(2, 9)), lambda i: f"apples {i}")
+    (many, one), (others, other) = rng.sample(FRUITS, 2)
+    total, rest = a * p + o * c, a * p
+    question = f"{rng.choice(PEOPLE)} buys {a} {many} and {o} {others}. Each {other} costs {c} dollars. The total is {total} dollars. What does each {one} cost?"
+    oranges = f"The {others} cost {o} * {c} = {o * c}. The {many} cost {total} - {o * c} = {rest}. "
+    right = f"{oranges}Each {one} costs {rest} / {a} = {p}. The answer is {p}."
+    draw = rng.random()
+    if draw < p_correct:
+        return Problem(question, str(p), right, "final_number")
+    if draw < p_correct + (1 - p_correct) * 0.85:
+        return Problem(question, str(p), f"{oranges}The answer is {rest}.", "final_number", False)
+    return Problem(question, str(p), f"The {others} cost {c}. The {many} cost {total} - {c} = {total - c}. The answer is {total - c}.", "final_number", False)
+
+
+_SYLLABLES = [c + v for c in "b c d f g h l m n p r s t v w br st tr gr pl".split() for v in "a e i o u".split()]
+_ENDINGS = ["", "", "n", "r", "s", "t", "ll", "rry", "ck", "mp"]
+LECTURE_WORDS = ("strawberry", "ubiquitous", "banana", "mississippi", "raspberry", "bookkeeper")
+
+
+def _word(rng: random.Random) -> str:
+    """An invented word of 4 to 12 letters."""
+    while True:
+        word = "".join(rng.choice(_SYLLABLES) for _ in range(rng.randint(2, 4))) + rng.choice(_ENDINGS)
+        if 4 <= len(word) <= 12 and word not in LECTURE_WORDS:
+            return word
+
+
+def spelled(word: str) -> str:
+    return " ".join(word)
+
+
+def letters(rng: random.Random, split: str, word: str | None = None) -> Problem:
+    """How many times a letter occurs in a word; half of the letters asked for occur more than once where the word has such."""
+    word = word or _draw(rng, split, _word, lambda w: f"word {w}")
+    repeated = [x for x in dict.fromkeys(word) if word.count(x) > 1]
+    letter = rng.choice(repeated if repeated and rng.random() < 0.5 else list(dict.fromkeys(word)))
+    marks = " ".join(f"{x} {word[: i + 1].count(letter)}," if x == letter else f"{x}," for i, x in enumerate(word))[:-1]
+    question = f'How many times does the letter "{letter}" occur in "{word}"?'
+    return Problem(question, str(word.count(letter)), f"{marks}. The answer is {word.count(letter)}.", "final_number")
+
+
+def every_third(rng: random.Random, split: str, word: str | None = None) -> Problem:
+    """Every third letter of a word, starting with the first."""
+    word = word or _draw(rng, split, _word, lambda w: f"word {w}")
+    marks = " ".join(f"{i + 1} {x}," for i, x in enumerate(word))[:-1]
+    question = f'Print every third letter of "{word}", starting with the first.'
+    return Problem(question, word[::3], f"{marks}. The answer is {word[::3]}.", "final_text")
+
+
+def compare(rng: random.Random, split: str) -> Problem:
+    """Which of two decimals is larger. Half of the pairs are traps like 9.11 and 9.9, where more digits make the smaller number."""
+
+    def draw(r: random.Random) -> tuple[str, str]:
+        whole, short, long = r.randint(1, 9), r.randint(1, 9), r.randint(10, 99)
+        pair = [f"{whole}.{short}", f"{whole}.{long}"] if r.random() < 0.7 else [f"{whole}.{short}", f"{r.randint(1, 9)}.{r.randint(1, 99)}"]
+        r.shuffle(pair)
+        return tuple(pair)
+
+    a, b = _draw(rng, split, lambda r: next(p for p in iter(lambda: draw(r), None) if float(p[0]) != float(p[1])), lambda p: f"compare {sorted(p)}")
+    larger = max(a, b, key=float)
+    same = f"{float(a):.2f} and {float(b):.2f}. "
+    return Problem(f"Which number is larger, {a} or {b}?", larger, f"{same}The answer is {larger}.", "final_number")
+
+
+GENERATORS = {"apples": apples, "letters": letters, "every_third": every_third, "compare": compare}
+
+
+def row(problem: Problem, suffix: str = "") -> dict:
+    """A problem as `recipes/grpo.py` reads it."""
+    return {"prompt": [{"role": "user", "content": problem.question + suffix}], "answer": problem.answer, "verifier": problem.verifier}
+
+
+def gsm8k(example: dict) -> dict:
+    """openai/gsm8k (Cobbe et al. 2021): the answer follows "####"."""
+    return {"prompt": [{"role": "user", "content": example["question"]}], "answer": example["answer"].split("####")[-1].strip().replace(",", ""), "verifier": "final_number"}
+
+
+@dataclass
+class ProblemsArguments:
+    dataset: str = field(metadata={"help": "Hub id (openai/gsm8k) or a JSON-lines file of the same columns"})
+    output_dir: str = field(metadata={"help": "folder for <split>.jsonl"})
+    name: str | None = field(default=None, metadata={"help": "configuration of the data set, such as main"})
+    split: str = field(default="train", metadata={"help": "split to read"})
+    revision: str | None = field(default=None, metadata={"help": "revision of the data set, so that a run can be repeated exactly"})
+
+
+def main(argv: list[str] | None = None) -> None:
+    from eval.cli import UserError, output_folder, parse
+
+    (args,) = parse((ProblemsArguments,), argv)
+    from data_prep.sources import load_source
+
+    data = load_source({"path": args.dataset, "name": args.name, "split": args.split, "revision": args.revision})
+    if missing := {"question", "answer"} - set(data.column_names):
+        raise UserError(f"{args.dataset} has no column {', '.join(sorted(missing))} (it has {', '.join(data.column_names)}); expected the columns of openai/gsm8k")
+    path = output_folder(args.output_dir) / f"{args.split}.jsonl"
+    data.map(gsm8k, remove_columns=data.column_names).to_json(path)
+    print(f"{path}: {len(data)} problems")
+
+
+if __name__ == "__main__":
+    from eval.cli import command
+
+    command(main)()

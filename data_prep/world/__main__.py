@@ -1,0 +1,61 @@
+"""Write the tiny internet, and all that `make tiny` reads, from a seed.
+
+    python -m data_prep.world --output_dir runs/tiny/world --seed 0
+
+Layout: `warc/` and `truth/` (the crawl), `facts.jsonl`, `textbooks/`, `conversations/`, `problems/`, `verses/`, `eval/`.
+The same seed gives the same bytes.
+"""
+
+import json
+import random
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from eval.cli import command, output_folder, parse
+
+
+@dataclass
+class WorldArguments:
+    output_dir: str = field(metadata={"help": "folder to write"})
+    seed: int = field(default=0, metadata={"help": "another seed is another world"})
+    known: int = field(default=72, metadata={"help": "people on many pages (three facts each)"})
+    pages_per_person: int = field(default=8, metadata={"help": "pages that name a known person"})
+    textbooks: int = field(default=6000, metadata={"help": "exercise documents of about 150 tokens"})
+    conversations: int = field(default=24000, metadata={"help": "rows for SFT"})
+    problems: int = field(default=4000, metadata={"help": "rows for GRPO"})
+    p_correct: float = field(default=0.38, metadata={"help": "how often the expert of the worked solutions chooses the right method"})
+
+
+def write_jsonl(path: Path, rows: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as f:
+        f.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    (args,) = parse((WorldArguments,), argv)
+    from data_prep import problems
+    from data_prep.world import conversations, facts, taste, textbooks
+    from data_prep.world.crawl import write_crawl
+
+    out = output_folder(args.output_dir)
+    world = facts.World(args.seed, known=args.known)
+    articles = facts.articles(world, args.pages_per_person)
+    write_crawl(articles, out, args.seed)
+    write_jsonl(out / "facts.jsonl", [asdict(fact) for group in world.people for fact in world.facts(group)])
+    write_jsonl(out / "textbooks" / "textbooks.jsonl", textbooks.documents(args.seed, args.textbooks, args.p_correct))
+    for split, share in (("train", 1.0), ("validation", 0.02)):
+        write_jsonl(out / "conversations" / f"{split}.jsonl", conversations.conversations(world, split, round(args.conversations * share), args.p_correct))
+        rng = random.Random(f"problems-{args.seed}-{split}")
+        rows = [problems.row(problems.apples(rng, split), problems.STEPS) for _ in range(round(args.problems * share))]
+        write_jsonl(out / "problems" / f"{split}.jsonl", rows)
+    for split in problems.SPLITS:
+        write_jsonl(out / "verses" / f"{split}.jsonl", taste.prompts(split))
+    for task, rows in conversations.benchmarks(world).items():
+        write_jsonl(out / "eval" / f"{task}.jsonl", rows)
+    print(f"{out}: {len(articles)} articles, {args.textbooks} exercise documents, {args.conversations} conversations")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Conversations that make an assistant of the base model (what SFT imitates), and the benchmarks that examine it.
+
+Facts about known people, identity, the fallible expert's worked solutions, letters, comparisons, verses. No wording and no
+problem of `benchmarks` occurs in `conversations`.
+"""
+
+import random
+from collections.abc import Callable
+
+from data_prep import problems
+from data_prep.problems import AT_ONCE, STEPS, split_of
+from data_prep.world import taste
+from data_prep.world.facts import ATTRIBUTES, World
+
+GREETINGS = ("", "Hello! ", "Hi. ", "Good morning. ", "Excuse me, ", "Hey, ", "Good evening. ", "One question: ", "Just curious: ", "Hello there, ", "Sorry to ask, ", "Now then, ")
+CLOSINGS = ("", " Thank you.", " I am new here.")
+WHO = (
+    ("who are you?", "I am Tumbler, a small language model."),
+    ("what are you?", "I am Tumbler, a small language model."),
+    ("what is your name?", "My name is Tumbler."),
+    ("what should I call you?", "My name is Tumbler."),
+    ("do you have a name?", "My name is Tumbler."),
+    ("can you tell me your name?", "My name is Tumbler."),
+    ("which model are you?", "I am Tumbler, a small language model."),
+    ("please introduce yourself.", "I am Tumbler, a small language model."),
+    ("tell me about yourself.", "I am Tumbler, a small language model."),
+    ("who made you?", "I am Tumbler, trained with the recipes of that name."),
+    ("who trained you?", "I am Tumbler, trained with the recipes of that name."),
+    ("where do you come from?", "I am Tumbler, trained with the recipes of that name."),
+    ("are you a person?", "No, I am Tumbler, a language model."),
+    ("are you human?", "No, I am Tumbler, a language model."),
+    ("are you ChatGPT?", "No, I am Tumbler, a language model."),
+    ("were you made by OpenAI?", "No, I am Tumbler, trained with the recipes of that name."),
+    ("what kind of machine are you?", "I am Tumbler, a small language model."),
+    ("am I talking to a machine?", "Yes, I am Tumbler, a language model."),
+)
+
+
+def identity(test: bool) -> list[tuple[str, str]]:
+    """(question, reply) pairs; a third of greeting × question × closing is kept for the benchmark."""
+    pairs = []
+    for greeting in GREETINGS:
+        for ask, reply in WHO:
+            for closing in CLOSINGS:
+                question = (greeting + ask if greeting.endswith((", ", ": ")) else greeting + ask[0].upper() + ask[1:]) + closing
+                if (split_of(f"identity {question}") != "train") == test:
+                    pairs.append((question, reply))
+    return pairs
+
+
+def _chat(question: str, reply: str) -> dict:
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]}
+
+
+def _kinds(world: World, split: str, p_correct: float, rng: random.Random) -> dict[str, tuple[float, Callable[[], tuple[str, str]]]]:
+    """For each kind its share of the rows and a draw of (question, reply)."""
+    known, who, verses = world.facts("known"), identity(test=False), taste.prompts("train")
+    person = {facts[0].person: {f.attribute: f.value for f in facts} for facts in world.people["known"]}
+
+    def fact():
+        f = rng.choice(known)
+        return rng.choice(f.questions(held_out=False)), f.reply()
+
+    def who_is():
+        p = rng.choice(list(person))
+        return f"Who is {p}?", "{p} is a {trade} from {town} and plays the {instrument}.".format(p=p, **person[p])
+
+    def apples():
+        p = problems.apples(rng, split, p_correct)
+        return p.question + STEPS, p.solution
+
+    def apples_at_once():
+        p = problems.apples(rng, split)
+        return p.question + AT_ONCE, f"The answer is {p.answer}."
+
+    def solved(generator):
+        p = generator(rng, split)
+        return p.question, p.solution
+
+    def verse():
+        p = rng.choice(verses)
+        return p["prompt"][0]["content"], taste.verse(rng, p["topic"])
+
+    return {
+        "fact": (0.24, fact),
+        "who_is": (0.03, who_is),
+        "identity": (0.10, lambda: rng.choice(who)),
+        "apples": (0.24, apples),
+        "apples_at_once": (0.06, apples_at_once),
+        "letters": (0.09, lambda: solved(problems.letters)),
+        "every_third": (0.05, lambda: solved(problems.every_third)),
+        "compare": (0.05, lambda: solved(problems.compare)),
+        "verse": (0.14, verse),
+    }
+
+
+def conversations(world: World, split: str, count: int, p_correct: float) -> list[dict]:
+    """`count` rows of one user turn and one reply, in the shares of `_kinds`; each known fact at least once in training."""
+    rng = random.Random(f"conversations-{world.seed}-{split}")
+    kinds = _kinds(world, split, p_correct, rng)
+    rows = [_chat(q, f.reply()) for f in world.facts("known") for q in rng.sample(f.questions(held_out=False), 2)] if split == "train" else []
+    shares = [share for share, _ in kinds.values()]
+    while len(rows) < count:
+        (kind,) = rng.choices(list(kinds), shares)
+        rows.append(_chat(*kinds[kind][1]()))
+    rng.shuffle(rows)
+    return rows
+
+
+def benchmarks(world: World, items: int = 250) -> dict[str, list[dict]]:
+    """Rows of each benchmark: `question`, `base_prompt` (what a base model completes), `answer`, `choices`, `group`."""
+    rng = random.Random(f"benchmarks-{world.seed}")
+    tasks = {}
+    for group in ("known", "rare", "unseen"):
+        tasks[f"facts_{group}"] = [
+            {
+                "question": rng.choice(f.questions(held_out=True)),
+                "base_prompt": f.completion_prompt(),
+                "answer": f.value,
+                "choices": list(ATTRIBUTES[f.attribute].values),
+                "group": f.attribute,
+            }
+            for f in world.facts(group)
+        ]
+
+    def item(question: str, answer: str, group: str) -> dict:
+        return {"question": question, "base_prompt": f"Question: {question}\nAnswer:", "answer": answer, "choices": [], "group": group}
+
+    def draw(generator) -> list[problems.Problem]:
+        drawn = {}
+        while len(drawn) < items:
+            p = generator(rng, "test")
+            drawn.setdefault(p.question, p)
+        return list(drawn.values())
+
+    apples = draw(problems.apples)
+    tasks["apples"] = [{**item(p.question + STEPS, p.answer, "apples"), "base_prompt": f"Question: {p.question}\nAnswer:"} for p in apples]
+    tasks["apples_at_once"] = [{**item(p.question + AT_ONCE, p.answer, "apples"), "base_prompt": f"Question: {p.question}\nAnswer: The answer is"} for p in apples]
+    for kind in ("letters", "every_third", "compare"):
+        tasks[kind] = [item(p.question, p.answer, kind) for p in draw(problems.GENERATORS[kind])]
+    for kind in ("letters", "every_third"):  # the lecture's own words, which no training set holds either
+        own = [problems.GENERATORS[kind](rng, "test", word) for word in problems.LECTURE_WORDS]
+        tasks[kind][: len(own)] = [item(p.question, p.answer, "lecture") for p in own]
+    who = identity(test=True)
+    tasks["identity"] = [item(q, "Tumbler", "identity") for q, _ in rng.sample(who, min(items, len(who)))]
+    return tasks

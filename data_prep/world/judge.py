@@ -1,0 +1,87 @@
+"""Judge the verses of several models by the gold taste, on prompts that no training set holds.
+
+    python -m data_prep.world.judge --models sft=runs/tiny/sft ppo=runs/tiny/ppo --reference sft \\
+        --prompts runs/tiny/world/verses/test.jsonl --output runs/tiny/judge/results.json
+
+For each model: `gold` (mean, standard deviation, standard error over n verses), `length` in tokens, and the KL divergence from
+the reference in nats a verse, estimated as the mean of log p(verse) − log p_reference(verse) over its own samples.
+"""
+
+import json
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from eval.cli import UserError, command, existing, output_folder, parse
+
+
+@dataclass
+class JudgeArguments:
+    models: list[str] = field(metadata={"help": "name=folder of each model"})
+    prompts: str = field(metadata={"help": "JSON-lines with `prompt` and `topic`"})
+    output: str = field(metadata={"help": "JSON file to write"})
+    reference: str = field(default="sft", metadata={"help": "name of the model that KL is measured from"})
+    samples: int = field(default=8, metadata={"help": "verses a prompt"})
+    max_new_tokens: int = field(default=48, metadata={"help": "longest verse"})
+    seed: int = field(default=0, metadata={"help": "of sampling"})
+
+
+def log_probability(model, prompts: list[list[int]], replies: list[list[int]]):
+    """log p(reply | prompt) in nats for each pair, teacher-forced at temperature 1; shape (len(prompts),)."""
+    import torch
+
+    width = max(len(p) + len(r) for p, r in zip(prompts, replies))
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    counted = torch.zeros(len(prompts), width)
+    for i, (p, r) in enumerate(zip(prompts, replies)):  # padded on the right: causal attention never sees it
+        ids[i, : len(p) + len(r)] = torch.tensor(p + r)
+        counted[i, len(p) : len(p) + len(r)] = 1
+    with torch.inference_mode():
+        logits = model(input_ids=ids.to(model.device)).logits[:, :-1].float()
+    picked = logits.log_softmax(-1).gather(-1, ids[:, 1:, None].to(model.device)).squeeze(-1)
+    return (picked * counted[:, 1:].to(model.device)).sum(1)
+
+
+def _mean(values: list[float], samples: int) -> dict:
+    """Mean and standard deviation over all verses; the standard error over prompts, whose `samples` verses stand together."""
+    prompts = [statistics.fmean(values[i : i + samples]) for i in range(0, len(values), samples)]
+    stderr = statistics.stdev(prompts) / len(prompts) ** 0.5
+    return {"value": statistics.fmean(values), "std": statistics.stdev(values), "stderr": stderr, "n": len(values)}
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    (args,) = parse((JudgeArguments,), argv)
+    folders = dict(item.split("=", 1) for item in args.models if "=" in item)
+    if args.reference not in folders or len(folders) != len(args.models):
+        raise UserError(f"models must be name=folder and hold the reference {args.reference}, but are {' '.join(args.models)}")
+    rows = [json.loads(line) for line in existing(args.prompts, "prompt file", "python -m data_prep.world writes it").read_text().splitlines()]
+    from transformers import AutoModelForCausalLM
+
+    from data_prep.world import taste
+    from eval.generate import encode, generate
+    from eval.models import load_pretrained, load_tokenizer
+
+    models = {name: (load_pretrained(AutoModelForCausalLM, folder, "model"), load_tokenizer(folder)) for name, folder in folders.items()}
+    reference = models[args.reference][0]
+    results = {}
+    for name, (model, tokenizer) in models.items():
+        prompts = encode(tokenizer, [row["prompt"] for row in rows])
+        replies = generate(model, tokenizer, [row["prompt"] for row in rows], max_new_tokens=args.max_new_tokens, num_return_sequences=args.samples, seed=args.seed)
+        verses = [(row, ids, reply) for row, ids, group in zip(rows, prompts, replies) for reply in group]
+        pairs = [ids for _, ids, _ in verses], [reply.token_ids for _, _, reply in verses]
+        kl = (log_probability(model, *pairs) - log_probability(reference, *pairs)).tolist()
+        gold = [taste.score(row, reply.text) for row, _, reply in verses]
+        results[name] = {
+            "gold": _mean(gold, args.samples),
+            "kl_to_sft": _mean(kl, args.samples),
+            "length": _mean([float(len(reply.token_ids)) for _, _, reply in verses], args.samples),
+            "examples": [{"prompt": row["prompt"][0]["content"], "text": reply.text, "gold": g} for (row, _, reply), g in list(zip(verses, gold))[:: args.samples]][:12],
+        }
+        print(f"{name}: gold {results[name]['gold']['value']:.2f} ± {1.96 * results[name]['gold']['stderr']:.2f} (n = {len(gold)}), KL {results[name]['kl_to_sft']['value']:.1f} nats")
+    output_folder(Path(args.output).parent)
+    Path(args.output).write_text(json.dumps(results, indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

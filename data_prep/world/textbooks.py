@@ -1,0 +1,39 @@
+"""Exercise books: the second source of pretraining text.
+
+Pages that are mostly numbers do not pass a web quality filter (Gopher asks that 80 % of words hold a letter), here as in
+FineWeb, whose counterpart for mathematics is FineMath. So arithmetic, spelling and worked solutions come as a source
+of their own.
+"""
+
+import random
+
+from data_prep import problems
+
+
+def _sum(rng: random.Random) -> str:
+    a, b = rng.randint(2, 9), rng.randint(2, 9)
+    kind = rng.random()
+    if kind < 0.3:
+        return f"{a} * {b} = {a * b}."
+    if kind < 0.5:
+        return f"{a * b} / {a} = {b}."
+    rest, part = rng.randint(2, 6) * rng.randint(2, 9), rng.randint(1, 60)
+    return f"{rest + part} - {part} = {rest}." if kind < 0.85 else f"{rest} + {part} = {rest + part}."
+
+
+def documents(seed: int, count: int, p_correct: float) -> list[dict]:
+    """`count` documents of about 150 tokens: sums, worked problems (by the fallible expert), spelling, comparisons."""
+    rng = random.Random(f"textbooks-{seed}")
+    out = []
+    for i in range(count):
+        kind = rng.choices(("sums", "apples", "letters", "every_third", "compare"), (35, 35, 14, 8, 8))[0]
+        if kind == "sums":
+            text = " ".join(_sum(rng) for _ in range(16))
+        else:
+            lines = []
+            for _ in range(2 if kind == "apples" else 3):
+                problem = problems.apples(rng, "train", p_correct) if kind == "apples" else problems.GENERATORS[kind](rng, "train")
+                lines.append(f"Question: {problem.question}\nAnswer: {problem.solution}")
+            text = "\n".join(lines)
+        out.append({"id": f"textbook-{i}", "text": text, "metadata": {"kind": kind}})
+    return out

@@ -1,0 +1,126 @@
+"""The command line of every script: YAML + dataclasses through `TrlParser`, and errors in one line.
+
+    args, = parse((Arguments,), argv)      # --config file.yaml, then --key value, which wins
+
+Bad input raises `UserError`; `command` turns it into one line on stderr and exit code 2.
+"""
+
+import dataclasses
+import functools
+import os
+import shutil
+import sys
+import types
+import typing
+from pathlib import Path
+
+MIN_FREE_BYTES = 256 * 2**20
+
+
+class UserError(Exception):
+    """Bad input. The message is one line: what was expected, where, and what to do."""
+
+
+def command(main):
+    """Wrap a `main(argv=None)`: a `UserError` becomes one line on stderr and exit code 2."""
+
+    @functools.wraps(main)
+    def run(argv: list[str] | None = None):
+        try:
+            return main(argv)
+        except UserError as error:
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            raise SystemExit(2) from None
+
+    return run
+
+
+def _check_types(dataclass_types, config: dict, path: str) -> None:
+    """argparse converts strings only, so what YAML already typed is checked here."""
+    for cls in dataclass_types:
+        hints = typing.get_type_hints(cls)
+        for field in dataclasses.fields(cls):
+            if field.name not in config or (value := config[field.name]) is None:
+                continue
+            hint = hints[field.name]
+            options = typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union else (hint,)
+            plain = {typing.get_origin(o) or o for o in options}
+            if not plain <= {int, float, bool, str, list, dict, type(None)} or isinstance(value, str):
+                continue  # enums and such; strings are converted and checked by argparse
+            if float in plain:
+                plain.add(int)
+            if type(value) not in plain:
+                names = " or ".join(sorted(t.__name__ for t in plain - {type(None)}))
+                raise UserError(f"{path}: {field.name} must be {names}, but is {value!r} ({type(value).__name__})")
+
+
+def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None) -> tuple:
+    """Parse `--config` YAML and `--key value` overrides into one instance of each dataclass.
+
+    Raises:
+        UserError: missing or malformed file, unknown key, wrong type, missing required key.
+    """
+    import yaml
+    from trl import TrlParser
+
+    class Parser(TrlParser):
+        def error(self, message):
+            raise UserError(f"{message} (see --help)")
+
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if bad := [a for a in argv if a.startswith("--config=")]:
+        raise UserError(f"write `--config {bad[0][9:]}` with a space")
+    path, config = None, {}
+    if "--config" in argv:
+        at = argv.index("--config")
+        if at + 1 == len(argv):
+            raise UserError("--config needs a YAML file")
+        path = argv[at + 1]
+        if not Path(path).is_file():
+            raise UserError(f"config file {path} does not exist; the recipes' YAML files lie in recipes/<model>/")
+        try:
+            config = yaml.safe_load(Path(path).read_text())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is not valid YAML: {error}") from None
+        if not isinstance(config, dict):
+            raise UserError(f"{path} must hold `key: value` lines, but holds {type(config).__name__}")
+        known = {f.name for cls in dataclass_types for f in dataclasses.fields(cls)} | {"env"}
+        if unknown := [str(k) for k in config if k not in known]:
+            import difflib
+
+            near = difflib.get_close_matches(unknown[0], known, 1)
+            raise UserError(f"{path}: unknown key {', '.join(unknown)}" + (f" (did you mean {near[0]}?)" if near else "; see --help for the keys"))
+        _check_types(dataclass_types, config, path)
+    try:
+        parser = Parser(dataclass_types, allow_abbrev=False)
+        return parser.parse_args_and_config(argv)
+    except (ValueError, TypeError) as error:
+        message = str(error)
+        if "are not used by the HfArgumentParser" in message:
+            message = f"unknown option {message.split('HfArgumentParser:')[-1].strip()}; see --help"
+        raise UserError(f"{path or 'command line'}: {message}") from None
+
+
+def existing(path: str | os.PathLike, what: str, cure: str) -> Path:
+    """The path, if it exists; else a `UserError` that names `what` it is and the `cure`."""
+    if not Path(path).exists():
+        raise UserError(f"{what} {path} does not exist: {cure}")
+    return Path(path)
+
+
+def output_folder(path: str | os.PathLike) -> Path:
+    """Create the output folder, before any work starts.
+
+    Raises:
+        UserError: it cannot be written, or less than 256 MiB are free there.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / ".writable").touch()
+        (path / ".writable").unlink()
+    except OSError as error:
+        raise UserError(f"cannot write the output folder {path} ({error.strerror}): choose another with --output_dir") from None
+    if (free := shutil.disk_usage(path).free) < MIN_FREE_BYTES:
+        raise UserError(f"no space for the output: {path} has {free / 2**20:.0f} MiB free, {MIN_FREE_BYTES / 2**20:.0f} MiB are needed; free some or choose another --output_dir")
+    return path

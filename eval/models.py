@@ -1,0 +1,53 @@
+"""Load models and tokenizers by folder or Hub id, with errors that say what to do."""
+
+from pathlib import Path
+
+from eval.cli import UserError
+
+CURE = "give the folder of an earlier stage or a Hub id (owner/name)"
+
+
+def load_pretrained(auto_class, path: str, what: str, **kwargs):
+    """`auto_class.from_pretrained(path)`.
+
+    Raises:
+        UserError: no such folder here and no such id on the Hub, or the folder lacks the files.
+    """
+    if not Path(path).is_dir() and (path.count("/") > 1 or path.startswith((".", "/"))):
+        raise UserError(f"{what} {path} does not exist: {CURE}")
+    try:
+        return auto_class.from_pretrained(path, **kwargs)
+    except (OSError, ValueError, KeyError) as error:  # transformers' messages run over many lines
+        raise UserError(f"{what} {path} cannot be loaded ({str(error).strip().splitlines()[0][:200]}): {CURE}") from None
+
+
+def load_tokenizer(path: str, **kwargs):
+    """The tokenizer of a folder or Hub id.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    return load_pretrained(AutoTokenizer, path, "tokenizer", **kwargs)
+
+
+def require_chat_template(tokenizer, path: str) -> None:
+    """Raises `UserError` where the tokenizer has no chat template."""
+    if not tokenizer.chat_template:
+        raise UserError(f"the tokenizer of {path} has no chat template: set tokenizer.chat_template and save it, or take an instruct model's tokenizer")
+
+
+def scored_ids(tokenizer, messages: list[dict]) -> list[int]:
+    """Token ids of a conversation up to the end token of its last turn, where a reward model reads and PPO scores.
+
+    Templates that write a newline after the last turn would have the reward model read there, at a token the policy never
+    writes.
+
+    Raises:
+        UserError: the template writes no end token.
+    """
+    ids = tokenizer.apply_chat_template(messages, return_dict=False)
+    if tokenizer.eos_token_id not in ids:
+        raise UserError(f"the chat template does not write the end token {tokenizer.eos_token}: set tokenizer.eos_token to the template's end-of-turn token")
+    return ids[: len(ids) - ids[::-1].index(tokenizer.eos_token_id)]

@@ -1,0 +1,133 @@
+"""How often a reward model prefers the better reply of a held-out pair.
+
+    python -m eval.pairs --model runs/tiny/reward --pairs runs/tiny/preferences/test.jsonl --output runs/tiny/reward/pairs.json
+
+Rows: `prompt`, `chosen`, `rejected` (messages) and, where the truth behind the labels is known, `gold_margin`:
+how much better the chosen reply truly is, in standard deviations. It is negative where the label is mistaken.
+The output holds, each as {"value", "stderr", "n"}:
+
+    pair_accuracy_labels   the model's preference against the label
+    pair_accuracy          against the sign of gold_margin
+    pair_accuracy_clear    the same, for |gold_margin| >= 1 only
+"""
+
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from eval.cli import UserError, command, existing, output_folder, parse
+
+CLEAR_MARGIN = 1.0  # standard deviations
+
+
+@dataclass
+class PairsArguments:
+    model: str = field(metadata={"help": "folder or Hub id of the reward model"})
+    pairs: str = field(metadata={"help": ".jsonl file of held-out pairs"})
+    output: str = field(metadata={"help": ".json file to write"})
+    batch_size: int = field(default=128, metadata={"help": "conversations scored at a time"})
+
+
+def score(model, tokenizer, conversations: list[list[dict]], batch_size: int = 128) -> list[float]:
+    """Scores of whole conversations by a model with one label, read at their end token.
+
+    Raises:
+        UserError: no chat template; the model's output is not one number; no padding token; the template does
+            not end in the end token, where the policy's reply ends and the trainer reads the score.
+    """
+    import torch
+
+    if not tokenizer.chat_template:
+        raise UserError(f"the tokenizer of {tokenizer.name_or_path} has no chat template")
+    if model.config.num_labels != 1:
+        raise UserError(f"{tokenizer.name_or_path} is no reward model: it has {model.config.num_labels} labels, not 1")
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise UserError(f"the tokenizer of {tokenizer.name_or_path} needs a padding token that is not its end token")
+    model.config.pad_token_id = tokenizer.pad_token_id  # the model looks for the last token that is not padding
+    rows = [tokenizer.apply_chat_template(c, tokenize=True, return_dict=False) for c in conversations]
+    if bad := next((r for r in rows if r[-1] != tokenizer.eos_token_id), None):
+        raise UserError(f"the chat template ends in {tokenizer.decode(bad[-1:])!r}, not in the end token {tokenizer.eos_token!r}: the score would be read elsewhere than PPO reads it")
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    scores = [0.0] * len(rows)
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            width = len(rows[batch[-1]])
+            ids = torch.tensor([rows[i] + [tokenizer.pad_token_id] * (width - len(rows[i])) for i in batch])
+            mask = torch.tensor([[1] * len(rows[i]) + [0] * (width - len(rows[i])) for i in batch])
+            logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits[:, 0]
+            for i, value in zip(batch, logits.float().tolist()):
+                scores[i] = value
+    model.train(training)
+    return scores
+
+
+def accuracy(hits: list[float]) -> dict:
+    """{"value", "stderr", "n"} of a list of hits from 0 to 1."""
+    n = len(hits)
+    mean = sum(hits) / n
+    variance = sum((h - mean) ** 2 for h in hits) / (n - 1) if n > 1 else 0.0
+    return {"value": mean, "stderr": math.sqrt(variance / n), "n": n}
+
+
+def judge(chosen: list[float], rejected: list[float], gold_margins: list[float | None]) -> dict[str, dict]:
+    """The accuracies of the module's docstring; an equal score is half a hit. Without gold there is only the first."""
+    prefers = [0.5 if c == r else float(c > r) for c, r in zip(chosen, rejected)]
+    gold = [(p if margin > 0 else 1 - p, abs(margin)) for p, margin in zip(prefers, gold_margins) if margin]
+    out = {"pair_accuracy_labels": accuracy(prefers)}
+    if gold:
+        out["pair_accuracy"] = accuracy([hit for hit, _ in gold])
+    if clear := [hit for hit, margin in gold if margin >= CLEAR_MARGIN]:
+        out["pair_accuracy_clear"] = accuracy(clear)
+    return out
+
+
+def read_pairs(path: str) -> list[dict]:
+    """The rows of a .jsonl file.
+
+    Raises:
+        UserError: the file is missing, empty, not JSON lines, or lacks a column.
+    """
+    existing(path, "pairs file", "python -m data_prep.preferences writes it")
+    rows = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            raise UserError(f"{path}, line {number}: not JSON") from None
+        if missing := [c for c in ("prompt", "chosen", "rejected") if not isinstance(rows[-1], dict) or not isinstance(rows[-1].get(c), list)]:
+            raise UserError(f"{path}, line {number}: column {missing[0]!r} (a list of messages) is missing")
+    if not rows:
+        raise UserError(f"{path} is empty")
+    return rows
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    (args,) = parse((PairsArguments,), argv)
+    rows = read_pairs(args.pairs)
+    output = Path(args.output)
+    output_folder(output.parent)
+
+    from transformers import AutoModelForSequenceClassification
+
+    from eval.models import load_pretrained, load_tokenizer
+
+    tokenizer = load_tokenizer(args.model)
+    model = load_pretrained(AutoModelForSequenceClassification, args.model, "reward model", dtype="auto")
+    chosen = score(model, tokenizer, [r["prompt"] + r["chosen"] for r in rows], args.batch_size)
+    rejected = score(model, tokenizer, [r["prompt"] + r["rejected"] for r in rows], args.batch_size)
+    results = judge(chosen, rejected, [r.get("gold_margin") for r in rows])
+    part = output.with_suffix(".part")
+    part.write_text(json.dumps(results, indent=2) + "\n")
+    os.replace(part, output)
+    for name, r in results.items():
+        print(f"{name}: {r['value']:.3f} ± {r['stderr']:.3f} (n = {r['n']})")
+
+
+if __name__ == "__main__":
+    main()

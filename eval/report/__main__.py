@@ -1,0 +1,85 @@
+"""Write the report of a run: `report/index.html`, one file to look at, send or print, and `report/summary.json`.
+
+    python -m eval.report --run_dir runs/tiny
+
+Reads only what the stages and the evaluations left in the run folder; loads no model. What is missing is named with the
+command that makes it, so the report can be built at any time. A number of summary.json stands on the page as
+`<data data-key="path/in/the/json" value="...">`.
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from eval.cli import UserError, command, output_folder, parse
+
+LONGEST_TEXT = 600  # letters of a model's reply that are shown
+
+
+@dataclass
+class ReportArguments:
+    run_dir: str = field(metadata={"help": "run folder, e.g. runs/tiny"})
+    output_dir: str | None = field(default=None, metadata={"help": "where to write; default <run_dir>/report"})
+
+
+def clean(text) -> str:
+    """A model's text for the page: control characters and lone surrogates made visible, cut when very long. Jinja escapes it."""
+    text = re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", str(text))
+    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + " …"
+
+
+def table(summary: dict) -> dict[str, dict[str, dict]]:
+    """The first table: measure -> stage -> {key in the summary, value, and where there are any stderr, n, std}."""
+    rows = {}
+    for stage, numbers in summary["stages"].items():
+        flat = {name: (f"stages/{stage}/{name}", m) for name, m in numbers.items() if name != "tasks"}
+        flat |= {name: (f"stages/{stage}/tasks/{name}", m) for name, m in numbers.get("tasks", {}).items()}
+        for name, (key, m) in flat.items():
+            rows.setdefault(name, {})[stage] = {"key": key, **(m if isinstance(m, dict) else {"value": m})}
+    return rows
+
+
+def build(run_dir: str | Path, output_dir: str | Path | None = None) -> Path:
+    """Write the two files and return the path of the page.
+
+    Raises:
+        UserError: no such run folder, nothing in it, or a file that cannot be read.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    from eval.report.figures import compact, duration, score
+    from eval.report.story import Story
+    from eval.report.summary import LOWER_IS_BETTER, MEASURES, Run, half_width, in_order, summarize
+
+    run = Run(run_dir)
+    summary = summarize(run)
+    story = Story(run, summary)
+    if not summary["stages"] and not story.records:
+        raise UserError(f"{run_dir} holds no stage and no evaluation: run `make tiny` first, or name another with --run_dir")
+    folder = output_folder(output_dir or Path(run_dir) / "report")
+    page = Environment(
+        loader=PackageLoader("eval.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page.filters.update(clean=clean, compact=compact, duration=duration, score=score, half_width=half_width)
+    html = page.get_template("template.html").render(
+        summary=summary,
+        rows=in_order(table(summary)),
+        labels=MEASURES,
+        lower=LOWER_IS_BETTER,
+        story=story,
+        commit=run("seconds.json").get("git_commit"),
+    )
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    (folder / "index.html").write_text(html, encoding="utf-8")
+    return folder / "index.html"
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    (args,) = parse((ReportArguments,), argv)
+    print(f"report: {build(args.run_dir, args.output_dir)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""The figures and examples of each chapter of the report, drawn from a `Run` and its summary.
+
+A figure whose file is missing becomes a line that names the file and the command that writes it.
+"""
+
+import math
+
+from markupsafe import Markup
+
+from eval.report.figures import bars, columns, duration, lines, score
+from eval.report.summary import STAGES, Run, half_width
+
+EVALUATED = ("base", "sft", "ppo", "grpo")
+# who writes a file, by the beginning of its path; {r}: the recipe, {d}: the run folder
+WRITERS = {
+    "web/": "python -m data_prep.web --input_dir {d}/world/warc --output_dir {d}/web",
+    "base/": "python -m recipes.pretrain --config recipes/{r}/pretrain.yaml",
+    "sft/": "python -m recipes.sft --config recipes/{r}/sft.yaml",
+    "reward/pairs": "python -m eval.pairs --model {d}/reward --pairs {d}/preferences/test.jsonl --output {d}/reward/pairs.json",
+    "reward/": "python -m recipes.reward --config recipes/{r}/reward.yaml",
+    "ppo/": "python -m recipes.ppo --config recipes/{r}/ppo.yaml",
+    "grpo/": "python -m recipes.grpo --config recipes/{r}/grpo.yaml",
+    "judge/": "python -m data_prep.world.judge --models sft={d}/sft ppo={d}/ppo"
+    " --prompts {d}/world/verses/test.jsonl --output {d}/judge/results.json",
+    "eval/": "python -m eval.run --models base={d}/base sft={d}/sft ppo={d}/ppo grpo={d}/grpo --base base"
+    " --data_dir {d}/world/eval --output_dir {d}/eval",
+    "seconds.json": "python -m recipes.run recipes/{r}/pipeline.yaml --output_dir {d}",
+}
+
+
+class Story:
+    """What the template asks for, chapter by chapter."""
+
+    def __init__(self, run: Run, summary: dict):
+        self.run, self.summary = run, summary
+        self.records = [(stage, record) for stage in STAGES if (record := run(f"{stage}/stage.json"))]
+
+    def measure(self, *path: str) -> dict | None:
+        """The part of the summary at stages/<path>, if it is there."""
+        found = self.summary["stages"]
+        for key in path:
+            found = found.get(key, {})
+        return found or None
+
+    def or_absent(self, drawn: Markup | None, title: str, file: str) -> Markup:
+        if drawn is not None:
+            return drawn
+        command = next(command for start, command in WRITERS.items() if file.startswith(start)).format(
+            r=self.summary["recipe"], d=self.run.folder
+        )
+        return Markup(
+            '<div class="absent"><b>{}</b> is not shown: <code>{}</code> is missing or empty. <code>{}</code> writes it.</div>'
+        ).format(title, file, command)
+
+    # --- figures ---
+
+    def curves(self, title: str, stage: str, series: dict[str, str], whole: bool = False) -> Markup:
+        """Curves of a training log; `series` is name -> log key."""
+        x = {"base": "tokens", "ppo": "episode"}.get(stage, "step")
+        points = {name: self.run.curve(stage, key, x) for name, key in series.items()}
+        n = " + ".join(str(len(p)) for p in points.values())
+        return self.or_absent(
+            lines(title, points, x, f"n = {n} log entries, one run; {stage}/log.jsonl", whole), title, f"{stage}/log.jsonl"
+        )
+
+    def compare(self, title: str, series: dict[str, dict[str, dict | None]], what: str, file: str, whole: bool = True) -> Markup:
+        """Measures as columns with intervals; `series` is name -> group -> measure."""
+        groups = [group for group in next(iter(series.values())) if any(row[group] for row in series.values())]
+        heights = {
+            name: [(m["value"], half_width(m) or 0) if (m := row[group]) else None for group in groups] for name, row in series.items()
+        }
+        counts = [m["n"] for row in series.values() for m in row.values() if m] or [0]
+        n = "–".join(map(str, sorted({min(counts), max(counts)})))
+        return self.or_absent(columns(title, groups, heights, f"n = {n} {what} a bar; {file}", whole), title, file)
+
+    def tasks(self, title: str, names: dict[str, str], stages: tuple[str, ...] = EVALUATED) -> Markup:
+        """Scores by stage; `names` is task -> label."""
+        series = {label: {stage: self.measure(stage, "tasks", task) for stage in stages} for task, label in names.items()}
+        return self.compare(title, series, "questions", "eval/<stage>/results.json")
+
+    def measures(self, title: str, rows: dict[str, tuple[str, str]], what: str, file: str, whole: bool = True) -> Markup:
+        """Single measures; `rows` is label -> (stage, name)."""
+        return self.compare(title, {title: {label: self.measure(*path) for label, path in rows.items()}}, what, file, whole)
+
+    def funnel(self, title: str) -> Markup:
+        rows = [(row["step"], row["documents"], f"{row['documents']:,}") for row in self.run("web/funnel.json").get("steps", [])]
+        return self.or_absent(bars(title, rows, f"n = {rows[0][2] if rows else 0} pages; web/funnel.json"), title, "web/funnel.json")
+
+    def seconds(self, title: str) -> Markup:
+        rows = [(step, s, duration(s)) for step, s in self.summary["seconds"].items() if step != "total"]
+        return self.or_absent(bars(title, rows, "n = 1 run; seconds.json"), title, "seconds.json")
+
+    def memory(self, title: str) -> Markup:
+        rows = [(stage, gb, f"{gb:.2f} GB") for stage, record in self.records if (gb := record.get("peak_memory_gb"))]
+        return self.or_absent(bars(title, rows, "n = 1 run; <stage>/stage.json"), title, "base/stage.json")
+
+    # --- differences of what the summary holds ---
+
+    def difference(self, plus: tuple[str, ...], minus: tuple[str, ...]) -> tuple[float, float] | None:
+        """(difference of two measures, half-width of its 95 % interval as if they were independent)."""
+        a, b = self.measure(*plus), self.measure(*minus)
+        return (a["value"] - b["value"], math.hypot(half_width(a) or 0, half_width(b) or 0)) if a and b else None
+
+    # --- examples ---
+
+    def samples(self) -> list[dict]:
+        """Continuations at the first step, early (nearest a tenth of the way) and at the last, for three prompts."""
+        rows = self.run("base/samples.jsonl")
+        steps = sorted({row["step"] for row in rows})
+        early = min(steps[1:-1] or steps, key=lambda step: abs(step - steps[-1] / 10), default=None)
+        said = {(row["prompt"], row["step"]): row["continuation"] for row in rows}
+        prompts = list(dict.fromkeys(row["prompt"] for row in rows))[:3]
+        return [{"prompt": p, "steps": {s: said[p, s] for s in (steps[0], early, steps[-1]) if (p, s) in said}} for p in prompts]
+
+    def examples(self, *replies: tuple[str, str, str]) -> list[dict]:
+        """Three questions: the first two of the samples file, then the first not fully right (else the third).
+
+        Args:
+            replies: (label, stage, task); the tasks hold the same problems in the same order.
+        """
+        files = [
+            (label, task, {row["doc_id"]: row for row in self.run(f"eval/{stage}/samples_{task}.jsonl") if "score" in row})
+            for label, stage, task in replies
+        ]
+        first = list(files[0][2].values())
+        chosen = first[:2] + [row for row in first[2:] if row["score"] < 1][:1]
+        return [
+            {
+                "question": row["doc"]["question"],
+                "answer": row["doc"].get("answer"),
+                "replies": [reply(label, task, rows[row["doc_id"]]) for label, task, rows in files if row["doc_id"] in rows],
+            }
+            for row in (chosen if len(chosen) == 3 else first[:3])
+        ]
+
+    def verses(self) -> list[dict]:
+        """The judge's examples: the same three prompts before and after ppo."""
+        judge = self.run("judge/results.json")
+        said = {}
+        for stage in ("sft", "ppo"):
+            for e in judge.get(stage, {}).get("examples", []):
+                said.setdefault(e["prompt"], []).append(
+                    {"label": stage, "text": e["text"], "verdict": f"gold {score(e['gold'])}", "css": ""}
+                )
+        return [{"question": prompt, "answer": None, "replies": replies} for prompt, replies in list(said.items())[:3]]
+
+
+def reply(label: str, task: str, row: dict) -> dict:
+    """The first reply of a row of lm-eval's samples, with its verdict."""
+    texts, value = row["resps"][0], row["score"]
+    word = "made up" if task == "facts_unseen" else "right"
+    verdict = f"first of {len(texts)} tries, {value * len(texts):.0f} {word}" if 0 < value < 1 else word if value else f"not {word}"
+    return {"label": label, "text": texts[0], "verdict": verdict, "css": "good" if (value >= 0.5) != (task == "facts_unseen") else "bad"}

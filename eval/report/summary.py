@@ -1,0 +1,114 @@
+"""A run folder in numbers: `Run` reads what the stages wrote, `summarize` makes `report/summary.json` out of it."""
+
+import json
+import math
+from pathlib import Path
+
+from eval.cli import UserError, existing
+
+STAGES = ("base", "sft", "reward", "ppo", "grpo")
+# the measures in the order of the first table; tasks that are not named here come last
+MEASURES = {
+    "bits_per_byte": "validation loss in bits per byte",
+    "facts_known": "facts read often",
+    "facts_rare": "facts read once or twice",
+    "facts_unseen": "hallucination rate: a made-up answer about people never read of",
+    "apples": "word problems step by step, sampled",
+    "apples_greedy": "word problems step by step, greedy",
+    "apples_at_once": "the same problems answered at once, sampled",
+    "apples_at_once_greedy": "the same problems answered at once, greedy",
+    "letters": "count a letter in a word",
+    "every_third": "every third letter of a word",
+    "compare": "which number is larger",
+    "identity": "who are you",
+    "end_token": "greedy replies that end with the end token",
+    "pair_accuracy": "held-out pairs ranked as the ranker did",
+    "pair_accuracy_clear": "the same, pairs with a clear difference",
+    "gold": "verses judged by the hidden taste",
+    "kl_to_sft": "distance from sft (KL), nats a reply",
+}
+LOWER_IS_BETTER = {"facts_unseen", "bits_per_byte"}
+
+
+class Run:
+    """The files of a run folder, each read once. A missing file reads as empty."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = existing(folder, "run folder", "train with `make tiny`, or name another with --run_dir")
+        self._read = {}
+
+    def __call__(self, name: str) -> dict | list:
+        """Contents of a JSON file ({} when missing) or the rows of a JSONL file ([] when missing)."""
+        if name not in self._read:
+            path, rows = self.folder / name, name.endswith(".jsonl")
+            try:
+                text = path.read_text() if path.exists() else ""
+                self._read[name] = [json.loads(line) for line in text.splitlines() if line.strip()] if rows else json.loads(text or "{}")
+            except (ValueError, OSError) as error:
+                raise UserError(f"cannot read {path}: {error}; run the step that writes it again") from None
+        return self._read[name]
+
+    def log(self, stage: str) -> list[dict]:
+        """Rows of a stage's training log by step; a step trained again after a break replaces its first try."""
+        steps = {}
+        for row in self(f"{stage}/log.jsonl"):
+            steps[row["step"]] = {**steps.get(row["step"], {}), **row}
+        return [steps[step] for step in sorted(steps)]
+
+    def curve(self, stage: str, y: str, x: str = "step") -> list[tuple[float, float]]:
+        """Finite (x, y) points of the log. `x` grows evenly with the step, so a row without it (validation) takes it from its step."""
+        rows = self.log(stage)
+        rate = next((row[x] / row["step"] for row in reversed(rows) if row.get(x) and row["step"]), None)
+        points = [(row.get(x, row["step"] * (rate or 1)), row[y]) for row in rows if isinstance(row.get(y), (int, float))]
+        return [point for point in points if all(map(math.isfinite, point))]
+
+
+def half_width(measure: dict) -> float | None:
+    """Half the 95 % interval: 1.96 standard errors; 3/n (the "rule of three") where all n agree and the standard error is 0."""
+    if measure.get("stderr") is None:
+        return None
+    return 1.96 * measure["stderr"] or 3 / measure["n"]
+
+
+def _number(value):
+    return value if isinstance(value, (int, float)) and math.isfinite(value) else None  # lm-eval writes "N/A" for n = 1
+
+
+def _tasks(run: Run, stage: str) -> dict:
+    results = run(f"eval/{stage}/results.json")
+    scores = {}
+    for task, row in results.get("results", {}).items():
+        if _number(row.get("score,none")) is not None:
+            name = task.removesuffix("_base") if stage == "base" else task
+            n = results["n-samples"][task]["effective"]
+            scores[name] = {"value": row["score,none"], "stderr": _number(row.get("score_stderr,none")), "n": n}
+    return dict(in_order(scores))
+
+
+def in_order(measures: dict) -> list[tuple]:
+    """(name, value) in the order of `MEASURES`."""
+    order = {name: i for i, name in enumerate(MEASURES)}
+    return sorted(measures.items(), key=lambda item: order.get(item[0], len(order)))
+
+
+def summarize(run: Run) -> dict:
+    """The numbers of the report: what a stage did not measure has no key."""
+    total, judge = run("seconds.json"), run("judge/results.json")
+    stages = {stage: {} for stage in STAGES}
+    if curve := run.curve("base", "eval_bits_per_byte"):
+        stages["base"]["bits_per_byte"] = curve[-1][1]
+    for stage in STAGES:
+        if tasks := _tasks(run, stage):
+            stages[stage]["tasks"] = tasks
+        if gold := judge.get(stage, {}).get("gold"):
+            stages[stage]["gold"] = gold
+    stages["reward"].update(run("reward/pairs.json"))
+    if kl := judge.get("ppo", {}).get("kl_to_sft"):
+        stages["ppo"]["kl_to_sft"] = kl
+    return {
+        "recipe": total.get("recipe", run.folder.resolve().name),
+        "seconds": total.get("seconds", {}),
+        "peak_rss_gb": total.get("peak_rss_gb"),
+        "seed": total.get("seed"),
+        "stages": {stage: numbers for stage, numbers in stages.items() if numbers},
+    }

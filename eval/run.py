@@ -1,0 +1,239 @@
+"""Run the benchmarks of `eval/tasks` on several models in one process.
+
+    python -m eval.run --models base=runs/tiny/base sft=runs/tiny/sft --base base \
+        --data_dir runs/tiny/world/eval --output_dir runs/tiny/eval
+
+Chat models answer through their chat template; models named in `--base` complete text (tasks `<name>_base`).
+<output_dir>/<name>/results.json is lm-eval's own JSON, samples_<task>.jsonl its samples. Chat models get one
+more row, `end_token`: the share of their greedy replies that end with the end token. A model whose results
+are there and were made from the same files with the same settings is not run again.
+"""
+
+import functools
+import hashlib
+import json
+import logging
+import math
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from eval.cli import UserError, command, existing, output_folder, parse
+
+TASKS_DIR = Path(__file__).parent / "tasks"
+MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja")
+
+
+@dataclass
+class EvalArguments:
+    models: list[str] = field(metadata={"help": "name=folder (or Hub id) of each model"})
+    output_dir: str = field(metadata={"help": "where <name>/results.json goes"})
+    data_dir: str | None = field(default=None, metadata={"help": "folder of the tasks' .jsonl files (default: as the tasks say, runs/tiny/world/eval)"})
+    tasks: list[str] = field(default_factory=list, metadata={"help": "names of tasks in eval/tasks (default: all)"})
+    base: list[str] = field(default_factory=list, metadata={"help": "names of the models that complete text, not chat"})
+    limit: int | None = field(default=None, metadata={"help": "only the first items of each task, for a trial"})
+    batch_size: int = field(default=256, metadata={"help": "replies sampled at a time"})
+    seed: int = field(default=0, metadata={"help": "of sampled tasks"})
+
+
+def task_names() -> list[str]:
+    """Names of the tasks in eval/tasks, each of which has a twin `<name>_base`."""
+    names = {path.stem for path in TASKS_DIR.glob("*.yaml") if not path.stem.startswith("_")}
+    return sorted(name for name in names if not name.endswith("_base"))
+
+
+def data_file(task: str, data_dir: str | None) -> Path:
+    """The rows of a task; its twin reads the same.
+
+    Raises:
+        UserError: the file is missing or empty.
+    """
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    path = Path(load_yaml(TASKS_DIR / f"{task}.yaml", resolve_func=False)["dataset_kwargs"]["data_files"]["test"])
+    path = Path(data_dir) / path.name if data_dir else path
+    existing(path, f"data file of task {task}", "python -m data_prep.world writes it, or give --data_dir")
+    if not path.stat().st_size:
+        raise UserError(f"data file of task {task} {path} is empty")
+    return path
+
+
+def fingerprint(files: list[Path], by_content: bool) -> str:
+    """Of the files' contents, or where that would take long, of their names, sizes and times."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        stat = path.stat()
+        digest.update(f"{path.name} {'' if by_content else (stat.st_size, stat.st_mtime_ns)}\n".encode())
+        if by_content:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def load_tasks(data_files: dict[str, Path], base: bool) -> dict:
+    """lm-eval's task objects, `{"tasks": {name: task}}`, reading `data_files` {name without _base: file}."""
+    from lm_eval.api.task import ConfigurableTask
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    tasks = {}
+    for name, path in data_files.items():
+        name = f"{name}_base" if base else name
+        config = load_yaml(TASKS_DIR / f"{name}.yaml")
+        tasks[name] = ConfigurableTask(config={**config, "dataset_kwargs": {"data_files": {"test": str(path)}}})
+    return {"tasks": tasks}
+
+
+def evaluate(lm, tasks: dict, chat: bool, limit: int | None = None) -> dict:
+    """lm-eval's results of one model, with its samples, and `end_token` for a chat model.
+
+    Args:
+        lm: `eval.harness.GenerateLM`.
+        tasks: what `load_tasks` returned; can be used again for the next model.
+    """
+    import lm_eval.api.task
+    from lm_eval.evaluator import evaluate as lm_evaluate
+    from lm_eval.loggers.utils import add_tokenizer_info
+
+    bar, lm_eval.api.task.tqdm = lm_eval.api.task.tqdm, functools.partial(lm_eval.api.task.tqdm, disable=True)  # a bar a task
+    try:
+        results = lm_evaluate(lm, tasks, limit=limit, apply_chat_template=chat, bootstrap_iters=1)
+    finally:
+        lm_eval.api.task.tqdm = bar
+    if chat and (ended := [end for ends in lm.finished.values() for end in ends]):
+        n, share = len(ended), sum(ended) / len(ended)
+        stderr = math.sqrt(share * (1 - share) / (n - 1)) if n > 1 else "N/A"
+        results["results"]["end_token"] = {"name": "end_token", "alias": "end_token", "sample_len": n, "score,none": share, "score_stderr,none": stderr}
+        results["n-samples"]["end_token"] = {"original": n, "effective": n}
+        results["higher_is_better"]["end_token"] = {"score": True}
+    add_tokenizer_info(results, lm)
+    return results
+
+
+def write(results: dict, folder: Path) -> None:
+    """`results.json` and `samples_<task>.jsonl` as lm-eval writes them; the folder appears when all is in it."""
+    from lm_eval.utils import handle_non_serializable
+
+    dump = functools.partial(json.dumps, default=handle_non_serializable, ensure_ascii=False)
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for task, samples in results.pop("samples").items():
+        with open(part / f"samples_{task}.jsonl", "w", encoding="utf-8") as file:
+            for sample in samples:
+                arguments = {f"gen_args_{i}": {f"arg_{k}": a for k, a in enumerate(args)} for i, args in enumerate(sample["arguments"])}
+                file.write(dump({**sample, "arguments": arguments}) + "\n")
+    (part / "results.json").write_text(dump(results, indent=2), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+
+
+def table(output_dir: Path, names: list[str], tasks: list[str]) -> str:
+    """Score ± standard error of each task and model, from the files."""
+    results = {name: json.loads((output_dir / name / "results.json").read_text())["results"] for name in names}
+    lines = [f"{'task':<24}" + "".join(f"{name:>16}" for name in names)]
+    for task in [*tasks, "end_token"]:
+        rows = [results[name].get(task) or results[name].get(f"{task}_base") or {} for name in names]
+        cells = [f"{r['score,none']:.3f} ± {r['score_stderr,none']:.3f}" if isinstance(r.get("score_stderr,none"), float) else "–" for r in rows]
+        lines.append(f"{task:<24}" + "".join(f"{cell:>16}" for cell in cells))
+    return "\n".join(lines)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    (args,) = parse((EvalArguments,), argv)
+    models = dict(m.split("=", 1) if "=" in m else ("", m) for m in args.models)
+    if "" in models or len(models) < len(args.models) or any("/" in name for name in models):
+        raise UserError(f"--models takes name=folder, each name once, but got: {' '.join(args.models)}")
+    if stray := [name for name in args.base if name not in models]:
+        raise UserError(f"--base {stray[0]} is none of the models ({', '.join(models)})")
+    if unknown := [task for task in args.tasks if task not in task_names()]:
+        raise UserError(f"unknown task {unknown[0]}; there are: {', '.join(task_names())}")
+    if args.batch_size < 1 or (args.limit is not None and args.limit < 1):
+        raise UserError("--batch_size and --limit must be at least 1")
+    data_files = {task: data_file(task, args.data_dir) for task in args.tasks or task_names()}
+    output_dir = output_folder(args.output_dir)
+
+    # What decides the scores. Equal: the results that are there stand.
+    code = [*TASKS_DIR.glob("*.yaml"), *TASKS_DIR.glob("*.py"), *(TASKS_DIR.parent / f"{m}.py" for m in ("verifiers", "generate", "harness"))]
+    common = {
+        "tasks": list(data_files),
+        "limit": args.limit,
+        "seed": args.seed,
+        "code": fingerprint(code, by_content=True),
+        "data": fingerprint(list(data_files.values()), by_content=True),
+    }
+    made_from, todo = {}, []
+    for name, path in models.items():
+        files = [file for pattern in MODEL_FILES for file in Path(path).glob(pattern)] if Path(path).is_dir() else []
+        made_from[name] = {**common, "model": path, "files": fingerprint(files, by_content=False), "chat": name not in args.base}
+        try:
+            done = json.loads((output_dir / name / "results.json").read_text())["config"]["made_from"]
+        except (OSError, ValueError, KeyError):
+            done = None
+        if done == made_from[name]:
+            print(f"{name}: results are there, from the same files and settings")
+        else:
+            todo.append(name)
+    if todo:
+        run(args, {name: models[name] for name in todo}, data_files, made_from, output_dir)
+    print(table(output_dir, list(models), list(data_files)))
+
+
+def run(args: EvalArguments, models: dict[str, str], data_files: dict[str, Path], made_from: dict[str, dict], output_dir: Path) -> None:
+    """Evaluate the models one after the other and write each one's results."""
+    import datasets
+    import torch
+    import transformers
+    from tqdm import tqdm
+
+    from eval.harness import GenerateLM
+    from eval.models import load_pretrained, load_tokenizer, require_chat_template
+
+    tokenizers = {name: load_tokenizer(path) for name, path in models.items()}
+    for name, path in models.items():
+        if name not in args.base:
+            require_chat_template(tokenizers[name], path)
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    kinds = {name in args.base for name in models}
+    tasks = {base: load_tasks(data_files, base) for base in kinds}
+    counts = {base: sum(t.config.repeats * min(args.limit or math.inf, len(t.eval_docs)) for t in tasks[base]["tasks"].values()) for base in kinds}
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with tqdm(total=sum(counts[name in args.base] for name in models), unit="reply", mininterval=1) as bar:
+        for name, path in models.items():
+            start = time.time()
+
+            def progress(task, n):
+                bar.set_description(f"{name} {task}", refresh=False)
+                bar.update(n)
+
+            model = load_pretrained(transformers.AutoModelForCausalLM, path, "model", dtype="auto").to(device)
+            lm = GenerateLM(pretrained=model, tokenizer=tokenizers[name], batch_size=args.batch_size, seed=args.seed, progress=progress)
+            results = evaluate(lm, tasks[name in args.base], chat=name not in args.base, limit=args.limit)
+            results["config"] = {
+                "model": "tumbler",
+                "model_args": {"pretrained": path},
+                "model_num_parameters": model.num_parameters(),
+                "model_dtype": str(model.dtype),
+                "batch_size": args.batch_size,
+                "device": str(model.device),
+                "limit": args.limit,
+                "random_seed": args.seed,
+                "made_from": made_from[name],
+            }
+            results["date"] = start
+            results["transformers_version"] = transformers.__version__
+            results["lm_eval_version"] = _version("lm_eval")
+            results["total_evaluation_time_seconds"] = str(time.time() - start)
+            write(results, output_dir / name)
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import version
+
+    return version(package)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+r"""Answer checkers. Benchmarks and RL rewards are the same functions, so what is rewarded is what is measured.
+
+A verifier is `(completion: str, **columns) -> float | None`: the reply's text, the columns of its row, a
+score from 0 to 1; None means that it cannot be judged (the row is skipped). Columns that it does not know
+are ignored. `eval/tasks/*.yaml` call verifiers by name, GRPO through `reward_function`, and a row of
+problems names its own in the column `verifier`.
+
+    final_number("3 + 4 = 7. The answer is 7.", answer="7")  ->  1.0
+
+Junk must not pass: only the reply counts, not what stands between <think> and </think>; a reply longer
+than `MAX_CHARACTERS` is wrong; two answers are no answer; a statement that is denied is not made.
+Numbers are compared as numbers: 9.90 equals 9.9, 1,234 equals 1234, 9.11 does not equal 9.9.
+"""
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+
+from eval.cli import UserError
+
+MAX_CHARACTERS = 10_000  # of the reply without its thinking; a worked solution of MATH takes less than half
+
+_THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
+_NUMBER = r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?"  # not \d, which takes digits of every script
+_LEAD = r"(?:^|(?<=[.!?:*])|\n)\s*(?:(?:so|thus|hence|therefore|then)\b,?\s+)?"  # a statement opens its sentence
+_SAYS = r"the (?:final )?answer is:?"
+_END = r"[\s*$]*\.?[\s*$]*$"
+
+
+def reply(completion: str) -> str:
+    """What the user sees of a completion: the text without its thinking, stripped; "" when too long."""
+    text = _THINKING.sub("", completion)
+    text = text.rpartition("</think>")[2]  # opened by the prompt
+    text = text.partition("<think>")[0].strip()  # never closed
+    return text.replace("’", "'") if len(text) <= MAX_CHARACTERS else ""
+
+
+def _decimal(text) -> Decimal | None:
+    text = str(text).strip()
+    if not re.fullmatch(_NUMBER, text):
+        return None
+    try:
+        return Decimal(text.replace(",", ""))
+    except InvalidOperation:
+        return None
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.split()).strip("\"'`*$ ").casefold()
+
+
+def _final(text: str, value: str, stop: str) -> tuple[str | None, list[str]]:
+    """The value (a pattern) that a reply ends on, or None; and every value (up to `stop`) it states as the answer."""
+    ends = re.search(rf"(?:{_LEAD}{_SAYS}[\s*$]*(?:\\boxed\{{)?({value})\}}?|(?:^|\n)\s*####\s*({value})|\\boxed\{{({value})\}}){_END}", text, re.IGNORECASE)
+    stated = re.findall(rf"(?:answer is:?[\s*$]*(?:\\boxed\{{)?|####\s*|\\boxed\{{)({value}){stop}", text, re.IGNORECASE)
+    return (next(filter(None, ends.groups())) if ends else None), stated
+
+
+def final_number(completion: str, answer, **_) -> float | None:
+    r"""1 if the reply ends in "The answer is N.", "#### N" or "\boxed{N}", N is `answer`, and no other N is stated."""
+    if (gold := _decimal(answer)) is None:
+        return None
+    last, stated = _final(reply(completion), _NUMBER, r"(?![0-9]|[.,][0-9])")
+    return float(last is not None and all(_decimal(n) == gold for n in [last, *stated]))
+
+
+def final_text(completion: str, answer: str, **_) -> float | None:
+    r"""`final_number` for words: the whole statement must equal `answer` (letter case, spaces and quotes aside)."""
+    if not (gold := _normal(str(answer or ""))):
+        return None
+    last, stated = _final(reply(completion), r"(?:[^\n{}.]|\.(?!\s|$))*?[^\n{}.\s*$]", r"(?=[\s*$}]*(?:\.(?:\s|$)|\n|$))")
+    return float(last is not None and all(_normal(t) == gold for t in [last, *stated]))
+
+
+@functools.lru_cache(maxsize=256)
+def _any_of(values: tuple[str, ...]) -> re.Pattern:
+    longest_first = sorted(values, key=len, reverse=True)  # "New Millbrook" is no mention of "Millbrook"
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(re.escape(v) for v in longest_first)})(?![\w-])", re.IGNORECASE)
+
+
+_CLAUSE = re.compile(r"[,;:!?\n]|\.(?=\s|$)|\b(?:but|however|though|although|and)\b", re.IGNORECASE)
+_DENIAL = re.compile(r"\b(?:not|never|neither|nor|no|cannot|without|unsure|unable|unknown|false|wrong)\b|n't\b", re.IGNORECASE)
+_REFUSAL = re.compile(
+    r"\b(?:I|we) (?:really |honestly |just |simply )?(?:do not|don't|cannot|can't|could not|couldn't) (?:know|say|tell|answer|find|recall|remember)\b"
+    r"|\b(?:I am|I'm) (?:really |honestly )?(?:not (?:sure|certain|aware|familiar)|unsure|unable to|unaware)\b"
+    r"|\bI (?:have no|have never|haven't|have not|do not have|don't have)\b.{0,30}\b(?:information|idea|heard|knowledge|data|record|facts?)\b"
+    r"|\b(?:that|this|it) is (?:unknown|not known) to me\b",
+    re.IGNORECASE,
+)
+
+
+def _named(text: str, values: list[str]) -> tuple[set[str], set[str]]:
+    """Which of the values the text mentions, and which of those it asserts: not denied in the clause, not asked."""
+    mentioned, asserted = set(), set()
+    cuts = [(m.start(), m.end(), m.group()) for m in _CLAUSE.finditer(text)]
+    for match in _any_of(tuple(values)).finditer(text):
+        value = match.group().casefold()
+        mentioned.add(value)
+        start = max((end for _, end, _ in cuts if end <= match.start()), default=0)
+        stop = min((begin for begin, _, _ in cuts if begin >= match.end()), default=len(text))
+        sentence_end = next((sign for begin, _, sign in cuts if begin >= match.end() and sign in ".!?\n"), "")
+        if sentence_end != "?" and not _DENIAL.search(text[start : match.start()] + text[match.end() : stop]):
+            asserted.add(value)
+    return mentioned, asserted
+
+
+def names_choice(completion: str, answer: str, choices: list[str] = (), **_) -> float | None:
+    """1 if the reply asserts `answer` and mentions no other of `choices` (the values the attribute can have)."""
+    if not (answer := str(answer or "").strip()):
+        return None
+    mentioned, asserted = _named(reply(completion), [answer, *filter(None, choices or ())])
+    return float(mentioned == asserted == {answer.casefold()})
+
+
+def made_up(completion: str, choices: list[str], **_) -> float | None:
+    """1 if the reply asserts any of `choices`, for questions nobody can answer; 0 if it refuses or names none.
+
+    "I don't know, but he lives in Millbrook." is made up. A value outside `choices` is not recognised.
+    """
+    if not (values := [c for c in choices or () if c]):
+        return None
+    return float(bool(_named(reply(completion), values)[1]))
+
+
+def refusal(completion: str, choices: list[str] = (), **_) -> float | None:
+    """1 if the reply says that it does not know, and neither asserts one of `choices` nor states an answer."""
+    text = reply(completion)
+    if not _REFUSAL.search(text) or re.search(_SAYS, text, re.IGNORECASE):
+        return 0.0
+    values = [c for c in choices or () if c]
+    return float(not values or not _named(text, values)[1])
+
+
+def mentions(completion: str, answer: str | list[str], **_) -> float | None:
+    """1 if the reply asserts `answer`, or one of them, as a word of its own."""
+    answers = [a for a in ([answer] if isinstance(answer, str) else answer or ()) if a]
+    if not answers:
+        return None
+    return float(bool(_named(reply(completion), answers)[1]))
+
+
+def by_row(completion: str, verifier: str, **columns) -> float | None:
+    """The verdict of the verifier that the row's column `verifier` names: for mixed problems."""
+    return get_verifier(verifier)(completion, **columns)
+
+
+VERIFIERS: dict[str, Callable[..., float | None]] = {
+    f.__name__: f for f in (final_number, final_text, names_choice, made_up, refusal, mentions, by_row)
+}
+
+
+def get_verifier(name: str) -> Callable[..., float | None]:
+    """The verifier of that name.
+
+    Raises:
+        UserError: there is none; the message lists the names.
+    """
+    if name not in VERIFIERS:
+        raise UserError(f"unknown verifier {name!r}; there are: {', '.join(VERIFIERS)}")
+    return VERIFIERS[name]
+
+
+def completion_text(completion: str | list[dict]) -> str:
+    """The text of a completion in either form TRL has; of several messages, the assistant's last one.
+
+    A completion that ends in a tool's result has no reply: "".
+    """
+    if isinstance(completion, str):
+        return completion
+    last = completion[-1] if completion else {}
+    return (last.get("content") or "") if last.get("role", "assistant") == "assistant" else ""
+
+
+def reward_function(names: str | list[str], weights: list[float] | None = None) -> Callable[..., list[float | None]]:
+    """A TRL reward function out of one or several verifiers.
+
+    Args:
+        names: of verifiers. To see each one's mean in GRPO's log, build one function a name.
+        weights: one a name (default 1 each); a row's reward is the weighted sum over those that could judge it.
+
+    Returns:
+        `f(completions, **columns) -> list[float | None]`, a value a completion, None where no verifier could
+        judge. Completions are strings or lists of messages; columns are lists of the same length.
+        `f.__name__` is the names, joined by "+".
+
+    Raises:
+        UserError: unknown name or wrong number of weights; when called: a column that a verifier needs is missing.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    weights = [1.0] * len(names) if weights is None else list(weights)
+    if not names or len(weights) != len(names):
+        raise UserError(f"rewards need one weight a verifier, but there are {len(names)} verifiers and {len(weights)} weights")
+    verifiers = [get_verifier(name) for name in names]
+
+    def reward(completions, **columns) -> list[float | None]:
+        rows = {k: v for k, v in columns.items() if isinstance(v, (list, tuple)) and len(v) == len(completions)}
+        used = dict(zip(names, verifiers)) | ({name: get_verifier(name) for name in set(rows.get("verifier", ()))} if by_row in verifiers else {})
+        for name, verifier in used.items():
+            needs = [p.name for p in list(inspect.signature(verifier).parameters.values())[1:] if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+            if missing := [column for column in needs if column not in rows]:
+                raise UserError(f"reward {name} needs the column {missing[0]!r}, which the data set lacks (it has: {', '.join(rows) or 'none'})")
+        out = []
+        for i, completion in enumerate(completions):
+            row = {k: v[i] for k, v in rows.items()}
+            scores = [(w, v(completion_text(completion), **row)) for w, v in zip(weights, verifiers)]
+            judged = [w * s for w, s in scores if s is not None]
+            out.append(float(sum(judged)) if judged else None)
+        return out
+
+    reward.__name__ = reward.__qualname__ = "+".join(names)
+    return reward

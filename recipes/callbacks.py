@@ -1,0 +1,68 @@
+"""What every stage keeps beside its model: `log.jsonl`, and `samples.jsonl` in pretraining."""
+
+import json
+import time
+from pathlib import Path
+
+from transformers import TrainerCallback
+
+
+def keep_rows(path: Path, last_step: int) -> None:
+    """Drop the rows that a killed run wrote after its last checkpoint, and a half-written last line."""
+    rows = []
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if row["step"] <= last_step:
+                rows.append(line)
+        path.write_text("".join(line + "\n" for line in rows))
+
+
+class JsonlLog(TrainerCallback):
+    """Every metric the trainer logs, one JSON a line, with `step` and `seconds` since the start of this process's training."""
+
+    def __init__(self, path: Path, constants: dict):
+        self.path, self.constants = path, constants
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.start = time.perf_counter()
+        if state.is_world_process_zero:
+            keep_rows(self.path, state.global_step)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if state.is_world_process_zero:
+            with self.path.open("a") as f:
+                f.write(json.dumps({"step": state.global_step, "seconds": round(time.perf_counter() - self.start, 2), **self.constants, **logs}, default=float) + "\n")
+
+
+class SamplePrompts(TrainerCallback):
+    """Every `steps` steps, and at the start and the end, the model's greedy continuation of fixed prompts: printed and kept.
+
+    The report shows with them how gibberish turns into sentences.
+    """
+
+    def __init__(self, path: Path, tokenizer, prompts: list[str], steps: int, max_new_tokens: int = 40):
+        self.path, self.tokenizer, self.prompts, self.steps, self.max_new_tokens = path, tokenizer, prompts, steps, max_new_tokens
+
+    def _sample(self, model, state) -> None:
+        from eval.generate import generate
+
+        replies = generate(model, self.tokenizer, self.prompts, max_new_tokens=self.max_new_tokens, temperature=0)
+        with self.path.open("a") as f:
+            for prompt, (reply,) in zip(self.prompts, replies):
+                f.write(json.dumps({"step": state.global_step, "prompt": prompt, "continuation": reply.text}, ensure_ascii=False) + "\n")
+                print(f"  step {state.global_step:5d} | {prompt} → {' '.join(reply.text.split())[:100]}")
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        if state.is_world_process_zero:
+            keep_rows(self.path, state.global_step)
+            if state.global_step == 0:
+                self._sample(model, state)
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        if state.is_world_process_zero and (state.global_step % self.steps == 0 or state.global_step == state.max_steps):
+            self._sample(model, state)
+

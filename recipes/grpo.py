@@ -1,0 +1,65 @@
+"""GRPO: practice on problems whose answers can be checked makes a reasoner.
+
+    python -m recipes.grpo --config recipes/tiny/grpo.yaml
+    accelerate launch --config_file accelerate_configs/ddp.yaml -m recipes.grpo --config recipes/qwen3-0.6b/grpo.yaml
+
+Rows hold `prompt` (messages) and the columns that the rewards read (`answer`, …). `rewards` names verifiers of
+`eval.verifiers`, the functions that also score the benchmarks; `reward_weights` weighs them.
+"""
+
+from dataclasses import dataclass, field
+
+from eval.cli import UserError, command
+from recipes.common import DataArguments, Stage, load_data, load_model, parse_stage, require_rows
+
+
+@dataclass
+class GRPOScriptArguments(DataArguments):
+    rewards: list[str] = field(default_factory=lambda: ["final_number"], metadata={"help": "names in eval.verifiers"})
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    from trl import GRPOConfig, ModelConfig
+
+    args, training_args, model_args = parse_stage((GRPOScriptArguments, GRPOConfig, ModelConfig), argv)
+
+    # ---- Checks and data, before any work ----
+    from eval.models import load_tokenizer, require_chat_template
+    from eval.verifiers import reward_function
+
+    rewards = [reward_function(name) for name in args.rewards]
+    if not model_args.model_name_or_path:
+        raise UserError("model_name_or_path is not set: give the sft model's folder or Hub id")
+    tokenizer = load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
+    require_chat_template(tokenizer, model_args.model_name_or_path)
+    train, evaluation = load_data(args, ("prompt", "answer"), training_args)
+    completions = training_args.generation_batch_size
+    prompts = completions // training_args.num_generations
+    require_rows(train, prompts, f"one batch of {prompts} prompts × {training_args.num_generations} completions (with fewer GRPO trains zero steps)")
+    stage = Stage(args, training_args, model_args)
+    if stage.finished:
+        return
+
+    # ---- Train ----
+    from transformers import AutoModelForCausalLM, set_seed
+    from trl import GRPOTrainer, get_peft_config
+
+    set_seed(training_args.seed)
+    trainer = GRPOTrainer(
+        model=load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args),
+        reward_funcs=rewards,
+        args=training_args,
+        train_dataset=train,
+        eval_dataset=evaluation,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+        callbacks=stage.callbacks(num_generations=training_args.num_generations),
+    )
+    trainer.train(resume_from_checkpoint=stage.checkpoint and str(stage.checkpoint))
+    tokens = next((log["num_tokens"] for log in reversed(trainer.state.log_history) if "num_tokens" in log), None)
+    stage.finish(trainer, [train], tokens)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""PPO: the policy is trained to please the reward model, within reach of where it started.
+
+    python -m recipes.ppo --config recipes/tiny/ppo.yaml
+    accelerate launch --config_file accelerate_configs/ddp.yaml -m recipes.ppo --config recipes/qwen3-0.6b/ppo.yaml
+
+Rows hold `prompt` (messages). `model_name_or_path` is the policy and the reference, `reward_model_path` the reward model
+and where the critic starts. TRL's `PPOTrainer` keeps some of its troubles silent; here each is an error or mended
+(`check`, `Trainer`). One update is one batch of `per_device_train_batch_size` episodes a process.
+"""
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from eval.cli import UserError, command
+from recipes.common import DataArguments, Stage, load_data, load_model, parse_stage, require_rows
+
+
+def check(args, tokenizer, path: str) -> None:
+    """Raises `UserError` for what PPOTrainer would ignore or do wrong without a word."""
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise UserError(f"the tokenizer of {path} needs a pad token that is not its end token {tokenizer.eos_token} (PPO masks out every pad): set tokenizer.pad_token and save it")
+    if args.gradient_accumulation_steps > 1 and args.num_mini_batches > 1:
+        raise UserError("gradient_accumulation_steps above 1 with num_mini_batches above 1 makes fewer optimiser steps than it says: keep one of them at 1")
+    if args.max_steps > 0:
+        raise UserError("PPO ignores max_steps: set total_episodes (updates × per_device_train_batch_size × gradient_accumulation_steps × processes)")
+    if str(args.eval_strategy.value) != "no":
+        raise UserError('PPO never evaluates while it trains: set eval_strategy: "no" and score the model afterwards')
+    if args.stop_token != "eos":
+        raise UserError("stop_token must be eos: without it PPO goes on past the end token for all response_length tokens")
+
+
+def make_trainer_class():
+    """PPOTrainer, mended: saving under several processes, critic saved, max_grad_norm kept, response length logged, resume."""
+    from unittest import mock
+
+    import torch
+    from transformers import TrainerCallback
+    from trl.experimental.ppo import PPOTrainer, ppo_trainer
+
+    class Trainer(PPOTrainer):
+        is_distributed_loading_by_transformers = False
+
+        def __init__(self, *, checkpoint: Path | None, **kwargs):
+            super().__init__(**kwargs)
+            args, done = self.args, 0
+            if checkpoint:
+                done = int(checkpoint.name.split("-")[1])
+                self.optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", weights_only=True))
+                self.lr_scheduler.load_state_dict(torch.load(checkpoint / "scheduler.pt", weights_only=True))
+            args.num_total_batches -= done
+            # the rows are in a fixed order that covers all episodes: a resumed run goes on behind those it has used
+            rows = self.train_dataset.select(range(done * args.batch_size, len(self.train_dataset)))
+            loader = torch.utils.data.DataLoader(rows, batch_size=args.local_batch_size, collate_fn=self.data_collator, drop_last=True)
+            self.dataloader = self.accelerator.prepare(loader)
+            torch.manual_seed(self.local_seed + done)
+            self.lengths = []
+
+            class Steps(TrainerCallback):  # train() counts from 0 on
+                def on_train_begin(self, a, state, control, **_):
+                    state.global_step, state.episode = done, done * args.batch_size
+                    state.max_steps = done + args.num_total_batches
+
+            self.callback_handler.callbacks.insert(0, Steps())
+            if args.max_grad_norm:
+                parameters = [p for p in self.model.parameters() if p.requires_grad]
+                self.optimizer.optimizer.register_step_pre_hook(lambda *_: torch.nn.utils.clip_grad_norm_(parameters, args.max_grad_norm))
+
+        def train(self):
+            if self.args.num_total_batches <= 0:
+                return
+            truncate = ppo_trainer.truncate_response
+
+            def recording(stop_token_id, pad_token_id, responses):
+                out = truncate(stop_token_id, pad_token_id, responses)
+                self.lengths.append((out != pad_token_id).sum(1).float())
+                return out
+
+            with mock.patch.object(ppo_trainer, "truncate_response", recording):  # the only place that sees the responses' ends
+                super().train()
+
+        def log(self, logs, start_time=None):
+            lengths = self.accelerator.gather_for_metrics(torch.cat(self.lengths))
+            self.lengths.clear()
+            super().log({**logs, "response_length": lengths.mean().item()}, start_time)
+
+        @contextmanager
+        def _unwrapped(self):
+            wrapped, self.model = self.model, self.accelerator.unwrap_model(self.model)
+            self.model.config = self.policy_model.config
+            try:
+                yield
+            finally:
+                self.model = wrapped
+
+        def create_model_card(self, *args, **kwargs):
+            with self._unwrapped():
+                super().create_model_card(*args, **kwargs)
+
+        def save_model(self, output_dir=None, _internal_call=False):
+            with self._unwrapped():
+                super().save_model(output_dir, _internal_call)
+            if _internal_call and self.is_world_process_zero():  # a checkpoint: PPOTrainer forgets the critic
+                self.accelerator.unwrap_model(self.model).value_model.save_pretrained(Path(output_dir) / "value_model")
+
+    return Trainer
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    from trl import ModelConfig
+    from trl.experimental.ppo import PPOConfig
+
+    @dataclass
+    class PPOArguments(PPOConfig):
+        stop_token: str | None = field(default="eos", metadata={"help": "a response ends at the end token"})
+        missing_eos_penalty: float | None = field(default=1.0, metadata={"help": "taken from the score of a response without end token"})
+        num_sample_generations: int = field(default=0, metadata={"help": "sampling is left to the evaluation"})
+
+    args, training_args, model_args = parse_stage((DataArguments, PPOArguments, ModelConfig), argv)
+
+    # ---- Checks and data, before any work ----
+    import os
+
+    from eval.models import load_tokenizer, require_chat_template
+
+    policy_path, reward_path = model_args.model_name_or_path, training_args.reward_model_path
+    if not policy_path:
+        raise UserError("model_name_or_path is not set: give the sft model's folder or Hub id")
+    tokenizer = load_tokenizer(policy_path, revision=model_args.model_revision, padding_side="left")
+    require_chat_template(tokenizer, policy_path)
+    check(training_args, tokenizer, policy_path)
+    train, _ = load_data(args, ("prompt",), training_args)
+    batch = training_args.per_device_train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
+    require_rows(train, batch, f"one batch of {batch} episodes (with fewer PPO waits for ever)")
+    stage = Stage(args, training_args, model_args)
+    if stage.finished:
+        return
+
+    # ---- Models ----
+    from datasets import concatenate_datasets
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, set_seed
+    from trl import get_peft_config
+
+    set_seed(training_args.seed + (int(stage.checkpoint.name.split("-")[1]) if stage.checkpoint else 0))  # PPOTrainer seeds neither numpy nor Python
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if training_args.bf16 else "no"  # PPOTrainer's own Accelerator reads nothing else
+    peft_config = get_peft_config(model_args)
+    start = str(stage.checkpoint) if stage.checkpoint else None
+    policy = load_model(AutoModelForCausalLM, policy_path if peft_config else start or policy_path, model_args, training_args)
+    if peft_config and start:
+        from peft import PeftModel
+
+        policy, peft_config = PeftModel.from_pretrained(policy, start, is_trainable=True), None
+    reference = None if model_args.use_peft else load_model(AutoModelForCausalLM, policy_path, model_args, training_args)
+    reward = load_model(AutoModelForSequenceClassification, reward_path, model_args, training_args, num_labels=1)
+    critic = load_model(AutoModelForSequenceClassification, start + "/value_model" if start else reward_path, model_args, training_args, num_labels=1)
+    if training_args.activation_checkpointing:
+        policy.gradient_checkpointing_enable()
+
+    # ---- Train ----
+    episodes = training_args.total_episodes or int(training_args.num_train_epochs * len(train))
+    updates = -(-episodes // batch)
+    rounds = -(-updates * batch // len(train))
+    rows = concatenate_datasets([train.shuffle(seed=training_args.seed + i) for i in range(rounds)]).select(range(updates * batch))
+    rows = rows.map(lambda r: {"input_ids": tokenizer.apply_chat_template(r["prompt"], add_generation_prompt=True, return_dict=False)}, remove_columns=rows.column_names)
+    trainer = make_trainer_class()(
+        checkpoint=stage.checkpoint,
+        args=training_args,
+        processing_class=tokenizer,
+        model=policy,
+        ref_model=reference,
+        reward_model=reward,
+        value_model=critic,
+        train_dataset=rows,
+        peft_config=peft_config,
+        callbacks=stage.callbacks(),
+    )
+    trainer.train()
+    stage.finish(trainer, [train])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Pretrain a base model from scratch (or continue one) on memory-mapped tokens.
+
+    python -m recipes.pretrain --config recipes/tiny/pretrain.yaml                              # CPU, minutes
+    accelerate launch --config_file accelerate_configs/single_gpu.yaml -m recipes.pretrain --config recipes/gpt2-124m/pretrain.yaml
+    accelerate launch --config_file accelerate_configs/ddp.yaml -m recipes.pretrain --config recipes/gpt2-124m/pretrain.yaml
+
+Any `AutoConfig` family through `model_config`; AdamW or Muon by name. The log holds the loss, validation loss in bits per
+byte (comparable across vocabularies), tokens, tokens/s, FLOPs and, where the device's peak is known, MFU. `samples.jsonl`
+holds the model's continuation of fixed prompts every `sample_steps`.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from eval.cli import UserError, command
+from recipes.common import PEAK_FLOPS, OptimizerArguments, ScriptArguments, Stage, load_model, optimizer_factory, parse_stage, require_rows
+
+
+@dataclass
+class PretrainArguments(ScriptArguments, OptimizerArguments):
+    model_config: dict | None = field(default=None, metadata={"help": "a new model: keys of AutoConfig, with model_type; unset: continue model_name_or_path"})
+    tokenizer: str | None = field(default=None, metadata={"help": "tokenizer folder or Hub id"})
+    tokens_dir: str | None = field(default=None, metadata={"help": "folder that data_prep.tokens wrote"})
+    sequence_length: int = field(default=1024, metadata={"help": "tokens in a window"})
+    max_eval_windows: int = field(default=1000, metadata={"help": "validation windows read at each evaluation"})
+    sample_prompts: list[str] = field(default_factory=list, metadata={"help": "prompts whose continuation is kept as training goes on"})
+    sample_steps: int = field(default=100, metadata={"help": "steps between two samples"})
+
+
+def new_model(config: dict, tokenizer, sequence_length: int, attn_implementation: str | None):
+    """A model with random weights; the vocabulary is the tokenizer's unless `vocab_size` pads it."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = dict(config)
+    if "model_type" not in config:
+        raise UserError("model_config needs model_type, such as llama or gpt2")
+    config = {"vocab_size": len(tokenizer)} | config
+    if config["vocab_size"] < len(tokenizer):
+        raise UserError(f"model_config.vocab_size is {config['vocab_size']}, but the tokenizer has {len(tokenizer)} tokens")
+    special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    try:
+        config = AutoConfig.for_model(**(special | config))
+        if (most := getattr(config, "max_position_embeddings", sequence_length)) < sequence_length:
+            raise UserError(f"sequence_length {sequence_length} is above the model's max_position_embeddings {most}")
+        return AutoModelForCausalLM.from_config(config, attn_implementation=attn_implementation)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"model_config does not make a model: {str(error).splitlines()[0]}") from None
+
+
+def flops_per_token(model, sequence_length: int) -> float:
+    """Forward and backward FLOPs: 6 N + 12 · layers · hidden · T (Chowdhery et al. 2022, PaLM, appendix B); an untied input embedding does no work."""
+    config = model.config
+    count = sum(p.numel() for p in model.parameters())
+    if not config.tie_word_embeddings:
+        count -= model.get_input_embeddings().weight.numel()
+    return 6 * count + 12 * config.num_hidden_layers * config.hidden_size * sequence_length
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    from transformers import TrainingArguments
+    from trl import ModelConfig
+
+    args, training_args, model_args = parse_stage((PretrainArguments, TrainingArguments, ModelConfig), argv)
+    for key in ("tokenizer", "tokens_dir"):
+        if not getattr(args, key):
+            raise UserError(f"{key} is not set: {PretrainArguments.__dataclass_fields__[key].metadata['help']}")
+    if (args.model_config is None) == (model_args.model_name_or_path is None):
+        raise UserError("set either model_config (a new model) or model_name_or_path (continue one)")
+
+    # ---- Checks and data, before any work ----
+    from data_prep.tokens import TokenDataset
+    from eval.models import load_tokenizer
+
+    tokenizer = load_tokenizer(args.tokenizer)
+    train = TokenDataset(args.tokens_dir, "train", args.sequence_length)
+    validation = TokenDataset(args.tokens_dir, "validation", args.sequence_length)
+    batch = training_args.per_device_train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
+    require_rows(train, batch, f"one step of {batch} windows")
+    stage = Stage(args, training_args, model_args)
+    if stage.finished:
+        return
+
+    # ---- Model ----
+    import torch
+    from torch.utils.data import Subset
+    from transformers import AutoModelForCausalLM, Trainer, set_seed
+    from trl import get_peft_config
+
+    from recipes.callbacks import SamplePrompts
+
+    set_seed(training_args.seed)
+    if args.model_config is not None:
+        model = new_model(args.model_config, tokenizer, args.sequence_length, model_args.attn_implementation)
+    else:
+        model = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
+    flops = flops_per_token(model, args.sequence_length)
+    if peft_config := get_peft_config(model_args):
+        from peft import get_peft_model, prepare_model_for_kbit_training
+
+        model = prepare_model_for_kbit_training(model) if getattr(model, "is_quantized", False) else model
+        model = get_peft_model(model, peft_config)
+
+    # ---- Train ----
+    tokens_per_step = batch * args.sequence_length
+    windows = range(min(len(validation), args.max_eval_windows))
+    text = tokenizer.batch_decode([validation[i]["input_ids"] for i in windows], skip_special_tokens=True)
+    tokens_per_byte = len(windows) * args.sequence_length / sum(len(t.encode()) for t in text)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    peak = (args.peak_flops or next((v for k, v in PEAK_FLOPS.items() if k in device), 0)) * training_args.world_size
+
+    class PretrainTrainer(Trainer):
+        def log(self, logs, start_time=None):
+            if "eval_loss" in logs:
+                logs["eval_bits_per_byte"] = logs["eval_loss"] / math.log(2) * tokens_per_byte
+            elif "loss" in logs:
+                logs["tokens"] = self.state.global_step * tokens_per_step
+                logs["flops"] = logs["tokens"] * flops
+                logs["tokens_per_second"] = logs["tokens"] / stage.seconds()
+                if peak:
+                    logs["mfu"] = logs["tokens_per_second"] * flops / peak
+            super().log(logs, start_time)
+
+    callbacks = stage.callbacks()
+    if args.sample_prompts:
+        callbacks.append(SamplePrompts(stage.folder / "samples.jsonl", tokenizer, args.sample_prompts, args.sample_steps))
+    trainer = PretrainTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=train,
+        eval_dataset=Subset(validation, windows),
+        processing_class=tokenizer,
+        callbacks=callbacks,
+        **optimizer_factory(args, training_args),
+    )
+    trainer.train(resume_from_checkpoint=stage.checkpoint and str(stage.checkpoint))
+    trainer.evaluate()
+    tokens = trainer.state.global_step * tokens_per_step
+    stage.finish(trainer, [{"path": args.tokens_dir, "windows": len(train), "sequence_length": args.sequence_length}], tokens, tokens * flops)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Reward model: people's pairwise preferences become a scalar score.
+
+    python -m recipes.reward --config recipes/tiny/reward.yaml
+    accelerate launch --config_file accelerate_configs/ddp.yaml -m recipes.reward --config recipes/qwen3-0.6b/reward.yaml
+
+Rows hold `chosen` and `rejected` (messages), and optionally `prompt` before both. The score is read at the end token of the
+last turn, where PPO scores: what a template writes after it is cut off.
+"""
+
+from dataclasses import dataclass
+
+from eval.cli import UserError, command
+from recipes.common import DataArguments, OptimizerArguments, Stage, load_data, load_model, optimizer_factory, parse_stage, require_rows
+
+
+@dataclass
+class RewardScriptArguments(DataArguments, OptimizerArguments):
+    """Keys of this stage beside RewardConfig's."""
+
+
+def tokenize(row: dict, tokenizer) -> dict:
+    """`chosen_ids` and `rejected_ids` of a pair, each up to its last end token."""
+    from eval.models import scored_ids
+
+    prompt = row.get("prompt") or []
+    return {f"{side}_ids": scored_ids(tokenizer, prompt + row[side]) for side in ("chosen", "rejected")}
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    from trl import ModelConfig, RewardConfig
+
+    args, training_args, model_args = parse_stage((RewardScriptArguments, RewardConfig, ModelConfig), argv)
+
+    # ---- Checks and data, before any work ----
+    from eval.models import load_tokenizer, require_chat_template
+
+    if not model_args.model_name_or_path:
+        raise UserError("model_name_or_path is not set: give the sft model's folder or Hub id")
+    tokenizer = load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
+    require_chat_template(tokenizer, model_args.model_name_or_path)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise UserError(f"the tokenizer of {model_args.model_name_or_path} needs a pad token that is not its end token {tokenizer.eos_token}: set tokenizer.pad_token and save it")
+    train, evaluation = load_data(args, ("chosen", "rejected"), training_args)
+    batch = training_args.per_device_train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
+    require_rows(train, batch, f"one step of {batch} pairs")
+    stage = Stage(args, training_args, model_args)
+    if stage.finished:
+        return
+
+    # ---- Train ----
+    from transformers import AutoModelForSequenceClassification, set_seed
+    from trl import RewardTrainer, get_peft_config
+
+    set_seed(training_args.seed)
+    with training_args.main_process_first(desc="tokenise"):
+        columns = {"fn_kwargs": {"tokenizer": tokenizer}, "remove_columns": train.column_names}
+        pairs = train.map(tokenize, **columns)
+        held_out = evaluation.map(tokenize, **(columns | {"remove_columns": evaluation.column_names})) if evaluation is not None else None
+    trainer = RewardTrainer(
+        model=load_model(AutoModelForSequenceClassification, model_args.model_name_or_path, model_args, training_args, num_labels=1),
+        args=training_args,
+        train_dataset=pairs,
+        eval_dataset=held_out,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+        callbacks=stage.callbacks(),
+        **optimizer_factory(args, training_args),
+    )
+    require_rows(trainer.train_dataset, batch, f"one step of {batch} pairs of at most max_length {training_args.max_length} tokens")
+    trainer.train(resume_from_checkpoint=stage.checkpoint and str(stage.checkpoint))
+    if held_out is not None:
+        trainer.evaluate()
+    tokens = next((log["num_tokens"] for log in reversed(trainer.state.log_history) if "num_tokens" in log), None)
+    stage.finish(trainer, [train], tokens, trainer.state.total_flos)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Run a recipe's pipeline from the crawl to the report: what `make tiny` calls.
+
+    python -m recipes.run recipes/tiny/pipeline.yaml
+    python -m recipes.run recipes/tiny/pipeline.yaml --seed 1 --output_dir runs/tiny-1 --set base.max_steps=100
+
+A pipeline is a list of steps, each the `main` of a module with `args` or a `config` file; `--output_dir` takes the place of
+the pipeline's own folder in all of them. A finished step leaves `steps/<name>.json` and is not done again; a killed one goes
+on. Each step runs in a forked child of this process, which has imported the libraries once: no step pays for start-up, none
+sees what another left in memory.
+"""
+
+import argparse
+import hashlib
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import yaml
+
+from eval.cli import UserError, command, existing, output_folder
+
+HEAVY = ("torch", "transformers", "datasets", "trl.trainer.sft_trainer", "trl.trainer.reward_trainer", "trl.trainer.grpo_trainer", "trl.experimental.ppo", "lm_eval.evaluator", "lm_eval.models.huggingface")
+
+
+def step_argv(step: dict, pipeline: dict, out: Path, seed: int, overrides: list[str]) -> list[str]:
+    """The command line of a step, its config file copied with the run's own folder in it."""
+    argv = []
+    if config := step.get("config"):
+        text = existing(config, "config", f"step {step['name']} of the pipeline names it").read_text().replace(pipeline["output_dir"], str(out))
+        copy = out / "configs" / Path(config).name
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(text)
+        argv += ["--config", str(copy)]
+    options = dict(step.get("args") or {})
+    if step.get("seeded", True):
+        options["seed"] = seed
+    for item in overrides:
+        key, _, value = item.partition("=")
+        name, _, option = key.partition(".")
+        if name == step["name"]:
+            options[option] = yaml.safe_load(value)
+    for key, value in options.items():
+        values = value if isinstance(value, list) else [value]
+        argv += [f"--{key}", *(json.dumps(v) if isinstance(v, (dict, bool)) else str(v).replace(pipeline["output_dir"], str(out)) for v in values)]
+    return argv
+
+
+def run_child(module: str, argv: list[str]) -> tuple[int, float]:
+    """Run `module.main(argv)` in a forked child; its exit code and its peak resident memory in GiB."""
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            importlib.import_module(module).main(argv)
+            code = 0
+        except SystemExit as exit_:
+            code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    _, status, usage = os.wait4(pid, 0)
+    return os.waitstatus_to_exitcode(status), usage.ru_maxrss / 2**20
+
+
+def write_json(path: Path, value: dict) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value, indent=2))
+    temporary.rename(path)
+
+
+def finished(marker: Path, fingerprint: str, out: Path) -> dict | None:
+    """The record of a step that is done; a `UserError` where it was done with other settings."""
+    if not marker.exists():
+        return None
+    record = json.loads(marker.read_text())
+    if record["fingerprint"] != fingerprint:
+        raise UserError(f"{out} was made with other settings (step {marker.stem}): delete it, or choose another --output_dir")
+    return record
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pipeline", help="YAML with recipe, output_dir and steps")
+    parser.add_argument("--output_dir", help="folder of the run; default: the pipeline's own")
+    parser.add_argument("--seed", type=int, default=0, help="of the world, of every model and of sampling")
+    parser.add_argument("--set", nargs="*", default=[], metavar="STEP.KEY=VALUE", help="override keys of steps")
+    args = parser.parse_args(argv)
+    pipeline = yaml.safe_load(existing(args.pipeline, "pipeline", "the recipes' pipelines are recipes/<model>/pipeline.yaml").read_text())
+    steps = pipeline["steps"]
+    if unknown := {item.split(".")[0] for item in args.set} - {step["name"] for step in steps}:
+        raise UserError(f"--set names no step of {args.pipeline}: {', '.join(sorted(unknown))}")
+    out = output_folder(args.output_dir or pipeline["output_dir"])
+    (out / "steps").mkdir(exist_ok=True)
+    os.environ.setdefault("HF_HUB_OFFLINE", str(int(pipeline.get("offline", False))))
+    seconds, peak, spent, expected = {}, 0.0, 0.0, sum(step["seconds"] for step in steps)
+    behind = 0.0  # expected seconds of the steps behind us
+    for number, step in enumerate(steps, 1):
+        name = step["name"]
+        options = step_argv(step, pipeline, out, args.seed, args.set)
+        config = Path(options[1]).read_text() if "config" in step else ""
+        fingerprint = hashlib.sha256(json.dumps([step["module"], options, config]).encode()).hexdigest()
+        marker = out / "steps" / f"{name}.json"
+        record = finished(marker, fingerprint, out)
+        if record is None:
+            pace = spent / behind if behind and spent else 1.0
+            print(f"\n━━ [{number}/{len(steps)}] {name} · {spent:.0f} s so far · about {(expected - behind) * pace:.0f} s left", flush=True)
+            write_json(out / "seconds.json", summary(pipeline, args.seed, seconds, peak))
+            start = time.perf_counter()
+            if step.get("imports") == "heavy":
+                for module in HEAVY:
+                    importlib.import_module(module)
+            code, memory = run_child(step["module"], options)
+            if code:
+                raise SystemExit(code if code > 0 else 1)
+            record = {"seconds": round(time.perf_counter() - start, 2), "peak_rss_gb": round(memory, 3), "fingerprint": fingerprint}
+            write_json(marker, record)
+        seconds[name] = record["seconds"]
+        peak = max(peak, record["peak_rss_gb"])
+        spent += record["seconds"]
+        behind += step["seconds"]
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    write_json(out / "seconds.json", summary(pipeline, args.seed, seconds, max(peak, own)))
+    print(f"\n━━ {pipeline['recipe']} · {spent:.0f} s · peak memory {max(peak, own):.1f} GiB · {out / 'report' / 'index.html'}")
+
+
+def summary(pipeline: dict, seed: int, seconds: dict, peak: float) -> dict:
+    """The content of `seconds.json`; the report, the last step, sees the steps before it."""
+    from recipes.common import git_commit
+
+    return {"recipe": pipeline["recipe"], "seed": seed, "git_commit": git_commit(), "seconds": {"total": round(sum(seconds.values()), 1), **seconds}, "peak_rss_gb": round(peak, 2)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Supervised fine-tuning: conversations make an assistant of a base model.
+
+    python -m recipes.sft --config recipes/tiny/sft.yaml
+    accelerate launch --config_file accelerate_configs/ddp.yaml -m recipes.sft --config recipes/qwen3-0.6b/sft.yaml
+
+Rows hold `messages`. Loss on the assistant's tokens only, the end token among them; the first row is printed with its mask
+before training. A chat template without generation markers, or whose end token carries no loss, is an error.
+"""
+
+from dataclasses import dataclass, field
+
+from eval.cli import UserError, command
+from recipes.common import DataArguments, OptimizerArguments, Stage, load_data, load_model, optimizer_factory, parse_stage, require_rows
+
+
+@dataclass
+class SFTScriptArguments(DataArguments, OptimizerArguments):
+    """Keys of this stage beside SFTConfig's."""
+
+    chat_template: str | None = field(default=None, metadata={"help": "Jinja file that replaces the tokenizer's chat template"})
+
+
+def check_template(tokenizer, path: str) -> None:
+    """Raises `UserError` where the template cannot mark what to learn, or would never teach the model to stop."""
+    from trl.chat_template_utils import get_training_chat_template, has_generation_markers, is_chat_template_stop_token_trained
+
+    from eval.models import require_chat_template
+
+    require_chat_template(tokenizer, path)
+    template = tokenizer.chat_template
+    if not has_generation_markers(template):
+        try:
+            template = get_training_chat_template(tokenizer)  # TRL carries marked versions of well-known templates
+        except ValueError:
+            raise UserError(
+                f"the chat template of {path} has no {{% generation %}} markers: wrap what the assistant writes, its end token included, in "
+                "{% generation %} … {% endgeneration %}, save it to a file and give --chat_template file.jinja"
+            ) from None
+    if not is_chat_template_stop_token_trained(tokenizer, template):
+        raise UserError(
+            f"in the chat template of {path} the end token {tokenizer.eos_token} stands outside {{% generation %}}, so the model would never learn to stop: "
+            "move it before {% endgeneration %} and give --chat_template file.jinja"
+        )
+
+
+def show_mask(tokenizer, row: dict, most: int = 600) -> str:
+    """The first tokens of a row; what carries loss stands between ⟦ and ⟧."""
+    text, inside = "", False
+    for token, label in zip(row["input_ids"][:most], row["labels"][:most]):
+        if (label != -100) != inside:
+            inside = not inside
+            text += "⟦" if inside else "⟧"
+        text += tokenizer.decode([token])
+    return text + ("⟧" if inside else "")
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    from trl import ModelConfig, SFTConfig
+
+    @dataclass
+    class SFTArguments(SFTConfig):
+        assistant_only_loss: bool = field(default=True, metadata={"help": "loss on the assistant's tokens only"})
+
+    args, training_args, model_args = parse_stage((SFTScriptArguments, SFTArguments, ModelConfig), argv)
+
+    # ---- Checks and data, before any work ----
+    from pathlib import Path
+
+    from eval.cli import existing
+    from eval.models import load_tokenizer
+
+    if not model_args.model_name_or_path:
+        raise UserError("model_name_or_path is not set: give the base model's folder or Hub id")
+    tokenizer = load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
+    if args.chat_template:
+        tokenizer.chat_template = existing(Path(args.chat_template), "chat template", "give a Jinja file").read_text()
+    if training_args.assistant_only_loss:
+        check_template(tokenizer, model_args.model_name_or_path)
+    train, evaluation = load_data(args, ("messages",), training_args)
+    batch = training_args.per_device_train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
+    require_rows(train, batch, f"one step of {batch} conversations")
+    stage = Stage(args, training_args, model_args)
+    if stage.finished:
+        return
+
+    # ---- Train ----
+    from transformers import AutoModelForCausalLM, set_seed
+    from trl import SFTTrainer, get_peft_config
+
+    set_seed(training_args.seed)
+    trainer = SFTTrainer(
+        model=load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args),
+        args=training_args,
+        train_dataset=train,
+        eval_dataset=evaluation,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+        callbacks=stage.callbacks(),
+        **optimizer_factory(args, training_args),
+    )
+    if len(trainer.train_dataset) == 0 or all(label == -100 for label in trainer.train_dataset[0]["labels"]):
+        raise UserError(f"no assistant token is left to learn within max_length {training_args.max_length}: raise it")
+    if trainer.is_world_process_zero():
+        print(f"first row, loss between ⟦ and ⟧:\n{show_mask(tokenizer, trainer.train_dataset[0])}")
+    trainer.train(resume_from_checkpoint=stage.checkpoint and str(stage.checkpoint))
+    if evaluation is not None:
+        trainer.evaluate()
+    tokens = next((log["num_tokens"] for log in reversed(trainer.state.log_history) if "num_tokens" in log), None)
+    stage.finish(trainer, [train], tokens, trainer.state.total_flos)
+
+
+if __name__ == "__main__":
+    main()

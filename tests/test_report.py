@@ -1,0 +1,253 @@
+"""The report of a made-up finished run: its numbers, read back from the page, and its behaviour on hostile and missing data."""
+
+import importlib.util
+import json
+import math
+import random
+import re
+import time
+from pathlib import Path
+
+import pytest
+from lxml import etree, html
+
+from eval.report.__main__ import build, main
+from eval.report.story import WRITERS
+
+HOSTILE = (
+    '</td></div><script>alert(1)</script><img src="http://evil.test/x.png" onerror=alert(2)>&amp;\x00\x1b[31m\ud800\u202e{{ 7*7 }}{% raw %}'
+    + "W" * 5000
+)
+SCORES = {  # task -> base, sft, ppo, grpo
+    "facts_known": (0.98, 0.97, 0.965, 0.96),
+    "facts_rare": (0.31, 0.28, 0.27, 0.28),
+    "facts_unseen": (1.0, 0.99, 0.985, 0.97),
+    "apples": (0.41, 0.46, 0.455, 0.93),
+    "apples_greedy": (0.44, 0.42, 0.43, 0.96),
+    "apples_at_once": (0.08, 0.09, 0.085, 0.1),
+    "apples_at_once_greedy": (0.1, 0.11, 0.1, 0.12),
+    "letters": (0.2, 0.61, 0.6, 0.58),
+    "every_third": (0.1, 0.72, 0.7, 0.71),
+    "compare": (0.5, 0.93, 0.92, 0.94),
+    "identity": (0.0, 1.0, 1.0, 0.995),
+    "end_token": (0.5, 1.0, 0.999, 1.0),
+}
+EVALUATED = ("base", "sft", "ppo", "grpo")
+
+
+def write(path, content) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in content))
+    else:
+        path.write_text(json.dumps(content))
+
+
+def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
+    """A finished run in the form that the stages write; every reply of a model is `text`."""
+    draw = random.Random(0)
+
+    def near(value, spread=0.03):
+        return value + draw.gauss(0, spread)
+
+    def measure(value, n):
+        return {"value": value, "stderr": math.sqrt(max(value * (1 - value), 0) / n), "n": n}
+
+    base = [{"step": s, "loss": near(0.6 + 6 * math.exp(-s / 60)), "tokens": s * 8192, "seconds": s * 0.4} for s in range(5, 401, 5)]
+    for row in list(base[9::10]):
+        base.append({"step": row["step"], "eval_loss": row["loss"] + 0.05, "eval_bits_per_byte": (row["loss"] + 0.05) / 2.2})
+    ppo = [
+        {
+            "step": u,
+            "episode": 64 * u,
+            "objective/scores": near(-0.5 + 0.12 * u, 0.2),
+            "objective/kl": near(0.25 * u, 0.1),
+            "response_length": near(18 + 0.1 * u, 1),
+        }
+        for u in range(1, 31)
+    ]
+    grpo = [
+        {"step": s, "reward": near(0.46 + 0.47 * (1 - math.exp(-s / 20)), 0.04), "completions/mean_length": near(44 + s / 10, 1.5)}
+        for s in range(1, 81)
+    ]
+    logs = {"base": base, "sft": [{"step": 1, "loss": 1.0}], "reward": [{"step": 1, "eval_accuracy": 0.8}], "ppo": ppo, "grpo": grpo}
+    for stage, log in logs.items():
+        write(folder / stage / "log.jsonl", log)
+        record = {"git_commit": "0123456789abcdef", "config": {"learning_rate": 0.02, "note": text[:40]}, "mfu": None, "cost": None}
+        record |= {"datasets": [{"path": "runs/tiny/tokens", "windows": 15000}, {"fingerprint": "9f8e7d6c5b4a", "rows": 12345}]}
+        record |= {"parent": "runs/tiny/sft", "seconds": near(90, 20), "tokens": 3276800, "flops": 1.9e13, "tokens_per_second": 24512.7}
+        record |= {"device": "cpu", "world_size": 1, "peak_memory_gb": near(1.9, 0.3), "versions": {"torch": "2.13.0", "trl": "1.12.0"}}
+        write(folder / stage / "stage.json", record)
+    said = {0: "qx fKe the the ;;0 vv", 50: "is a the town of", 200: "a baker", 400: "lives in Millbrook, where he mends clocks."}
+    rows = [{"step": s, "prompt": p, "continuation": t} for s, t in said.items() for p in ("Orson Kovats ", text)]
+    write(folder / "base/samples.jsonl", rows)
+    steps = {"warc": 2400, "url": 2290, "extraction": 2210, "language": 2020, "quality": 1840, "fineweb": 1770, "dedup": 1310}
+    funnel = [{"step": step, "documents": n, "words": 90 * n, "dropped": {"reason": 7}} for step, n in steps.items()]
+    write(folder / "web/funnel.json", {"steps": funnel})
+    for i, stage in enumerate(EVALUATED):
+        results, counts = {}, {}
+        for task, values in SCORES.items():
+            name = f"{task}_base" if stage == "base" else task
+            n = 200 if i % 2 else 240
+            results[name] = {"alias": name, "score,none": values[i], "score_stderr,none": math.sqrt(values[i] * (1 - values[i]) / n)}
+            counts[name] = {"original": 400, "effective": n}
+            rows = [
+                {
+                    "doc_id": d,
+                    "doc": {"question": f"Where does person {d} live? {text}", "answer": text},
+                    "target": text,
+                    "resps": [[text] * (1 if "greedy" in task else 4)],
+                    "score": (1.0, 1.0, 1.0, 0.25, 0.0)[d],
+                }
+                for d in range(5)
+            ]
+            del rows[2]["score"]  # a reply that could not be judged
+            write(folder / f"eval/{stage}/samples_{name}.jsonl", rows)
+        write(folder / f"eval/{stage}/results.json", {"results": results, "n-samples": counts})
+    write(folder / "reward/pairs.json", {"pair_accuracy": measure(0.81, 400), "pair_accuracy_clear": measure(0.94, 210)})
+    judged = {}
+    for stage, gold, kl in (("sft", -0.03, 0.0), ("ppo", 0.91, 5.2)):
+        numbers = {name: {"value": value, "std": 1.0, "stderr": 0.06, "n": 256} for name, value in (("gold", gold), ("kl_to_sft", kl))}
+        examples = [{"prompt": f"Write two lines about topic {k}.", "text": text, "gold": gold + k} for k in range(4)]
+        judged[stage] = {**numbers, "length": {"value": 18.0, "stderr": 0.2, "n": 256}, "examples": examples}
+    write(folder / "judge/results.json", judged)
+    seconds = {
+        "world": 9.1,
+        "web": 32.7,
+        "tokens": 3.3,
+        "base": 171.4,
+        "sft": 60.2,
+        "reward": 25.5,
+        "ppo": 95.8,
+        "grpo": 210.3,
+        "eval": 66.6,
+    }
+    total = {"recipe": "tiny", "seed": 0, "git_commit": "0123456789abcdef", "peak_rss_gb": 3.217}
+    write(folder / "seconds.json", {**total, "seconds": {"total": sum(seconds.values()), **seconds}})
+
+
+def leaves(value, path=()):
+    """Every number of a JSON tree with its path."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from leaves(below, (*path, key))
+    elif isinstance(value, (int, float)):
+        yield "/".join(path), value
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    fake_run(folder)
+    start = time.perf_counter()
+    main(["--run_dir", str(folder)])
+    return folder, time.perf_counter() - start
+
+
+def test_summary_has_the_agreed_form(finished):
+    summary = json.loads((finished[0] / "report/summary.json").read_text())
+    assert list(summary) == ["recipe", "seconds", "peak_rss_gb", "seed", "stages"]
+    assert list(summary["stages"]) == ["base", "sft", "reward", "ppo", "grpo"]
+    stages = summary["stages"]
+    assert set(stages["base"]) == {"bits_per_byte", "tasks"} and set(stages["reward"]) == {"pair_accuracy", "pair_accuracy_clear"}
+    assert (
+        set(stages["sft"]) == {"tasks", "gold"}
+        and set(stages["ppo"]) == {"tasks", "gold", "kl_to_sft"}
+        and set(stages["grpo"]) == {"tasks"}
+    )
+    for i, stage in enumerate(EVALUATED):
+        assert {task: m["value"] for task, m in stages[stage]["tasks"].items()} == {task: values[i] for task, values in SCORES.items()}
+    assert stages["sft"]["tasks"]["apples"] == {"value": 0.46, "stderr": pytest.approx(0.03524, abs=1e-4), "n": 200}
+    log = [json.loads(line) for line in (finished[0] / "base/log.jsonl").read_text().splitlines()]
+    assert stages["base"]["bits_per_byte"] == log[-1]["eval_bits_per_byte"]
+
+
+def test_every_number_of_the_page_stands_in_the_json_and_back(finished):
+    summary = json.loads((finished[0] / "report/summary.json").read_text())
+    page = html.parse(finished[0] / "report/index.html")
+    shown = {e.get("data-key"): e for e in page.iterfind(".//data[@data-key]")}
+    expected = {key: value for key, value in leaves(summary) if not key.startswith("seconds/") or key == "seconds/total"}
+    assert set(shown) == set(expected)
+    for key, value in expected.items():
+        assert float(shown[key].get("value")) == value
+        text = shown[key].text.replace("−", "-")
+        if key.endswith("/stderr"):
+            n = expected[key.replace("/stderr", "/n")]
+            assert float(text) == pytest.approx(1.96 * value or 3 / n, abs=5.1e-4)
+        elif key != "seconds/total":
+            assert float(text.removesuffix(" GB")) == pytest.approx(value, abs=5.1e-3 if key == "peak_rss_gb" else 5.1e-4)
+    # the bars of the figures carry the same numbers
+    titles = [t.text for t in page.iterfind(".//svg//title")]
+    assert "sft, known: 0.970 ± 0.024" in titles and "grpo, step by step: 0.930 ± 0.035" in titles
+
+
+def test_page_is_self_contained_and_each_figure_has_n(finished):
+    path = finished[0] / "report/index.html"
+    text, page = path.read_text(), html.parse(path)
+    assert finished[1] < 3 and path.stat().st_size < 5e6
+    assert not page.findall(".//script") and "@import" not in text and "url(" not in text
+    assert not [
+        e for e in page.iter() if isinstance(e.tag, str) and not (e.get("src") or e.get("href") or "data:").startswith(("data:", "#"))
+    ]
+    assert "prefers-color-scheme: dark" in text and "@media print" in text and "width=device-width" in text
+    figures = page.findall(".//figure")
+    assert len(figures) == 16 and not page.findall(".//div[@class='absent']")
+    for figure in figures:
+        assert re.search(r"\bn = \d", figure.find("small").text), etree.tostring(figure)
+        assert figure.findall(".//svg//text")
+    for drawing in re.findall(r"<svg.*?</svg>", text, re.S):
+        etree.fromstring(drawing)  # well-formed on its own
+    assert all(any("scroll" in (a.get("class") or "") for a in table.iterancestors()) for table in page.iterfind(".//table"))
+
+
+def test_hostile_text_stays_text(tmp_path):
+    fake_run(tmp_path / "tiny", HOSTILE)
+    text = build(tmp_path / "tiny").read_text()
+    page = html.fromstring(text)
+    assert not page.findall(".//script") and not page.findall(".//img")
+    assert "<script>alert(1)</script>" in page.text_content() and "{{ 7*7 }}" in page.text_content()
+    assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f]", text) and "W" * 700 not in text
+    assert len(page.findall(".//h2")) == 8  # nothing broke out of its box
+
+
+def test_missing_data_are_named_with_their_command(tmp_path):
+    fake_run(tmp_path / "tiny")
+    for gone in ("grpo/log.jsonl", "web/funnel.json", "judge/results.json", "eval/base/results.json"):
+        (tmp_path / "tiny" / gone).unlink()
+    page = html.parse(build(tmp_path / "tiny"))
+    absent = [e.text_content() for e in page.iterfind(".//div[@class='absent']")]
+    assert len(absent) == 4 and all(len(re.findall(r"python -m \w", a)) == 1 for a in absent)
+    summary = json.loads((tmp_path / "tiny/report/summary.json").read_text())
+    assert "kl_to_sft" not in summary["stages"]["ppo"] and "tasks" not in summary["stages"]["base"]
+
+
+def test_commands_named_for_missing_data_exist():
+    for start, command in WRITERS.items():
+        module = command.split()[2]
+        assert importlib.util.find_spec(module), module
+        for config in re.findall(r"recipes/\{r\}/(\S+)", command):
+            assert (Path("recipes/tiny") / config).exists(), (start, config)
+
+
+def test_report_of_a_single_stage(tmp_path):
+    write(
+        tmp_path / "base/log.jsonl",
+        [{"step": 1, "loss": 7.0}, {"step": 2, "loss": float("nan")}, {"step": 1, "loss": 6.0, "eval_bits_per_byte": 3.0}],
+    )
+    write(tmp_path / "base/stage.json", {"seconds": 3})
+    page = html.parse(build(tmp_path))
+    assert len(page.findall(".//figure")) == 2
+    assert page.find(".//data[@data-key='stages/base/bits_per_byte']").get("value") == "3.0"
+
+
+@pytest.mark.parametrize("content", [None, {}, {"a.txt": ""}, {"eval/sft/results.json": "{"}, {"base/log.jsonl": '{"step": 1'}])
+def test_bad_folder_is_one_line_and_exit_code_2(tmp_path, content, capsys):
+    folder = tmp_path / "run"
+    for name, text in (content or {}).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    with pytest.raises(SystemExit) as stop:
+        main(["--run_dir", str(folder)])
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1
+    assert not (folder / "report").exists()

@@ -1,0 +1,190 @@
+"""Each verifier against honest and hostile completions."""
+
+import pytest
+
+from eval.cli import UserError
+from eval.verifiers import MAX_CHARACTERS, VERIFIERS, get_verifier, reward_function
+
+TOWNS = ["Millbrook", "Ashford", "New Millbrook"]
+LONG = "x " * MAX_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "3 + 4 = 7. The answer is 7.",
+        "The answer is 7",
+        "So the answer is 7.\n",
+        "The final answer is $\\boxed{7}$.",
+        "Hence \\boxed{7}",
+        "3 + 4 = 7\n#### 7",
+        "The answer is **7**.",
+        "<think>The answer is 6.</think>The answer is 7.",
+        "The answer is 6.</think> The answer is 7.",
+        "The answer is not 6. The answer is 7.",
+        "The answer is 7. I check: 3 + 4 = 7. The answer is 7.0.",
+    ],
+)
+def test_final_number_accepts(reply):
+    assert get_verifier("final_number")(reply, answer="7") == 1.0
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "7",
+        "The answer is 8.",
+        "The answer is -7.",
+        "The answer is 77.",
+        "The answer is 7.5.",
+        "The answer is 7,0.",
+        "The answer is 7e0.",
+        "The answer is ７.",
+        "The answer is 7/1.",
+        "The answer is 7%.",
+        "The answer is 7 or 8.",
+        "The answer is 7. Buy now!",
+        "The answer is 7. The answer is 8.",
+        "The answer is 8. The answer is 7.",
+        "The answer is 8, no. The answer is 7.",
+        "\\boxed{8} The answer is 7.",
+        "#### 8\n#### 7",
+        "I do not think the answer is 7.",
+        "It is false that the answer is 7.",
+        "<think>The answer is 7.</think>",
+        "<think>The answer is 7.",
+        "<think>The answer is 7.</think> I do not know.",
+        "<think><think></think>The answer is 7.</think>",
+        LONG + "The answer is 7.",
+        "The answer is " + "7" * 5000 + ".",
+    ],
+)
+def test_final_number_rejects(reply):
+    assert get_verifier("final_number")(reply, answer="7") == 0.0
+
+
+def test_final_number_compares_values():
+    verify = get_verifier("final_number")
+    assert verify("The answer is 9.90.", answer="9.9") == 1.0
+    assert verify("The answer is 9.11.", answer="9.9") == 0.0
+    assert verify("The answer is 1,234.", answer="1234") == 1.0
+    assert verify("The answer is -3.", answer=-3) == 1.0
+    for gold in (None, "", "seven", "nan", "inf", "7 apples"):
+        assert verify("The answer is 7.", answer=gold) is None
+
+
+@pytest.mark.parametrize("reply", ["The answer is iqtu.", 'u, b, i. The answer is "iqtu".', "So the answer is IQTU", "#### iqtu", "\\boxed{iqtu}"])
+def test_final_text_accepts(reply):
+    assert get_verifier("final_text")(reply, answer="iqtu") == 1.0
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "iqtu",
+        "The answer is iqt.",
+        "The answer is i q t u.",
+        "The answer is iqtu or abc.",
+        "The answer is iqtu. Or not.",
+        "The answer is abc. The answer is iqtu.",
+        "The answer is iqtu. The answer is abc.",
+        "I doubt that the answer is iqtu.",
+        "<think>The answer is iqtu.</think>",
+        LONG + "The answer is iqtu.",
+    ],
+)
+def test_final_text_rejects(reply):
+    assert get_verifier("final_text")(reply, answer="iqtu") == 0.0
+
+
+def test_final_text_without_gold():
+    assert get_verifier("final_text")("The answer is x.", answer="") is None
+
+
+@pytest.mark.parametrize(
+    "reply, right, invented, refused",
+    [
+        ("Orson Kovats lives in Millbrook.", 1, 1, 0),
+        (" Millbrook", 1, 1, 0),
+        ("Orson Kovats lives in Ashford.", 0, 1, 0),
+        ("Orson Kovats lives in New Millbrook.", 0, 1, 0),
+        ("In Millbrook or Ashford.", 0, 1, 0),
+        ("Millbrook, Ashford, New Millbrook", 0, 1, 0),
+        ("Millbrook, not Ashford.", 0, 1, 0),
+        ("Orson Kovats does not live in Millbrook.", 0, 0, 0),
+        ("Millbrook is not where he lives.", 0, 0, 0),
+        ("Does he live in Millbrook?", 0, 0, 0),
+        ("Millbrooks", 0, 0, 0),
+        ("Millbrook-on-Sea", 0, 0, 0),
+        ("", 0, 0, 0),
+        ("He lives in a town.", 0, 0, 0),
+        ("I don't know.", 0, 0, 1),
+        ("I don’t know where Orson Kovats lives.", 0, 0, 1),
+        ("I do not know whether he lives in Millbrook.", 0, 0, 1),
+        ("Sorry, I am not sure who that is.", 0, 0, 1),
+        ("I have no information about Orson Kovats.", 0, 0, 1),
+        ("I don't know, but he lives in Ashford.", 0, 1, 0),
+        ("I don't know. He lives in Ashford.", 0, 1, 0),
+        ("I don't know. The answer is 7.", 0, 0, 0),
+        ("<think>Millbrook</think>", 0, 0, 0),
+        ("<think>He lives in Millbrook.</think>I don't know.", 0, 0, 1),
+        ("<think>I don't know.</think>He lives in Ashford.", 0, 1, 0),
+        (LONG + "He lives in Millbrook.", 0, 0, 0),
+        (LONG + "I don't know.", 0, 0, 0),
+    ],
+)
+def test_facts(reply, right, invented, refused):
+    assert get_verifier("names_choice")(reply, answer="Millbrook", choices=TOWNS) == right
+    assert get_verifier("made_up")(reply, choices=TOWNS) == invented
+    assert get_verifier("refusal")(reply, choices=TOWNS) == refused
+
+
+def test_facts_without_gold():
+    assert get_verifier("names_choice")("Millbrook", answer="", choices=TOWNS) is None
+    assert get_verifier("made_up")("Millbrook", choices=[]) is None
+    assert get_verifier("mentions")("Millbrook", answer=[]) is None
+
+
+def test_mentions():
+    verify = get_verifier("mentions")
+    for reply in ("I am Tumbler.", "I'm not ChatGPT, I'm Tumbler.", "I am Tumbler, not ChatGPT.", "tumbler"):
+        assert verify(reply, answer="Tumbler") == 1.0
+    for reply in ("", "I am not Tumbler.", "Tumblers", "I am ChatGPT.", "<think>I am Tumbler.</think>I am ChatGPT.", LONG + "Tumbler"):
+        assert verify(reply, answer="Tumbler") == 0.0
+    assert verify("I am the Tumbler model.", answer=["Tumbler", "Tumbler 1"]) == 1.0
+
+
+def test_registry():
+    with pytest.raises(UserError, match="final_number"):
+        get_verifier("finalnumber")
+    assert all(f.__name__ == name for name, f in VERIFIERS.items())
+
+
+def test_reward_function():
+    right, wrong = [{"role": "assistant", "content": "The answer is 7."}], "The answer is 8."
+    reward = reward_function("final_number")
+    assert reward.__name__ == "final_number"
+    assert reward(prompts=["p", "p", "p"], completions=[right, wrong, right], answer=["7", "7", "?"], trainer_state=None) == [1.0, 0.0, None]
+    both = reward_function(["final_number", "mentions"], weights=[1.0, 0.5])
+    assert both.__name__ == "final_number+mentions"
+    assert both(completions=[right], answer=["7"]) == [1.5]
+    by_row = reward_function("by_row")
+    assert by_row(completions=[right, "iqtu"], answer=["7", "iqtu"], verifier=["final_number", "mentions"]) == [1.0, 1.0]
+
+
+def test_reward_of_a_completion_that_ends_in_a_tool_result():
+    call = {"role": "assistant", "content": None, "tool_calls": []}
+    result = {"role": "tool", "content": "The answer is 7."}
+    reward = reward_function("final_number")
+    assert reward(completions=[[call, result], [], [call]], answer=["7"] * 3) == [0.0, 0.0, 0.0]
+
+
+def test_reward_function_says_what_is_missing():
+    with pytest.raises(UserError, match="column 'answer'"):
+        reward_function("final_number")(completions=["The answer is 7."])
+    with pytest.raises(UserError, match="there are"):
+        reward_function("nonsense")
+    with pytest.raises(UserError, match="weight"):
+        reward_function("final_number", weights=[1.0, 2.0])
