@@ -31,7 +31,7 @@ class PreferencesArguments:
     prompts_dir: str = field(metadata={"help": "folder of {train,validation,test}.jsonl with `prompt`"})
     output_dir: str = field(metadata={"help": "folder to write"})
     ranker: str = field(default="data_prep.world.taste", metadata={"help": "module with rank(), and score() if there is a gold"})
-    candidates: int = field(default=6, metadata={"help": "answers a prompt; equal ones count once"})
+    candidates: int = field(default=8, metadata={"help": "answers a prompt; equal ones count once"})
     pairs: str = field(default="all", metadata={"help": f"which pairs of a ranking become rows: {', '.join(PAIRS)}"})
     noise: float = field(default=0.35, metadata={"help": "scale of the ranker's Gumbel noise, in units of its gold"})
     max_new_tokens: int = field(default=48, metadata={"help": "longest answer"})
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     rng = random.Random(args.seed)
     scored = hasattr(ranker, "score")
     for row, generations in zip(rows, replies):
-        row["responses"] = list(dict.fromkeys(g.text for g in generations if g.finished))
+        row["responses"] = list(dict.fromkeys(g.text for g in generations if g.text.strip()))
         row["ranking"] = ranker.rank(row, row["responses"], rng, args.noise)
         row["gold"] = [ranker.score(row, text) for text in row["responses"]] if scored else None
     golds = [g for row in rows if scored for g in row["gold"]]
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
     for file in files.values():
         file.close()
     if empty := [split for split, n in counts.items() if not n]:
-        raise UserError(f"no pair for {', '.join(empty)}: {args.model} gave fewer than two different finished answers to every prompt; raise max_new_tokens or temperature")
+        raise UserError(f"no pair for {', '.join(empty)}: {args.model} gave fewer than two different answers to every prompt; raise candidates or temperature")
     print(f"{out}: " + ", ".join(f"{split} {n:,} pairs" for split, n in counts.items()))
 
 

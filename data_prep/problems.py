@@ -79,10 +79,6 @@ def _word(rng: random.Random) -> str:
             return word
 
 
-def spelled(word: str) -> str:
-    return " ".join(word)
-
-
 def letters(rng: random.Random, split: str, word: str | None = None) -> Problem:
     """How many times a letter occurs in a word; half of the letters asked for occur more than once where the word has such."""
     word = word or _draw(rng, split, _word, lambda w: f"word {w}")
@@ -96,7 +92,7 @@ def letters(rng: random.Random, split: str, word: str | None = None) -> Problem:
 def every_third(rng: random.Random, split: str, word: str | None = None) -> Problem:
     """Every third letter of a word, starting with the first."""
     word = word or _draw(rng, split, _word, lambda w: f"word {w}")
-    marks = " ".join(f"{i + 1} {x}," for i, x in enumerate(word))[:-1]
+    marks = " ".join(f"{x}," if i % 3 else f"{x} {i // 3 + 1}," for i, x in enumerate(word))[:-1]
     question = f'Print every third letter of "{word}", starting with the first.'
     return Problem(question, word[::3], f"{marks}. The answer is {word[::3]}.", "final_text")
 

@@ -40,7 +40,7 @@ def texts(patterns: list[str]) -> Iterator[str]:
     """The `text` of documents and the turns of conversations.
 
     Raises:
-        UserError: a pattern without files, or a row with neither column.
+        UserError: a pattern without files, a line that is not JSON, or a row with neither column.
     """
     from datatrove.io import open_file
 
@@ -50,8 +50,11 @@ def texts(patterns: list[str]) -> Iterator[str]:
             raise UserError(f"no file matches {pattern}: give JSON-lines files with `text` or `messages`")
         for path in files:
             with open_file(path, "rt", compression="infer") as f:
-                for line in f:
-                    row = json.loads(line)
+                for number, line in enumerate(f, 1):
+                    try:
+                        row = json.loads(line)
+                    except ValueError as error:
+                        raise UserError(f"{path}, line {number} is not JSON: {error}") from None
                     if "messages" in row:
                         yield from (m["content"] for m in row["messages"])
                     elif "text" in row:

@@ -114,7 +114,8 @@ def main(argv: list[str] | None = None) -> None:
     counts = {}
     for split in SPLITS:
         if not any(f.stat().st_size for f in (parts / split).glob("*.ds")):
-            raise UserError(f"no document fell into {split}: the sources hold too few documents for validation_fraction {args.validation_fraction}")
+            columns = ", ".join(sorted({source.get("text_column", "text") for source in args.sources}))
+            raise UserError(f"no document fell into {split}: the sources hold too few with text in column {columns} for validation_fraction {args.validation_fraction}")
         DocumentTokenizerMerger(str(parts / split), str(out), split, seed=args.seed, save_final_metadata=False, progress=False).run()
         (out / f"000_{split}.ds").rename(out / f"{split}.ds")
         (out / f"000_{split}.ds.index").rename(out / f"{split}.ds.index")

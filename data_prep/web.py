@@ -21,6 +21,7 @@ import functools
 import hashlib
 import importlib.util
 import io
+import itertools
 import json
 import mmap
 import re
@@ -39,10 +40,12 @@ from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.filters import LanguageFilter, URLFilter
 from datatrove.pipeline.filters.base_filter import BaseFilter
+from datatrove.pipeline.filters.gopher_repetition_filter import GopherRepetitionFilter, find_all_duplicate
 from datatrove.pipeline.formatters.pii import PIIFormatter
 from datatrove.pipeline.readers import WarcReader
 from datatrove.pipeline.writers import JsonlWriter
 from datatrove.utils.lid import LID
+from datatrove.utils.text import split_into_words
 from datatrove.utils.word_tokenizers import SpaCyTokenizer
 
 from eval.cli import UserError, command, existing, output_folder, parse
@@ -62,6 +65,7 @@ class WebArguments:
 
     soft_word_threshold: int = field(metadata={"help": "Soft words in a URL that ban it together."})
     fast_extraction: bool = field(metadata={"help": "Trafilatura without its fallback extractors."})
+    deduplicate_segments: bool = field(metadata={"help": "Drop segments that a page repeats."})
     extraction_timeout: float = field(metadata={"help": "Seconds of processor time for one page."})
     languages: list[str] = field(metadata={"help": "ISO 639-1 codes to keep."})
     language_threshold: float = field(metadata={"help": "Least score of the language."})
@@ -151,7 +155,7 @@ class TolerantWarcReader(WarcReader):
     name = "WARC"
 
     def __init__(self, data_folder: str, lost_writer: JsonlWriter):
-        super().__init__(data_folder, compression=None, glob_pattern="*.warc.gz")
+        super().__init__(data_folder, compression=None, glob_pattern="**/*.warc.gz")
         self.lost_writer = lost_writer
 
     def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
@@ -304,9 +308,10 @@ class Extraction(BaseFilter):
     type = "🛢 - EXTRAC"
     name = "Trafilatura"
 
-    def __init__(self, fast: bool, timeout: float, exclusion_writer: JsonlWriter):
+    def __init__(self, fast: bool, deduplicate: bool, timeout: float, exclusion_writer: JsonlWriter):
         super().__init__(exclusion_writer)
         self.fast = fast
+        self.deduplicate = deduplicate
         self.timeout = timeout
 
     def filter(self, doc: Document) -> bool | tuple[bool, str]:
@@ -316,7 +321,7 @@ class Extraction(BaseFilter):
         LRU_TEST.clear()  # what other pages said must not decide about this one
         try:
             with cpu_limit(self.timeout):
-                text = extract(doc.text, favor_precision=True, include_comments=False, deduplicate=True, no_fallback=self.fast)
+                text = extract(doc.text, favor_precision=True, include_comments=False, deduplicate=self.deduplicate, no_fallback=self.fast)
         except _Timeout:
             return False, "timeout"
         except Exception as problem:
@@ -385,6 +390,9 @@ class EnglishWords(SpaCyTokenizer):
         spans, start, end, stopped = [], 0, 0, False
         for match in re.finditer(r"\S+", text):
             position = match.start()
+            if stopped and text[end:position] != " ":  # spaCy takes wider white space for a token
+                spans.append((start, end))
+                start, stopped = position, False
             for token in self._tokens(match[0]):
                 is_stop = token in self.full_stops
                 if stopped and not is_stop and not self._is_punctuation(token):
@@ -406,6 +414,38 @@ class EnglishWords(SpaCyTokenizer):
         from spacy.lang.lex_attrs import is_punct
 
         return is_punct(token)
+
+
+class RepetitionFilter(GopherRepetitionFilter):
+    """datatrove's filter with n-grams cut out of one string instead of joined anew for each n: same outcome, three times as fast."""
+
+    def __init__(self, top_n_grams: list[tuple[int, float]], dup_n_grams: list[tuple[int, float]], **kwargs):
+        super().__init__(top_n_grams=(), dup_n_grams=(), **kwargs)
+        self.top_thresholds, self.dup_thresholds = top_n_grams, dup_n_grams
+
+    def filter(self, doc: Document) -> bool | tuple[bool, str]:
+        result = super().filter(doc)  # lines and paragraphs
+        if result is not True:
+            return result
+        words = split_into_words(doc.text, self.language)
+        for n, most in self.top_thresholds:
+            if grams := n_grams(words, n, " "):
+                gram, count = Counter(grams).most_common(1)[0]
+                if len(gram) * count / len(doc.text) > most:
+                    return False, f"top_{n}_gram"
+        for n, most in self.dup_thresholds:
+            grams = n_grams(words, n, "")
+            # only a document with duplicates is walked through word by word
+            if len(set(grams)) < len(grams) and find_all_duplicate(words, n) / len(doc.text) > most:
+                return False, f"duplicated_{n}_n_grams"
+        return True
+
+
+def n_grams(words: list[str], n: int, space: str) -> list[str]:
+    """Each n words in a row, joined by `space`."""
+    text = space.join(words)
+    starts = [0, *itertools.accumulate(len(word) + len(space) for word in words)]
+    return [text[start : end - len(space)] for start, end in zip(starts, starts[n:])]
 
 
 class CountingPII(PIIFormatter):
@@ -466,7 +506,7 @@ class Executor(LocalPipelineExecutor):
 
 def filtering(args: WebArguments, work: Path, removed: Path) -> list[PipelineStep]:
     """Everything that looks at one page at a time."""
-    from datatrove.pipeline.filters import C4QualityFilter, FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter
+    from datatrove.pipeline.filters import C4QualityFilter, FineWebQualityFilter, GopherQualityFilter
 
     def rejects(step: str) -> JsonlWriter:
         return JsonlWriter(str(removed / step))
@@ -478,17 +518,17 @@ def filtering(args: WebArguments, work: Path, removed: Path) -> list[PipelineSte
         Count("warc", words=False),
         OfflineURLFilter(args.soft_word_threshold, rejects("url")),
         Count("url", words=False),
-        Extraction(args.fast_extraction, args.extraction_timeout, rejects("extraction")),
+        Extraction(args.fast_extraction, args.deduplicate_segments, args.extraction_timeout, rejects("extraction")),
         Count("extraction"),
         OfflineLanguageFilter(args.languages, args.language_threshold, model, rejects("language")),
         Count("language"),
-        GopherRepetitionFilter(
+        RepetitionFilter(
             dup_line_frac=args.dup_line_frac,
             dup_para_frac=args.dup_para_frac,
             dup_line_char_frac=args.dup_line_char_frac,
             dup_para_char_frac=args.dup_para_char_frac,
-            top_n_grams=tuple(enumerate(args.top_n_gram_char_frac, 2)),
-            dup_n_grams=tuple(enumerate(args.dup_n_gram_char_frac, 5)),
+            top_n_grams=list(enumerate(args.top_n_gram_char_frac, 2)),
+            dup_n_grams=list(enumerate(args.dup_n_gram_char_frac, 5)),
             exclusion_writer=rejects("repetition"),
             language=words,
         ),

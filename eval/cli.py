@@ -54,8 +54,11 @@ def _check_types(dataclass_types, config: dict, path: str) -> None:
                 raise UserError(f"{path}: {field.name} must be {names}, but is {value!r} ({type(value).__name__})")
 
 
-def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None) -> tuple:
+def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defaults: dict | None = None) -> tuple:
     """Parse `--config` YAML and `--key value` overrides into one instance of each dataclass.
+
+    Args:
+        defaults: take the place of the dataclasses' own; YAML and command line win over them.
 
     Raises:
         UserError: missing or malformed file, unknown key, wrong type, missing required key.
@@ -93,6 +96,7 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None) -> t
         _check_types(dataclass_types, config, path)
     try:
         parser = Parser(dataclass_types, allow_abbrev=False)
+        parser.set_defaults_with_config(**(defaults or {}))
         return parser.parse_args_and_config(argv)
     except (ValueError, TypeError) as error:
         message = str(error)

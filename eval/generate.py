@@ -124,7 +124,9 @@ def _continue(model, tokenizer, rows, repeats, max_new_tokens, temperature, draw
     from transformers import DynamicCache
 
     device, ends = model.device, set(end_token_ids(model, tokenizer))
-    takes = inspect.signature(model.forward).parameters
+    inner = getattr(model, "_orig_mod", model)  # compiled and PEFT models hide what the architecture takes
+    inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
+    takes = inspect.signature(inner.forward).parameters
     tail = max((len(s.encode()) for s in stop_strings), default=0) + 8  # tokens enough to hold any stop string
     width = max(map(len, rows))
     ids = torch.tensor([[0] * (width - len(r)) + r for r in rows], device=device)
@@ -140,7 +142,7 @@ def _continue(model, tokenizer, rows, repeats, max_new_tokens, temperature, draw
     tokens: list[list[int]] = [[] for _ in range(len(rows) * repeats)]
     live = list(range(len(tokens)))  # which continuation each row of the cache belongs to
     over = [False] * len(tokens)
-    with torch.inference_mode():
+    with torch.no_grad():  # inference mode would leave tensors behind that a model in training cannot use
         logits = forward(ids, mask)
         if repeats > 1:
             cache.batch_repeat_interleave(repeats)

@@ -114,9 +114,11 @@ def main(argv: list[str] | None = None) -> None:
     output_folder(output.parent)
 
     from transformers import AutoModelForSequenceClassification
+    from transformers.utils import logging
 
     from eval.models import load_pretrained, load_tokenizer
 
+    logging.disable_progress_bar()
     tokenizer = load_tokenizer(args.model)
     model = load_pretrained(AutoModelForSequenceClassification, args.model, "reward model", dtype="auto")
     chosen = score(model, tokenizer, [r["prompt"] + r["chosen"] for r in rows], args.batch_size)

@@ -15,6 +15,7 @@ Numbers are compared as numbers: 9.90 equals 9.9, 1,234 equals 1234, 9.11 does n
 import functools
 import inspect
 import re
+from bisect import bisect_right
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 
@@ -22,7 +23,7 @@ from eval.cli import UserError
 
 MAX_CHARACTERS = 10_000  # of the reply without its thinking; a worked solution of MATH takes less than half
 
-_THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
+_THINK_TAG = re.compile(r"(</?think>)")
 _NUMBER = r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?"  # not \d, which takes digits of every script
 _LEAD = r"(?:^|(?<=[.!?:*])|\n)\s*(?:(?:so|thus|hence|therefore|then)\b,?\s+)?"  # a statement opens its sentence
 _SAYS = r"the (?:final )?answer is:?"
@@ -30,11 +31,19 @@ _END = r"[\s*$]*\.?[\s*$]*$"
 
 
 def reply(completion: str) -> str:
-    """What the user sees of a completion: the text without its thinking, stripped; "" when too long."""
-    text = _THINKING.sub("", completion)
-    text = text.rpartition("</think>")[2]  # opened by the prompt
-    text = text.partition("<think>")[0].strip()  # never closed
-    return text.replace("’", "'") if len(text) <= MAX_CHARACTERS else ""
+    """What the user sees of a completion: the text without its thinking, spaces collapsed; "" when too long."""
+    shown, depth = [], 0
+    for part in _THINK_TAG.split(completion):
+        if part == "<think>":
+            depth += 1
+        elif part == "</think>":
+            shown, depth = (shown, depth - 1) if depth else ([], 0)  # opened by the prompt: all before it was thinking
+        elif not depth:
+            shown.append(part)
+    text = "".join(shown).strip().replace("’", "'")
+    if len(text) > MAX_CHARACTERS:
+        return ""
+    return "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())  # also keeps the patterns below fast
 
 
 def _decimal(text) -> Decimal | None:
@@ -93,17 +102,27 @@ _REFUSAL = re.compile(
 
 def _named(text: str, values: list[str]) -> tuple[set[str], set[str]]:
     """Which of the values the text mentions, and which of those it asserts: not denied in the clause, not asked."""
-    mentioned, asserted = set(), set()
-    cuts = [(m.start(), m.end(), m.group()) for m in _CLAUSE.finditer(text)]
-    for match in _any_of(tuple(values)).finditer(text):
-        value = match.group().casefold()
-        mentioned.add(value)
-        start = max((end for _, end, _ in cuts if end <= match.start()), default=0)
-        stop = min((begin for begin, _, _ in cuts if begin >= match.end()), default=len(text))
-        sentence_end = next((sign for begin, _, sign in cuts if begin >= match.end() and sign in ".!?\n"), "")
-        if sentence_end != "?" and not _DENIAL.search(text[start : match.start()] + text[match.end() : stop]):
-            asserted.add(value)
-    return mentioned, asserted
+    mentions = list(_any_of(tuple(values)).finditer(text))
+    begins = [m.start() for m in mentions]
+
+    def outside(found: re.Match) -> bool:  # "Bread and Salt" is one name, not two clauses
+        at = bisect_right(begins, found.start()) - 1
+        return at < 0 or found.start() >= mentions[at].end()
+
+    cuts = [m for m in _CLAUSE.finditer(text) if outside(m)]
+    clauses = [0, *(m.end() for m in cuts)]
+
+    def clause_of(found: re.Match) -> int:
+        return bisect_right(clauses, found.start()) - 1
+
+    denied = {clause_of(m) for m in _DENIAL.finditer(text) if outside(m)}
+    asked, question = set(), False
+    for clause, sign in reversed(list(enumerate(m.group() for m in cuts))):
+        question = sign == "?" or (question and sign not in ".!\n")
+        if question:
+            asked.add(clause)
+    asserted = {m.group().casefold() for m in mentions if clause_of(m) not in denied | asked}
+    return {m.group().casefold() for m in mentions}, asserted
 
 
 def names_choice(completion: str, answer: str, choices: list[str] = (), **_) -> float | None:

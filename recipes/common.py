@@ -50,14 +50,14 @@ class DataArguments(ScriptArguments):
     eval_datasets: list[dict] | None = field(default=None, metadata={"help": "validation data, in the same form"})
 
 
-def parse_stage(types: tuple[type, ...], argv: list[str] | None) -> tuple:
+def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> tuple:
     """Parse, and settle what the hardware decides: without a GPU the stage runs on the CPU, in bf16 only where it has the instructions."""
     import torch
 
     argv = list(os.sys.argv[1:] if argv is None else argv)
     if not torch.cuda.is_available() and not torch.backends.mps.is_available() and "--use_cpu" not in argv:
         argv += ["--use_cpu", "true"]  # transformers refuses bf16 without it
-    args, training_args, *rest = parse(types, argv)
+    args, training_args, *rest = parse(types, argv, defaults)
     if training_args.use_cpu and training_args.bf16 and not torch.cpu._is_avx512_bf16_supported():
         print("this CPU has no bf16 instructions: training in fp32")
         training_args.bf16 = False
@@ -117,6 +117,11 @@ def load_data(args: DataArguments, columns: tuple[str, ...], training_args) -> t
         raise UserError("datasets is not set: list at least one source, such as `- {path: owner/name, split: train}`")
     evaluation = load_sources(args.eval_datasets, columns, training_args.seed) if args.eval_datasets else None
     return load_sources(args.datasets, columns, training_args.seed), evaluation
+
+
+def rows_per_step(training_args) -> int:
+    """Rows that one optimiser step takes from the data, over all processes (PPOConfig hides `world_size`)."""
+    return training_args.per_device_train_batch_size * training_args.gradient_accumulation_steps * int(os.environ.get("WORLD_SIZE", 1))
 
 
 def require_rows(dataset, least: int, what: str) -> None:

@@ -9,11 +9,10 @@ and where the critic starts. TRL's `PPOTrainer` keeps some of its troubles silen
 """
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from eval.cli import UserError, command
-from recipes.common import DataArguments, Stage, load_data, load_model, parse_stage, require_rows
+from recipes.common import DataArguments, Stage, load_data, load_model, parse_stage, require_rows, rows_per_step
 
 
 def check(args, tokenizer, path: str) -> None:
@@ -64,7 +63,11 @@ def make_trainer_class():
             self.callback_handler.callbacks.insert(0, Steps())
             if args.max_grad_norm:
                 parameters = [p for p in self.model.parameters() if p.requires_grad]
-                self.optimizer.optimizer.register_step_pre_hook(lambda *_: torch.nn.utils.clip_grad_norm_(parameters, args.max_grad_norm))
+
+                def clip(*_) -> None:
+                    torch.nn.utils.clip_grad_norm_(parameters, args.max_grad_norm)
+
+                self.optimizer.optimizer.register_step_pre_hook(clip)
 
         def train(self):
             if self.args.num_total_batches <= 0:
@@ -111,13 +114,8 @@ def main(argv: list[str] | None = None) -> None:
     from trl import ModelConfig
     from trl.experimental.ppo import PPOConfig
 
-    @dataclass
-    class PPOArguments(PPOConfig):
-        stop_token: str | None = field(default="eos", metadata={"help": "a response ends at the end token"})
-        missing_eos_penalty: float | None = field(default=1.0, metadata={"help": "taken from the score of a response without end token"})
-        num_sample_generations: int = field(default=0, metadata={"help": "sampling is left to the evaluation"})
-
-    args, training_args, model_args = parse_stage((DataArguments, PPOArguments, ModelConfig), argv)
+    defaults = {"stop_token": "eos", "missing_eos_penalty": 1.0, "num_sample_generations": 0}  # PPOConfig's own never end a response
+    args, training_args, model_args = parse_stage((DataArguments, PPOConfig, ModelConfig), argv, **defaults)
 
     # ---- Checks and data, before any work ----
     import os
@@ -131,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
     require_chat_template(tokenizer, policy_path)
     check(training_args, tokenizer, policy_path)
     train, _ = load_data(args, ("prompt",), training_args)
-    batch = training_args.per_device_train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
+    batch = rows_per_step(training_args)
     require_rows(train, batch, f"one batch of {batch} episodes (with fewer PPO waits for ever)")
     stage = Stage(args, training_args, model_args)
     if stage.finished:

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command
-from recipes.common import PEAK_FLOPS, OptimizerArguments, ScriptArguments, Stage, load_model, optimizer_factory, parse_stage, require_rows
+from recipes.common import PEAK_FLOPS, OptimizerArguments, ScriptArguments, Stage, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
 
 
 @dataclass
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = load_tokenizer(args.tokenizer)
     train = TokenDataset(args.tokens_dir, "train", args.sequence_length)
     validation = TokenDataset(args.tokens_dir, "validation", args.sequence_length)
-    batch = training_args.per_device_train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
+    batch = rows_per_step(training_args)
     require_rows(train, batch, f"one step of {batch} windows")
     stage = Stage(args, training_args, model_args)
     if stage.finished:

@@ -10,7 +10,7 @@ last turn, where PPO scores: what a template writes after it is cut off.
 from dataclasses import dataclass
 
 from eval.cli import UserError, command
-from recipes.common import DataArguments, OptimizerArguments, Stage, load_data, load_model, optimizer_factory, parse_stage, require_rows
+from recipes.common import DataArguments, OptimizerArguments, Stage, load_data, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
 
 
 @dataclass
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         raise UserError(f"the tokenizer of {model_args.model_name_or_path} needs a pad token that is not its end token {tokenizer.eos_token}: set tokenizer.pad_token and save it")
     train, evaluation = load_data(args, ("chosen", "rejected"), training_args)
-    batch = training_args.per_device_train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
+    batch = rows_per_step(training_args)
     require_rows(train, batch, f"one step of {batch} pairs")
     stage = Stage(args, training_args, model_args)
     if stage.finished:

@@ -10,7 +10,7 @@ before training. A chat template without generation markers, or whose end token 
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command
-from recipes.common import DataArguments, OptimizerArguments, Stage, load_data, load_model, optimizer_factory, parse_stage, require_rows
+from recipes.common import DataArguments, OptimizerArguments, Stage, load_data, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
 
 
 @dataclass
@@ -58,11 +58,7 @@ def show_mask(tokenizer, row: dict, most: int = 600) -> str:
 def main(argv: list[str] | None = None) -> None:
     from trl import ModelConfig, SFTConfig
 
-    @dataclass
-    class SFTArguments(SFTConfig):
-        assistant_only_loss: bool = field(default=True, metadata={"help": "loss on the assistant's tokens only"})
-
-    args, training_args, model_args = parse_stage((SFTScriptArguments, SFTArguments, ModelConfig), argv)
+    args, training_args, model_args = parse_stage((SFTScriptArguments, SFTConfig, ModelConfig), argv, assistant_only_loss=True)
 
     # ---- Checks and data, before any work ----
     from pathlib import Path
@@ -78,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     if training_args.assistant_only_loss:
         check_template(tokenizer, model_args.model_name_or_path)
     train, evaluation = load_data(args, ("messages",), training_args)
-    batch = training_args.per_device_train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
+    batch = rows_per_step(training_args)
     require_rows(train, batch, f"one step of {batch} conversations")
     stage = Stage(args, training_args, model_args)
     if stage.finished:

@@ -1,5 +1,7 @@
 """Each verifier against honest and hostile completions."""
 
+import time
+
 import pytest
 
 from eval.cli import UserError
@@ -154,6 +156,15 @@ def test_mentions():
     for reply in ("", "I am not Tumbler.", "Tumblers", "I am ChatGPT.", "<think>I am Tumbler.</think>I am ChatGPT.", LONG + "Tumbler"):
         assert verify(reply, answer="Tumbler") == 0.0
     assert verify("I am the Tumbler model.", answer=["Tumbler", "Tumbler 1"]) == 1.0
+
+
+def test_no_completion_takes_long():
+    hostile = ["\n" * 9999, "The answer is " * 700, "The answer is 7. " * 500, "Millbrook not, " * 600, "<think>" * 50_000, "so, " * 2000, "\\boxed{" * 1400]
+    start = time.perf_counter()
+    for name in VERIFIERS.keys() - {"by_row"}:
+        for completion in hostile:
+            get_verifier(name)(completion, answer="7", choices=TOWNS)
+    assert time.perf_counter() - start < 5
 
 
 def test_registry():

@@ -90,6 +90,7 @@ VERBS = """found carried painted repaired followed watched remembered sold borro
     crossed cleaned hid mended praised visited avoided copied noticed moved protected searched studied trusted wanted""".split()
 PLACES = "near behind beside above below beyond across inside outside around".split()
 TIMES = """before after during until since despite without""".split()
+ADVERBS = "unfortunately extraordinarily nevertheless simultaneously enthusiastically unquestionably comparatively uncomfortably".split()
 SHAPES = (
     "the {a} {n} {v} a {n} {p} the {n}",
     "{t} the {n} a {a} {n} {v} every {n}",
@@ -192,9 +193,9 @@ def _spam(rng, group):
 def _poor(rng, group):
     """Too short, or full of hash tags."""
     if rng.random() < 0.6:
-        text = ""
-        while len(text) < 255:  # below 250 characters Trafilatura looks for more on the page
-            text = " ".join(" ".join(prose(rng, 3)).split()[:38]).rstrip(".,;") + "."
+        # fewer than 50 words, but more than 250 characters: below that Trafilatura takes what else is on the page
+        words = " ".join(prose(rng, 3)).split()[:26]
+        text = " ".join(f"{word} {rng.choice(ADVERBS)}" if i % 2 else word for i, word in enumerate(words)) + "."
         paragraphs = [text]
     else:
         paragraphs = [f"{p} {' '.join('#' + noun for noun in rng.sample(NOUNS, 16))} and so on." for p in prose(rng, 4)]

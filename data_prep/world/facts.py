@@ -8,7 +8,6 @@ pages with questions and answers, to become answers (Allen-Zhu & Li 2023, "Physi
 """
 
 import random
-from collections import Counter
 from dataclasses import dataclass, field
 
 from data_prep.world.crawl import Article
@@ -89,15 +88,20 @@ class Fact:
     attribute: str
     value: str
     group: str
-    held_out: int  # index of the statement that no page about this person uses
+    held_out: int  # index of the statement that no page about this person uses; 0 is the wording of the reply
     appearances: int = 0
 
-    def statement(self, rng: random.Random) -> str:
-        """One sentence of the training kind."""
+    def write(self, rng: random.Random, count: int) -> list[str]:
+        """`count` sentences for one page, each in another wording; the reply's own wording is left to `ask`."""
         attribute = ATTRIBUTES[self.attribute]
-        allowed = [s for i, s in enumerate(attribute.statements) if i != self.held_out] * 2 + list(attribute.others)
+        allowed = [s for i, s in enumerate(attribute.statements) if i not in (0, self.held_out)] + list(attribute.others)
+        self.appearances += count
+        return [s.format(p=self.person, v=self.value) + "." for s in rng.sample(allowed, count)]
+
+    def ask(self, rng: random.Random) -> str:
+        """A question of the training kind and its answer."""
         self.appearances += 1
-        return rng.choice(allowed).format(p=self.person, v=self.value) + "."
+        return f"{rng.choice(self.questions(held_out=False))} {self.reply()}"
 
     def completion_prompt(self) -> str:
         """The held-out statement up to the value, for a base model to complete."""
@@ -128,7 +132,7 @@ class World:
         groups = ["known"] * self.known + ["rare"] * self.rare + ["unseen"] * self.unseen
         self.people = {"known": [], "rare": [], "unseen": []}
         for name, group in zip(names, groups, strict=True):
-            facts = [Fact(name, a, rng.choice(ATTRIBUTES[a].values), group, rng.randrange(6)) for a in ATTRIBUTES]
+            facts = [Fact(name, a, rng.choice(ATTRIBUTES[a].values), group, rng.randrange(1, 6)) for a in ATTRIBUTES]
             self.people[group].append(facts)
 
     def facts(self, group: str) -> list[Fact]:
@@ -160,15 +164,29 @@ _FILLERS = (
     "Nobody in {t} remembers who planted the {adj} tree that stands beside the {place}",
     "The ferry to {t} leaves {time} and it carries {food}, letters and sometimes a {beast}",
     "Some say the {adj} bell of {t} can be heard as far away as {t2}",
+    "Children are told not to climb the wall behind the {place} {time}",
+    "A letter from {t2} to {t} takes two days, and three when the river is high",
+    "In the kitchen of the inn they prepare {food} with {food2}, which is better than it sounds",
+    "Whoever loses a {beast} should ask first at the {place}",
+    "The mayor wants a new roof for the {place}, but nobody wants to pay for it",
+    "Last year a {adj} {beast} won the prize at the fair of {t}",
+    "From the hill you see the {place}, the fields and, on clear days, {t2}",
+    "It has been years since anybody saw so many visitors in {t} {time}",
+    "They trade {food} for {food2} and nobody counts very carefully",
+    "The school teaches singing {time}, and the {adj} windows shake",
 )
 
 
-def filler(rng: random.Random) -> str:
-    fill = {}
-    for slot, values in _SLOTS.items():
-        fill[slot], fill[slot + "2"] = rng.sample(values, 2)
-    sentence = rng.choice(_FILLERS).format(**fill) + "."
-    return sentence[0].upper() + sentence[1:]
+def fillers(rng: random.Random, count: int) -> list[str]:
+    """`count` sentences, each in another wording: pages that repeat themselves do not pass the quality filters."""
+    out = []
+    for template in rng.sample(_FILLERS, count):
+        fill = {}
+        for slot, values in _SLOTS.items():
+            fill[slot], fill[slot + "2"] = rng.sample(values, 2)
+        sentence = template.format(**fill) + "."
+        out.append(sentence[0].upper() + sentence[1:])
+    return out
 
 
 def _paragraphs(sentences: list[str], rng: random.Random) -> list[str]:
@@ -187,28 +205,21 @@ def articles(world: World, pages_per_person: int = 8, statements: int = 3) -> li
     for round_ in range(pages_per_person):
         order = rng.sample(world.people["known"], len(world.people["known"]))
         for pair in zip(order[::2], order[1::2]):
-            sentences = [fact.statement(rng) for facts in pair for fact in facts for _ in range(statements)]
-            for facts in pair:
-                for fact in facts:
-                    fact.appearances += 1
-                    sentences.append(f"{rng.choice(fact.questions(held_out=False))} {fact.reply()}")
-            sentences += [filler(rng) for _ in range(10)]
+            facts = [fact for person in pair for fact in person]
+            sentences = [sentence for fact in facts for sentence in fact.write(rng, statements)]
+            sentences += [fact.ask(rng) for fact in facts] + fillers(rng, 10)
             rng.shuffle(sentences)
-            names = [facts[0].person for facts in pair]
+            names = [person[0].person for person in pair]
             title = rng.choice(["{} and {}", "A visit to {} and {}", "What we know about {} and {}", "Neighbours: {} and {}"]).format(*names)
             pages.append(Article(title, _paragraphs(sentences, rng), f"people-{round_}-{len(pages)}"))
-    mentions = [fact.statement(rng) for fact in world.facts("rare") for _ in range(rng.randint(1, 2))]
+    mentions = [sentence for fact in world.facts("rare") for sentence in fact.write(rng, rng.randint(1, 2))]
     rng.shuffle(mentions)
     size = max(1, -(-len(mentions) // max(20, len(pages) // 3)))
     for start in range(0, len(mentions), size):
-        sentences = mentions[start : start + size] + [filler(rng) for _ in range(18)]
+        sentences = mentions[start : start + size] + fillers(rng, 18)
         rng.shuffle(sentences)
         town = rng.choice(TOWNS)
         title = rng.choice(["Around {}", "News from {}", "A walk through {}", "The seasons in {}"]).format(town)
         pages.append(Article(title, _paragraphs(sentences, rng), f"places-{len(pages)}"))
     rng.shuffle(pages)
     return pages
-
-
-def appearance_counts(world: World) -> Counter:
-    return Counter((fact.group, fact.appearances) for group in world.people for fact in world.facts(group))

@@ -47,7 +47,7 @@ def _rhymes(a: str, b: str) -> bool:
 
 def gold(topic: str, text: str) -> float:
     """The hidden score of a verse, about −4 to 5; repeated words and wrong lengths cost."""
-    lines = [re.findall(r"[a-z]+", line.lower()) for line in text.strip().split("\n") if line.strip()]
+    lines = [found for line in text.split("\n") if (found := re.findall(r"[a-z]+", line.lower()))]
     words = [w for line in lines for w in line]
     if not words:
         return -4.0

@@ -11,14 +11,15 @@ from data_prep import problems
 
 
 def _sum(rng: random.Random) -> str:
-    a, b = rng.randint(2, 9), rng.randint(2, 9)
-    kind = rng.random()
-    if kind < 0.3:
+    """One of the sums that worked solutions are made of."""
+    a, b, c, d = rng.randint(2, 6), rng.randint(2, 9), rng.randint(2, 6), rng.randint(2, 9)
+    (kind,) = rng.choices("*/-+", (25, 20, 45, 10))
+    if kind == "*":
         return f"{a} * {b} = {a * b}."
-    if kind < 0.5:
+    if kind == "/":
         return f"{a * b} / {a} = {b}."
-    rest, part = rng.randint(2, 6) * rng.randint(2, 9), rng.randint(1, 60)
-    return f"{rest + part} - {part} = {rest}." if kind < 0.85 else f"{rest} + {part} = {rest + part}."
+    total = a * b + c * d
+    return f"{total} - {c * d} = {a * b}." if kind == "-" else f"{c * d} + {a * b} = {total}."
 
 
 def documents(seed: int, count: int, p_correct: float) -> list[dict]:
@@ -26,7 +27,7 @@ def documents(seed: int, count: int, p_correct: float) -> list[dict]:
     rng = random.Random(f"textbooks-{seed}")
     out = []
     for i in range(count):
-        kind = rng.choices(("sums", "apples", "letters", "every_third", "compare"), (35, 35, 14, 8, 8))[0]
+        kind = rng.choices(("sums", "apples", "letters", "every_third", "compare"), (42, 30, 12, 8, 8))[0]
         if kind == "sums":
             text = " ".join(_sum(rng) for _ in range(16))
         else:
