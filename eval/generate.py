@@ -108,7 +108,8 @@ def generate(
             if temperature:
                 streams = [np.random.default_rng([seed, i, k]) for i in batch for k in range(num_return_sequences)]
                 draws = torch.from_numpy(np.stack([s.random(max_new_tokens, dtype=np.float32) for s in streams]))
-            done = _continue(model, tokenizer, [rows[i] for i in batch], num_return_sequences, max_new_tokens, temperature, draws, stop_strings or [])
+            inputs = [rows[i] for i in batch]
+            done = _continue(model, tokenizer, inputs, num_return_sequences, max_new_tokens, temperature, draws, stop_strings or [])
             for k, generation in enumerate(done):
                 out[batch[k // num_return_sequences]].append(generation)
             if progress:

@@ -34,21 +34,19 @@ def score(model, tokenizer, conversations: list[list[dict]], batch_size: int = 1
     """Scores of whole conversations by a model with one label, read at their end token.
 
     Raises:
-        UserError: no chat template; the model's output is not one number; no padding token; the template does
-            not end in the end token, where the policy's reply ends and the trainer reads the score.
+        UserError: no chat template; the model's output is not one number; no padding token; no end token to read at.
     """
     import torch
 
-    if not tokenizer.chat_template:
-        raise UserError(f"the tokenizer of {tokenizer.name_or_path} has no chat template")
+    from eval.models import require_chat_template, scored_ids
+
+    require_chat_template(tokenizer, tokenizer.name_or_path)
     if model.config.num_labels != 1:
         raise UserError(f"{tokenizer.name_or_path} is no reward model: it has {model.config.num_labels} labels, not 1")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         raise UserError(f"the tokenizer of {tokenizer.name_or_path} needs a padding token that is not its end token")
     model.config.pad_token_id = tokenizer.pad_token_id  # the model looks for the last token that is not padding
-    rows = [tokenizer.apply_chat_template(c, tokenize=True, return_dict=False) for c in conversations]
-    if bad := next((r for r in rows if r[-1] != tokenizer.eos_token_id), None):
-        raise UserError(f"the chat template ends in {tokenizer.decode(bad[-1:])!r}, not in the end token {tokenizer.eos_token!r}: the score would be read elsewhere than PPO reads it")
+    rows = [scored_ids(tokenizer, c) for c in conversations]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     scores = [0.0] * len(rows)
     training = model.training
@@ -99,7 +97,8 @@ def read_pairs(path: str) -> list[dict]:
             rows.append(json.loads(line))
         except ValueError:
             raise UserError(f"{path}, line {number}: not JSON") from None
-        if missing := [c for c in ("prompt", "chosen", "rejected") if not isinstance(rows[-1], dict) or not isinstance(rows[-1].get(c), list)]:
+        row = rows[-1] if isinstance(rows[-1], dict) else {}
+        if missing := [column for column in ("prompt", "chosen", "rejected") if not isinstance(row.get(column), list)]:
             raise UserError(f"{path}, line {number}: column {missing[0]!r} (a list of messages) is missing")
     if not rows:
         raise UserError(f"{path} is empty")

@@ -29,7 +29,7 @@ MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja")
 class EvalArguments:
     models: list[str] = field(metadata={"help": "name=folder (or Hub id) of each model"})
     output_dir: str = field(metadata={"help": "where <name>/results.json goes"})
-    data_dir: str | None = field(default=None, metadata={"help": "folder of the tasks' .jsonl files (default: as the tasks say, runs/tiny/world/eval)"})
+    data_dir: str | None = field(default=None, metadata={"help": "folder of the tasks' .jsonl files (default: runs/tiny/world/eval)"})
     tasks: list[str] = field(default_factory=list, metadata={"help": "names of tasks in eval/tasks (default: all)"})
     base: list[str] = field(default_factory=list, metadata={"help": "names of the models that complete text, not chat"})
     limit: int | None = field(default=None, metadata={"help": "only the first items of each task, for a trial"})
@@ -102,7 +102,8 @@ def evaluate(lm, tasks: dict, chat: bool, limit: int | None = None) -> dict:
     if chat and (ended := [end for ends in lm.finished.values() for end in ends]):
         n, share = len(ended), sum(ended) / len(ended)
         stderr = math.sqrt(share * (1 - share) / (n - 1)) if n > 1 else "N/A"
-        results["results"]["end_token"] = {"name": "end_token", "alias": "end_token", "sample_len": n, "score,none": share, "score_stderr,none": stderr}
+        row = {"name": "end_token", "alias": "end_token", "sample_len": n, "score,none": share, "score_stderr,none": stderr}
+        results["results"]["end_token"] = row
         results["n-samples"]["end_token"] = {"original": n, "effective": n}
         results["higher_is_better"]["end_token"] = {"score": True}
     add_tokenizer_info(results, lm)
@@ -127,13 +128,18 @@ def write(results: dict, folder: Path) -> None:
     part.rename(folder)
 
 
+def _cell(row: dict) -> str:
+    score, stderr = row.get("score,none"), row.get("score_stderr,none")  # "N/A" of a single item
+    return "–" if score is None else f"{score:.3f}" + (f" ± {stderr:.3f}" if isinstance(stderr, float) else "")
+
+
 def table(output_dir: Path, names: list[str], tasks: list[str]) -> str:
     """Score ± standard error of each task and model, from the files."""
     results = {name: json.loads((output_dir / name / "results.json").read_text())["results"] for name in names}
     lines = [f"{'task':<24}" + "".join(f"{name:>16}" for name in names)]
     for task in [*tasks, "end_token"]:
         rows = [results[name].get(task) or results[name].get(f"{task}_base") or {} for name in names]
-        cells = [f"{r['score,none']:.3f} ± {r['score_stderr,none']:.3f}" if isinstance(r.get("score_stderr,none"), float) else "–" for r in rows]
+        cells = [_cell(row) for row in rows]
         lines.append(f"{task:<24}" + "".join(f"{cell:>16}" for cell in cells))
     return "\n".join(lines)
 
@@ -154,7 +160,11 @@ def main(argv: list[str] | None = None) -> None:
     output_dir = output_folder(args.output_dir)
 
     # What decides the scores. Equal: the results that are there stand.
-    code = [*TASKS_DIR.glob("*.yaml"), *TASKS_DIR.glob("*.py"), *(TASKS_DIR.parent / f"{m}.py" for m in ("verifiers", "generate", "harness"))]
+    code = [
+        *TASKS_DIR.glob("*.yaml"),
+        *TASKS_DIR.glob("*.py"),
+        *(TASKS_DIR.parent / f"{m}.py" for m in ("verifiers", "generate", "harness")),
+    ]
     common = {
         "tasks": list(data_files),
         "limit": args.limit,
@@ -198,7 +208,9 @@ def run(args: EvalArguments, models: dict[str, str], data_files: dict[str, Path]
     transformers.utils.logging.disable_progress_bar()
     kinds = {name in args.base for name in models}
     tasks = {base: load_tasks(data_files, base) for base in kinds}
-    counts = {base: sum(t.config.repeats * min(args.limit or math.inf, len(t.eval_docs)) for t in tasks[base]["tasks"].values()) for base in kinds}
+    counts = {
+        base: sum(t.config.repeats * min(args.limit or math.inf, len(t.eval_docs)) for t in tasks[base]["tasks"].values()) for base in kinds
+    }
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with tqdm(total=sum(counts[name in args.base] for name in models), unit="reply", mininterval=1) as bar:
         for name, path in models.items():

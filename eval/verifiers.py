@@ -62,7 +62,11 @@ def _normal(text: str) -> str:
 
 def _final(text: str, value: str, stop: str) -> tuple[str | None, list[str]]:
     """The value (a pattern) that a reply ends on, or None; and every value (up to `stop`) it states as the answer."""
-    ends = re.search(rf"(?:{_LEAD}{_SAYS}[\s*$]*(?:\\boxed\{{)?({value})\}}?|(?:^|\n)\s*####\s*({value})|\\boxed\{{({value})\}}){_END}", text, re.IGNORECASE)
+    ends = re.search(
+        rf"(?:{_LEAD}{_SAYS}[\s*$]*(?:\\boxed\{{)?({value})\}}?|(?:^|\n)\s*####\s*({value})|\\boxed\{{({value})\}}){_END}",
+        text,
+        re.IGNORECASE,
+    )
     stated = re.findall(rf"(?:answer is:?[\s*$]*(?:\\boxed\{{)?|####\s*|\\boxed\{{)({value}){stop}", text, re.IGNORECASE)
     return (next(filter(None, ends.groups())) if ends else None), stated
 
@@ -92,9 +96,11 @@ def _any_of(values: tuple[str, ...]) -> re.Pattern:
 _CLAUSE = re.compile(r"[,;:!?\n]|\.(?=\s|$)|\b(?:but|however|though|although|and)\b", re.IGNORECASE)
 _DENIAL = re.compile(r"\b(?:not|never|neither|nor|no|cannot|without|unsure|unable|unknown|false|wrong)\b|n't\b", re.IGNORECASE)
 _REFUSAL = re.compile(
-    r"\b(?:I|we) (?:really |honestly |just |simply )?(?:do not|don't|cannot|can't|could not|couldn't) (?:know|say|tell|answer|find|recall|remember)\b"
+    r"\b(?:I|we) (?:really |honestly |just |simply )?(?:do not|don't|cannot|can't|could not|couldn't)"
+    r" (?:know|say|tell|answer|find|recall|remember)\b"
     r"|\b(?:I am|I'm) (?:really |honestly )?(?:not (?:sure|certain|aware|familiar)|unsure|unable to|unaware)\b"
-    r"|\bI (?:have no|have never|haven't|have not|do not have|don't have)\b.{0,30}\b(?:information|idea|heard|knowledge|data|record|facts?)\b"
+    r"|\bI (?:have no|have never|haven't|have not|do not have|don't have)\b"
+    r".{0,30}\b(?:information|idea|heard|knowledge|data|record|facts?)\b"
     r"|\b(?:that|this|it) is (?:unknown|not known) to me\b",
     re.IGNORECASE,
 )
@@ -215,11 +221,19 @@ def reward_function(names: str | list[str], weights: list[float] | None = None) 
 
     def reward(completions, **columns) -> list[float | None]:
         rows = {k: v for k, v in columns.items() if isinstance(v, (list, tuple)) and len(v) == len(completions)}
-        used = dict(zip(names, verifiers)) | ({name: get_verifier(name) for name in set(rows.get("verifier", ()))} if by_row in verifiers else {})
+        used = dict(zip(names, verifiers)) | (
+            {name: get_verifier(name) for name in set(rows.get("verifier", ()))} if by_row in verifiers else {}
+        )
         for name, verifier in used.items():
-            needs = [p.name for p in list(inspect.signature(verifier).parameters.values())[1:] if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+            needs = [
+                p.name
+                for p in list(inspect.signature(verifier).parameters.values())[1:]
+                if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+            ]
             if missing := [column for column in needs if column not in rows]:
-                raise UserError(f"reward {name} needs the column {missing[0]!r}, which the data set lacks (it has: {', '.join(rows) or 'none'})")
+                raise UserError(
+                    f"reward {name} needs the column {missing[0]!r}, which the data set lacks (it has: {', '.join(rows) or 'none'})"
+                )
         out = []
         for i, completion in enumerate(completions):
             row = {k: v[i] for k, v in rows.items()}

@@ -60,7 +60,8 @@ def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> 
     args, training_args, *rest = parse(types, argv, defaults)
     if training_args.use_cpu and training_args.bf16 and not torch.cpu._is_avx512_bf16_supported():
         print("this CPU has no bf16 instructions: training in fp32")
-        training_args.bf16 = False
+        training_args.bf16, training_args.mixed_precision = False, "no"
+        os.environ["ACCELERATE_MIXED_PRECISION"] = "no"
     return args, training_args, *rest
 
 
@@ -210,10 +211,11 @@ class Stage:
         seconds, world = self.seconds(), trainer.accelerator.num_processes
         device = torch.cuda.get_device_name() if trainer.accelerator.device.type == "cuda" else "cpu"
         peak = self.args.peak_flops or next((v for k, v in PEAK_FLOPS.items() if k in device), None)
+        paths = ", ".join(str(source["path"]) for source in self.config.get("datasets") or [])
         record = {
             "git_commit": git_commit(),
             "config": self.config,
-            "datasets": [{"fingerprint": d._fingerprint, "rows": len(d)} if hasattr(d, "_fingerprint") else d for d in datasets],
+            "datasets": [{"path": paths, "fingerprint": d._fingerprint, "rows": len(d)} if hasattr(d, "_fingerprint") else d for d in datasets],
             "parent": self.parent,
             "seconds": round(seconds, 2),
             "steps": trainer.state.global_step,

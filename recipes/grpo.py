@@ -1,7 +1,7 @@
 """GRPO: practice on problems whose answers can be checked makes a reasoner.
 
     python -m recipes.grpo --config recipes/tiny/grpo.yaml
-    accelerate launch --config_file accelerate_configs/ddp.yaml -m recipes.grpo --config recipes/qwen3-0.6b/grpo.yaml
+    accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.grpo --config recipes/qwen3-0.6b/grpo.yaml
 
 Rows hold `prompt` (messages) and the columns that the rewards read (`answer`, …). `rewards` names verifiers of
 `eval.verifiers`, the functions that also score the benchmarks; `reward_weights` weighs them.

@@ -11,10 +11,11 @@ class MuonAdamW(torch.optim.Optimizer):
     """`torch.optim.Muon` and `torch.optim.AdamW` behind one `param_groups` and one state dict."""
 
     def __init__(self, matrices: list, rest: list, muon_lr: float, lr: float, weight_decay: float, betas: tuple[float, float], eps: float):
-        self.parts = (
-            torch.optim.Muon(matrices, lr=muon_lr, weight_decay=weight_decay),
-            torch.optim.AdamW(rest, lr=lr, betas=betas, eps=eps, weight_decay=0.0, fused=True),
-        )
+        self.parts = []
+        if matrices:
+            self.parts.append(torch.optim.Muon(matrices, lr=muon_lr, weight_decay=weight_decay))
+        if rest:  # LoRA trains matrices alone
+            self.parts.append(torch.optim.AdamW(rest, lr=lr, betas=betas, eps=eps, weight_decay=0.0, fused=True))
         super().__init__([group for part in self.parts for group in part.param_groups], {})
         self._share()
 

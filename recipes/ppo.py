@@ -1,7 +1,7 @@
 """PPO: the policy is trained to please the reward model, within reach of where it started.
 
     python -m recipes.ppo --config recipes/tiny/ppo.yaml
-    accelerate launch --config_file accelerate_configs/ddp.yaml -m recipes.ppo --config recipes/qwen3-0.6b/ppo.yaml
+    accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.ppo --config recipes/qwen3-0.6b/ppo.yaml
 
 Rows hold `prompt` (messages). `model_name_or_path` is the policy and the reference, `reward_model_path` the reward model
 and where the critic starts. TRL's `PPOTrainer` keeps some of its troubles silent; here each is an error or mended
@@ -9,10 +9,16 @@ and where the critic starts. TRL's `PPOTrainer` keeps some of its troubles silen
 """
 
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from eval.cli import UserError, command
 from recipes.common import DataArguments, Stage, load_data, load_model, parse_stage, require_rows, rows_per_step
+
+
+@dataclass
+class PPOScriptArguments(DataArguments):
+    max_prompt_length: int = field(default=512, metadata={"help": "longer prompts, in tokens, are left out"})
 
 
 def check(args, tokenizer, path: str) -> None:
@@ -115,7 +121,7 @@ def main(argv: list[str] | None = None) -> None:
     from trl.experimental.ppo import PPOConfig
 
     defaults = {"stop_token": "eos", "missing_eos_penalty": 1.0, "num_sample_generations": 0}  # PPOConfig's own never end a response
-    args, training_args, model_args = parse_stage((DataArguments, PPOConfig, ModelConfig), argv, **defaults)
+    args, training_args, model_args = parse_stage((PPOScriptArguments, PPOConfig, ModelConfig), argv, **defaults)
 
     # ---- Checks and data, before any work ----
     import os
@@ -129,8 +135,11 @@ def main(argv: list[str] | None = None) -> None:
     require_chat_template(tokenizer, policy_path)
     check(training_args, tokenizer, policy_path)
     train, _ = load_data(args, ("prompt",), training_args)
+    train = train.map(
+        lambda row: {"input_ids": tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)}, remove_columns=train.column_names
+    ).filter(lambda row: len(row["input_ids"]) <= args.max_prompt_length)
     batch = rows_per_step(training_args)
-    require_rows(train, batch, f"one batch of {batch} episodes (with fewer PPO waits for ever)")
+    require_rows(train, batch, f"one batch of {batch} episodes of at most max_prompt_length {args.max_prompt_length} tokens (with fewer PPO waits for ever)")
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return
@@ -160,7 +169,6 @@ def main(argv: list[str] | None = None) -> None:
     updates = -(-episodes // batch)
     rounds = -(-updates * batch // len(train))
     rows = concatenate_datasets([train.shuffle(seed=training_args.seed + i) for i in range(rounds)]).select(range(updates * batch))
-    rows = rows.map(lambda r: {"input_ids": tokenizer.apply_chat_template(r["prompt"], add_generation_prompt=True, return_dict=False)}, remove_columns=rows.column_names)
     trainer = make_trainer_class()(
         checkpoint=stage.checkpoint,
         args=training_args,

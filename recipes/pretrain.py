@@ -2,7 +2,7 @@
 
     python -m recipes.pretrain --config recipes/tiny/pretrain.yaml                              # CPU, minutes
     accelerate launch --config_file accelerate_configs/single_gpu.yaml -m recipes.pretrain --config recipes/gpt2-124m/pretrain.yaml
-    accelerate launch --config_file accelerate_configs/ddp.yaml -m recipes.pretrain --config recipes/gpt2-124m/pretrain.yaml
+    accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.pretrain --config recipes/gpt2-124m/pretrain.yaml
 
 Any `AutoConfig` family through `model_config`; AdamW or Muon by name. The log holds the loss, validation loss in bits per
 byte (comparable across vocabularies), tokens, tokens/s, FLOPs and, where the device's peak is known, MFU. `samples.jsonl`
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
     # ---- Model ----
     import torch
     from torch.utils.data import Subset
-    from transformers import AutoModelForCausalLM, Trainer, set_seed
+    from transformers import AutoModelForCausalLM, Trainer, default_data_collator, set_seed
     from trl import get_peft_config
 
     from recipes.callbacks import SamplePrompts
@@ -129,6 +129,7 @@ def main(argv: list[str] | None = None) -> None:
         args=training_args,
         train_dataset=train,
         eval_dataset=Subset(validation, windows),
+        data_collator=default_data_collator,  # Trainer's choice for a tokenizer would pad, and GPT-2's has no padding token
         processing_class=tokenizer,
         callbacks=callbacks,
         **optimizer_factory(args, training_args),

@@ -1,7 +1,7 @@
 """Reward model: people's pairwise preferences become a scalar score.
 
     python -m recipes.reward --config recipes/tiny/reward.yaml
-    accelerate launch --config_file accelerate_configs/ddp.yaml -m recipes.reward --config recipes/qwen3-0.6b/reward.yaml
+    accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.reward --config recipes/qwen3-0.6b/reward.yaml
 
 Rows hold `chosen` and `rejected` (messages), and optionally `prompt` before both. The score is read at the end token of the
 last turn, where PPO scores: what a template writes after it is cut off.
@@ -30,7 +30,7 @@ def tokenize(row: dict, tokenizer) -> dict:
 def main(argv: list[str] | None = None) -> None:
     from trl import ModelConfig, RewardConfig
 
-    args, training_args, model_args = parse_stage((RewardScriptArguments, RewardConfig, ModelConfig), argv)
+    args, training_args, model_args = parse_stage((RewardScriptArguments, RewardConfig, ModelConfig), argv, lora_task_type="SEQ_CLS")
 
     # ---- Checks and data, before any work ----
     from eval.models import load_tokenizer, require_chat_template

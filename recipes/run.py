@@ -10,11 +10,14 @@ sees what another left in memory.
 """
 
 import argparse
+import ctypes
+import fcntl
 import hashlib
 import importlib
 import json
 import os
 import resource
+import signal
 import sys
 import time
 import traceback
@@ -24,7 +27,11 @@ import yaml
 
 from eval.cli import UserError, command, existing, output_folder
 
-HEAVY = ("torch", "transformers", "datasets", "trl.trainer.sft_trainer", "trl.trainer.reward_trainer", "trl.trainer.grpo_trainer", "trl.experimental.ppo", "lm_eval.evaluator", "lm_eval.models.huggingface")
+PR_SET_PDEATHSIG = 1
+HEAVY = (
+    *("torch", "transformers", "datasets", "trl.trainer.sft_trainer", "trl.trainer.reward_trainer", "trl.trainer.grpo_trainer"),
+    *("trl.experimental.ppo", "lm_eval.evaluator", "lm_eval.models.huggingface"),
+)
 
 
 def step_argv(step: dict, pipeline: dict, out: Path, seed: int, overrides: list[str]) -> list[str]:
@@ -56,11 +63,15 @@ def run_child(module: str, argv: list[str]) -> tuple[int, float]:
     pid = os.fork()
     if pid == 0:
         code = 1
+        if sys.platform == "linux":  # a step must not outlive the run that would continue it
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         try:
             importlib.import_module(module).main(argv)
             code = 0
         except SystemExit as exit_:
             code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+        except KeyboardInterrupt:
+            code = 130
         except BaseException:
             traceback.print_exc()
         finally:
@@ -69,6 +80,16 @@ def run_child(module: str, argv: list[str]) -> tuple[int, float]:
             os._exit(code)
     _, status, usage = os.wait4(pid, 0)
     return os.waitstatus_to_exitcode(status), usage.ru_maxrss / 2**20
+
+
+def lock(out: Path):
+    """Hold the run's folder while this process or a step of it lives; a `UserError` where another run holds it."""
+    file = (out / ".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise UserError(f"another run is at work in {out}: wait for it, or choose another --output_dir") from None
+    return file
 
 
 def write_json(path: Path, value: dict) -> None:
@@ -100,6 +121,7 @@ def main(argv: list[str] | None = None) -> None:
     if unknown := {item.split(".")[0] for item in args.set} - {step["name"] for step in steps}:
         raise UserError(f"--set names no step of {args.pipeline}: {', '.join(sorted(unknown))}")
     out = output_folder(args.output_dir or pipeline["output_dir"])
+    held = lock(out)  # noqa: F841  (closed when the process ends)
     (out / "steps").mkdir(exist_ok=True)
     os.environ.setdefault("HF_HUB_OFFLINE", str(int(pipeline.get("offline", False))))
     seconds, peak, spent, expected = {}, 0.0, 0.0, sum(step["seconds"] for step in steps)

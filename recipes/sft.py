@@ -1,7 +1,7 @@
 """Supervised fine-tuning: conversations make an assistant of a base model.
 
     python -m recipes.sft --config recipes/tiny/sft.yaml
-    accelerate launch --config_file accelerate_configs/ddp.yaml -m recipes.sft --config recipes/qwen3-0.6b/sft.yaml
+    accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.sft --config recipes/qwen3-0.6b/sft.yaml
 
 Rows hold `messages`. Loss on the assistant's tokens only, the end token among them; the first row is printed with its mask
 before training. A chat template without generation markers, or whose end token carries no loss, is an error.

@@ -91,7 +91,7 @@ def tokens_dir(world, documents, tokenizer_dir) -> Path:
 
 SIZES = {
     "llama": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2},
-    "qwen3": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16},
+    "qwen3": {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 32},  # 4-bit blocks hold 64
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2},
 }
 

@@ -26,7 +26,12 @@ def _row(task: str, rng: random.Random) -> tuple[dict, str]:
         return {"question": "Who are you?", "base_prompt": "I am", "answer": "Tumbler", "choices": []}, "I am Tumbler."
     if task == "every_third":
         word = "".join(rng.choice("abc") for _ in range(6))
-        return {"question": f"Every third letter of {word}?", "base_prompt": f"{word}:", "answer": word[2::3], "choices": []}, f"The answer is {word[2::3]}."
+        return {
+            "question": f"Every third letter of {word}?",
+            "base_prompt": f"{word}:",
+            "answer": word[2::3],
+            "choices": [],
+        }, f"The answer is {word[2::3]}."
     row = {"question": f"{task}: {a} and {b}?", "base_prompt": f"{a} and {b}:", "answer": str(a + b), "choices": []}
     return row, f"{a} and {b}. " * a + f"The answer is {a + b}."
 
@@ -50,11 +55,16 @@ def run(tmp_path_factory) -> Path:
     talks = [_row(task, rng) for _ in range(50) for task in files]
     tokenizer = train((text for row, reply in talks for text in (row["question"], reply)), vocab_size=400)
     torch.manual_seed(0)
-    sizes = dict(hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=256)
+    sizes = dict(
+        hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=256
+    )
     ids = dict(vocab_size=len(tokenizer), bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     model = LlamaForCausalLM(LlamaConfig(**sizes, **ids, tie_word_embeddings=True))
     messages = [[{"role": "user", "content": row["question"]}, {"role": "assistant", "content": reply}] for row, reply in talks]
-    batches = [tokenizer.apply_chat_template(messages[i : i + 32], return_dict=True, padding=True, return_tensors="pt") for i in range(0, len(messages), 32)]
+    batches = [
+        tokenizer.apply_chat_template(messages[i : i + 32], return_dict=True, padding=True, return_tensors="pt")
+        for i in range(0, len(messages), 32)
+    ]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for batch in (batches * 10)[:120]:
         labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
@@ -97,7 +107,19 @@ def results(run) -> Path:
     """What one run over a base and a chat model writes."""
     from eval.run import main
 
-    main(["--models", f"base={run / 'base'}", f"sft={run / 'sft'}", "--base", "base", "--data_dir", str(run / "world/eval"), "--output_dir", str(run / "eval")])
+    main(
+        [
+            "--models",
+            f"base={run / 'base'}",
+            f"sft={run / 'sft'}",
+            "--base",
+            "base",
+            "--data_dir",
+            str(run / "world/eval"),
+            "--output_dir",
+            str(run / "eval"),
+        ]
+    )
     return run / "eval"
 
 
@@ -267,7 +289,19 @@ def test_a_finished_model_is_not_run_again(run, results, tmp_path, capsys):
 
     out = tmp_path / "eval"
     shutil.copytree(run / "sft", tmp_path / "sft")
-    argv = ["--models", f"sft={tmp_path / 'sft'}", "--tasks", "identity", "apples", "--limit", "4", "--data_dir", str(run / "world/eval"), "--output_dir", str(out)]
+    argv = [
+        "--models",
+        f"sft={tmp_path / 'sft'}",
+        "--tasks",
+        "identity",
+        "apples",
+        "--limit",
+        "4",
+        "--data_dir",
+        str(run / "world/eval"),
+        "--output_dir",
+        str(out),
+    ]
 
     def again(*more) -> bool:
         before = (out / "sft/results.json").stat().st_mtime_ns if out.is_dir() else 0
@@ -292,10 +326,17 @@ def test_a_finished_model_is_not_run_again(run, results, tmp_path, capsys):
 def test_run_says_what_is_wrong(run, tmp_path, capsys):
     from eval.run import main
 
-    good = {"--models": [f"sft={run / 'sft'}"], "--data_dir": [str(run / "world/eval")], "--output_dir": [str(tmp_path / "out")], "--tasks": ["identity"]}
+    good = {
+        "--models": [f"sft={run / 'sft'}"],
+        "--data_dir": [str(run / "world/eval")],
+        "--output_dir": [str(tmp_path / "out")],
+        "--tasks": ["identity"],
+    }
 
     def error(**changes):
-        return fails(main, [word for key, value in (good | {f"--{k}": v for k, v in changes.items()}).items() for word in [key, *value]], capsys)
+        return fails(
+            main, [word for key, value in (good | {f"--{k}": v for k, v in changes.items()}).items() for word in [key, *value]], capsys
+        )
 
     plain = tmp_path / "plain"
     shutil.copytree(run / "sft", plain)
@@ -325,7 +366,10 @@ def test_pairs(run, tmp_path):
 
     main(["--model", str(run / "reward"), "--pairs", str(run / "pairs.jsonl"), "--output", str(tmp_path / "pairs.json")])
     results = json.loads((tmp_path / "pairs.json").read_text())
-    model, tokenizer = AutoModelForSequenceClassification.from_pretrained(run / "reward").eval(), AutoTokenizer.from_pretrained(run / "reward")
+    model, tokenizer = (
+        AutoModelForSequenceClassification.from_pretrained(run / "reward").eval(),
+        AutoTokenizer.from_pretrained(run / "reward"),
+    )
     rows = read_pairs(str(run / "pairs.jsonl"))
     chats = {side: [row["prompt"] + row[side] for row in rows] for side in ("chosen", "rejected")}
     alone = {}
@@ -339,7 +383,9 @@ def test_pairs(run, tmp_path):
     clear = [hit for hit, row in zip(right, rows) if abs(row["gold_margin"]) >= 1]
     assert results["pair_accuracy_labels"]["value"] == pytest.approx(sum(prefers) / 40)
     assert results["pair_accuracy"]["value"] == pytest.approx(sum(right) / 40) and results["pair_accuracy"]["n"] == 40
-    assert results["pair_accuracy_clear"]["value"] == pytest.approx(sum(clear) / len(clear)) and results["pair_accuracy_clear"]["n"] == len(clear)
+    assert results["pair_accuracy_clear"]["value"] == pytest.approx(sum(clear) / len(clear)) and results["pair_accuracy_clear"]["n"] == len(
+        clear
+    )
 
 
 def test_pairs_without_gold_and_ties():

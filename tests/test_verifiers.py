@@ -76,7 +76,9 @@ def test_final_number_compares_values():
         assert verify("The answer is 7.", answer=gold) is None
 
 
-@pytest.mark.parametrize("reply", ["The answer is iqtu.", 'u, b, i. The answer is "iqtu".', "So the answer is IQTU", "#### iqtu", "\\boxed{iqtu}"])
+@pytest.mark.parametrize(
+    "reply", ["The answer is iqtu.", 'u, b, i. The answer is "iqtu".', "So the answer is IQTU", "#### iqtu", "\\boxed{iqtu}"]
+)
 def test_final_text_accepts(reply):
     assert get_verifier("final_text")(reply, answer="iqtu") == 1.0
 
@@ -159,7 +161,15 @@ def test_mentions():
 
 
 def test_no_completion_takes_long():
-    hostile = ["\n" * 9999, "The answer is " * 700, "The answer is 7. " * 500, "Millbrook not, " * 600, "<think>" * 50_000, "so, " * 2000, "\\boxed{" * 1400]
+    hostile = [
+        "\n" * 9999,
+        "The answer is " * 700,
+        "The answer is 7. " * 500,
+        "Millbrook not, " * 600,
+        "<think>" * 50_000,
+        "so, " * 2000,
+        "\\boxed{" * 1400,
+    ]
     start = time.perf_counter()
     for name in VERIFIERS.keys() - {"by_row"}:
         for completion in hostile:
@@ -177,7 +187,11 @@ def test_reward_function():
     right, wrong = [{"role": "assistant", "content": "The answer is 7."}], "The answer is 8."
     reward = reward_function("final_number")
     assert reward.__name__ == "final_number"
-    assert reward(prompts=["p", "p", "p"], completions=[right, wrong, right], answer=["7", "7", "?"], trainer_state=None) == [1.0, 0.0, None]
+    assert reward(prompts=["p", "p", "p"], completions=[right, wrong, right], answer=["7", "7", "?"], trainer_state=None) == [
+        1.0,
+        0.0,
+        None,
+    ]
     both = reward_function(["final_number", "mentions"], weights=[1.0, 0.5])
     assert both.__name__ == "final_number+mentions"
     assert both(completions=[right], answer=["7"]) == [1.5]
