@@ -501,6 +501,10 @@ class Executor(LocalPipelineExecutor):
             return super()._launch_run_for_rank(*args, **kwargs)
 
     def run(self):
+        import multiprocess
+
+        # The server that the workers are forked from imports once what each would import anew for every stage.
+        multiprocess.get_context(self.start_method).set_forkserver_preload(["datatrove.pipeline.filters", "spacy", "trafilatura"])
         with self._quiet():
             super().run()
 

@@ -8,16 +8,17 @@ from transformers import TrainerCallback
 
 
 def keep_rows(path: Path, last_step: int) -> None:
-    """Drop the rows that a killed run wrote after its last checkpoint, and a half-written last line."""
+    """Drop the rows that a killed run wrote after its last checkpoint (at step 0: all), and a half-written last line."""
     rows = []
     if path.exists():
         for line in path.read_text().splitlines():
             try:
                 row = json.loads(line)
             except json.JSONDecodeError:
-                continue
-            if row["step"] <= last_step:
-                rows.append(line)
+                break
+            if row["step"] > last_step or last_step == 0 or "train_runtime" in row:  # the last: training was over, and will be again
+                break
+            rows.append(line)
         path.write_text("".join(line + "\n" for line in rows))
 
 

@@ -12,6 +12,7 @@ complete checkpoint (`trainer_state.json` is what a checkpoint writes last).
 
 import dataclasses
 import json
+import math
 import os
 import resource
 import subprocess
@@ -133,8 +134,13 @@ def require_rows(dataset, least: int, what: str) -> None:
 
 def last_complete_checkpoint(folder: Path) -> Path | None:
     """The newest `checkpoint-N` whose writing was not cut off."""
-    done = [p for p in folder.glob("checkpoint-*") if (p / "trainer_state.json").exists()]
-    return max(done, key=lambda p: int(p.name.split("-")[1]), default=None)
+    for path in sorted(folder.glob("checkpoint-*"), key=lambda p: -int(p.name.split("-")[1])):
+        try:
+            json.loads((path / "trainer_state.json").read_text())
+            return path
+        except (FileNotFoundError, ValueError):
+            continue
+    return None
 
 
 def git_commit() -> str | None:
@@ -192,6 +198,19 @@ class Stage:
                     (stage.folder / "elapsed.json").write_text(json.dumps({"seconds": stage.seconds()}))
 
         return [JsonlLog(self.folder / "log.jsonl", constants), Elapsed()]
+
+    def train(self, trainer) -> None:
+        """Train a transformers `Trainer`, from the checkpoint if there is one."""
+        if not self.checkpoint:
+            trainer.train()
+            return
+        state, args = json.loads((self.checkpoint / "trainer_state.json").read_text()), self.training_args
+        # TRL's SFT and reward trainers would count tokens from 0 again
+        trainer._total_train_tokens = next((log["num_tokens"] for log in reversed(state["log_history"]) if "num_tokens" in log), 0)
+        asked = (args.max_steps, state["max_steps"]) if args.max_steps > 0 else (math.ceil(args.num_train_epochs), state["num_train_epochs"])
+        if state["global_step"] >= state["max_steps"] and asked[0] == asked[1]:
+            trainer._run_epoch = lambda **_: None  # killed behind its last step: Trainer would take one more
+        trainer.train(resume_from_checkpoint=str(self.checkpoint))
 
     def finish(self, trainer, datasets: list = (), tokens: int | None = None, flops: float | None = None) -> None:
         """Save the model and its tokenizer, then the record, and push the model if asked.

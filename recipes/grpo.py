@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
         peft_config=get_peft_config(model_args),
         callbacks=stage.callbacks(num_generations=training_args.num_generations),
     )
-    trainer.train(resume_from_checkpoint=stage.checkpoint and str(stage.checkpoint))
+    stage.train(trainer)
     tokens = next((log["num_tokens"] for log in reversed(trainer.state.log_history) if "num_tokens" in log), None)
     stage.finish(trainer, [train], tokens)
 

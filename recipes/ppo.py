@@ -48,16 +48,18 @@ def make_trainer_class():
 
         def __init__(self, *, checkpoint: Path | None, **kwargs):
             super().__init__(**kwargs)
-            args, done = self.args, 0
+            args, self.done = self.args, 0
             if checkpoint:
-                done = int(checkpoint.name.split("-")[1])
+                self.done = int(checkpoint.name.split("-")[1])
                 self.optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", weights_only=True))
                 self.lr_scheduler.load_state_dict(torch.load(checkpoint / "scheduler.pt", weights_only=True))
+            done = self.done
             args.num_total_batches -= done
-            # the rows are in a fixed order that covers all episodes: a resumed run goes on behind those it has used
-            rows = self.train_dataset.select(range(done * args.batch_size, len(self.train_dataset)))
-            loader = torch.utils.data.DataLoader(rows, batch_size=args.local_batch_size, collate_fn=self.data_collator, drop_last=True)
-            self.dataloader = self.accelerator.prepare(loader)
+            if args.num_total_batches > 0:
+                # the rows are in a fixed order that covers all episodes: a resumed run goes on behind those it has used
+                rows = self.train_dataset.select(range(done * args.batch_size, len(self.train_dataset)))
+                loader = torch.utils.data.DataLoader(rows, batch_size=args.local_batch_size, collate_fn=self.data_collator, drop_last=True)
+                self.dataloader = self.accelerator.prepare(loader)
             torch.manual_seed(self.local_seed + done)
             self.lengths = []
 
@@ -77,6 +79,7 @@ def make_trainer_class():
 
         def train(self):
             if self.args.num_total_batches <= 0:
+                self.state.global_step = self.done
                 return
             truncate = ppo_trainer.truncate_response
 

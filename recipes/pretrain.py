@@ -134,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
         callbacks=callbacks,
         **optimizer_factory(args, training_args),
     )
-    trainer.train(resume_from_checkpoint=stage.checkpoint and str(stage.checkpoint))
+    stage.train(trainer)
     trainer.evaluate()
     tokens = trainer.state.global_step * tokens_per_step
     stage.finish(trainer, [{"path": args.tokens_dir, "windows": len(train), "sequence_length": args.sequence_length}], tokens, tokens * flops)

@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
         **optimizer_factory(args, training_args),
     )
     require_rows(trainer.train_dataset, batch, f"one step of {batch} pairs of at most max_length {training_args.max_length} tokens")
-    trainer.train(resume_from_checkpoint=stage.checkpoint and str(stage.checkpoint))
+    stage.train(trainer)
     if held_out is not None:
         trainer.evaluate()
     tokens = next((log["num_tokens"] for log in reversed(trainer.state.log_history) if "num_tokens" in log), None)

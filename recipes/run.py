@@ -85,11 +85,13 @@ def run_child(module: str, argv: list[str]) -> tuple[int, float]:
 def lock(out: Path):
     """Hold the run's folder while this process or a step of it lives; a `UserError` where another run holds it."""
     file = (out / ".lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise UserError(f"another run is at work in {out}: wait for it, or choose another --output_dir") from None
-    return file
+    for _ in range(50):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except OSError:
+            time.sleep(0.1)  # the step of a killed run takes a moment to go
+    raise UserError(f"another run is at work in {out}: wait for it, or choose another --output_dir")
 
 
 def write_json(path: Path, value: dict) -> None:

@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"no assistant token is left to learn within max_length {training_args.max_length}: raise it")
     if trainer.is_world_process_zero():
         print(f"first row, loss between ⟦ and ⟧:\n{show_mask(tokenizer, trainer.train_dataset[0])}")
-    trainer.train(resume_from_checkpoint=stage.checkpoint and str(stage.checkpoint))
+    stage.train(trainer)
     if evaluation is not None:
         trainer.evaluate()
     tokens = next((log["num_tokens"] for log in reversed(trainer.state.log_history) if "num_tokens" in log), None)

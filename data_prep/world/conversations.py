@@ -112,16 +112,11 @@ def benchmarks(world: World, items: int = 250) -> dict[str, list[dict]]:
     rng = random.Random(f"benchmarks-{world.seed}")
     tasks = {}
     for group in ("known", "rare", "unseen"):
-        tasks[f"facts_{group}"] = [
-            {
-                "question": rng.choice(f.questions(held_out=True)),
-                "base_prompt": f.completion_prompt(),
-                "answer": f.value,
-                "choices": list(ATTRIBUTES[f.attribute].values),
-                "group": f.attribute,
-            }
-            for f in world.facts(group)
-        ]
+        tasks[f"facts_{group}"] = []
+        for f in world.facts(group):
+            question = rng.choice(f.questions(held_out=True))
+            row = {"question": question, "base_prompt": f"{question} {f.reply_opening()}", "answer": f.value}
+            tasks[f"facts_{group}"].append({**row, "choices": list(ATTRIBUTES[f.attribute].values), "group": f.attribute})
 
     def item(question: str, answer: str, group: str) -> dict:
         return {"question": question, "base_prompt": f"Question: {question}\nAnswer:", "answer": answer, "choices": [], "group": group}

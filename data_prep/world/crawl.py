@@ -16,6 +16,7 @@ import json
 import random
 import re
 import uuid
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,7 +41,7 @@ PII_SHARE, BROKEN_HTML_SHARE, WRONG_CHARSET_SHARE = 0.05, 0.04, 0.01
 
 @dataclass
 class Article:
-    """A good page's own text. `slug` is the last part of its URL."""
+    """A good page's own text, the paragraphs without line breaks. `slug` is the last part of its URL."""
 
     title: str
     paragraphs: list[str]
@@ -141,7 +142,8 @@ LOREM = (
 
 def _clause(rng: random.Random) -> str:
     words = {"{a}": ADJECTIVES, "{n}": NOUNS, "{v}": VERBS, "{p}": PLACES, "{t}": TIMES}
-    return re.sub(r"\{.\}", lambda slot: rng.choice(words[slot[0]]), rng.choice(SHAPES))
+    clause = re.sub(r"\{.\}", lambda slot: rng.choice(words[slot[0]]), rng.choice(SHAPES))
+    return re.sub(r"\ba (?=[aeiou])", "an ", clause)
 
 
 def sentence(rng: random.Random) -> str:
@@ -367,7 +369,7 @@ def _render(rng: random.Random, page: Page, titles: list[str]) -> bytes:
     title = html.escape(page.title)
     head = f'<meta charset="utf-8"><title>{title} - {site}</title>'
     text = layout({"head": head, "title": title, "body": body, "site": site, "others": others, "ads": ads, "n": number})
-    if page.broken:  # as people write it by hand: list items and cells never closed, a stray end tag, the end of the page missing
+    if page.broken:  # as people write it by hand: paragraphs and list items never closed, stray end tags, the end of the page missing
         text = text.replace("</li>", "").replace("</LI>", "").replace("</em>", "</i>").replace("<div class=", "<div  class=", 1)
         text = text.replace("</body>", "").replace("</html>", "").replace("</h1>", "</h1></font>")
     return text.encode(page.encoding, errors="xmlcharrefreplace")
@@ -402,7 +404,13 @@ def _pages(articles: list[Article], rng: random.Random) -> list[Page]:
     def some(share: float) -> list[int]:
         return rng.sample(range(len(articles)), min(count(share), len(articles)))
 
-    good = [Page(a.title, list(a.paragraphs), a.slug, group=i) for i, a in enumerate(articles)]
+    layouts = {host: layout for host, _, layout in HOSTS}
+    seen = Counter()
+    good = []
+    for i, article in enumerate(articles):
+        seen[article.slug] += 1
+        slug = article.slug if seen[article.slug] == 1 else f"{article.slug}-{seen[article.slug]}"
+        good.append(Page(article.title, list(article.paragraphs), slug, group=i))
     for i in some(PII_SHARE):
         _with_pii(rng, good[i])
     for i in some(BROKEN_HTML_SHARE):
@@ -425,7 +433,8 @@ def _pages(articles: list[Article], rng: random.Random) -> list[Page]:
                 source = rng.choice(good)
                 paragraphs = list(source.paragraphs) if kind == "exact_duplicate" else _change_words(rng, source.paragraphs)
                 page = Page(source.title, paragraphs, f"copy/{source.slug}-{group}", source.group, step="dedup")
-                page.host = rng.choice([host for host, _, layout in HOSTS if layout is not dict((h, f) for h, _, f in HOSTS)[source.host]])
+                page.pii = [secret for secret in source.pii if secret["text"] in page.text]
+                page.host = rng.choice([host for host in layouts if layouts[host] is not layouts[source.host]])
             page.keep = False
             bad.append(page)
     for fault in ("empty", "not_html"):
@@ -482,7 +491,7 @@ def write_crawl(articles: list[Article], output_dir: Path, seed: int, files: int
     """Write `output_dir`/warc/*.warc.gz and `output_dir`/truth/pages.jsonl; the same bytes for the same arguments.
 
     Args:
-        articles: the good pages, at least one; slugs should differ.
+        articles: the good pages, at least one. A slug that comes again gets a number.
         files: number of WARC files. The last record of the last one is truncated.
 
     Columns of the truth: url; keep (bool; of a group of duplicates the original is marked, but any one may stay); step (null, or what

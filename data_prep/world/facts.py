@@ -1,10 +1,9 @@
 """People of the invented world, what is true of them, and how it is said and asked.
 
 A fact is (person, attribute, value). *Known* people appear on many pages, *rare* ones are named once or twice for
-each fact, *unseen* ones never. Two things are kept out of every training set: for each fact one wording of the
-statement (`Fact.held_out`: the base model completes it), and for each attribute some wordings of the question
-(`questions(..., held_out=True)`: the assistant answers them). Facts need many appearances in varied wording, and
-pages with questions and answers, to become answers (Allen-Zhu & Li 2023, "Physics of Language Models" 3.1).
+each fact, *unseen* ones never. Some wordings of the question (`questions(held_out=True)`) are kept out of every training
+set: they are what the benchmarks ask. Facts need many appearances in varied wording, and pages with questions and
+answers, to become answers (Allen-Zhu & Li 2023, "Physics of Language Models" 3.1).
 """
 
 import random
@@ -25,11 +24,10 @@ TOWNS = "Oakmere Thornby Wexley Brindale Quillport Marrowby Stonewick Larkhill F
 
 @dataclass(frozen=True)
 class Attribute:
-    """A kind of fact: its values, statements (the value last), statements in other orders, indirect questions and the reply."""
+    """A kind of fact: its values, statements about it, indirect questions and the reply."""
 
     values: tuple[str, ...]
     statements: tuple[str, ...]
-    others: tuple[str, ...]
     asks: tuple[str, ...]
     reply: str
 
@@ -38,42 +36,45 @@ ATTRIBUTES = {
     "town": Attribute(
         tuple(TOWNS),
         (
-            "{p} lives in {v}",
             "The home of {p} is in {v}",
             "{p} has a small house in {v}",
             "For many years {p} has lived in {v}",
             "Letters to {p} are sent to {v}",
             "The door of {p} stands open in {v}",
+            "In {v} everybody knows {p}",
+            "{v} is the town where {p} lives",
+            "The people of {v} are proud of {p}",
         ),
-        ("In {v} everybody knows {p}", "{v} is the town where {p} lives", "The people of {v} are proud of {p}"),
         ("where {p} lives", "in which town {p} lives", "which town {p} lives in", "where the home of {p} is", "what the home town of {p} is"),
         "{p} lives in {v}.",
     ),
     "trade": Attribute(
         tuple("baker miller weaver potter carpenter gardener fisher tailor teacher doctor blacksmith painter clockmaker beekeeper printer shepherd".split()),
         (
-            "{p} is a {v}",
             "{p} works as a {v}",
             "{p} earns a living as a {v}",
             "By trade {p} is a {v}",
             "People know {p} as a {v}",
             "Since the age of twenty {p} has been a {v}",
+            "Ask the {v}, who is called {p}",
+            "The {v} in the old photograph is {p}",
+            "A {v} is what {p} always wanted to be",
         ),
-        ("Ask the {v}, who is called {p}", "The {v} in the old photograph is {p}", "A {v} is what {p} always wanted to be"),
         ("what the trade of {p} is", "what {p} does for a living", "which trade {p} follows", "what {p} works as", "what the work of {p} is"),
         "{p} is a {v}.",
     ),
     "instrument": Attribute(
         tuple("flute drum violin harp guitar trumpet piano cello banjo horn lute organ bell whistle fiddle clarinet".split()),
         (
-            "{p} plays the {v}",
             "In the evening {p} plays the {v}",
             "At the summer fair {p} plays the {v}",
             "The favourite instrument of {p} is the {v}",
             "Every day {p} practises on the {v}",
             "When guests come {p} brings out the {v}",
+            "The {v} on the wall belongs to {p}",
+            "An old {v} is the pride of {p}",
+            "The {v} sounds best when {p} plays it",
         ),
-        ("The {v} on the wall belongs to {p}", "An old {v} is the pride of {p}", "The {v} sounds best when {p} plays it"),
         ("what {p} plays", "which instrument {p} plays", "what instrument {p} plays", "which instrument belongs to {p}", "what the instrument of {p} is"),
         "{p} plays the {v}.",
     ),
@@ -88,24 +89,17 @@ class Fact:
     attribute: str
     value: str
     group: str
-    held_out: int  # index of the statement that no page about this person uses; 0 is the wording of the reply
     appearances: int = 0
 
     def write(self, rng: random.Random, count: int) -> list[str]:
         """`count` sentences for one page, each in another wording; the reply's own wording is left to `ask`."""
-        attribute = ATTRIBUTES[self.attribute]
-        allowed = [s for i, s in enumerate(attribute.statements) if i not in (0, self.held_out)] + list(attribute.others)
         self.appearances += count
-        return [s.format(p=self.person, v=self.value) + "." for s in rng.sample(allowed, count)]
+        return [s.format(p=self.person, v=self.value) + "." for s in rng.sample(ATTRIBUTES[self.attribute].statements, count)]
 
     def ask(self, rng: random.Random) -> str:
         """A question of the training kind and its answer."""
         self.appearances += 1
         return f"{rng.choice(self.questions(held_out=False))} {self.reply()}"
-
-    def completion_prompt(self) -> str:
-        """The held-out statement up to the value, for a base model to complete."""
-        return ATTRIBUTES[self.attribute].statements[self.held_out].format(p=self.person, v="\0").split(" \0")[0]
 
     def questions(self, held_out: bool) -> list[str]:
         asks = ATTRIBUTES[self.attribute].asks
@@ -114,6 +108,10 @@ class Fact:
 
     def reply(self) -> str:
         return ATTRIBUTES[self.attribute].reply.format(p=self.person, v=self.value)
+
+    def reply_opening(self) -> str:
+        """The reply up to the value: what a base model is given to complete."""
+        return self.reply().partition(f" {self.value}")[0]
 
 
 @dataclass
@@ -132,7 +130,7 @@ class World:
         groups = ["known"] * self.known + ["rare"] * self.rare + ["unseen"] * self.unseen
         self.people = {"known": [], "rare": [], "unseen": []}
         for name, group in zip(names, groups, strict=True):
-            facts = [Fact(name, a, rng.choice(ATTRIBUTES[a].values), group, rng.randrange(1, 6)) for a in ATTRIBUTES]
+            facts = [Fact(name, a, rng.choice(ATTRIBUTES[a].values), group) for a in ATTRIBUTES]
             self.people[group].append(facts)
 
     def facts(self, group: str) -> list[Fact]:
@@ -207,16 +205,16 @@ def articles(world: World, pages_per_person: int = 8, statements: int = 3) -> li
         for pair in zip(order[::2], order[1::2]):
             facts = [fact for person in pair for fact in person]
             sentences = [sentence for fact in facts for sentence in fact.write(rng, statements)]
-            sentences += [fact.ask(rng) for fact in facts] + fillers(rng, 10)
+            sentences += [fact.ask(rng) for fact in facts] + fillers(rng, 5)
             rng.shuffle(sentences)
             names = [person[0].person for person in pair]
             title = rng.choice(["{} and {}", "A visit to {} and {}", "What we know about {} and {}", "Neighbours: {} and {}"]).format(*names)
             pages.append(Article(title, _paragraphs(sentences, rng), f"people-{round_}-{len(pages)}"))
     mentions = [sentence for fact in world.facts("rare") for sentence in fact.write(rng, rng.randint(1, 2))]
     rng.shuffle(mentions)
-    size = max(1, -(-len(mentions) // max(20, len(pages) // 3)))
+    size = max(1, -(-len(mentions) // max(12, len(pages) // 8)))
     for start in range(0, len(mentions), size):
-        sentences = mentions[start : start + size] + fillers(rng, 18)
+        sentences = mentions[start : start + size] + fillers(rng, 15)
         rng.shuffle(sentences)
         town = rng.choice(TOWNS)
         title = rng.choice(["Around {}", "News from {}", "A walk through {}", "The seasons in {}"]).format(town)
