@@ -11,6 +11,8 @@ import hashlib
 import random
 from dataclasses import dataclass, field
 
+from eval.cli import UserError, command, output_folder, parse
+
 STEPS = " Think step by step."
 AT_ONCE = " Answer at once."
 SPLITS = ("train", "validation", "test")
@@ -135,9 +137,8 @@ class ProblemsArguments:
     revision: str | None = field(default=None, metadata={"help": "revision of the data set, so that a run can be repeated exactly"})
 
 
+@command
 def main(argv: list[str] | None = None) -> None:
-    from eval.cli import UserError, output_folder, parse
-
     (args,) = parse((ProblemsArguments,), argv)
     from data_prep.sources import load_source
 
@@ -150,6 +151,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    from eval.cli import command
-
-    command(main)()
+    main()

@@ -24,7 +24,8 @@ def load_source(source: dict):
         UserError: unknown key, missing path, unknown split, or nothing in it.
     """
     from datasets import load_dataset, load_from_disk
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+    from datasets.utils import logging
 
     if not isinstance(source, dict) or "path" not in source:
         raise UserError(f"a data source is a mapping with at least `path`, but is {source!r}")
@@ -32,6 +33,8 @@ def load_source(source: dict):
         raise UserError(f"data source {source['path']}: unknown key {', '.join(sorted(unknown))}; keys are {', '.join(sorted(KEYS))}")
     path, split = str(source["path"]), source.get("split") or "train"
     files = sorted(glob.glob(path)) if path.endswith((".jsonl", ".json", ".jsonl.gz", ".parquet")) else []
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)  # a broken file is our error to report
     try:
         if files:
             if all(Path(f).stat().st_size == 0 for f in files):
@@ -46,8 +49,12 @@ def load_source(source: dict):
             raise UserError(f"data source {path} does not exist: make it with the step before, or give a Hub id (owner/name)")
     except (DatasetNotFoundError, ConnectionError, FileNotFoundError) as error:
         raise UserError(f"data source {path} is neither a file here nor reachable on the Hub: {str(error).splitlines()[0]}") from None
+    except DatasetGenerationError as error:
+        raise UserError(f"data source {path} cannot be read, give JSON lines or Parquet with the same columns in each row: {error.__cause__}") from None
     except ValueError as error:
         raise UserError(f"data source {path}: {str(error).splitlines()[0]}") from None
+    finally:
+        logging.set_verbosity(verbosity)
     if rename := source.get("rename"):
         if missing := set(rename) - set(data.column_names):
             raise UserError(f"data source {path} has no column {', '.join(sorted(missing))} to rename (it has {', '.join(data.column_names)})")

@@ -87,13 +87,11 @@ def main(argv: list[str] | None = None) -> None:
     if not 0 < args.validation_fraction < 1:
         raise UserError(f"validation_fraction must lie between 0 and 1, but is {args.validation_fraction}")
     readers = [_reader(source) for source in args.sources]
-    from datatrove.executor import LocalPipelineExecutor
     from datatrove.pipeline.tokens import DocumentTokenizerMerger
-    from loguru import logger
 
+    from data_prep.executor import Executor
     from eval.models import load_tokenizer
 
-    logger.remove()
     tokenizer = load_tokenizer(args.tokenizer)
     if args.end_of_text not in tokenizer.get_vocab():
         raise UserError(f"end_of_text {args.end_of_text} is not a token of {args.tokenizer}")
@@ -104,7 +102,7 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer.backend_tokenizer.save(str(tokenizer_file))
     for i, reader in enumerate(readers):
         folder = parts / str(i)
-        LocalPipelineExecutor(
+        Executor(
             [reader, _split_writers(args, str(tokenizer_file), folder)], tasks=args.tasks, workers=args.workers, logging_dir=str(folder / "logs"), skip_completed=False
         ).run()
         for split in SPLITS:

@@ -15,9 +15,12 @@ def load_pretrained(auto_class, path: str, what: str, **kwargs):
     """
     if not Path(path).is_dir() and (path.count("/") > 1 or path.startswith((".", "/"))):
         raise UserError(f"{what} {path} does not exist: {CURE}")
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
     try:
         return auto_class.from_pretrained(path, **kwargs)
-    except (OSError, ValueError, KeyError) as error:  # transformers' messages run over many lines
+    except (OSError, ValueError, KeyError, StrictDataclassError, SafetensorError) as error:  # transformers' messages run over many lines
         raise UserError(f"{what} {path} cannot be loaded ({str(error).strip().splitlines()[0][:200]}): {CURE}") from None
 
 

@@ -10,7 +10,8 @@ Rows hold `prompt` (messages) and the columns that the rewards read (`answer`, â
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command
-from recipes.common import DataArguments, Stage, load_data, load_model, parse_stage, require_rows
+from recipes.common import DataArguments, load_data, load_model, parse_stage, require_rows
+from recipes.stage import Stage
 
 
 @dataclass
@@ -34,6 +35,8 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
     require_chat_template(tokenizer, model_args.model_name_or_path)
     train, evaluation = load_data(args, ("prompt", "answer"), training_args)
+    for reward in rewards:
+        reward([""], **{column: [value] for column, value in train[0].items()})  # raises where a verifier lacks a column
     completions = training_args.generation_batch_size
     prompts = completions // training_args.num_generations
     require_rows(train, prompts, f"one batch of {prompts} prompts Ã— {training_args.num_generations} completions (with fewer GRPO trains zero steps)")

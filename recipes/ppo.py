@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eval.cli import UserError, command
-from recipes.common import DataArguments, Stage, load_data, load_model, parse_stage, require_rows, rows_per_step
+from recipes.common import DataArguments, load_data, load_model, parse_stage, require_rows, rows_per_step
+from recipes.stage import Stage
 
 
 @dataclass
@@ -123,7 +124,8 @@ def main(argv: list[str] | None = None) -> None:
     from trl import ModelConfig
     from trl.experimental.ppo import PPOConfig
 
-    defaults = {"stop_token": "eos", "missing_eos_penalty": 1.0, "num_sample_generations": 0}  # PPOConfig's own never end a response
+    # PPOConfig's own defaults never end a response, and name a reward model of another family
+    defaults = {"stop_token": "eos", "missing_eos_penalty": 1.0, "num_sample_generations": 0, "reward_model_path": None}
     args, training_args, model_args = parse_stage((PPOScriptArguments, PPOConfig, ModelConfig), argv, **defaults)
 
     # ---- Checks and data, before any work ----
@@ -134,6 +136,8 @@ def main(argv: list[str] | None = None) -> None:
     policy_path, reward_path = model_args.model_name_or_path, training_args.reward_model_path
     if not policy_path:
         raise UserError("model_name_or_path is not set: give the sft model's folder or Hub id")
+    if not reward_path:
+        raise UserError("reward_model_path is not set: give the reward model's folder or Hub id")
     tokenizer = load_tokenizer(policy_path, revision=model_args.model_revision, padding_side="left")
     require_chat_template(tokenizer, policy_path)
     check(training_args, tokenizer, policy_path)
@@ -162,8 +166,8 @@ def main(argv: list[str] | None = None) -> None:
 
         policy, peft_config = PeftModel.from_pretrained(policy, start, is_trainable=True), None
     reference = None if model_args.use_peft else load_model(AutoModelForCausalLM, policy_path, model_args, training_args)
-    reward = load_model(AutoModelForSequenceClassification, reward_path, model_args, training_args, num_labels=1)
-    critic = load_model(AutoModelForSequenceClassification, start + "/value_model" if start else reward_path, model_args, training_args, num_labels=1)
+    reward = load_model(AutoModelForSequenceClassification, reward_path, model_args, training_args, "reward model", num_labels=1)
+    critic = load_model(AutoModelForSequenceClassification, start + "/value_model" if start else reward_path, model_args, training_args, "critic", num_labels=1)
     if training_args.activation_checkpointing:
         policy.gradient_checkpointing_enable()
 

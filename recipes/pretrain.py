@@ -13,7 +13,8 @@ import math
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command
-from recipes.common import PEAK_FLOPS, OptimizerArguments, ScriptArguments, Stage, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
+from recipes.common import OptimizerArguments, ScriptArguments, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
+from recipes.stage import Stage, device_name, peak_flops
 
 
 @dataclass
@@ -29,6 +30,7 @@ class PretrainArguments(ScriptArguments, OptimizerArguments):
 
 def new_model(config: dict, tokenizer, sequence_length: int, attn_implementation: str | None):
     """A model with random weights; the vocabulary is the tokenizer's unless `vocab_size` pads it."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = dict(config)
@@ -43,8 +45,8 @@ def new_model(config: dict, tokenizer, sequence_length: int, attn_implementation
         if (most := getattr(config, "max_position_embeddings", sequence_length)) < sequence_length:
             raise UserError(f"sequence_length {sequence_length} is above the model's max_position_embeddings {most}")
         return AutoModelForCausalLM.from_config(config, attn_implementation=attn_implementation)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"model_config does not make a model: {str(error).splitlines()[0]}") from None
+    except (ValueError, TypeError, StrictDataclassError) as error:
+        raise UserError(f"model_config does not make a model: {str(error)[:300]}") from None
 
 
 def flops_per_token(model, sequence_length: int) -> float:
@@ -82,7 +84,6 @@ def main(argv: list[str] | None = None) -> None:
         return
 
     # ---- Model ----
-    import torch
     from torch.utils.data import Subset
     from transformers import AutoModelForCausalLM, Trainer, default_data_collator, set_seed
     from trl import get_peft_config
@@ -106,8 +107,7 @@ def main(argv: list[str] | None = None) -> None:
     windows = range(min(len(validation), args.max_eval_windows))
     text = tokenizer.batch_decode([validation[i]["input_ids"] for i in windows], skip_special_tokens=True)
     tokens_per_byte = len(windows) * args.sequence_length / sum(len(t.encode()) for t in text)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    peak = (args.peak_flops or next((v for k, v in PEAK_FLOPS.items() if k in device), 0)) * training_args.world_size
+    peak = (peak_flops(args, device_name(training_args)) or 0) * training_args.world_size
 
     class PretrainTrainer(Trainer):
         def log(self, logs, start_time=None):

@@ -10,7 +10,8 @@ last turn, where PPO scores: what a template writes after it is cut off.
 from dataclasses import dataclass
 
 from eval.cli import UserError, command
-from recipes.common import DataArguments, OptimizerArguments, Stage, load_data, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
+from recipes.common import DataArguments, OptimizerArguments, load_data, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
+from recipes.stage import Stage
 
 
 @dataclass

@@ -110,16 +110,40 @@ def finished(marker: Path, fingerprint: str, out: Path) -> dict | None:
     return record
 
 
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UserError(f"{message} (see --help)")
+
+
+def read_pipeline(path: str) -> dict:
+    """The pipeline of a YAML file.
+
+    Raises:
+        UserError: no such file, or not a pipeline.
+    """
+    existing(path, "pipeline", "the recipes' pipelines are recipes/<model>/pipeline.yaml")
+    try:
+        pipeline = yaml.safe_load(Path(path).read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"pipeline {path} cannot be read: {error}") from None
+    keys = {"recipe", "output_dir", "steps"}
+    if not isinstance(pipeline, dict) or not keys <= pipeline.keys():
+        raise UserError(f"{path} is no pipeline: it must hold {', '.join(sorted(keys))}")
+    return pipeline
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pipeline", help="YAML with recipe, output_dir and steps")
     parser.add_argument("--output_dir", help="folder of the run; default: the pipeline's own")
     parser.add_argument("--seed", type=int, default=0, help="of the world, of every model and of sampling")
     parser.add_argument("--set", nargs="*", default=[], metavar="STEP.KEY=VALUE", help="override keys of steps")
     args = parser.parse_args(argv)
-    pipeline = yaml.safe_load(existing(args.pipeline, "pipeline", "the recipes' pipelines are recipes/<model>/pipeline.yaml").read_text())
+    pipeline = read_pipeline(args.pipeline)
     steps = pipeline["steps"]
+    if bad := [item for item in args.set if "=" not in item]:
+        raise UserError(f"--set takes STEP.KEY=VALUE, not {bad[0]}")
     if unknown := {item.split(".")[0] for item in args.set} - {step["name"] for step in steps}:
         raise UserError(f"--set names no step of {args.pipeline}: {', '.join(sorted(unknown))}")
     out = output_folder(args.output_dir or pipeline["output_dir"])
@@ -159,7 +183,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def summary(pipeline: dict, seed: int, seconds: dict, peak: float) -> dict:
     """The content of `seconds.json`; the report, the last step, sees the steps before it."""
-    from recipes.common import git_commit
+    from recipes.stage import git_commit
 
     return {"recipe": pipeline["recipe"], "seed": seed, "git_commit": git_commit(), "seconds": {"total": round(sum(seconds.values()), 1), **seconds}, "peak_rss_gb": round(peak, 2)}
 

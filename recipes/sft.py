@@ -10,7 +10,8 @@ before training. A chat template without generation markers, or whose end token 
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command
-from recipes.common import DataArguments, OptimizerArguments, Stage, load_data, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
+from recipes.common import DataArguments, OptimizerArguments, load_data, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
+from recipes.stage import Stage
 
 
 @dataclass

@@ -22,7 +22,7 @@ _forks.set_forkserver_preload(
 def _die_at(moment: str) -> None:
     from transformers.trainer_callback import CallbackHandler, TrainerState
 
-    from recipes.common import Stage
+    from recipes.stage import Stage
 
     kind, _, step = moment.partition(":")
 

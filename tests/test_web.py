@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep import web
+from data_prep import filters, warc, web
 from data_prep.world.crawl import Article, prose, write_crawl
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,7 +63,7 @@ def test_most_pages_are_good(tmp_path):
     write_crawl(articles(400), tmp_path, seed=0, files=3)
     truth = rows(tmp_path / "truth" / "pages.jsonl")
     assert 0.78 < sum(row["keep"] for row in truth) / len(truth) < 0.82
-    assert {row["step"] for row in truth} == {None, "warc", "url", "extraction", "language", "repetition", "quality", "c4", "fineweb", "dedup"}
+    assert {row["step"] for row in truth} == {None, *web.STEPS} - {"pii"}
     assert len({row["url"] for row in truth}) == len(truth) and len(list((tmp_path / "warc").iterdir())) == 3
 
 
@@ -120,7 +120,8 @@ def test_reading_goes_on_after_a_broken_member():
     members = [gzip.compress(content, mtime=0) for content in contents]
 
     def read(*parts: bytes) -> list:
-        return [(contents.index(content) if error is None else error) for _, content, error in web.gzip_members(io.BytesIO(b"".join(parts)))]
+        members = warc.gzip_members(io.BytesIO(b"".join(parts)))
+        return [error or contents.index(content) for _, content, error in members]
 
     assert read(*members) == [0, 1, 2, 3, 4]
     assert read(*members[:4], members[4][:-9]) == [0, 1, 2, 3, "truncated"]
@@ -133,7 +134,8 @@ def test_reading_goes_on_after_a_broken_member():
 
 def test_a_rerun_does_nothing(world, capsys):
     def state() -> dict:
-        return {path: path.stat().st_mtime_ns for path in (world / "web").rglob("*") if path.is_file() and path.name not in ("funnel.json", "settings.json")}
+        files = [path for path in (world / "web").rglob("*") if path.is_file() and path.name not in ("funnel.json", "settings.json")]
+        return {path: path.stat().st_mtime_ns for path in files}
 
     before, funnel = state(), (world / "web" / "funnel.json").read_text()
     web.main(["--input_dir", str(world / "warc"), "--output_dir", str(world / "web")])
@@ -142,7 +144,8 @@ def test_a_rerun_does_nothing(world, capsys):
 
 
 def test_two_processes_give_the_same_documents(world, tmp_path):
-    command = [sys.executable, "-m", "data_prep.web", "--input_dir", str(world / "warc"), "--output_dir", str(tmp_path), "--tasks", "2", "--workers", "2"]
+    paths = ["--input_dir", str(world / "warc"), "--output_dir", str(tmp_path)]
+    command = [sys.executable, "-m", "data_prep.web", *paths, "--tasks", "2", "--workers", "2"]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert sorted(map(json.dumps, documents(tmp_path))) == sorted(map(json.dumps, documents(world / "web")))
@@ -154,11 +157,12 @@ def test_shortcuts_change_no_outcome(world):
     from datatrove.pipeline.filters import GopherRepetitionFilter
     from datatrove.utils.word_tokenizers import SpaCyTokenizer
 
-    texts = [row["text"] for folder in ("documents", "removed/language", "removed/repetition", "removed/c4") for row in documents(world / "web", folder)[:6]]
+    folders = ("documents", "removed/language", "removed/repetition", "removed/c4")
+    texts = [row["text"] for folder in folders for row in documents(world / "web", folder)[:6]]
     texts += ['He can\'t go to the U.S.  "No!" (she said).. What?! 3.5km e.g. http://a.b/c?d — end', " \n", "one two " * 60]
-    theirs, ours = SpaCyTokenizer("en"), web.EnglishWords()
+    theirs, ours = SpaCyTokenizer("en"), filters.EnglishWords()
     their_filter = GopherRepetitionFilter()
-    our_filter = web.RepetitionFilter(list(their_filter.top_n_grams), list(their_filter.dup_n_grams))
+    our_filter = filters.RepetitionFilter(list(their_filter.top_n_grams), list(their_filter.dup_n_grams))
     for text in texts:
         assert ours.word_tokenize(text) == theirs.word_tokenize(text)
         for line in filter(None, map(str.strip, text.splitlines())):
@@ -169,7 +173,7 @@ def test_shortcuts_change_no_outcome(world):
 def test_sorted_lines_are_a_set(tmp_path):
     lines = sorted({f"{random.Random(i).randint(0, 999)}.example" for i in range(300)})
     (tmp_path / "lines").write_text("\n".join(lines) + "\n")
-    known = web.SortedLines(tmp_path / "lines")
+    known = filters.SortedLines(tmp_path / "lines")
     assert all((f"{i}.example" in known) == (f"{i}.example" in lines) for i in range(1000))
     assert "" not in known and "zzz" not in known
 
@@ -189,7 +193,8 @@ def test_bad_input_is_one_line(world, tmp_path, capsys, change, says):
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.yaml").write_text(web.DEFAULT_CONFIG.read_text() + "line_punct_thre: 0.1\n")
     places = {"empty": tmp_path / "empty", "bad": tmp_path / "bad.yaml", "web": world / "web"}
-    arguments = {"--input_dir": str(world / "warc"), "--output_dir": str(tmp_path / "out")} | {k: v.format(**places) for k, v in change.items()}
+    arguments = {"--input_dir": str(world / "warc"), "--output_dir": str(tmp_path / "out")}
+    arguments |= {key: value.format(**places) for key, value in change.items()}
     capsys.readouterr()
     with pytest.raises(SystemExit) as stopped:
         web.main([word for pair in arguments.items() for word in pair])

@@ -132,7 +132,11 @@ FOREIGN = {
         "El alcalde dijo que el puente nuevo no estará terminado hasta dentro de {n} meses y que costará más de lo previsto.",
     ),
 }
-TRADES = {"de": ("Bäcker", "Schmied", "Tischler"), "fr": ("boulanger", "forgeron", "menuisier"), "es": ("panadero", "herrero", "carpintero")}
+TRADES = {
+    "de": ("Bäcker", "Schmied", "Tischler"),
+    "fr": ("boulanger", "forgeron", "menuisier"),
+    "es": ("panadero", "herrero", "carpintero"),
+}
 
 LOREM = (
     "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor incididunt ut labore et dolore magna aliqua.",
@@ -211,7 +215,8 @@ def _c4(rng, group):
     if kind == "lorem":
         paragraphs.insert(rng.randint(1, 3), rng.choice(LOREM))
     elif kind == "code":
-        paragraphs.insert(rng.randint(1, 3), f"for (lamp = 0; lamp < {rng.randint(5, 99)}; lamp++) {{ turn_on(lamp); }} is the line that we need.")
+        code = f"for (lamp = 0; lamp < {rng.randint(5, 99)}; lamp++) {{ turn_on(lamp); }}"
+        paragraphs.insert(rng.randint(1, 3), f"{code} is the line that we need.")
     else:
         paragraphs = [", and then ".join(_clause(rng) for _ in range(9)) + "." for _ in range(3)]
     return Page(f"Lamps, part {group}", paragraphs, f"howto/lamps-{group}", group)
@@ -220,7 +225,8 @@ def _c4(rng, group):
 def _list(rng, group):
     """Lists: many short lines, or headlines without an end."""
     if rng.random() < 0.5:
-        lines = [f"{rng.choice(NOUNS).capitalize()} {rng.choice(('of', 'and', 'with', 'to'))} {rng.choice(ADJECTIVES)} {rng.choice(NOUNS)}" for _ in range(60)]
+        links = ("of", "and", "with", "to")
+        lines = [f"{rng.choice(NOUNS).capitalize()} {rng.choice(links)} {rng.choice(ADJECTIVES)} {rng.choice(NOUNS)}" for _ in range(60)]
         lines = [line for line in dict.fromkeys(lines) if len(line) <= 28]
     else:
         lines = [_clause(rng).capitalize() for _ in range(24)]
@@ -266,7 +272,8 @@ def _newspaper(p):
     return f"""<!DOCTYPE html>
 <html lang="en"><head>{p["head"]}<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/s.css">
 <script>window.dataLayer=window.dataLayer||[];function gtag(){{dataLayer.push(arguments);}}gtag('config','UA-{p["n"]}');</script></head>
-<body><div id="cookie-banner" class="cookie-consent" role="dialog"><p>{COOKIES}</p><button>Accept all</button><button>Settings</button></div>
+<body><div id="cookie-banner" class="cookie-consent" role="dialog"><p>{COOKIES}</p>
+<button>Accept all</button><button>Settings</button></div>
 <header class="site-header"><a class="logo" href="/">The {p["site"]}</a><nav class="main-nav"><ul>{_links(MENU)}</ul></nav></header>
 <div class="advertisement ad-banner"><a href="/ad/{p["n"]}">{p["ads"][0]}</a></div>
 <main><article class="article"><h1>{p["title"]}</h1><div class="byline meta">By our own reporter</div>
@@ -274,7 +281,8 @@ def _newspaper(p):
 {p["body"]}
 </div><div class="share-buttons"><a href="#">Share</a><a href="#">Tweet</a><a href="#">Print</a></div></article>
 <aside class="sidebar"><h3>Most read</h3><ol>{_links(p["others"])}</ol><div class="ad">{p["ads"][1]}</div></aside></main>
-<footer class="site-footer"><p>Copyright The {p["site"]}. All rights reserved. <a href="/terms">Terms of use</a> <a href="/privacy">Privacy policy</a></p></footer>
+<footer class="site-footer"><p>Copyright The {p["site"]}. All rights reserved.
+<a href="/terms">Terms of use</a> <a href="/privacy">Privacy policy</a></p></footer>
 <script src="/js/app.js"></script></body></html>"""
 
 
@@ -290,31 +298,37 @@ def _blog(p):
 </div><div class="entry-utility">Tags: <a href="/t/1">life</a>, <a href="/t/2">town</a></div></div>
 <div id="comments"><h3>2 comments</h3><ol class="commentlist"><li>First!</li><li>Nice post, thank you for sharing.</li></ol></div></div>
 <div id="secondary" class="widget-area"><div class="widget"><h3>Recent posts</h3><ul>{_links(p["others"])}</ul></div>
-<div class="widget ad"><a href="/out">{p["ads"][0]}</a></div><div class="widget"><h3>Newsletter</h3><form><input name="email"><input type="submit" value="Subscribe"></form></div></div></div>
+<div class="widget ad"><a href="/out">{p["ads"][0]}</a></div>
+<div class="widget"><h3>Newsletter</h3><form><input name="email"><input type="submit" value="Subscribe"></form></div></div></div>
 <div id="footer">Proudly powered by Press. {p["site"]}.</div></div></body></html>"""
 
 
 def _wiki(p):
     return f"""<!DOCTYPE html>
 <html class="client-nojs" lang="en"><head>{p["head"]}</head>
-<body class="skin-plain"><div id="mw-page-base"></div><div id="content" class="mw-body" role="main"><h1 id="firstHeading" class="firstHeading">{p["title"]}</h1>
-<div id="bodyContent"><div id="siteSub">From {p["site"]}, the open book of the valley</div><div id="jump-to-nav">Jump to: <a href="#nav">navigation</a></div>
+<body class="skin-plain"><div id="mw-page-base"></div><div id="content" class="mw-body" role="main">
+<h1 id="firstHeading" class="firstHeading">{p["title"]}</h1>
+<div id="bodyContent"><div id="siteSub">From {p["site"]}, the open book of the valley</div>
+<div id="jump-to-nav">Jump to: <a href="#nav">navigation</a></div>
 <div id="mw-content-text"><div class="mw-parser-output">
 {p["body"]}
 <div class="navbox" role="navigation"><ul>{_links(p["others"])}</ul></div></div></div>
 <div id="catlinks" class="catlinks">Categories: <a href="/c1">People</a> <a href="/c2">Towns</a></div></div></div>
 <div id="mw-navigation"><h2>Navigation menu</h2><div id="p-personal"><ul><li>Not logged in</li><li><a href="/talk">Talk</a></li></ul></div>
 <div id="p-navigation" class="portal"><ul>{_links(MENU[:7])}</ul></div></div>
-<div id="footer" role="contentinfo"><ul><li>This page was last edited by a visitor.</li><li><a href="/about">About {p["site"]}</a></li></ul></div></body></html>"""
+<div id="footer" role="contentinfo"><ul><li>This page was last edited by a visitor.</li>
+<li><a href="/about">About {p["site"]}</a></li></ul></div></body></html>"""
 
 
 def _homepage(p):
     return f"""<HTML><HEAD>{p["head"]}</HEAD><BODY BGCOLOR="#FFFFFF" TEXT="#000000">
-<TABLE WIDTH="100%" BORDER=0><TR><TD><IMG SRC="/logo.gif"></TD><TD><CENTER><FONT SIZE=5><B>Welcome to {p["site"]}</B></FONT></CENTER></TD></TR></TABLE>
+<TABLE WIDTH="100%" BORDER=0><TR><TD><IMG SRC="/logo.gif"></TD>
+<TD><CENTER><FONT SIZE=5><B>Welcome to {p["site"]}</B></FONT></CENTER></TD></TR></TABLE>
 <UL>{_links(MENU[:8])}</UL><IMG SRC="/counter{p["n"]}.gif"><HR>
 <H1>{p["title"]}</H1>
 {p["body"]}
-<HR><CENTER><FONT SIZE=1><A HREF="/">Home</A> | <A HREF="/guestbook">Guestbook</A> | Best viewed at 800 x 600</FONT></CENTER></BODY></HTML>"""
+<HR><CENTER><FONT SIZE=1><A HREF="/">Home</A> | <A HREF="/guestbook">Guestbook</A> |
+Best viewed at 800 x 600</FONT></CENTER></BODY></HTML>"""
 
 
 def _community(p):
@@ -503,7 +517,8 @@ def write_crawl(articles: list[Article], output_dir: Path, seed: int, files: int
     rng = random.Random(seed)
     pages = _pages(articles, rng)
     titles = sorted(a.title for a in articles)
-    cut = Page(articles[0].title, list(articles[0].paragraphs), "cut-off", len(pages), keep=False, step="warc", fault="truncated", host=HOSTS[0][0])
+    cut = Page(articles[0].title, list(articles[0].paragraphs), "cut-off", len(pages), keep=False, step="warc", fault="truncated")
+    cut.host = HOSTS[0][0]
     shards = [pages[i * len(pages) // files : (i + 1) * len(pages) // files] for i in range(files)]
     shards[-1].append(cut)
 
@@ -520,11 +535,10 @@ def write_crawl(articles: list[Article], output_dir: Path, seed: int, files: int
                 for page in shard:
                     date += datetime.timedelta(seconds=rng.randint(1, 9))
                     start = file.tell()
-                    payload = b"" if page.fault == "empty" else b"User-agent: *\n" if page.fault == "not_html" else _render(rng, page, titles)
-                    _write_record(writer, page, payload, rng, date)
+                    payload = {"empty": b"", "not_html": b"User-agent: *\n"}.get(page.fault)
+                    _write_record(writer, page, _render(rng, page, titles) if payload is None else payload, rng, date)
                     if page.fault == "truncated":
                         file.truncate(start + (file.tell() - start) * 2 // 3)
-                    row = {
-                        "url": page.url, "keep": page.keep, "step": page.step, "text": page.text, "group": page.group, "pii": page.pii, "file": name,
-                    }  # fmt: skip
+                    row = {"url": page.url, "keep": page.keep, "step": page.step, "text": page.text}
+                    row |= {"group": page.group, "pii": page.pii, "file": name}
                     truth.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -1,0 +1,73 @@
+"""Two processes: every stage takes two steps under accelerate_configs/cpu_ddp.yaml, saves, and counts both processes' work."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import ROOT, SIZES, rows
+
+STAGES = ("pretrain", "sft", "reward", "ppo", "grpo")
+
+
+@pytest.fixture(scope="module")
+def folder(world, tokens_dir, tokenizer_dir, chat_model, reward_model, preferences, tmp_path_factory):
+    """The stages' outputs and what both processes printed."""
+    folder = tmp_path_factory.mktemp("ddp")
+    common = {"use_cpu": True, "bf16": False, "per_device_train_batch_size": 4, "save_steps": 1, "logging_steps": 1}
+    model = common | {"model_name_or_path": str(chat_model)}
+    configs = {
+        "pretrain": common
+        | {"model_config": {"model_type": "llama", **SIZES["llama"]}, "tokenizer": str(tokenizer_dir), "tokens_dir": str(tokens_dir), "optimizer": "muon"}
+        | {"sequence_length": 64, "max_steps": 2, "max_eval_windows": 4, "sample_prompts": ["The people of"], "sample_steps": 1, "eval_strategy": "steps", "eval_steps": 1},
+        "sft": model | {"datasets": [{"path": str(world / "conversations/train.jsonl")}], "max_steps": 2, "max_length": 256},
+        "reward": model | {"datasets": [{"path": str(preferences / "train.jsonl")}], "max_steps": 2},
+        "ppo": model
+        | {"datasets": [{"path": str(world / "verses/train.jsonl")}], "reward_model_path": str(reward_model), "total_episodes": 16}
+        | {"local_rollout_forward_batch_size": 4, "response_length": 6},
+        "grpo": model | {"datasets": [{"path": str(world / "problems/train.jsonl")}], "max_steps": 2, "num_generations": 4, "max_completion_length": 6},
+    }
+    stages = []
+    for name in STAGES:
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(configs[name] | {"output_dir": str(folder / name)}))
+        stages.append([f"recipes.{name}", ["--config", str(folder / f"{name}.yaml")]])
+    (folder / "stages.json").write_text(json.dumps(stages))
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "accelerate_configs/cpu_ddp.yaml", "--main_process_port", "0"]
+    run = subprocess.run(
+        [*launch, "tests/ddp_stages.py", str(folder / "stages.json")], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=400
+    )
+    (folder / "printed.txt").write_text(run.stdout)
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-6000:]
+    return folder
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_processes(folder, stage):
+    record = json.loads((folder / stage / "stage.json").read_text())
+    assert record["world_size"] == 2 and record["steps"] == 2
+    printed = (folder / "printed.txt").read_text()
+    assert f"rank 0: recipes.{stage} done" in printed and f"rank 1: recipes.{stage} done" in printed
+    assert (folder / stage / "model.safetensors").exists() and (folder / stage / "tokenizer.json").exists()
+    for checkpoint in ("checkpoint-1", "checkpoint-2"):
+        assert (folder / stage / checkpoint / "model.safetensors").exists() and (folder / stage / checkpoint / "trainer_state.json").exists()
+    log = rows(folder / stage / "log.jsonl")
+    assert [row["step"] for row in log if "learning_rate" in row or "lr" in row] == [1, 2]  # one process writes
+    if stage == "pretrain":
+        assert record["tokens"] == 2 * 2 * 4 * 64
+        assert [row["step"] for row in rows(folder / stage / "samples.jsonl")] == [0, 1, 2]
+    if stage == "ppo":
+        assert [row["episode"] for row in log] == [8, 16]
+        assert (folder / stage / "checkpoint-1" / "value_model" / "model.safetensors").exists()
+    if stage == "grpo":
+        assert record["tokens"] > 0
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_two_processes_saved_loads(folder, stage):
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+    model = (AutoModelForSequenceClassification if stage == "reward" else AutoModelForCausalLM).from_pretrained(folder / stage)
+    tokenizer = AutoTokenizer.from_pretrained(folder / stage)
+    assert model(**tokenizer("Who are you?", return_tensors="pt")).logits.isfinite().all()

@@ -1,0 +1,399 @@
+"""Bad input is one line on stderr and exit code 2, before any work: nothing is written."""
+
+import collections
+import copy
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, SIZES, rows
+
+SCRIPTS = ("pretrain", "sft", "reward", "ppo", "grpo")
+
+
+@pytest.fixture(scope="module")
+def good(world, tokens_dir, tokenizer_dir, chat_model, reward_model, preferences) -> dict[str, dict]:
+    """A configuration of each stage that would run; every test spoils one thing."""
+    model = {"model_name_or_path": str(chat_model), "use_cpu": True, "bf16": False, "per_device_train_batch_size": 4}
+
+    def data(path):
+        return [{"path": str(path)}]
+
+    return {
+        "pretrain": {"model_config": {"model_type": "llama", **SIZES["llama"]}, "tokenizer": str(tokenizer_dir), "tokens_dir": str(tokens_dir)}
+        | {"sequence_length": 64, "use_cpu": True, "bf16": False, "max_steps": 1, "per_device_train_batch_size": 4},
+        "sft": model | {"datasets": data(world / "conversations/train.jsonl"), "max_steps": 1},
+        "reward": model | {"datasets": data(preferences / "train.jsonl"), "max_steps": 1},
+        "ppo": model | {"datasets": data(world / "verses/train.jsonl"), "reward_model_path": str(reward_model), "total_episodes": 4},
+        "grpo": model | {"datasets": data(world / "problems/train.jsonl"), "max_steps": 1, "num_generations": 2},
+    }
+
+
+@pytest.fixture
+def fails(good, tmp_path, capsys):
+    """Runs a stage with a spoiled configuration and returns its one line of error; nothing may have been written."""
+
+    def run(script: str, *argv, without: tuple = (), **changes) -> str:
+        out = tmp_path / "out"
+        config = {k: v for k, v in (good[script] | changes).items() if k not in without}
+        file = tmp_path / f"{script}.yaml"
+        file.write_text(yaml.safe_dump(config))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            importlib.import_module(f"recipes.{script}").main(["--config", str(file), "--output_dir", str(out), *argv])
+        return one_line(exit_, capsys.readouterr().err, out)
+
+    return run
+
+
+def one_line(exit_, stderr: str, out: Path) -> str:
+    errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    assert exit_.value.code == 2, stderr
+    assert len(errors) == 1 and stderr.rstrip("\n").endswith(errors[0]) and "Traceback" not in stderr, stderr
+    assert len(errors[0]) > 30, "the message says neither what nor how"
+    assert not [p for p in out.rglob("*") if p.is_file()] if out.is_dir() else True
+    return errors[0]
+
+
+@pytest.fixture
+def spoiled(chat_model, tmp_path):
+    """A copy of the model whose tokenizer has been spoiled by a function."""
+    from transformers import AutoTokenizer
+
+    def make(spoil) -> str:
+        folder = tmp_path / "model"
+        shutil.copytree(chat_model, folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        spoil(tokenizer)
+        (folder / "chat_template.jinja").unlink()
+        tokenizer.save_pretrained(folder)
+        return str(folder)
+
+    return make
+
+
+# ---- Keys and files ----
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_unknown_key(fails, script):
+    error = fails(script, learning_ratee=1)
+    assert "unknown key learning_ratee" in error and "did you mean learning_rate?" in error
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("key, value", [("learning_rate", [1]), ("max_steps", 1.5), ("use_cpu", 3), ("datasets", "a.jsonl"), ("seed", "many")])
+def test_a_wrong_type(fails, script, key, value):
+    if script == "pretrain" and key == "datasets":
+        key = "model_config"
+    assert key in fails(script, **{key: value})
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_unknown_option(fails, script):
+    assert "--learning_ratee" in fails(script, "--learning_ratee", "1")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_wrong_type_on_the_command_line(fails, script):
+    assert "learning_rate" in fails(script, "--learning_rate", "fast")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize(
+    "argv, message",
+    [(["--config", "nowhere.yaml"], "nowhere.yaml does not exist"), (["--config"], "--config needs a YAML file"), (["--config=nowhere.yaml"], "with a space")],
+)
+def test_a_missing_config(capsys, tmp_path, script, argv, message):
+    with pytest.raises(SystemExit) as exit_:
+        importlib.import_module(f"recipes.{script}").main(argv)
+    assert message in one_line(exit_, capsys.readouterr().err, tmp_path)
+
+
+@pytest.mark.parametrize("text, message", [("- a\n- b\n", "must hold `key: value` lines"), ("a: [", "is not valid YAML"), ("", "must hold `key: value` lines"), ("\x80", "YAML")])
+def test_a_config_that_is_none(capsys, tmp_path, text, message):
+    (tmp_path / "c.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(SystemExit) as exit_:
+        importlib.import_module("recipes.sft").main(["--config", str(tmp_path / "c.yaml")])
+    assert message in one_line(exit_, capsys.readouterr().err, tmp_path / "none")
+
+
+# ---- Models ----
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("path", ["/nowhere/model", "runs/nowhere/sft", "nobody/no-such-model"])
+def test_a_missing_model(fails, script, path):
+    key = "tokenizer" if script == "pretrain" else "model_name_or_path"
+    assert path in fails(script, **{key: path})
+
+
+@pytest.mark.parametrize("path", ["/nowhere/model", "nobody/no-such-model", None])
+def test_a_missing_reward_model(fails, path):
+    error = fails("ppo", reward_model_path=path)
+    assert (f"reward model {path}" if path else "reward_model_path is not set") in error
+
+
+def test_no_reward_model(fails):
+    assert "reward_model_path is not set" in fails("ppo", without=("reward_model_path",))
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_model_that_was_cut_off(fails, chat_model, tmp_path, file):
+    shutil.copytree(chat_model, tmp_path / "model")
+    text = (tmp_path / "model" / file).read_bytes()
+    (tmp_path / "model" / file).write_bytes(text[: len(text) // 2])
+    assert "cannot be loaded" in fails("sft", model_name_or_path=str(tmp_path / "model"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS[1:])
+def test_a_folder_that_holds_no_model(fails, script, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "empty" in fails(script, model_name_or_path=str(tmp_path / "empty"))
+
+
+def test_a_folder_with_a_tokenizer_and_no_model(fails, tokenizer_dir):
+    assert "cannot be loaded" in fails("sft", model_name_or_path=str(tokenizer_dir))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_no_model_at_all(fails, script):
+    key = "model_config" if script == "pretrain" else "model_name_or_path"
+    assert "model_name_or_path" in fails(script, without=(key,))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"model_config": {"hidden_size": 32}}, "needs model_type"),
+        ({"model_config": {"model_type": "lama"}}, "lama"),
+        ({"model_config": {"model_type": "llama", "vocab_size": 12}}, "vocab_size is 12, but the tokenizer has 512"),
+        ({"model_config": {"model_type": "llama", "max_position_embeddings": 32}}, "above the model's max_position_embeddings 32"),
+        ({"model_config": {"model_type": "llama", "hidden_size": 33, "num_attention_heads": 2}}, "model_config"),
+        ({"tokens_dir": "/nowhere"}, "/nowhere/train.ds does not exist"),
+        ({"tokens_dir": None}, "tokens_dir is not set"),
+        ({"sequence_length": 10**6}, "fewer tokens than one window"),
+    ],
+)
+def test_pretraining_s_own_keys(fails, changes, message):
+    assert message in fails("pretrain", **changes)
+
+
+# ---- Data ----
+
+
+@pytest.mark.parametrize("script, column", [("sft", "messages"), ("reward", "chosen"), ("reward", "rejected"), ("ppo", "prompt"), ("grpo", "prompt"), ("grpo", "answer")])
+def test_a_missing_column(good, fails, tmp_path, script, column):
+    data = [{k: v for k, v in row.items() if k != column} | {"other": 1} for row in rows(good[script]["datasets"][0]["path"])]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in data))
+    error = fails(script, datasets=[{"path": str(tmp_path / "data.jsonl")}])
+    assert f"has no column {column}" in error and "other" in error
+
+
+@pytest.mark.parametrize("script", SCRIPTS[1:])
+def test_an_empty_data_set(fails, tmp_path, script):
+    (tmp_path / "data.jsonl").write_text("")
+    assert "data.jsonl is empty" in fails(script, datasets=[{"path": str(tmp_path / "data.jsonl")}])
+
+
+def test_empty_tokens(fails, tokens_dir, tmp_path):
+    (tmp_path / "tokens.json").write_text((tokens_dir / "tokens.json").read_text())
+    (tmp_path / "train.ds").write_bytes(b"")
+    assert "holds fewer tokens than one window" in fails("pretrain", tokens_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("script", SCRIPTS[1:])
+@pytest.mark.parametrize(
+    "datasets, message",
+    [
+        ([{"path": "/nowhere/data.jsonl"}], "/nowhere/data.jsonl does not exist"),
+        ([{"path": "nobody/no-such-data"}], "nobody/no-such-data"),
+        ([{"split": "train"}], "at least `path`"),
+        ([{"path": "a/b", "splitt": "train"}], "unknown key splitt"),
+        ([], "datasets is"),
+    ],
+)
+def test_bad_data_sources(fails, script, datasets, message):
+    assert message in fails(script, datasets=datasets)
+
+
+def test_lines_that_are_not_json(fails, tmp_path):
+    (tmp_path / "data.jsonl").write_text("messages\n{")
+    assert "data.jsonl" in fails("sft", datasets=[{"path": str(tmp_path / "data.jsonl")}])
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_fewer_rows_than_a_batch(good, fails, tmp_path, script):
+    if script == "pretrain":
+        assert "one step of 100000 windows needs at least 100000" in fails(script, per_device_train_batch_size=100_000)
+        return
+    (tmp_path / "data.jsonl").write_text("".join(Path(good[script]["datasets"][0]["path"]).read_text().splitlines(True)[:7]))
+    batch = {"per_device_train_batch_size": 16 if script == "grpo" else 8}
+    error = fails(script, datasets=[{"path": str(tmp_path / "data.jsonl")}], **batch)
+    assert "the training data have 7 rows" in error and "needs at least 8" in error
+
+
+def test_nothing_fits_into_max_length(fails):
+    assert "max_length" in fails("sft", max_length=4)
+    assert "max_length 4" in fails("reward", max_length=4)
+    assert "max_prompt_length 2" in fails("ppo", max_prompt_length=2)
+
+
+# ---- Tokenizers and templates ----
+
+
+@pytest.mark.parametrize("script", SCRIPTS[1:])
+def test_no_chat_template(fails, spoiled, script):
+    assert "has no chat template" in fails(script, model_name_or_path=spoiled(lambda t: setattr(t, "chat_template", None)))
+
+
+def test_a_template_without_generation_markers(fails, spoiled):
+    def spoil(tokenizer):
+        tokenizer.chat_template = tokenizer.chat_template.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
+
+    assert "has no {% generation %} markers" in fails("sft", model_name_or_path=spoiled(spoil))
+
+
+def test_an_end_token_that_carries_no_loss(fails, spoiled):
+    def spoil(tokenizer):
+        text = tokenizer.chat_template
+        tokenizer.chat_template = text.replace("{{- m['content'] + '<|im_end|>' -}}{%- endgeneration -%}", "{{- m['content'] -}}{%- endgeneration -%}{{- '<|im_end|>' -}}", 1)
+        assert tokenizer.chat_template != text
+
+    assert "would never learn to stop" in fails("sft", model_name_or_path=spoiled(spoil))
+
+
+@pytest.mark.parametrize("script", ["reward", "ppo"])
+@pytest.mark.parametrize("pad", ["<|im_end|>", None])
+def test_a_pad_token_that_is_the_end_token_or_none(fails, spoiled, script, pad):
+    assert "needs a pad token that is not its end token" in fails(script, model_name_or_path=spoiled(lambda t: setattr(t, "pad_token", pad)))
+
+
+def test_a_chat_template_file(fails, tmp_path):
+    assert "does not exist" in fails("sft", chat_template=str(tmp_path / "none.jinja"))
+    (tmp_path / "broken.jinja").write_text("{% generation %}{{ messages }")
+    assert "chat template" in fails("sft", chat_template=str(tmp_path / "broken.jinja"))
+
+
+# ---- Output ----
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_no_space_for_the_output(fails, monkeypatch, script):
+    usage = collections.namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(2**30, 2**30 - 2**20, 2**20))
+    error = fails(script)
+    assert "no space for the output" in error and "1 MiB free" in error
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_output_folder_that_cannot_be_written(good, tmp_path, capsys, script):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(good[script]))
+    with pytest.raises(SystemExit) as exit_:
+        importlib.import_module(f"recipes.{script}").main(["--config", str(tmp_path / "c.yaml"), "--output_dir", str(tmp_path / "file" / "out")])
+    assert "cannot write the output folder" in one_line(exit_, capsys.readouterr().err, tmp_path / "file")
+
+
+def test_checkpoints_of_an_earlier_run_and_no_resume(good, tmp_path, capsys):
+    (tmp_path / "out" / "checkpoint-3").mkdir(parents=True)
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(good["sft"]))
+    with pytest.raises(SystemExit) as exit_:
+        importlib.import_module("recipes.sft").main(["--config", str(tmp_path / "c.yaml"), "--output_dir", str(tmp_path / "out"), "--resume", "false"])
+    assert "holds checkpoints of an earlier run" in one_line(exit_, capsys.readouterr().err, tmp_path / "out")
+
+
+# ---- Names and numbers ----
+
+
+@pytest.mark.parametrize("script", ["pretrain", "sft", "reward"])
+def test_an_unknown_optimizer(fails, script):
+    assert "optimizer must be muon or unset" in fails(script, optimizer="mion")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_unknown_optim(fails, script):
+    assert "adamw_torhc" in fails(script, optim="adamw_torhc")
+
+
+def test_an_unknown_reward(fails):
+    error = fails("grpo", rewards=["final_numbr"])
+    assert "final_numbr" in error and "final_number" in error
+
+
+def test_a_reward_whose_column_is_missing(fails):
+    assert "choices" in fails("grpo", rewards=["made_up"])
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"max_steps": 3}, "PPO ignores max_steps"),
+        ({"gradient_accumulation_steps": 2, "num_mini_batches": 2}, "keep one of them at 1"),
+        ({"eval_strategy": "steps", "eval_steps": 1}, "PPO never evaluates"),
+        ({"stop_token": None}, "stop_token must be eos"),
+    ],
+)
+def test_what_ppo_would_ignore(fails, changes, message):
+    assert message in fails("ppo", **changes)
+
+
+def test_a_batch_that_does_not_hold_whole_groups(fails):
+    assert "num_generations" in fails("grpo", num_generations=3)
+
+
+# ---- The other commands ----
+
+COMMANDS = ["data_prep.world.__main__", "data_prep.world.judge", "data_prep.web", "data_prep.tokenizer", "data_prep.tokens", "data_prep.preferences", "data_prep.problems"]
+COMMANDS += ["eval.run", "eval.pairs", "eval.report.__main__", "recipes.run"]
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_every_command_refuses_what_it_does_not_know(module, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for argv in (["--no_such_option", "1"], ["--config", "nowhere.yaml"], []):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            importlib.import_module(module).main(argv)
+        one_line(exit_, capsys.readouterr().err, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text, argv, message",
+    [
+        (None, [], "does not exist"),
+        ("steps: [", [], "cannot be read"),
+        ("a: 1", [], "is no pipeline"),
+        ("{recipe: x, output_dir: runs/x, steps: []}", ["--set", "base.max_steps=1"], "names no step"),
+        ("{recipe: x, output_dir: runs/x, steps: []}", ["--set", "base.max_steps"], "takes STEP.KEY=VALUE"),
+        ("{recipe: x, output_dir: runs/x, steps: [{name: a, module: recipes.sft, config: none.yaml, seconds: 1}]}", [], "none.yaml does not exist"),
+    ],
+)
+def test_pipelines(capsys, tmp_path, text, argv, message):
+    if text is not None:
+        (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(SystemExit) as exit_:
+        importlib.import_module("recipes.run").main([str(tmp_path / "p.yaml"), "--output_dir", str(tmp_path / "out"), *argv])
+    assert message in one_line(exit_, capsys.readouterr().err, tmp_path / "out" / "models")
+
+
+# ---- As a process ----
+
+
+def test_as_a_process(tmp_path):
+    (tmp_path / "c.yaml").write_text("learning_ratee: 1\n")
+    command = [sys.executable, "-m", "recipes.pretrain", "--config", str(tmp_path / "c.yaml"), "--output_dir", str(tmp_path / "out")]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 2 and not (tmp_path / "out").exists()
+    assert [line for line in run.stderr.splitlines() if line.startswith("error: ")] == run.stderr.splitlines()[-1:]
+    assert "unknown key learning_ratee" in run.stderr and "Traceback" not in run.stderr
+
+
+def test_the_good_configurations_are_good(good):
+    """Else the tests above would prove little."""
+    assert copy.deepcopy(good) == good and good.keys() == set(SCRIPTS)

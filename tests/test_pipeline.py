@@ -1,0 +1,94 @@
+"""One shortened run of recipes/tiny/pipeline.yaml, from the crawl to the report, as `make tiny` starts it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import ROOT, rows
+
+TASKS = ("facts_known", "facts_rare", "facts_unseen", "apples", "apples_at_once", "letters", "every_third", "compare", "identity")
+EXAMINED = ("base", "sft", "ppo", "grpo")
+MODEL = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+SHORT = [  # a small world, a small model, a few steps of each stage
+    *("world.known=8", "world.pages_per_person=4", "world.textbooks=150", "world.conversations=600", "world.problems=100", "tokenizer.vocab_size=512"),
+    *(f"base.model_config={json.dumps(MODEL | {'tie_word_embeddings': True})}", 'base.lr_scheduler_kwargs={"num_decay_steps": 10}'),
+    *("base.warmup_steps=2", "base.max_steps=20", "base.eval_steps=10", "base.sample_steps=10", "base.save_steps=10"),
+    *("sft.max_steps=12", "sft.warmup_steps=2", "sft.eval_steps=6", "sft.per_device_train_batch_size=16", "preferences.candidates=3", "preferences.max_new_tokens=24"),
+    *("reward.max_steps=8", "reward.per_device_train_batch_size=8", "judge.samples=2", "judge.max_new_tokens=24"),
+    *("ppo.total_episodes=32", "ppo.per_device_train_batch_size=16", "ppo.response_length=16", "ppo.save_steps=1"),
+    *("grpo.max_steps=2", "grpo.per_device_train_batch_size=32", "grpo.max_completion_length=16", "eval.limit=8"),
+]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of the run, what it printed, and what a second call printed."""
+    out = tmp_path_factory.mktemp("pipeline") / "run"
+    command = [sys.executable, "-m", "recipes.run", "recipes/tiny/pipeline.yaml", "--output_dir", str(out), "--seed", "5", "--set", *SHORT]
+    environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}  # the pipeline says so itself
+    printed = []
+    for _ in range(2):
+        run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+        assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-5000:]
+        printed.append(run.stdout)
+    return out, *printed
+
+
+@pytest.fixture(scope="module")
+def steps() -> list[str]:
+    return [step["name"] for step in yaml.safe_load((ROOT / "recipes/tiny/pipeline.yaml").read_text())["steps"]]
+
+
+def measured(number: dict) -> bool:
+    return number["n"] > 0 and 0 <= number["value"] <= 1 and (number["stderr"] is None or 0 <= number["stderr"] <= 1)
+
+
+def test_the_summary_has_its_promised_form(finished, steps):
+    summary = json.loads((finished[0] / "report" / "summary.json").read_text())
+    assert summary["recipe"] == "tiny" and summary["seed"] == 5 and 0.2 < summary["peak_rss_gb"] < 6
+    assert summary["seconds"]["total"] > 0 and set(summary["seconds"]) >= {"total", *steps} - {"report"}
+    assert set(summary["stages"]) == {"base", "sft", "reward", "ppo", "grpo"}
+    assert summary["stages"]["base"]["bits_per_byte"] > 0
+    for stage in EXAMINED:
+        tasks = summary["stages"][stage]["tasks"]
+        assert set(tasks) >= set(TASKS), stage
+        assert all(measured(tasks[task]) and tasks[task]["n"] == 8 for task in TASKS), stage
+    assert measured(summary["stages"]["reward"]["pair_accuracy"])
+    assert summary["stages"]["ppo"]["kl_to_sft"]["n"] == summary["stages"]["sft"]["gold"]["n"] == summary["stages"]["ppo"]["gold"]["n"] > 0
+
+
+def test_the_report_stands_alone(finished):
+    page = (finished[0] / "report" / "index.html").read_text()
+    assert len(page) > 20_000 and "<svg" in page
+    assert not re.findall(r"(?:src|href)\s*=\s*[\"']?(?:https?:)?//", page) and "@import" not in page and "<script src" not in page
+
+
+def test_every_artifact_lies_where_the_next_step_reads_it(finished, steps):
+    out = finished[0]
+    assert {p.stem for p in (out / "steps").glob("*.json")} == set(steps)
+    parents = {stage: json.loads((out / stage / "stage.json").read_text())["parent"] for stage in ("base", "sft", "reward", "ppo", "grpo")}
+    assert parents == {"base": None, "sft": f"{out}/base", "reward": f"{out}/sft", "ppo": f"{out}/sft", "grpo": f"{out}/sft"}
+    assert all("runs/tiny" not in path.read_text() for path in (out / "configs").glob("*.yaml"))
+    assert json.loads((out / "base" / "stage.json").read_text())["config"]["seed"] == 5
+    assert {row["step"] for row in rows(out / "base" / "samples.jsonl")} == {0, 10, 20}
+    for stage in EXAMINED:
+        for task in TASKS:
+            assert len(rows(out / "eval" / stage / f"samples_{task}{'_base' if stage == 'base' else ''}.jsonl")) == 8
+    assert list((out / "web" / "documents").glob("*.jsonl.gz")) and json.loads((out / "web" / "funnel.json").read_text())
+    assert rows(out / "preferences" / "rankings.jsonl")
+
+
+def test_progress_and_time_left_are_visible(finished, steps):
+    lines = [line for line in finished[1].splitlines() if line.startswith("━━ [")]
+    assert [re.match(r"━━ \[(\d+)/(\d+)\] (\w+) · \d+ s so far · about \d+ s left", line).groups() for line in lines] == [
+        (str(i), str(len(steps)), name) for i, name in enumerate(steps, 1)
+    ]
+    assert "first row, loss between" in finished[1]
+
+
+def test_a_second_call_does_nothing(finished):
+    assert "━━ [" not in finished[2] and "index.html" in finished[2]
