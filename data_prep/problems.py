@@ -48,13 +48,13 @@ FRUITS = (("apples", "apple"), ("oranges", "orange"), ("pears", "pear"), ("plums
 
 
 def apples(rng: random.Random, split: str, p_correct: float = 1.0) -> Problem:
-    """a · p + o · c = total; p is asked. Items with a, o in 2…6 and c, p in 2…9; a split never shares (a, o, c, p).
+    """a · p + o · c = total; p is asked. Items with a, o in 2…5 and c, p in 2…9; a split never shares (a, o, c, p).
 
     With `p_correct` < 1 the worked solution comes from a fallible expert, who errs in method, not by slips: most often the
     cost of all apples is taken for the cost of one, sometimes the oranges are counted as one. Each wrong turn is chosen more
     often than the right one where they part (for p_correct ≤ 0.43), so greedy decoding of an imitator errs as well.
     """
-    a, o, c, p = _draw(rng, split, lambda r: (r.randint(2, 6), r.randint(2, 6), r.randint(2, 9), r.randint(2, 9)), lambda i: f"apples {i}")
+    a, o, c, p = _draw(rng, split, lambda r: (r.randint(2, 5), r.randint(2, 5), r.randint(2, 9), r.randint(2, 9)), lambda i: f"apples {i}")
     (many, one), (others, other) = rng.sample(FRUITS, 2)
     total, rest = a * p + o * c, a * p
     question = f"{rng.choice(PEOPLE)} buys {a} {many} and {o} {others}. Each {other} costs {c} dollars. The total is {total} dollars. What does each {one} cost?"

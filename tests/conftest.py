@@ -11,6 +11,7 @@ _CACHE = tempfile.mkdtemp(prefix="tumbler-tests-")
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 os.environ |= {  # before torch and the Hugging Face libraries are imported
     "HF_HOME": _CACHE,
+    "HYPOTHESIS_STORAGE_DIRECTORY": _CACHE,
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "PASSIVE",

@@ -13,10 +13,10 @@ import os
 import signal
 from pathlib import Path
 
+from recipes.run import HEAVY
+
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(
-    ["torch", "transformers", "datasets", "trl.trainer.sft_trainer", "trl.trainer.reward_trainer", "trl.trainer.grpo_trainer", "trl.experimental.ppo"]
-)
+_forks.set_forkserver_preload(list(HEAVY))
 
 
 def _die_at(moment: str) -> None:

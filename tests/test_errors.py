@@ -1,7 +1,6 @@
 """Bad input is one line on stderr and exit code 2, before any work: nothing is written."""
 
 import collections
-import copy
 import importlib
 import json
 import shutil
@@ -394,6 +393,8 @@ def test_as_a_process(tmp_path):
     assert "unknown key learning_ratee" in run.stderr and "Traceback" not in run.stderr
 
 
-def test_the_good_configurations_are_good(good):
-    """Else the tests above would prove little."""
-    assert copy.deepcopy(good) == good and good.keys() == set(SCRIPTS)
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_what_was_spoiled_above_is_good_unspoiled(good, tmp_path, script):
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(good[script]))
+    importlib.import_module(f"recipes.{script}").main(["--config", str(tmp_path / "c.yaml"), "--output_dir", str(tmp_path / "out")])
+    assert (tmp_path / "out" / "stage.json").exists()

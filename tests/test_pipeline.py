@@ -5,7 +5,9 @@ import os
 import re
 import subprocess
 import sys
+import time
 
+import forks
 import pytest
 import yaml
 from conftest import ROOT, rows
@@ -17,10 +19,10 @@ SHORT = [  # a small world, a small model, a few steps of each stage
     *("world.known=8", "world.pages_per_person=4", "world.textbooks=150", "world.conversations=600", "world.problems=100", "tokenizer.vocab_size=512"),
     *(f"base.model_config={json.dumps(MODEL | {'tie_word_embeddings': True})}", 'base.lr_scheduler_kwargs={"num_decay_steps": 10}'),
     *("base.warmup_steps=2", "base.max_steps=20", "base.eval_steps=10", "base.sample_steps=10", "base.save_steps=10"),
-    *("sft.max_steps=12", "sft.warmup_steps=2", "sft.eval_steps=6", "sft.per_device_train_batch_size=16", "preferences.candidates=3", "preferences.max_new_tokens=24"),
-    *("reward.max_steps=8", "reward.per_device_train_batch_size=8", "judge.samples=2", "judge.max_new_tokens=24"),
+    *("sft.max_steps=12", "sft.warmup_steps=2", "sft.eval_steps=6", "sft.save_steps=4", "sft.per_device_train_batch_size=16", "preferences.candidates=3", "preferences.max_new_tokens=24"),
+    *("reward.max_steps=8", "reward.save_steps=3", "reward.per_device_train_batch_size=8", "judge.samples=2", "judge.max_new_tokens=24"),
     *("ppo.total_episodes=32", "ppo.per_device_train_batch_size=16", "ppo.response_length=16", "ppo.save_steps=1"),
-    *("grpo.max_steps=2", "grpo.per_device_train_batch_size=32", "grpo.max_completion_length=16", "eval.limit=8"),
+    *("grpo.max_steps=3", "grpo.save_steps=1", "grpo.per_device_train_batch_size=32", "grpo.max_completion_length=16", "eval.limit=8"),
 ]
 
 
@@ -92,3 +94,37 @@ def test_progress_and_time_left_are_visible(finished, steps):
 
 def test_a_second_call_does_nothing(finished):
     assert "━━ [" not in finished[2] and "index.html" in finished[2]
+
+
+def test_a_run_that_is_killed_again_and_again_ends_as_the_unbroken_one(finished, steps, tmp_path):
+    """Killed with SIGKILL in the middle of seven steps; no finished step is done again, and the weights are the same, bit for bit."""
+    out, log = tmp_path / "run", tmp_path / "log"
+    argv = ["recipes/tiny/pipeline.yaml", "--output_dir", out, "--seed", "5", "--set", *SHORT]
+    signs = {"web": "web/logs", "base": "base/checkpoint-10/trainer_state.json", "sft": "sft/checkpoint-4", "reward": "reward/checkpoint-3"}
+    signs |= {"ppo": "ppo/checkpoint-1", "grpo": "grpo/checkpoint-1", "eval": "eval/base/results.json"}
+    done: dict[str, int] = {}
+    for sign in [*signs.values(), None]:
+        process = forks.start("recipes.run", argv, log)
+        deadline = time.time() + 300
+        while process.is_alive() and not (sign and (out / sign).exists()):
+            assert time.time() < deadline, log.read_text()[-3000:]
+            time.sleep(0.002)
+        assert process.is_alive() if sign else process.exitcode == 0, f"{sign}: {log.read_text()[-3000:]}"
+        process.kill()
+        process.join()
+        begun = re.findall(r"━━ \[\d+/\d+\] (\w+)", log.read_text())
+        assert begun and not set(begun) & done.keys(), "a finished step was done again"
+        markers = {path.stem: path.stat().st_mtime_ns for path in (out / "steps").glob("*.json")}
+        assert done.items() <= markers.items()
+        done = markers
+    assert done.keys() == set(steps)
+    whole = finished[0]
+    for stage in ("base", "sft", "reward", "grpo"):
+        assert (out / stage / "model.safetensors").read_bytes() == (whole / stage / "model.safetensors").read_bytes(), stage
+        trained = [[row["step"] for row in rows(folder / stage / "log.jsonl") if "loss" in row] for folder in (out, whole)]
+        assert trained[0] == trained[1]
+    assert rows(out / "base" / "samples.jsonl") == rows(whole / "base" / "samples.jsonl")
+    assert [row["step"] for row in rows(out / "ppo" / "log.jsonl")] == [row["step"] for row in rows(whole / "ppo" / "log.jsonl")]
+    summaries = [json.loads((folder / "report" / "summary.json").read_text()) for folder in (out, whole)]
+    for stage in ("base", "sft"):
+        assert summaries[0]["stages"][stage] == summaries[1]["stages"][stage]

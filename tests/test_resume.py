@@ -14,7 +14,8 @@ from conftest import SIZES, rows
 
 KILLED = -signal.SIGKILL
 SAVING = {"save_steps": 2, "save_total_limit": 1, "logging_steps": 1, "use_cpu": True, "bf16": False, "seed": 3}
-TRAINING = SAVING | {
+TRAINING = SAVING | {  # as in recipes/tiny
+    "bf16": True,
     "max_steps": 6,
     "per_device_train_batch_size": 4,
     "optimizer": "muon",
@@ -49,10 +50,10 @@ def configs(world, tokens_dir, tokenizer_dir, chat_model, reward_model, tmp_path
     return folder
 
 
-def train(configs, stage: str, out: Path, die: str | None = None, expect: int = 0) -> str:
+def train(configs, stage: str, out: Path, *more: str, die: str | None = None, expect: int = 0) -> str:
     """Run a stage in a process of its own; what it printed."""
     log = out.with_suffix(".log")
-    code = forks.run(f"recipes.{stage}", ["--config", configs / f"{stage}.yaml", "--output_dir", out], log, die)
+    code = forks.run(f"recipes.{stage}", ["--config", configs / f"{stage}.yaml", "--output_dir", out, *more], log, die)
     assert code == expect, log.read_text()[-3000:]
     return log.read_text()
 
@@ -184,6 +185,18 @@ def test_ppo_goes_on_with_its_critic_its_optimiser_and_the_next_prompts(configs,
     assert [row["step"] for row in log] == [1, 2, 3, 4, 5]
     assert [row["episode"] for row in log] == [8, 16, 24, 32, 40]
     assert json.loads((out / "stage.json").read_text())["steps"] == 5
+
+
+def test_ppo_goes_on_with_its_adapters(configs, tmp_path):
+    from safetensors.torch import load_file
+
+    out, lora = tmp_path / "run", ["--use_peft", "true", "--lora_r", "4", "--lora_target_modules", "q_proj", "v_proj"]
+    train(configs, "ppo", out, *lora, die="log:3", expect=KILLED)
+    before = load_file(out / "checkpoint-2" / "adapter_model.safetensors")
+    assert f"continuing from {out / 'checkpoint-2'}" in train(configs, "ppo", out, *lora)
+    after = load_file(out / "adapter_model.safetensors")
+    assert before.keys() == after.keys() and not same(before, after)
+    assert [row["step"] for row in rows(out / "log.jsonl")] == [1, 2, 3, 4, 5]
 
 
 # ---- The driver ----

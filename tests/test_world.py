@@ -127,10 +127,10 @@ def test_no_number_word_or_pair_of_a_benchmark_is_trained_on(benchmarks, corpus)
     assert min(map(len, pairs)) > 100 and not pairs[0] & pairs[1]
 
 
-def test_the_base_model_completes_statements_that_no_page_makes(benchmarks, training):
+def test_the_base_model_completes_what_no_page_holds(benchmarks, training):
     text = "\n".join(training["pages"] + training["textbooks"])
     for group in ("known", "rare", "unseen"):
-        found = [row["base_prompt"] for row in benchmarks[f"facts_{group}"] if f"{row['base_prompt']} {row['answer']}" in text]
+        found = [row["base_prompt"] for row in benchmarks[f"facts_{group}"] if row["base_prompt"] in text]
         assert not found, f"{len(found)} of facts_{group}, such as {found[0]}"
 
 

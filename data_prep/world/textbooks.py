@@ -12,7 +12,7 @@ from data_prep import problems
 
 def _sum(rng: random.Random) -> str:
     """One of the sums that worked solutions are made of."""
-    a, b, c, d = rng.randint(2, 6), rng.randint(2, 9), rng.randint(2, 6), rng.randint(2, 9)
+    a, b, c, d = rng.randint(2, 5), rng.randint(2, 9), rng.randint(2, 5), rng.randint(2, 9)
     (kind,) = rng.choices("*/-+", (25, 20, 45, 10))
     if kind == "*":
         return f"{a} * {b} = {a * b}."
@@ -27,7 +27,7 @@ def documents(seed: int, count: int, p_correct: float) -> list[dict]:
     rng = random.Random(f"textbooks-{seed}")
     out = []
     for i in range(count):
-        kind = rng.choices(("sums", "apples", "letters", "every_third", "compare"), (42, 30, 12, 8, 8))[0]
+        kind = rng.choices(("sums", "apples", "letters", "every_third", "compare"), (52, 26, 10, 5, 7))[0]
         if kind == "sums":
             text = " ".join(_sum(rng) for _ in range(16))
         else:
