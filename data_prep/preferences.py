@@ -15,7 +15,7 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.cli import UserError, command, existing, output_folder, parse
+from eval.cli import UserError, command, output_folder, parse, read_jsonl
 
 SPLITS = ("train", "validation", "test")
 PAIRS = {
@@ -44,16 +44,16 @@ def main(argv: list[str] | None = None) -> None:
     (args,) = parse((PreferencesArguments,), argv)
     if args.pairs not in PAIRS:
         raise UserError(f"pairs must be one of {', '.join(PAIRS)}, but is {args.pairs}")
+    if args.candidates < 2 or args.max_new_tokens < 1:
+        raise UserError(f"candidates must be at least 2 and max_new_tokens at least 1, but are {args.candidates} and {args.max_new_tokens}")
     try:
         ranker = importlib.import_module(args.ranker)
-    except ModuleNotFoundError:
-        raise UserError(f"ranker {args.ranker} is not a module: give one with rank(row, responses, rng, noise)") from None
+    except (ImportError, ValueError) as error:
+        raise UserError(f"ranker {args.ranker} cannot be imported ({error}): give a module with rank(row, responses, rng, noise)") from None
+    if not hasattr(ranker, "rank"):
+        raise UserError(f"ranker {args.ranker} has no rank(): give a module with rank(row, responses, rng, noise)")
     cure = "python -m data_prep.world writes such prompts"
-    rows = [
-        {**json.loads(line), "split": split}
-        for split in SPLITS
-        for line in existing(Path(args.prompts_dir) / f"{split}.jsonl", "prompt file", cure).read_text().splitlines()
-    ]
+    rows = [{**row, "split": split} for split in SPLITS for row in read_jsonl(Path(args.prompts_dir) / f"{split}.jsonl", ("prompt",), cure)]
     from transformers import AutoModelForCausalLM
 
     from eval.generate import generate
@@ -80,23 +80,20 @@ def main(argv: list[str] | None = None) -> None:
     golds = [g for row in rows if scored for g in row["gold"]]
     mean = sum(golds) / max(1, len(golds))
     deviation = (sum((g - mean) ** 2 for g in golds) / max(1, len(golds))) ** 0.5 or 1.0
-    files = {split: (out / f"{split}.jsonl").open("w") for split in SPLITS}
-    counts = dict.fromkeys(SPLITS, 0)
-    with (out / "rankings.jsonl").open("w") as f:
-        for row in rows:
-            f.write(json.dumps({k: row[k] for k in ("prompt", "responses", "ranking", "split")}, ensure_ascii=False) + "\n")
-            for better, worse in PAIRS[args.pairs](row["ranking"]) if len(row["ranking"]) > 1 else []:
-                pair = {"prompt": row["prompt"]}
-                pair |= {k: [{"role": "assistant", "content": row["responses"][i]}] for k, i in (("chosen", better), ("rejected", worse))}
-                if scored:
-                    pair["gold_margin"] = (row["gold"][better] - row["gold"][worse]) / deviation
-                files[row["split"]].write(json.dumps(pair, ensure_ascii=False) + "\n")
-                counts[row["split"]] += 1
-    for file in files.values():
-        file.close()
-    if empty := [split for split, n in counts.items() if not n]:
+    files = {split: [] for split in SPLITS}
+    for row in rows:
+        for better, worse in PAIRS[args.pairs](row["ranking"]) if len(row["ranking"]) > 1 else []:
+            pair = {"prompt": row["prompt"]}
+            pair |= {k: [{"role": "assistant", "content": row["responses"][i]}] for k, i in (("chosen", better), ("rejected", worse))}
+            if scored:
+                pair["gold_margin"] = (row["gold"][better] - row["gold"][worse]) / deviation
+            files[row["split"]].append(pair)
+    if empty := [split for split, pairs in files.items() if not pairs]:
         raise UserError(f"no pair for {', '.join(empty)}: {args.model} gave fewer than two different answers to every prompt; raise candidates or temperature")
-    print(f"{out}: " + ", ".join(f"{split} {n:,} pairs" for split, n in counts.items()))
+    rankings = [{k: row[k] for k in ("prompt", "responses", "ranking", "split")} for row in rows]
+    for name, lines in {"rankings": rankings, **files}.items():
+        (out / f"{name}.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    print(f"{out}: " + ", ".join(f"{split} {len(pairs):,} pairs" for split, pairs in files.items()))
 
 
 if __name__ == "__main__":

@@ -82,9 +82,9 @@ def load_sources(sources: list[dict], columns: tuple[str, ...] = (), seed: int =
         data = load_source(source)
         if missing := [c for c in columns if c not in data.column_names]:
             raise UserError(f"data source {source['path']} has no column {', '.join(missing)} (it has {', '.join(data.column_names)}); `rename: {{old: new}}` maps columns")
-        weight = float(source.get("weight") or 1)
-        if weight <= 0:
-            raise UserError(f"data source {source['path']}: weight must be above 0, but is {weight}")
+        weight = source.get("weight", 1)
+        if not isinstance(weight, (int, float)) or not 0 < weight <= 1000:
+            raise UserError(f"data source {source['path']}: weight must be a number above 0 and at most 1000, but is {weight}")
         if weight != 1:
             order = list(range(len(data)))
             random.Random(seed).shuffle(order)

@@ -10,6 +10,7 @@ read at the token where PPO reads (a newline there cost 88 % of the reward margi
 
 import glob
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +41,7 @@ def texts(patterns: list[str]) -> Iterator[str]:
     """The `text` of documents and the turns of conversations.
 
     Raises:
-        UserError: a pattern without files, a line that is not JSON, or a row with neither column.
+        UserError: a pattern without files, a file that cannot be read, a line that is not JSON, or a row with neither column.
     """
     from datatrove.io import open_file
 
@@ -49,18 +50,26 @@ def texts(patterns: list[str]) -> Iterator[str]:
         if not files:
             raise UserError(f"no file matches {pattern}: give JSON-lines files with `text` or `messages`")
         for path in files:
-            with open_file(path, "rt", compression="infer") as f:
-                for number, line in enumerate(f, 1):
-                    try:
-                        row = json.loads(line)
-                    except ValueError as error:
-                        raise UserError(f"{path}, line {number} is not JSON: {error}") from None
-                    if "messages" in row:
-                        yield from (m["content"] for m in row["messages"])
-                    elif "text" in row:
-                        yield row["text"]
-                    else:
-                        raise UserError(f"{path}: expected a column text or messages, found {', '.join(row)}")
+            try:
+                with open_file(path, "rt", compression="infer") as f:
+                    for number, line in enumerate(f, 1):
+                        yield from _texts_of(line, f"{path}, line {number}")
+            except (OSError, EOFError, UnicodeError, zlib.error) as error:
+                raise UserError(f"{path} cannot be read as JSON lines in UTF-8: {error}") from None
+
+
+def _texts_of(line: str, place: str) -> list[str]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{place} is not JSON: {error}") from None
+    try:
+        found = [m["content"] for m in row["messages"]] if "messages" in row else [row["text"]]
+    except (KeyError, TypeError):
+        found = [None]
+    if not all(isinstance(text, str) for text in found):
+        raise UserError(f"{place}: expected a column text (a string) or messages (role, content), found {', '.join(row) if isinstance(row, dict) else row}")
+    return found
 
 
 def train(corpus: Iterator[str], vocab_size: int, model_max_length: int = 1024):
@@ -95,12 +104,14 @@ def train(corpus: Iterator[str], vocab_size: int, model_max_length: int = 1024):
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((TokenizerArguments,), argv)
+    if not any(texts(args.sources)):
+        raise UserError(f"{' '.join(args.sources)}: there is no text in these files; give JSON lines with `text` or `messages`")
     out = output_folder(args.output_dir)
     tokenizer = train(texts(args.sources), args.vocab_size, args.model_max_length)
     tokenizer.save_pretrained(out)
     sample = [text for _, text in zip(range(500), texts(args.sources))]
     count = sum(len(ids) for ids in tokenizer(sample)["input_ids"])
-    print(f"{Path(out)}: {len(tokenizer)} tokens, {sum(len(t.encode()) for t in sample) / count:.2f} bytes per token on the first 500 texts")
+    print(f"{Path(out)}: {len(tokenizer)} tokens, {sum(len(t.encode()) for t in sample) / max(1, count):.2f} bytes per token on the first 500 texts")
 
 
 if __name__ == "__main__":

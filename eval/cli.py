@@ -5,6 +5,7 @@
 Bad input raises `UserError`; `command` turns it into one line on stderr and exit code 2.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -36,6 +37,31 @@ def command(main):
     return run
 
 
+def unique_keys(yaml):
+    """A safe YAML loader that refuses a key given twice (YAML's own takes the last without a word)."""
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node, deep=False):
+            seen = set()
+            for key, _ in node.value:
+                if key.value in seen:
+                    raise yaml.YAMLError(f"the key {key.value} stands twice")
+                seen.add(key.value)
+            return super().construct_mapping(node, deep)
+
+    return Loader
+
+
+@contextlib.contextmanager
+def user_errors(what: str):
+    """What a library says about bad settings, in one line: `what` was being done."""
+    try:
+        yield
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"{what}: {lines[0]}") from error
+
+
 def _check_types(dataclass_types, config: dict, path: str) -> None:
     """argparse converts strings only, so what YAML already typed is checked here."""
     for cls in dataclass_types:
@@ -46,8 +72,10 @@ def _check_types(dataclass_types, config: dict, path: str) -> None:
             hint = hints[field.name]
             options = typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union else (hint,)
             plain = {typing.get_origin(o) or o for o in options}
-            if not plain <= {int, float, bool, str, list, dict, type(None)} or isinstance(value, str):
-                continue  # enums and such; strings are converted and checked by argparse
+            if not plain <= {int, float, bool, str, list, dict, type(None)}:
+                continue  # enums and such
+            if isinstance(value, str) and plain - {list, dict, type(None)}:
+                continue  # converted and checked by argparse
             if float in plain:
                 plain.add(int)
             if type(value) not in plain:
@@ -84,7 +112,7 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
         if not Path(path).is_file():
             raise UserError(f"config file {path} does not exist; the recipes' YAML files lie in recipes/<model>/")
         try:
-            config = yaml.safe_load(Path(path).read_text())
+            config = yaml.load(Path(path).read_text(), unique_keys(yaml))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"{path} is not valid YAML: {error}") from None
         if not isinstance(config, dict):
@@ -95,7 +123,6 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
 
             near = difflib.get_close_matches(unknown[0], known, 1)
             raise UserError(f"{path}: unknown key {', '.join(unknown)}" + (f" (did you mean {near[0]}?)" if near else "; see --help for the keys"))
-        _check_types(dataclass_types, config, path)
     structured = {f.name for cls in dataclass_types for f in dataclasses.fields(cls) if "dict" in str(f.type)}
     for key in [a[2:] for a in argv if a.startswith("--") and a[2:] in structured]:  # argparse has no type for these: JSON
         at = argv.index(f"--{key}")
@@ -104,7 +131,11 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
         except (IndexError, ValueError):
             raise UserError(f"--{key} takes JSON, such as '{{\"key\": 1}}'") from None
         del argv[at : at + 2]
-    os.environ.update({key: str(value) for key, value in config.pop("env", {}).items()})
+    _check_types(dataclass_types, config, path or "command line")
+    env = config.pop("env", None) or {}
+    if not isinstance(env, dict):
+        raise UserError(f"{path}: env must map names of environment variables to values")
+    os.environ.update({key: str(value) for key, value in env.items()})
     try:
         parser = Parser(dataclass_types, allow_abbrev=False)
         parser.set_defaults_with_config(**{**(defaults or {}), **config})
@@ -114,6 +145,30 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
         if "are not used by the HfArgumentParser" in message:
             message = f"unknown option {message.split('HfArgumentParser:')[-1].strip()}; see --help"
         raise UserError(f"{path or 'command line'}: {message}") from None
+
+
+def read_jsonl(path: str | os.PathLike, columns: tuple[str, ...], cure: str) -> list[dict]:
+    """The rows of a JSON-lines file that has at least `columns`.
+
+    Raises:
+        UserError: the file is missing or empty, or a line is not such a row; `cure` says what writes the file.
+    """
+    rows = []
+    try:
+        lines = existing(path, "file", cure).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as text ({error}): {cure}") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            raise UserError(f"{path}, line {number} is not JSON: {cure}") from None
+        if not isinstance(row, dict) or (missing := [c for c in columns if row.get(c) is None]):
+            raise UserError(f"{path}, line {number} has no {missing[0] if isinstance(row, dict) else 'columns'}: {cure}")
+        rows.append(row)
+    if not rows:
+        raise UserError(f"{path} is empty: {cure}")
+    return rows
 
 
 def existing(path: str | os.PathLike, what: str, cure: str) -> Path:

@@ -37,10 +37,10 @@ class Generation:
 
 
 def end_token_ids(model, tokenizer) -> list[int]:
-    """The tokens that end a reply: the generation config's, else the tokenizer's; [] if neither names one."""
+    """The tokens that end a reply: the generation config's and the tokenizer's (an adapter keeps its base's config); [] without any."""
     ids = model.generation_config.eos_token_id
-    ids = tokenizer.eos_token_id if ids is None else ids
-    return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
+    ids = [] if ids is None else [ids] if isinstance(ids, int) else ids
+    return [i for i in dict.fromkeys([*ids, tokenizer.eos_token_id]) if i is not None]
 
 
 def encode(tokenizer, prompts: list[list[dict]] | list[str]) -> list[list[int]]:

@@ -7,11 +7,14 @@ from eval.cli import UserError
 CURE = "give the folder of an earlier stage or a Hub id (owner/name)"
 
 
-def load_pretrained(auto_class, path: str, what: str, **kwargs):
-    """`auto_class.from_pretrained(path)`.
+def load_pretrained(auto_class, path: str, what: str, new_head: bool = False, **kwargs):
+    """`auto_class.from_pretrained(path)`, complete: transformers fills missing weights at random and only warns.
+
+    Args:
+        new_head: the head may be missing, as it is where a reward model starts from a language model.
 
     Raises:
-        UserError: no such folder here and no such id on the Hub, or the folder lacks the files.
+        UserError: no such folder here and no such id on the Hub, or the folder lacks files or weights.
     """
     if not Path(path).is_dir() and (path.count("/") > 1 or path.startswith((".", "/"))):
         raise UserError(f"{what} {path} does not exist: {CURE}")
@@ -19,20 +22,26 @@ def load_pretrained(auto_class, path: str, what: str, **kwargs):
     from safetensors import SafetensorError
 
     try:
-        return auto_class.from_pretrained(path, **kwargs)
+        if not hasattr(auto_class, "from_config"):
+            return auto_class.from_pretrained(path, **kwargs)
+        model, info = auto_class.from_pretrained(path, output_loading_info=True, **kwargs)
     except (OSError, ValueError, KeyError, StrictDataclassError, SafetensorError) as error:  # transformers' messages run over many lines
         raise UserError(f"{what} {path} cannot be loaded ({str(error).strip().splitlines()[0][:200]}): {CURE}") from None
+    missing = sorted(key for key in info["missing_keys"] if not (new_head and key.split(".")[0] in ("score", "classifier")))
+    if missing:
+        raise UserError(f"{what} {path} lacks the weights {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}: it is another kind of model, or not whole; {CURE}")
+    return model
 
 
-def load_tokenizer(path: str, **kwargs):
-    """The tokenizer of a folder or Hub id.
+def load_tokenizer(path: str, what: str = "tokenizer", **kwargs):
+    """The tokenizer of a folder or Hub id; `what` it is called in errors.
 
     Raises:
         UserError: it cannot be loaded.
     """
     from transformers import AutoTokenizer
 
-    return load_pretrained(AutoTokenizer, path, "tokenizer", **kwargs)
+    return load_pretrained(AutoTokenizer, path, what, **kwargs)
 
 
 def require_chat_template(tokenizer, path: str) -> None:

@@ -17,7 +17,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.cli import UserError, command, existing, output_folder, parse
+from eval.cli import UserError, command, output_folder, parse, read_jsonl
 
 CLEAR_MARGIN = 1.0  # standard deviations
 
@@ -84,30 +84,31 @@ def judge(chosen: list[float], rejected: list[float], gold_margins: list[float |
     return out
 
 
+def _is_messages(value) -> bool:
+    return isinstance(value, list) and all(isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in value)
+
+
 def read_pairs(path: str) -> list[dict]:
     """The rows of a .jsonl file.
 
     Raises:
-        UserError: the file is missing, empty, not JSON lines, or lacks a column.
+        UserError: the file is missing, empty, not JSON lines, or lacks a column of messages.
     """
-    existing(path, "pairs file", "python -m data_prep.preferences writes it")
-    rows = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            raise UserError(f"{path}, line {number}: not JSON") from None
-        row = rows[-1] if isinstance(rows[-1], dict) else {}
-        if missing := [column for column in ("prompt", "chosen", "rejected") if not isinstance(row.get(column), list)]:
-            raise UserError(f"{path}, line {number}: column {missing[0]!r} (a list of messages) is missing")
-    if not rows:
-        raise UserError(f"{path} is empty")
+    columns, cure = ("prompt", "chosen", "rejected"), "python -m data_prep.preferences writes it"
+    rows = read_jsonl(path, columns, cure)
+    for number, row in enumerate(rows, 1):
+        if wrong := [column for column in columns if not _is_messages(row[column])]:
+            raise UserError(f"{path}, line {number}: {wrong[0]} must be a list of messages (role, content): {cure}")
+        if not isinstance(row.get("gold_margin"), (int, float, type(None))):
+            raise UserError(f"{path}, line {number}: gold_margin must be a number: {cure}")
     return rows
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((PairsArguments,), argv)
+    if args.batch_size < 1:
+        raise UserError(f"batch_size must be at least 1, but is {args.batch_size}")
     rows = read_pairs(args.pairs)
     output = Path(args.output)
     output_folder(output.parent)

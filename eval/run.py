@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import math
+import re
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -124,8 +125,24 @@ def write(results: dict, folder: Path) -> None:
                 arguments = {f"gen_args_{i}": {f"arg_{k}": a for k, a in enumerate(args)} for i, args in enumerate(sample["arguments"])}
                 file.write(dump({**sample, "arguments": arguments}) + "\n")
     (part / "results.json").write_text(dump(results, indent=2), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
     part.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def check_target(folder: Path, models: list[str]) -> None:
+    """Results take the place of what is in the folder: it must be of this script, and no model.
+
+    Raises:
+        UserError: a model lies there or below, or files that are no results.
+    """
+    if inside := [path for path in models if Path(path).exists() and Path(path).resolve().is_relative_to(folder.resolve())]:
+        raise UserError(f"the results would replace the model {inside[0]}, as they go to {folder}: choose another --output_dir")
+    if folder.exists() and not (folder / "results.json").exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"the results would replace {folder}, which is not of eval.run (no results.json): choose another --output_dir or name")
 
 
 def _cell(row: dict) -> str:
@@ -148,8 +165,8 @@ def table(output_dir: Path, names: list[str], tasks: list[str]) -> str:
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((EvalArguments,), argv)
     models = dict(m.split("=", 1) if "=" in m else ("", m) for m in args.models)
-    if "" in models or len(models) < len(args.models) or any("/" in name for name in models):
-        raise UserError(f"--models takes name=folder, each name once, but got: {' '.join(args.models)}")
+    if len(models) < len(args.models) or not all(re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]*", name) for name in models):
+        raise UserError(f"--models takes name=folder, each name once and of letters, digits, . _ -, but got: {' '.join(args.models)}")
     if stray := [name for name in args.base if name not in models]:
         raise UserError(f"--base {stray[0]} is none of the models ({', '.join(models)})")
     if unknown := [task for task in args.tasks if task not in task_names()]:
@@ -157,6 +174,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.batch_size < 1 or (args.limit is not None and args.limit < 1):
         raise UserError("--batch_size and --limit must be at least 1")
     data_files = {task: data_file(task, args.data_dir) for task in args.tasks or task_names()}
+    for name in models:
+        check_target(Path(args.output_dir) / name, list(models.values()))
     output_dir = output_folder(args.output_dir)
 
     # What decides the scores. Equal: the results that are there stand.

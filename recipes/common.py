@@ -3,7 +3,14 @@
 import os
 from dataclasses import dataclass, field
 
-from eval.cli import UserError, parse
+from eval.cli import UserError, parse, user_errors
+
+# keys of the trainers' configs that these scripts would not act on
+IGNORED = {
+    "resume_from_checkpoint": "a killed run goes on from the last complete checkpoint in output_dir; `resume: false` forbids it",
+    "model_init_kwargs": "the keys of ModelConfig (dtype, attn_implementation, model_revision, load_in_4bit, …) say how a model is loaded",
+    "trust_remote_code": "only models that transformers itself has are loaded",
+}
 
 
 @dataclass
@@ -38,7 +45,16 @@ def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> 
     argv = list(os.sys.argv[1:] if argv is None else argv)
     if not torch.cuda.is_available() and not torch.backends.mps.is_available() and "--use_cpu" not in argv:
         argv = ["--use_cpu", "true", *argv]  # transformers refuses bf16 without it
-    args, training_args, *rest = parse(types, argv, defaults)
+    with user_errors("settings"):
+        args, training_args, *rest = parse(types, argv, defaults)
+    for key in ("per_device_train_batch_size", "gradient_accumulation_steps", "logging_steps"):
+        if not getattr(training_args, key) > 0:
+            raise UserError(f"{key} must be above 0, but is {getattr(training_args, key)}")
+    if not training_args.learning_rate >= 0 or training_args.seed < 0:
+        raise UserError(f"learning_rate and seed must not be negative, but are {training_args.learning_rate} and {training_args.seed}")
+    for key, instead in IGNORED.items():
+        if getattr(training_args, key, None):
+            raise UserError(f"{key} is not used here: {instead}")
     if training_args.use_cpu and training_args.bf16 and not torch.cpu._is_avx512_bf16_supported():
         print("this CPU has no bf16 instructions: training in fp32")
         training_args.bf16, training_args.mixed_precision = False, "no"
@@ -71,7 +87,10 @@ def optimizer_factory(args: OptimizerArguments, training_args) -> dict:
 
 
 def load_model(auto_class, path: str, model_args, training_args, what: str = "model", **kwargs):
-    """A pretrained model in the dtype, attention and quantisation of `ModelConfig`; `what` it is called in errors."""
+    """A pretrained model in the dtype, attention and quantisation of `ModelConfig`; `what` it is called in errors.
+
+    `model_revision` is that of `model_name_or_path`; other models of the stage take their newest.
+    """
     import torch
     from trl import get_quantization_config
 
@@ -80,9 +99,12 @@ def load_model(auto_class, path: str, model_args, training_args, what: str = "mo
     quantization = get_quantization_config(model_args)
     if quantization is not None:
         kwargs |= {"quantization_config": quantization, "device_map": {"": training_args.device}}
-    dtype = model_args.dtype if model_args.dtype in (None, "auto") else getattr(torch, model_args.dtype)
+    dtype = model_args.dtype if model_args.dtype in (None, "auto") else getattr(torch, model_args.dtype, None)
+    if model_args.dtype and not dtype:
+        raise UserError(f"dtype {model_args.dtype} is none of torch's: float32, bfloat16 or float16")
+    revision = model_args.model_revision if path == model_args.model_name_or_path else None
     model = load_pretrained(
-        auto_class, path, what, revision=model_args.model_revision, dtype=dtype or torch.float32, attn_implementation=model_args.attn_implementation, **kwargs
+        auto_class, path, what, revision=revision, dtype=dtype or torch.float32, attn_implementation=model_args.attn_implementation, **kwargs
     )
     if training_args.activation_checkpointing:
         model.config.use_cache = False
@@ -96,7 +118,23 @@ def load_data(args: DataArguments, columns: tuple[str, ...], training_args) -> t
     if not args.datasets:
         raise UserError("datasets is not set: list at least one source, such as `- {path: owner/name, split: train}`")
     evaluation = load_sources(args.eval_datasets, columns, training_args.seed) if args.eval_datasets else None
-    return load_sources(args.datasets, columns, training_args.seed), evaluation
+    train = load_sources(args.datasets, columns, training_args.seed)
+    for column in MESSAGES & set(train.column_names):
+        for data in filter(None, (train, evaluation)):
+            check_messages(data[column], column)
+    return train, evaluation
+
+
+MESSAGES = {"messages", "prompt", "chosen", "rejected"}
+
+
+def check_messages(rows, column: str) -> None:
+    """Raises `UserError` for the first row of a column that is not a list of messages; in `messages` the assistant must speak."""
+    for number, messages in enumerate(rows):
+        whole = isinstance(messages, list) and messages and all(isinstance(m, dict) and m.get("role") and (isinstance(m.get("content"), str) or m.get("tool_calls")) for m in messages)
+        if not whole or (column == "messages" and all(m["role"] != "assistant" for m in messages)):
+            form = "[{role: user, content: …}, …]" + (", one of them the assistant's" if column == "messages" else "")
+            raise UserError(f"row {number} of the data: {column} must be a list of messages, {form}, but is {str(messages)[:80]!r}")
 
 
 def rows_per_step(training_args) -> int:

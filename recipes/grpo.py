@@ -9,7 +9,7 @@ Rows hold `prompt` (messages) and the columns that the rewards read (`answer`, â
 
 from dataclasses import dataclass, field
 
-from eval.cli import UserError, command
+from eval.cli import UserError, command, user_errors
 from recipes.common import DataArguments, load_data, load_model, parse_stage, require_rows
 from recipes.stage import Stage
 
@@ -29,6 +29,8 @@ def main(argv: list[str] | None = None) -> None:
     from eval.models import load_tokenizer, require_chat_template
     from eval.verifiers import reward_function
 
+    if not args.rewards or (training_args.reward_weights and len(training_args.reward_weights) != len(args.rewards)):
+        raise UserError(f"rewards must name at least one verifier, and reward_weights hold one number for each, but they are {args.rewards} and {training_args.reward_weights}")
     rewards = [reward_function(name) for name in args.rewards]
     if not model_args.model_name_or_path:
         raise UserError("model_name_or_path is not set: give the sft model's folder or Hub id")
@@ -37,6 +39,9 @@ def main(argv: list[str] | None = None) -> None:
     train, evaluation = load_data(args, ("prompt", "answer"), training_args)
     for reward in rewards:
         reward([""], **{column: [value] for column, value in train[0].items()})  # raises where a verifier lacks a column
+    for number, row in enumerate(train):  # a row that no reward can judge would teach nothing, silently
+        if all(reward(prompts=[row["prompt"]], completions=[[{"role": "assistant", "content": ""}]], **{k: [v] for k, v in row.items() if k != "prompt"}) == [None] for reward in rewards):
+            raise UserError(f"row {number} of the data cannot be judged by {', '.join(args.rewards)}: its answer is {row['answer']!r}")
     completions = training_args.generation_batch_size
     prompts = completions // training_args.num_generations
     require_rows(train, prompts, f"one batch of {prompts} prompts Ã— {training_args.num_generations} completions (with fewer GRPO trains zero steps)")
@@ -49,16 +54,17 @@ def main(argv: list[str] | None = None) -> None:
     from trl import GRPOTrainer, get_peft_config
 
     set_seed(training_args.seed)
-    trainer = GRPOTrainer(
-        model=load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args),
-        reward_funcs=rewards,
-        args=training_args,
-        train_dataset=train,
-        eval_dataset=evaluation,
-        processing_class=tokenizer,
-        peft_config=get_peft_config(model_args),
-        callbacks=stage.callbacks(num_generations=training_args.num_generations),
-    )
+    with user_errors("GRPO's settings"):
+        trainer = GRPOTrainer(
+            model=load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args),
+            reward_funcs=rewards,
+            args=training_args,
+            train_dataset=train,
+            eval_dataset=evaluation,
+            processing_class=tokenizer,
+            peft_config=get_peft_config(model_args),
+            callbacks=stage.callbacks(num_generations=training_args.num_generations),
+        )
     stage.train(trainer)
     tokens = next((log["num_tokens"] for log in reversed(trainer.state.log_history) if "num_tokens" in log), None)
     stage.finish(trainer, [train], tokens)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.cli import UserError, command
+from eval.cli import UserError, command, user_errors
 from recipes.common import DataArguments, load_data, load_model, parse_stage, require_rows, rows_per_step
 from recipes.stage import Stage
 
@@ -141,6 +141,10 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = load_tokenizer(policy_path, revision=model_args.model_revision, padding_side="left")
     require_chat_template(tokenizer, policy_path)
     check(training_args, tokenizer, policy_path)
+    if args.eval_datasets or training_args.sft_model_path != PPOConfig.sft_model_path:
+        raise UserError("PPO uses neither eval_datasets nor sft_model_path: model_name_or_path is the policy and the reference, and evaluation follows training")
+    if load_tokenizer(reward_path, "reward model").get_vocab() != tokenizer.get_vocab():
+        raise UserError(f"the reward model {reward_path} has another vocabulary than {policy_path}: PPO passes token ids straight to it; train it from the same model")
     train, _ = load_data(args, ("prompt",), training_args)
     train = train.map(
         lambda row: {"input_ids": tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)}, remove_columns=train.column_names
@@ -176,18 +180,19 @@ def main(argv: list[str] | None = None) -> None:
     updates = -(-episodes // batch)
     rounds = -(-updates * batch // len(train))
     rows = concatenate_datasets([train.shuffle(seed=training_args.seed + i) for i in range(rounds)]).select(range(updates * batch))
-    trainer = make_trainer_class()(
-        checkpoint=stage.checkpoint,
-        args=training_args,
-        processing_class=tokenizer,
-        model=policy,
-        ref_model=reference,
-        reward_model=reward,
-        value_model=critic,
-        train_dataset=rows,
-        peft_config=peft_config,
-        callbacks=stage.callbacks(),
-    )
+    with user_errors("PPO's settings"):
+        trainer = make_trainer_class()(
+            checkpoint=stage.checkpoint,
+            args=training_args,
+            processing_class=tokenizer,
+            model=policy,
+            ref_model=reference,
+            reward_model=reward,
+            value_model=critic,
+            train_dataset=rows,
+            peft_config=peft_config,
+            callbacks=stage.callbacks(),
+        )
     trainer.train()
     stage.finish(trainer, [train])
 

@@ -12,7 +12,7 @@ holds the model's continuation of fixed prompts every `sample_steps`.
 import math
 from dataclasses import dataclass, field
 
-from eval.cli import UserError, command
+from eval.cli import UserError, command, user_errors
 from recipes.common import OptimizerArguments, ScriptArguments, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
 from recipes.stage import Stage, device_name, peak_flops
 
@@ -67,6 +67,11 @@ def main(argv: list[str] | None = None) -> None:
     for key in ("tokenizer", "tokens_dir"):
         if not getattr(args, key):
             raise UserError(f"{key} is not set: {PretrainArguments.__dataclass_fields__[key].metadata['help']}")
+    for key in ("sequence_length", "max_eval_windows", "sample_steps"):
+        if getattr(args, key) < 1:
+            raise UserError(f"{key} must be at least 1, but is {getattr(args, key)}")
+    if args.model_config and (model_args.dtype != ModelConfig.dtype or model_args.load_in_4bit or model_args.load_in_8bit):
+        raise UserError("dtype, load_in_4bit and load_in_8bit are for a model that is loaded; a new one is made in float32: unset them (bf16: true trains in bf16)")
     if (args.model_config is None) == (model_args.model_name_or_path is None):
         raise UserError("set either model_config (a new model) or model_name_or_path (continue one)")
 
@@ -124,16 +129,17 @@ def main(argv: list[str] | None = None) -> None:
     callbacks = stage.callbacks()
     if args.sample_prompts:
         callbacks.append(SamplePrompts(stage.folder / "samples.jsonl", tokenizer, args.sample_prompts, args.sample_steps))
-    trainer = PretrainTrainer(
-        model=model,
-        args=training_args,
-        train_dataset=train,
-        eval_dataset=Subset(validation, windows),
-        data_collator=default_data_collator,  # Trainer's choice for a tokenizer would pad, and GPT-2's has no padding token
-        processing_class=tokenizer,
-        callbacks=callbacks,
-        **optimizer_factory(args, training_args),
-    )
+    with user_errors("the trainer's settings"):
+        trainer = PretrainTrainer(
+            model=model,
+            args=training_args,
+            train_dataset=train,
+            eval_dataset=Subset(validation, windows),
+            data_collator=default_data_collator,  # Trainer's choice for a tokenizer would pad, and GPT-2's has no padding token
+            processing_class=tokenizer,
+            callbacks=callbacks,
+            **optimizer_factory(args, training_args),
+        )
     stage.train(trainer)
     trainer.evaluate()
     tokens = trainer.state.global_step * tokens_per_step

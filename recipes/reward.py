@@ -9,7 +9,7 @@ last turn, where PPO scores: what a template writes after it is cut off.
 
 from dataclasses import dataclass
 
-from eval.cli import UserError, command
+from eval.cli import UserError, command, user_errors
 from recipes.common import DataArguments, OptimizerArguments, load_data, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
 from recipes.stage import Stage
 
@@ -58,16 +58,17 @@ def main(argv: list[str] | None = None) -> None:
         columns = {"fn_kwargs": {"tokenizer": tokenizer}, "remove_columns": train.column_names}
         pairs = train.map(tokenize, **columns)
         held_out = evaluation.map(tokenize, **(columns | {"remove_columns": evaluation.column_names})) if evaluation is not None else None
-    trainer = RewardTrainer(
-        model=load_model(AutoModelForSequenceClassification, model_args.model_name_or_path, model_args, training_args, num_labels=1),
-        args=training_args,
-        train_dataset=pairs,
-        eval_dataset=held_out,
-        processing_class=tokenizer,
-        peft_config=get_peft_config(model_args),
-        callbacks=stage.callbacks(),
-        **optimizer_factory(args, training_args),
-    )
+    with user_errors("the reward model's settings"):
+        trainer = RewardTrainer(
+            model=load_model(AutoModelForSequenceClassification, model_args.model_name_or_path, model_args, training_args, new_head=True, num_labels=1),
+            args=training_args,
+            train_dataset=pairs,
+            eval_dataset=held_out,
+            processing_class=tokenizer,
+            peft_config=get_peft_config(model_args),
+            callbacks=stage.callbacks(),
+            **optimizer_factory(args, training_args),
+        )
     require_rows(trainer.train_dataset, batch, f"one step of {batch} pairs of at most max_length {training_args.max_length} tokens")
     stage.train(trainer)
     if held_out is not None:

@@ -14,6 +14,7 @@ import ctypes
 import fcntl
 import hashlib
 import importlib
+import importlib.util
 import json
 import os
 import resource
@@ -34,14 +35,23 @@ HEAVY = (
 )
 
 
+def moved(value, old: str, new: str):
+    """`value` with the folder `old` replaced by `new` in every string within it."""
+    if isinstance(value, dict):
+        return {k: moved(v, old, new) for k, v in value.items()}
+    if isinstance(value, list):
+        return [moved(v, old, new) for v in value]
+    return value.replace(old, new) if isinstance(value, str) else value
+
+
 def step_argv(step: dict, pipeline: dict, out: Path, seed: int, overrides: list[str]) -> list[str]:
     """The command line of a step, its config file copied with the run's own folder in it."""
     argv = []
     if config := step.get("config"):
-        text = existing(config, "config", f"step {step['name']} of the pipeline names it").read_text().replace(pipeline["output_dir"], str(out))
         copy = out / "configs" / Path(config).name
         copy.parent.mkdir(exist_ok=True)
-        copy.write_text(text)
+        keys = moved(yaml.safe_load(Path(config).read_text()), pipeline["output_dir"], str(out))
+        copy.write_text(yaml.safe_dump(keys, sort_keys=False, allow_unicode=True))
         argv += ["--config", str(copy)]
     options = dict(step.get("args") or {})
     if step.get("seeded", True):
@@ -52,8 +62,10 @@ def step_argv(step: dict, pipeline: dict, out: Path, seed: int, overrides: list[
         if name == step["name"]:
             options[option] = yaml.safe_load(value)
     for key, value in options.items():
-        values = value if isinstance(value, list) else [value]
-        argv += [f"--{key}", *(json.dumps(v) if isinstance(v, (dict, bool)) else str(v).replace(pipeline["output_dir"], str(out)) for v in values)]
+        nested = isinstance(value, list) and any(isinstance(v, dict) for v in value)  # one JSON word, as `eval.cli.parse` takes it
+        values = value if isinstance(value, list) and not nested else [value]
+        values = moved(values, pipeline["output_dir"], str(out))
+        argv += [f"--{key}", *(json.dumps(v) if isinstance(v, (dict, list, bool)) else str(v) for v in values)]
     return argv
 
 
@@ -104,10 +116,16 @@ def finished(marker: Path, fingerprint: str, out: Path) -> dict | None:
     """The record of a step that is done; a `UserError` where it was done with other settings."""
     if not marker.exists():
         return None
-    record = json.loads(marker.read_text())
+    try:
+        record = json.loads(marker.read_text())
+    except ValueError:  # half-written
+        return None
     if record["fingerprint"] != fingerprint:
         raise UserError(f"{out} was made with other settings (step {marker.stem}): delete it, or choose another --output_dir")
     return record
+
+
+STEP_KEYS, STEP_OPTIONS = {"name", "module", "seconds"}, {"args", "config", "seeded", "imports"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -129,6 +147,20 @@ def read_pipeline(path: str) -> dict:
     keys = {"recipe", "output_dir", "steps"}
     if not isinstance(pipeline, dict) or not keys <= pipeline.keys():
         raise UserError(f"{path} is no pipeline: it must hold {', '.join(sorted(keys))}")
+    names = [step.get("name") if isinstance(step, dict) else step for step in pipeline["steps"]]
+    for name, step in zip(names, pipeline["steps"]):
+        if not isinstance(step, dict) or (wrong := (STEP_KEYS - set(step)) | (set(step) - STEP_KEYS - STEP_OPTIONS)):
+            raise UserError(f"{path}: step {name}: missing or unknown key {', '.join(sorted(wrong)) if isinstance(step, dict) else ''}; it needs {', '.join(sorted(STEP_KEYS))}")
+        if names.count(name) > 1:
+            raise UserError(f"{path}: two steps are called {name}")
+        try:
+            known = importlib.util.find_spec(step["module"])
+        except ModuleNotFoundError:
+            known = None
+        if not known:
+            raise UserError(f"{path}: step {name}: there is no module {step['module']}")
+        if "config" in step:
+            existing(step["config"], "config", f"step {name} of {path} names it")
     return pipeline
 
 
@@ -138,10 +170,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("pipeline", help="YAML with recipe, output_dir and steps")
     parser.add_argument("--output_dir", help="folder of the run; default: the pipeline's own")
     parser.add_argument("--seed", type=int, default=0, help="of the world, of every model and of sampling")
-    parser.add_argument("--set", nargs="*", default=[], metavar="STEP.KEY=VALUE", help="override keys of steps")
+    parser.add_argument("--set", nargs="*", action="extend", default=[], metavar="STEP.KEY=VALUE", help="override keys of steps")
     args = parser.parse_args(argv)
     pipeline = read_pipeline(args.pipeline)
     steps = pipeline["steps"]
+    if args.seed < 0:
+        raise UserError(f"--seed must not be negative, but is {args.seed}")
     if bad := [item for item in args.set if "=" not in item]:
         raise UserError(f"--set takes STEP.KEY=VALUE, not {bad[0]}")
     if unknown := {item.split(".")[0] for item in args.set} - {step["name"] for step in steps}:
@@ -168,6 +202,9 @@ def main(argv: list[str] | None = None) -> None:
                 for module in HEAVY:
                     importlib.import_module(module)
             code, memory = run_child(step["module"], options)
+            if code < 0:
+                by = signal.Signals(-code).name
+                print(f"error: step {name} was killed by {by} (for memory, perhaps); the same command goes on from its last checkpoint", file=sys.stderr)
             if code:
                 raise SystemExit(code if code > 0 else 1)
             record = {"seconds": round(time.perf_counter() - start, 2), "peak_rss_gb": round(memory, 3), "fingerprint": fingerprint}

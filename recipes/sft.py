@@ -9,7 +9,7 @@ before training. A chat template without generation markers, or whose end token 
 
 from dataclasses import dataclass, field
 
-from eval.cli import UserError, command
+from eval.cli import UserError, command, user_errors
 from recipes.common import DataArguments, OptimizerArguments, load_data, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
 from recipes.stage import Stage
 
@@ -86,16 +86,17 @@ def main(argv: list[str] | None = None) -> None:
     from trl import SFTTrainer, get_peft_config
 
     set_seed(training_args.seed)
-    trainer = SFTTrainer(
-        model=load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args),
-        args=training_args,
-        train_dataset=train,
-        eval_dataset=evaluation,
-        processing_class=tokenizer,
-        peft_config=get_peft_config(model_args),
-        callbacks=stage.callbacks(),
-        **optimizer_factory(args, training_args),
-    )
+    with user_errors("SFT's settings"):
+        trainer = SFTTrainer(
+            model=load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args),
+            args=training_args,
+            train_dataset=train,
+            eval_dataset=evaluation,
+            processing_class=tokenizer,
+            peft_config=get_peft_config(model_args),
+            callbacks=stage.callbacks(),
+            **optimizer_factory(args, training_args),
+        )
     if len(trainer.train_dataset) == 0 or all(label == -100 for label in trainer.train_dataset[0]["labels"]):
         raise UserError(f"no assistant token is left to learn within max_length {training_args.max_length}: raise it")
     if trainer.is_world_process_zero():

@@ -26,7 +26,8 @@ PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L
 
 def last_complete_checkpoint(folder: Path) -> Path | None:
     """The newest `checkpoint-N` whose writing was not cut off."""
-    for path in sorted(folder.glob("checkpoint-*"), key=lambda p: -int(p.name.split("-")[1])):
+    numbered = [p for p in folder.glob("checkpoint-*") if p.name.split("-")[1].isdigit()]
+    for path in sorted(numbered, key=lambda p: -int(p.name.split("-")[1])):
         try:
             json.loads((path / "trainer_state.json").read_text())
             return path
@@ -70,6 +71,9 @@ class Stage:
 
     def __init__(self, args, training_args, model_args):
         self.args, self.training_args, self.parent = args, training_args, model_args.model_name_or_path
+        for path in (self.parent, getattr(training_args, "reward_model_path", None)):
+            if path and Path(path).is_dir() and Path(path).resolve() == Path(training_args.output_dir).resolve():
+                raise UserError(f"output_dir {training_args.output_dir} is the model that the stage starts from: choose another")
         self.folder = output_folder(training_args.output_dir)
         self.config = {k: v for part in (args, training_args, model_args) for k, v in _plain(part).items()}
         self.finished = args.resume and (self.folder / "stage.json").exists()
@@ -80,9 +84,25 @@ class Stage:
             print(f"{self.folder} is finished (stage.json): delete it to train again")
         elif self.checkpoint:
             print(f"continuing from {self.checkpoint}")
-        elapsed = self.folder / "elapsed.json"  # seconds of earlier, killed runs up to their last checkpoint
-        self.earlier_seconds = json.loads(elapsed.read_text())["seconds"] if self.checkpoint and elapsed.exists() else 0.0
+        self.earlier_seconds = 0.0  # of killed runs, up to their last checkpoint
+        if self.finished or self.checkpoint:
+            before = self._read("stage.json" if self.finished else "progress.json")
+            self.earlier_seconds = before.get("seconds", 0.0)
+            now = json.loads(json.dumps(self.config, default=str))
+            if changed := [k for k, v in before.get("config", now).items() if k in now and now[k] != v and k not in ("output_dir", "resume")]:
+                print(f"note: it was started with other settings ({', '.join(changed)})")
         self.start = time.perf_counter()
+
+    def _read(self, name: str) -> dict:
+        try:
+            return json.loads((self.folder / name).read_text())
+        except (OSError, ValueError):
+            return {}
+
+    def _write(self, name: str, record: dict) -> None:
+        temporary = self.folder / f"{name}.tmp"
+        temporary.write_text(json.dumps(record, indent=2, default=str))
+        temporary.rename(self.folder / name)
 
     def seconds(self) -> float:
         return self.earlier_seconds + time.perf_counter() - self.start
@@ -95,12 +115,12 @@ class Stage:
 
         stage = self
 
-        class Elapsed(TrainerCallback):
+        class Progress(TrainerCallback):
             def on_save(self, args, state, control, **kwargs):
                 if state.is_world_process_zero:
-                    (stage.folder / "elapsed.json").write_text(json.dumps({"seconds": stage.seconds()}))
+                    stage._write("progress.json", {"seconds": stage.seconds(), "config": stage.config})
 
-        return [JsonlLog(self.folder / "log.jsonl", constants), Elapsed()]
+        return [JsonlLog(self.folder / "log.jsonl", constants), Progress()]
 
     def train(self, trainer) -> None:
         """Train a transformers `Trainer`, from the checkpoint if there is one."""
@@ -151,10 +171,8 @@ class Stage:
             "cost": round(self.args.price_per_hour * world * seconds / 3600, 2) if self.args.price_per_hour else None,
             "versions": {m.__name__: m.__version__ for m in (torch, transformers, trl)},
         }
-        temporary = self.folder / "stage.json.tmp"
-        temporary.write_text(json.dumps(record, indent=2, default=str))
-        temporary.rename(self.folder / "stage.json")
-        (self.folder / "elapsed.json").unlink(missing_ok=True)
+        self._write("stage.json", record)
+        (self.folder / "progress.json").unlink(missing_ok=True)
         if self.training_args.push_to_hub:
             trainer.push_to_hub()
 

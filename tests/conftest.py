@@ -68,7 +68,18 @@ def tokenizer_dir(world, documents) -> Path:
     from data_prep.tokenizer import main
 
     folder = world.parent / "tokenizer"
-    main(["--sources", f"{documents}/*.jsonl", f"{world}/textbooks/*.jsonl", f"{world}/conversations/train.jsonl", "--output_dir", str(folder), "--vocab_size", "512"])
+    main(
+        [
+            "--sources",
+            f"{documents}/*.jsonl",
+            f"{world}/textbooks/*.jsonl",
+            f"{world}/conversations/train.jsonl",
+            "--output_dir",
+            str(folder),
+            "--vocab_size",
+            "512",
+        ]
+    )
     return folder
 
 
@@ -92,7 +103,14 @@ def tokens_dir(world, documents, tokenizer_dir) -> Path:
 
 SIZES = {
     "llama": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2},
-    "qwen3": {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 32},  # 4-bit blocks hold 64
+    "qwen3": {
+        "hidden_size": 64,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+    },  # 4-bit blocks hold 64
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2},
 }
 

@@ -20,23 +20,50 @@ def folder(world, tokens_dir, tokenizer_dir, chat_model, reward_model, preferenc
     model = common | {"model_name_or_path": str(chat_model)}
     configs = {
         "pretrain": common
-        | {"model_config": {"model_type": "llama", **SIZES["llama"]}, "tokenizer": str(tokenizer_dir), "tokens_dir": str(tokens_dir), "optimizer": "muon"}
-        | {"sequence_length": 64, "max_steps": 2, "max_eval_windows": 4, "sample_prompts": ["The people of"], "sample_steps": 1, "eval_strategy": "steps", "eval_steps": 1},
+        | {
+            "model_config": {"model_type": "llama", **SIZES["llama"]},
+            "tokenizer": str(tokenizer_dir),
+            "tokens_dir": str(tokens_dir),
+            "optimizer": "muon",
+        }
+        | {
+            "sequence_length": 64,
+            "max_steps": 2,
+            "max_eval_windows": 4,
+            "sample_prompts": ["The people of"],
+            "sample_steps": 1,
+            "eval_strategy": "steps",
+            "eval_steps": 1,
+        },
         "sft": model | {"datasets": [{"path": str(world / "conversations/train.jsonl")}], "max_steps": 2, "max_length": 256},
         "reward": model | {"datasets": [{"path": str(preferences / "train.jsonl")}], "max_steps": 2},
         "ppo": model
         | {"datasets": [{"path": str(world / "verses/train.jsonl")}], "reward_model_path": str(reward_model), "total_episodes": 16}
         | {"local_rollout_forward_batch_size": 4, "response_length": 6},
-        "grpo": model | {"datasets": [{"path": str(world / "problems/train.jsonl")}], "max_steps": 2, "num_generations": 4, "max_completion_length": 6},
+        "grpo": model
+        | {"datasets": [{"path": str(world / "problems/train.jsonl")}], "max_steps": 2, "num_generations": 4, "max_completion_length": 6},
     }
     stages = []
     for name in STAGES:
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(configs[name] | {"output_dir": str(folder / name)}))
         stages.append([f"recipes.{name}", ["--config", str(folder / f"{name}.yaml")]])
     (folder / "stages.json").write_text(json.dumps(stages))
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "accelerate_configs/cpu_ddp.yaml", "--main_process_port", "0"]
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        "accelerate_configs/cpu_ddp.yaml",
+        "--main_process_port",
+        "0",
+    ]
     run = subprocess.run(
-        [*launch, "tests/ddp_stages.py", str(folder / "stages.json")], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=400
+        [*launch, "tests/ddp_stages.py", str(folder / "stages.json")],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=400,
     )
     (folder / "printed.txt").write_text(run.stdout)
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-6000:]
@@ -51,7 +78,9 @@ def test_two_processes(folder, stage):
     assert f"rank 0: recipes.{stage} done" in printed and f"rank 1: recipes.{stage} done" in printed
     assert (folder / stage / "model.safetensors").exists() and (folder / stage / "tokenizer.json").exists()
     for checkpoint in ("checkpoint-1", "checkpoint-2"):
-        assert (folder / stage / checkpoint / "model.safetensors").exists() and (folder / stage / checkpoint / "trainer_state.json").exists()
+        assert (folder / stage / checkpoint / "model.safetensors").exists() and (
+            folder / stage / checkpoint / "trainer_state.json"
+        ).exists()
     log = rows(folder / stage / "log.jsonl")
     assert [row["step"] for row in log if "learning_rate" in row or "lr" in row] == [1, 2]  # one process writes
     if stage == "pretrain":

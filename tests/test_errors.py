@@ -24,7 +24,11 @@ def good(world, tokens_dir, tokenizer_dir, chat_model, reward_model, preferences
         return [{"path": str(path)}]
 
     return {
-        "pretrain": {"model_config": {"model_type": "llama", **SIZES["llama"]}, "tokenizer": str(tokenizer_dir), "tokens_dir": str(tokens_dir)}
+        "pretrain": {
+            "model_config": {"model_type": "llama", **SIZES["llama"]},
+            "tokenizer": str(tokenizer_dir),
+            "tokens_dir": str(tokens_dir),
+        }
         | {"sequence_length": 64, "use_cpu": True, "bf16": False, "max_steps": 1, "per_device_train_batch_size": 4},
         "sft": model | {"datasets": data(world / "conversations/train.jsonl"), "max_steps": 1},
         "reward": model | {"datasets": data(preferences / "train.jsonl"), "max_steps": 1},
@@ -86,7 +90,9 @@ def test_an_unknown_key(fails, script):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-@pytest.mark.parametrize("key, value", [("learning_rate", [1]), ("max_steps", 1.5), ("use_cpu", 3), ("datasets", "a.jsonl"), ("seed", "many")])
+@pytest.mark.parametrize(
+    "key, value", [("learning_rate", [1]), ("max_steps", 1.5), ("use_cpu", 3), ("datasets", "a.jsonl"), ("seed", "many")]
+)
 def test_a_wrong_type(fails, script, key, value):
     if script == "pretrain" and key == "datasets":
         key = "model_config"
@@ -106,7 +112,11 @@ def test_a_wrong_type_on_the_command_line(fails, script):
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize(
     "argv, message",
-    [(["--config", "nowhere.yaml"], "nowhere.yaml does not exist"), (["--config"], "--config needs a YAML file"), (["--config=nowhere.yaml"], "with a space")],
+    [
+        (["--config", "nowhere.yaml"], "nowhere.yaml does not exist"),
+        (["--config"], "--config needs a YAML file"),
+        (["--config=nowhere.yaml"], "with a space"),
+    ],
 )
 def test_a_missing_config(capsys, tmp_path, script, argv, message):
     with pytest.raises(SystemExit) as exit_:
@@ -114,7 +124,10 @@ def test_a_missing_config(capsys, tmp_path, script, argv, message):
     assert message in one_line(exit_, capsys.readouterr().err, tmp_path)
 
 
-@pytest.mark.parametrize("text, message", [("- a\n- b\n", "must hold `key: value` lines"), ("a: [", "is not valid YAML"), ("", "must hold `key: value` lines"), ("\x80", "YAML")])
+@pytest.mark.parametrize(
+    "text, message",
+    [("- a\n- b\n", "must hold `key: value` lines"), ("a: [", "is not valid YAML"), ("", "must hold `key: value` lines"), ("\x80", "YAML")],
+)
 def test_a_config_that_is_none(capsys, tmp_path, text, message):
     (tmp_path / "c.yaml").write_bytes(text.encode("latin-1"))
     with pytest.raises(SystemExit) as exit_:
@@ -186,7 +199,10 @@ def test_pretraining_s_own_keys(fails, changes, message):
 # ---- Data ----
 
 
-@pytest.mark.parametrize("script, column", [("sft", "messages"), ("reward", "chosen"), ("reward", "rejected"), ("ppo", "prompt"), ("grpo", "prompt"), ("grpo", "answer")])
+@pytest.mark.parametrize(
+    "script, column",
+    [("sft", "messages"), ("reward", "chosen"), ("reward", "rejected"), ("ppo", "prompt"), ("grpo", "prompt"), ("grpo", "answer")],
+)
 def test_a_missing_column(good, fails, tmp_path, script, column):
     data = [{k: v for k, v in row.items() if k != column} | {"other": 1} for row in rows(good[script]["datasets"][0]["path"])]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in data))
@@ -261,7 +277,9 @@ def test_a_template_without_generation_markers(fails, spoiled):
 def test_an_end_token_that_carries_no_loss(fails, spoiled):
     def spoil(tokenizer):
         text = tokenizer.chat_template
-        tokenizer.chat_template = text.replace("{{- m['content'] + '<|im_end|>' -}}{%- endgeneration -%}", "{{- m['content'] -}}{%- endgeneration -%}{{- '<|im_end|>' -}}", 1)
+        tokenizer.chat_template = text.replace(
+            "{{- m['content'] + '<|im_end|>' -}}{%- endgeneration -%}", "{{- m['content'] -}}{%- endgeneration -%}{{- '<|im_end|>' -}}", 1
+        )
         assert tokenizer.chat_template != text
 
     assert "would never learn to stop" in fails("sft", model_name_or_path=spoiled(spoil))
@@ -270,7 +288,9 @@ def test_an_end_token_that_carries_no_loss(fails, spoiled):
 @pytest.mark.parametrize("script", ["reward", "ppo"])
 @pytest.mark.parametrize("pad", ["<|im_end|>", None])
 def test_a_pad_token_that_is_the_end_token_or_none(fails, spoiled, script, pad):
-    assert "needs a pad token that is not its end token" in fails(script, model_name_or_path=spoiled(lambda t: setattr(t, "pad_token", pad)))
+    assert "needs a pad token that is not its end token" in fails(
+        script, model_name_or_path=spoiled(lambda t: setattr(t, "pad_token", pad))
+    )
 
 
 def test_a_chat_template_file(fails, tmp_path):
@@ -295,7 +315,9 @@ def test_an_output_folder_that_cannot_be_written(good, tmp_path, capsys, script)
     (tmp_path / "file").write_text("")
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(good[script]))
     with pytest.raises(SystemExit) as exit_:
-        importlib.import_module(f"recipes.{script}").main(["--config", str(tmp_path / "c.yaml"), "--output_dir", str(tmp_path / "file" / "out")])
+        importlib.import_module(f"recipes.{script}").main(
+            ["--config", str(tmp_path / "c.yaml"), "--output_dir", str(tmp_path / "file" / "out")]
+        )
     assert "cannot write the output folder" in one_line(exit_, capsys.readouterr().err, tmp_path / "file")
 
 
@@ -303,7 +325,9 @@ def test_checkpoints_of_an_earlier_run_and_no_resume(good, tmp_path, capsys):
     (tmp_path / "out" / "checkpoint-3").mkdir(parents=True)
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(good["sft"]))
     with pytest.raises(SystemExit) as exit_:
-        importlib.import_module("recipes.sft").main(["--config", str(tmp_path / "c.yaml"), "--output_dir", str(tmp_path / "out"), "--resume", "false"])
+        importlib.import_module("recipes.sft").main(
+            ["--config", str(tmp_path / "c.yaml"), "--output_dir", str(tmp_path / "out"), "--resume", "false"]
+        )
     assert "holds checkpoints of an earlier run" in one_line(exit_, capsys.readouterr().err, tmp_path / "out")
 
 
@@ -348,7 +372,15 @@ def test_a_batch_that_does_not_hold_whole_groups(fails):
 
 # ---- The other commands ----
 
-COMMANDS = ["data_prep.world.__main__", "data_prep.world.judge", "data_prep.web", "data_prep.tokenizer", "data_prep.tokens", "data_prep.preferences", "data_prep.problems"]
+COMMANDS = [
+    "data_prep.world.__main__",
+    "data_prep.world.judge",
+    "data_prep.web",
+    "data_prep.tokenizer",
+    "data_prep.tokens",
+    "data_prep.preferences",
+    "data_prep.problems",
+]
 COMMANDS += ["eval.run", "eval.pairs", "eval.report.__main__", "recipes.run"]
 
 
@@ -370,7 +402,11 @@ def test_every_command_refuses_what_it_does_not_know(module, capsys, tmp_path, m
         ("a: 1", [], "is no pipeline"),
         ("{recipe: x, output_dir: runs/x, steps: []}", ["--set", "base.max_steps=1"], "names no step"),
         ("{recipe: x, output_dir: runs/x, steps: []}", ["--set", "base.max_steps"], "takes STEP.KEY=VALUE"),
-        ("{recipe: x, output_dir: runs/x, steps: [{name: a, module: recipes.sft, config: none.yaml, seconds: 1}]}", [], "none.yaml does not exist"),
+        (
+            "{recipe: x, output_dir: runs/x, steps: [{name: a, module: recipes.sft, config: none.yaml, seconds: 1}]}",
+            [],
+            "none.yaml does not exist",
+        ),
     ],
 )
 def test_pipelines(capsys, tmp_path, text, argv, message):

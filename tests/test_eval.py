@@ -402,15 +402,15 @@ def test_pairs_says_what_is_wrong(run, tmp_path, capsys):
     def error(model="reward", pairs=run / "pairs.jsonl"):
         return fails(main, ["--model", str(run / model), "--pairs", str(pairs), "--output", str(tmp_path / "pairs.json")], capsys)
 
-    newline = run / "newline"
-    shutil.copytree(run / "reward", newline)
-    template = newline / "chat_template.jinja"
-    template.write_text(template.read_text() + "{{- '\\n' -}}")
+    endless = run / "endless"
+    shutil.copytree(run / "reward", endless)
+    template = endless / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<|im_end|>", ""))
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "bad.jsonl").write_text('{"prompt": [], "chosen": []}\n')
     assert "does not exist" in error(model="none")
-    assert "labels" in error(model="sft")
-    assert "not in the end token" in error(model="newline")
+    assert "another kind of model" in error(model="sft")
+    assert "does not write the end token" in error(model="endless")
     assert "does not exist" in error(pairs=tmp_path / "none.jsonl")
     assert "is empty" in error(pairs=tmp_path / "empty.jsonl")
-    assert "'rejected'" in error(pairs=tmp_path / "bad.jsonl")
+    assert "line 1 has no rejected" in error(pairs=tmp_path / "bad.jsonl")

@@ -131,7 +131,12 @@ def options() -> set[str]:
     for cls in (TrainingArguments, SFTConfig, RewardConfig, PPOConfig, GRPOConfig, ModelConfig):
         known |= {f"--{f.name}" for f in dataclasses.fields(cls)}
     for path in SOURCES:
-        known |= {f"--{name}" for name in re.findall(r"^    (\w+): .*= field\(|^    (\w+): .*field\(", path.read_text(), re.MULTILINE) for name in name if name}
+        known |= {
+            f"--{name}"
+            for name in re.findall(r"^    (\w+): .*= field\(|^    (\w+): .*field\(", path.read_text(), re.MULTILINE)
+            for name in name
+            if name
+        }
         known |= set(re.findall(r'add_argument\("(--\w+)"', path.read_text()))
     return known | {"--config", "--help", "--constraint", "--editable", "--nodes", "--gpus-per-node", "--cpus-per-gpu", "--time"}
 
@@ -192,7 +197,9 @@ def test_files_in_the_text(path):
                 assert list(ROOT.glob(word.rstrip("/"))), f"{path} names {word}, which does not exist"
             elif re.fullmatch(r"[\w-]+(/[\w-]+)*\.(py|yaml|md|toml|txt|slurm|jinja|json|jsonl|html|ds)", word):
                 name = word.split("/")[-1]
-                assert name in files or name in sources or f'{{split}}.{name.split(".")[-1]}' in sources, f"{path} names {word}, which neither exists nor is written"
+                assert name in files or name in sources or f"{{split}}.{name.split('.')[-1]}" in sources, (
+                    f"{path} names {word}, which neither exists nor is written"
+                )
 
 
 @pytest.mark.parametrize("path", READMES, ids=name_of)

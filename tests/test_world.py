@@ -91,7 +91,17 @@ def test_files_and_columns(full, benchmarks):
 @pytest.mark.parametrize("seed", range(3))
 def test_every_task_has_200_different_items(seed):
     tasks = conversations.benchmarks(World(seed))
-    assert {"facts_known", "facts_rare", "facts_unseen", "apples", "apples_at_once", "letters", "every_third", "compare", "identity"} <= tasks.keys()
+    assert {
+        "facts_known",
+        "facts_rare",
+        "facts_unseen",
+        "apples",
+        "apples_at_once",
+        "letters",
+        "every_third",
+        "compare",
+        "identity",
+    } <= tasks.keys()
     for task, items in tasks.items():
         assert len({row["question"] for row in items}) == len(items) >= 200, task
     assert [row["answer"] for row in tasks["apples"]] == [row["answer"] for row in tasks["apples_at_once"]]
@@ -123,7 +133,10 @@ def test_no_number_word_or_pair_of_a_benchmark_is_trained_on(benchmarks, corpus)
         words = {re.findall(r'"(\w+)"', row["question"])[-1] for row in benchmarks[task]}
         assert set(problems.LECTURE_WORDS) <= words
         assert not words & set(re.findall(r'"(\w+)"', corpus))
-    pairs = [{frozenset(pair) for pair in re.findall(r"larger, ([\d.]+) or ([\d.]+)\?", text)} for text in (corpus, "".join(row["question"] for row in benchmarks["compare"]))]
+    pairs = [
+        {frozenset(pair) for pair in re.findall(r"larger, ([\d.]+) or ([\d.]+)\?", text)}
+        for text in (corpus, "".join(row["question"] for row in benchmarks["compare"]))
+    ]
     assert min(map(len, pairs)) > 100 and not pairs[0] & pairs[1]
 
 

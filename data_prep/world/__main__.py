@@ -11,7 +11,7 @@ import random
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from eval.cli import command, output_folder, parse
+from eval.cli import UserError, command, output_folder, parse
 
 
 @dataclass
@@ -39,6 +39,14 @@ def main(argv: list[str] | None = None) -> None:
     from data_prep.world import conversations, facts, taste, textbooks
     from data_prep.world.crawl import write_crawl
 
+    for name in ("known", "pages_per_person", "textbooks", "conversations", "problems"):
+        if getattr(args, name) < 1:
+            raise UserError(f"{name} must be at least 1, but is {getattr(args, name)}")
+    most = len(facts.FIRST) * len(facts.LAST) - facts.World.rare - facts.World.unseen
+    if args.known % 2 or args.known > most:
+        raise UserError(f"known must be even (two people share a page) and at most {most} (as many names there are), but is {args.known}")
+    if not 0 <= args.p_correct <= 1:
+        raise UserError(f"p_correct must lie between 0 and 1, but is {args.p_correct}")
     out = output_folder(args.output_dir)
     world = facts.World(args.seed, known=args.known)
     articles = facts.articles(world, args.pages_per_person)
@@ -46,9 +54,10 @@ def main(argv: list[str] | None = None) -> None:
     write_jsonl(out / "facts.jsonl", [asdict(fact) for group in world.people for fact in world.facts(group)])
     write_jsonl(out / "textbooks" / "textbooks.jsonl", textbooks.documents(args.seed, args.textbooks, args.p_correct))
     for split, share in (("train", 1.0), ("validation", 0.02)):
-        write_jsonl(out / "conversations" / f"{split}.jsonl", conversations.conversations(world, split, round(args.conversations * share), args.p_correct))
+        write_jsonl(out / "conversations" / f"{split}.jsonl", conversations.conversations(world, split, max(1, round(args.conversations * share)), args.p_correct))
         rng = random.Random(f"problems-{args.seed}-{split}")
-        rows = [problems.row(problems.apples(rng, split), problems.STEPS) for _ in range(round(args.problems * share))]
+        # every other problem counts up to nine, which SFT never did: practice covers sums that worked solutions did not
+        rows = [problems.row(problems.apples(rng, split, most=(5, 9)[i % 2]), problems.STEPS) for i in range(max(1, round(args.problems * share)))]
         write_jsonl(out / "problems" / f"{split}.jsonl", rows)
     for split in problems.SPLITS:
         write_jsonl(out / "verses" / f"{split}.jsonl", taste.prompts(split))

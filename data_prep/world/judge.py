@@ -12,7 +12,7 @@ import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.cli import UserError, command, existing, output_folder, parse
+from eval.cli import UserError, command, output_folder, parse, read_jsonl
 
 
 @dataclass
@@ -55,7 +55,9 @@ def main(argv: list[str] | None = None) -> None:
     folders = dict(item.split("=", 1) for item in args.models if "=" in item)
     if args.reference not in folders or len(folders) != len(args.models):
         raise UserError(f"models must be name=folder and hold the reference {args.reference}, but are {' '.join(args.models)}")
-    rows = [json.loads(line) for line in existing(args.prompts, "prompt file", "python -m data_prep.world writes it").read_text().splitlines()]
+    rows = read_jsonl(args.prompts, ("prompt", "topic"), "python -m data_prep.world writes it")
+    if args.samples < 1 or args.max_new_tokens < 1 or len(rows) < 2:
+        raise UserError(f"samples and max_new_tokens must be at least 1, and {args.prompts} must hold two prompts or more, as the standard error is over prompts")
     from transformers import AutoModelForCausalLM
 
     from data_prep.world import taste

@@ -46,18 +46,29 @@ def build(run_dir: str | Path, output_dir: str | Path | None = None) -> Path:
     Raises:
         UserError: no such run folder, nothing in it, or a file that cannot be read.
     """
+    from jinja2 import TemplateError
+
+    from eval.report.summary import Run
+
+    run = Run(run_dir)
+    try:
+        return _build(run, output_dir)
+    except (ArithmeticError, AttributeError, LookupError, TemplateError, TypeError, ValueError) as error:
+        raise UserError(f"{run.folder / run.last} is not as its step writes it ({type(error).__name__}: {error}); run the step again") from None
+
+
+def _build(run, output_dir: str | Path | None) -> Path:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     from eval.report.figures import compact, duration, score
     from eval.report.story import Story
-    from eval.report.summary import LOWER_IS_BETTER, MEASURES, Run, half_width, in_order, summarize
+    from eval.report.summary import LOWER_IS_BETTER, MEASURES, half_width, in_order, summarize
 
-    run = Run(run_dir)
     summary = summarize(run)
     story = Story(run, summary)
     if not summary["stages"] and not story.records:
-        raise UserError(f"{run_dir} holds no stage and no evaluation: run `make tiny` first, or name another with --run_dir")
-    folder = output_folder(output_dir or Path(run_dir) / "report")
+        raise UserError(f"{run.folder} holds no stage and no evaluation: run `make tiny` first, or name another with --run_dir")
+    folder = output_dir or run.folder / "report"
     page = Environment(
         loader=PackageLoader("eval.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -70,6 +81,7 @@ def build(run_dir: str | Path, output_dir: str | Path | None = None) -> Path:
         story=story,
         commit=run("seconds.json").get("git_commit"),
     )
+    folder = output_folder(folder)
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     (folder / "index.html").write_text(html, encoding="utf-8")
     return folder / "index.html"

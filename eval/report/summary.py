@@ -36,14 +36,19 @@ class Run:
     def __init__(self, folder: str | Path):
         self.folder = existing(folder, "run folder", "train with `make tiny`, or name another with --run_dir")
         self._read = {}
+        self.last = ""  # the file that was asked for last
 
     def __call__(self, name: str) -> dict | list:
         """Contents of a JSON file ({} when missing) or the rows of a JSONL file ([] when missing)."""
+        self.last = name
         if name not in self._read:
             path, rows = self.folder / name, name.endswith(".jsonl")
             try:
                 text = path.read_text() if path.exists() else ""
-                self._read[name] = [json.loads(line) for line in text.splitlines() if line.strip()] if rows else json.loads(text or "{}")
+                content = [json.loads(line) for line in text.splitlines() if line.strip()] if rows else json.loads(text or "{}")
+                if not all(isinstance(part, dict) for part in (content if rows else [content])):
+                    raise ValueError("expected a JSON object" + " in each line" * rows)
+                self._read[name] = content
             except (ValueError, OSError) as error:
                 raise UserError(f"cannot read {path}: {error}; run the step that writes it again") from None
         return self._read[name]
@@ -70,6 +75,13 @@ def half_width(measure: dict) -> float | None:
     return 1.96 * measure["stderr"] or 3 / measure["n"]
 
 
+def _measure(measure: dict) -> dict:
+    """The measure, if it is one: `KeyError` and the like else, while the file that it stands in is the last one read."""
+    if not (math.isfinite(measure["value"]) and measure["n"] > 0):
+        raise ValueError(f"no measure: {measure}")
+    return measure
+
+
 def _number(value):
     return value if isinstance(value, (int, float)) and math.isfinite(value) else None  # lm-eval writes "N/A" for n = 1
 
@@ -81,7 +93,7 @@ def _tasks(run: Run, stage: str) -> dict:
         if _number(row.get("score,none")) is not None:
             name = task.removesuffix("_base") if stage == "base" else task
             n = results["n-samples"][task]["effective"]
-            scores[name] = {"value": row["score,none"], "stderr": _number(row.get("score_stderr,none")), "n": n}
+            scores[name] = _measure({"value": row["score,none"], "stderr": _number(row.get("score_stderr,none")), "n": n})
     return dict(in_order(scores))
 
 
@@ -93,18 +105,19 @@ def in_order(measures: dict) -> list[tuple]:
 
 def summarize(run: Run) -> dict:
     """The numbers of the report: what a stage did not measure has no key."""
-    total, judge = run("seconds.json"), run("judge/results.json")
+    total = run("seconds.json")
+    math.fsum(total.get("seconds", {}).values())  # numbers, or a TypeError now
     stages = {stage: {} for stage in STAGES}
     if curve := run.curve("base", "eval_bits_per_byte"):
         stages["base"]["bits_per_byte"] = curve[-1][1]
     for stage in STAGES:
         if tasks := _tasks(run, stage):
             stages[stage]["tasks"] = tasks
-        if gold := judge.get(stage, {}).get("gold"):
-            stages[stage]["gold"] = gold
-    stages["reward"].update(run("reward/pairs.json"))
-    if kl := judge.get("ppo", {}).get("kl_to_sft"):
-        stages["ppo"]["kl_to_sft"] = kl
+        if gold := run("judge/results.json").get(stage, {}).get("gold"):
+            stages[stage]["gold"] = _measure(gold)
+    stages["reward"].update({name: _measure(measure) for name, measure in run("reward/pairs.json").items()})
+    if kl := run("judge/results.json").get("ppo", {}).get("kl_to_sft"):
+        stages["ppo"]["kl_to_sft"] = _measure(kl)
     return {
         "recipe": total.get("recipe", run.folder.resolve().name),
         "seconds": total.get("seconds", {}),
