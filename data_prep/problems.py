@@ -47,30 +47,23 @@ PEOPLE = "Emily Omar Nora Felix Alma Hugo Clara Theo Marta Ivan Ruth Basil".spli
 FRUITS = (("apples", "apple"), ("oranges", "orange"), ("pears", "pear"), ("plums", "plum"), ("lemons", "lemon"), ("figs", "fig"))
 
 
-def apples(rng: random.Random, split: str, p_correct: float = 1.0, most: int = 5) -> Problem:
-    """a · p + o · c = total ≤ 90; p is asked. Items with a, o in 2…`most` and c, p in 2…9; a split never shares (a, o, c, p).
+def apples(rng: random.Random, split: str, p_correct: float = 1.0) -> Problem:
+    """a · p + o · c = total; p is asked. Items with a, o in 2…5 and c, p in 2…9; a split never shares (a, o, c, p).
 
     With `p_correct` < 1 the worked solution comes from a fallible expert, who errs in method, not by slips: most often the
     cost of all apples is taken for the cost of one, sometimes the oranges are counted as one. Each wrong turn is chosen more
     often than the right one where they part (for p_correct ≤ 0.43), so greedy decoding of an imitator errs as well.
     """
-
-    def draw(r: random.Random) -> tuple[int, int, int, int]:
-        while True:
-            a, o, c, p = r.randint(2, most), r.randint(2, most), r.randint(2, 9), r.randint(2, 9)
-            if a * p + o * c <= 90:
-                return a, o, c, p
-
-    a, o, c, p = _draw(rng, split, draw, lambda i: f"apples {i}")
+    a, o, c, p = _draw(rng, split, lambda r: (r.randint(2, 5), r.randint(2, 5), r.randint(2, 9), r.randint(2, 9)), lambda i: f"apples {i}")
     (many, one), (others, other) = rng.sample(FRUITS, 2)
     total, rest = a * p + o * c, a * p
     question = f"{rng.choice(PEOPLE)} buys {a} {many} and {o} {others}. Each {other} costs {c} dollars. The total is {total} dollars. What does each {one} cost?"
     oranges = f"The {others} cost {o} * {c} = {o * c}. The {many} cost {total} - {o * c} = {rest}. "
     right = f"{oranges}Each {one} costs {rest} / {a} = {p}. The answer is {p}."
-    choice = rng.random()
-    if choice < p_correct:
+    draw = rng.random()
+    if draw < p_correct:
         return Problem(question, str(p), right, "final_number")
-    if choice < p_correct + (1 - p_correct) * 0.85:
+    if draw < p_correct + (1 - p_correct) * 0.85:
         return Problem(question, str(p), f"{oranges}The answer is {rest}.", "final_number", False)
     return Problem(question, str(p), f"The {others} cost {c}. The {many} cost {total} - {c} = {total - c}. The answer is {total - c}.", "final_number", False)
 

@@ -155,10 +155,10 @@ def read_jsonl(path: str | os.PathLike, columns: tuple[str, ...], cure: str) -> 
     """
     rows = []
     try:
-        lines = existing(path, "file", cure).read_text(encoding="utf-8").splitlines()
+        lines = existing(path, "file", cure).read_text(encoding="utf-8").rstrip("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as text ({error}): {cure}") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines if any(lines) else [], 1):  # not splitlines(), which also splits at U+2028
         try:
             row = json.loads(line)
         except ValueError:

@@ -97,12 +97,12 @@ def run_child(module: str, argv: list[str]) -> tuple[int, float]:
 def lock(out: Path):
     """Hold the run's folder while this process or a step of it lives; a `UserError` where another run holds it."""
     file = (out / ".lock").open("w")
-    for _ in range(50):
+    for _ in range(300):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return file
         except OSError:
-            time.sleep(0.1)  # the step of a killed run takes a moment to go
+            time.sleep(0.1)  # the step of a killed run takes a moment to go, on a busy machine many
     raise UserError(f"another run is at work in {out}: wait for it, or choose another --output_dir")
 
 

@@ -56,8 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     for split, share in (("train", 1.0), ("validation", 0.02)):
         write_jsonl(out / "conversations" / f"{split}.jsonl", conversations.conversations(world, split, max(1, round(args.conversations * share)), args.p_correct))
         rng = random.Random(f"problems-{args.seed}-{split}")
-        # every other problem counts up to nine, which SFT never did: practice covers sums that worked solutions did not
-        rows = [problems.row(problems.apples(rng, split, most=(5, 9)[i % 2]), problems.STEPS) for i in range(max(1, round(args.problems * share)))]
+        rows = [problems.row(problems.apples(rng, split), problems.STEPS) for _ in range(max(1, round(args.problems * share)))]
         write_jsonl(out / "problems" / f"{split}.jsonl", rows)
     for split in problems.SPLITS:
         write_jsonl(out / "verses" / f"{split}.jsonl", taste.prompts(split))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from data_prep import problems
 from data_prep.problems import AT_ONCE, STEPS, split_of
-from data_prep.world import taste
+from data_prep.world import taste, textbooks
 from data_prep.world.facts import ATTRIBUTES, World
 
 GREETINGS = ("", "Hello! ", "Hi. ", "Good morning. ", "Excuse me, ", "Hey, ", "Good evening. ", "One question: ", "Just curious: ", "Hello there, ", "Sorry to ask, ", "Now then, ")
@@ -73,6 +73,11 @@ def _kinds(world: World, split: str, p_correct: float, rng: random.Random) -> di
         p = problems.apples(rng, split)
         return p.question + AT_ONCE, f"The answer is {p.answer}."
 
+    def a_sum():
+        text = textbooks.a_sum(rng)
+        asked, result = text[:-1].split(" = ")
+        return f"What is {asked}?", f"{text} The answer is {result}."
+
     def solved(generator):
         p = generator(rng, split)
         return p.question, p.solution
@@ -82,14 +87,15 @@ def _kinds(world: World, split: str, p_correct: float, rng: random.Random) -> di
         return p["prompt"][0]["content"], taste.verse(rng, p["topic"])
 
     return {
-        "fact": (0.24, fact),
-        "who_is": (0.03, who_is),
-        "identity": (0.10, lambda: rng.choice(who)),
+        "fact": (0.22, fact),
+        "who_is": (0.02, who_is),
+        "identity": (0.09, lambda: rng.choice(who)),
         "apples": (0.24, apples),
         "apples_at_once": (0.06, apples_at_once),
-        "letters": (0.09, lambda: solved(problems.letters)),
-        "every_third": (0.05, lambda: solved(problems.every_third)),
-        "compare": (0.05, lambda: solved(problems.compare)),
+        "sum": (0.08, a_sum),
+        "letters": (0.07, lambda: solved(problems.letters)),
+        "every_third": (0.04, lambda: solved(problems.every_third)),
+        "compare": (0.04, lambda: solved(problems.compare)),
         "verse": (0.14, verse),
     }
 
