@@ -69,7 +69,7 @@ def step_argv(step: dict, pipeline: dict, out: Path, seed: int, overrides: list[
     return argv
 
 
-def run_child(module: str, argv: list[str]) -> tuple[int, float]:
+def run_child(module: str, argv: list[str], held) -> tuple[int, float]:
     """Run `module.main(argv)` in a forked child; its exit code and its peak resident memory in GiB."""
     sys.stdout.flush()
     pid = os.fork()
@@ -77,6 +77,7 @@ def run_child(module: str, argv: list[str]) -> tuple[int, float]:
         code = 1
         if sys.platform == "linux":  # a step must not outlive the run that would continue it
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            held.close()  # so the lock need not be the step's, whose own helpers (datatrove's manager) may live on
         try:
             importlib.import_module(module).main(argv)
             code = 0
@@ -95,9 +96,9 @@ def run_child(module: str, argv: list[str]) -> tuple[int, float]:
 
 
 def lock(out: Path):
-    """Hold the run's folder while this process or a step of it lives; a `UserError` where another run holds it."""
+    """Hold the run's folder while this process lives; a `UserError` where another run holds it."""
     file = (out / ".lock").open("w")
-    for _ in range(300):
+    for _ in range(100):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return file
@@ -181,7 +182,7 @@ def main(argv: list[str] | None = None) -> None:
     if unknown := {item.split(".")[0] for item in args.set} - {step["name"] for step in steps}:
         raise UserError(f"--set names no step of {args.pipeline}: {', '.join(sorted(unknown))}")
     out = output_folder(args.output_dir or pipeline["output_dir"])
-    held = lock(out)  # noqa: F841  (closed when the process ends)
+    held = lock(out)
     (out / "steps").mkdir(exist_ok=True)
     os.environ.setdefault("HF_HUB_OFFLINE", str(int(pipeline.get("offline", False))))
     seconds, peak, spent, expected = {}, 0.0, 0.0, sum(step["seconds"] for step in steps)
@@ -201,7 +202,7 @@ def main(argv: list[str] | None = None) -> None:
             if step.get("imports") == "heavy":
                 for module in HEAVY:
                     importlib.import_module(module)
-            code, memory = run_child(step["module"], options)
+            code, memory = run_child(step["module"], options, held)
             if code < 0:
                 by = signal.Signals(-code).name
                 print(f"error: step {name} was killed by {by} (for memory, perhaps); the same command goes on from its last checkpoint", file=sys.stderr)
