@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
 from recipes.common import DataArguments, load_data, load_model, parse_stage, require_rows
-from recipes.stage import Stage
+from recipes.stage import Stage, logged_tokens
 
 
 @dataclass
@@ -66,8 +66,7 @@ def main(argv: list[str] | None = None) -> None:
             callbacks=stage.callbacks(num_generations=training_args.num_generations),
         )
     stage.train(trainer)
-    tokens = next((log["num_tokens"] for log in reversed(trainer.state.log_history) if "num_tokens" in log), None)
-    stage.finish(trainer, [train], tokens)
+    stage.finish(trainer, [train], logged_tokens(trainer.state.log_history))
 
 
 if __name__ == "__main__":

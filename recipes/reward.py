@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from eval.cli import UserError, command, user_errors
 from recipes.common import DataArguments, OptimizerArguments, load_data, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
-from recipes.stage import Stage
+from recipes.stage import Stage, logged_tokens
 
 
 @dataclass
@@ -73,8 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     stage.train(trainer)
     if held_out is not None:
         trainer.evaluate()
-    tokens = next((log["num_tokens"] for log in reversed(trainer.state.log_history) if "num_tokens" in log), None)
-    stage.finish(trainer, [train], tokens, trainer.state.total_flos)
+    stage.finish(trainer, [train], logged_tokens(trainer.state.log_history), trainer.state.total_flos)
 
 
 if __name__ == "__main__":

@@ -61,6 +61,11 @@ def peak_flops(args, device: str) -> float | None:
     return args.peak_flops or next((peak for name, peak in PEAK_FLOPS.items() if name in device), None)
 
 
+def logged_tokens(history: list[dict]) -> int | None:
+    """The last count of tokens in a TRL trainer's log."""
+    return next((log["num_tokens"] for log in reversed(history) if "num_tokens" in log), None)
+
+
 class Stage:
     """One run of a recipe into `output_dir`: resume, timing, `stage.json`.
 
@@ -129,7 +134,7 @@ class Stage:
             return
         state, args = json.loads((self.checkpoint / "trainer_state.json").read_text()), self.training_args
         # TRL's SFT and reward trainers would count tokens from 0 again
-        trainer._total_train_tokens = next((log["num_tokens"] for log in reversed(state["log_history"]) if "num_tokens" in log), 0)
+        trainer._total_train_tokens = logged_tokens(state["log_history"]) or 0
         asked = (args.max_steps, state["max_steps"]) if args.max_steps > 0 else (math.ceil(args.num_train_epochs), state["num_train_epochs"])
         if state["global_step"] >= state["max_steps"] and asked[0] == asked[1]:
             trainer._run_epoch = lambda **_: None  # killed behind its last step: Trainer would take one more
