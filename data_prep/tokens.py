@@ -1,24 +1,32 @@
-"""Documents → memory-mapped tokens, and the dataset that `recipes/pretrain.py` reads.
+"""Documents → memory-mapped tokens, for `data_prep.token_dataset`.
 
     python -m data_prep.tokens --config recipes/tiny/tokens.yaml
 
-datatrove tokenises each source, ends each document with `end_of_text`, shuffles and merges into `train.ds` and
-`validation.ds` (little-endian uint16, or uint32 for vocabularies above 65,536) beside `*.index` (document ends) and
-`tokens.json`. A document goes to validation by a hash of its id, so the split does not hang on order or seed.
+datatrove tokenises each source, ends each document with `end_of_text`, and shuffles; the parts are merged, shuffled by `seed`,
+into `train.ds` and `validation.ds` (little-endian uint16, or uint32 for vocabularies above 65,536) beside `*.index` (document
+ends) and `tokens.json`, which is written last. A document goes to validation by a hash of its id (of its text, where it has
+none), so the split does not hang on order, tasks or seed. Neither documents nor tokens are ever all in memory. A killed run goes
+on behind its finished tasks when it is given again with the same settings, tokenizer and files.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import resource
 import shutil
-import zlib
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from datatrove.data import Document, DocumentsPipeline
+from datatrove.pipeline.base import PipelineStep
+from datatrove.pipeline.tokens import DocumentTokenizer
 
-from eval.cli import UserError, command, existing, output_folder, parse
+from data_prep.readers import DROPPED, Source, make_reader, source_files
+from data_prep.work import Progress, end_with_parent
+from eval.cli import UserError, command, output_folder, parse
 
 SPLITS = ("train", "validation")
 
@@ -41,76 +49,99 @@ def is_validation(document_id: str, fraction: float) -> bool:
     return int(hashlib.md5(document_id.encode()).hexdigest()[:8], 16) < fraction * 2**32
 
 
-DROPPED = "rows without text"  # a counter of the readers
+class SplitTokenizer(PipelineStep):
+    """Sends each document to the tokeniser of its split: `folder/<split>/<rank>…ds` with an index, shuffled."""
 
+    name = "train and validation"
 
-def _adapter(reader, row: dict, path: str, number: int | str) -> dict:
-    document = reader._default_adapter(row, path, number)
-    if not document["text"]:
-        reader.stat_update(DROPPED)
-    return document
+    def __init__(self, args: TokensArguments, tokenizer_file: Path, folder: Path):
+        super().__init__()
+        self.args, self.tokenizer_file, self.folder = args, tokenizer_file, folder
 
+    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> None:
+        import multiprocess
 
-def _reader(source: dict):
-    import orjson
-    from datatrove.pipeline.readers import HuggingFaceDatasetReader, JsonlReader
+        if parent := multiprocess.parent_process():
+            end_with_parent(parent)
+        self.folder.mkdir(exist_ok=True)
+        held = self.folder / f"{rank:05d}.held"  # texts of validation documents, one JSON string a line
 
-    class Reader(JsonlReader):
-        """datatrove's, but broken lines are counted, and a broken file is an error."""
-
-        def read_file(self, filepath: str):
-            try:
-                with self.data_folder.open(filepath, "r", compression=self.compression) as lines:
-                    for number, line in enumerate(lines):
-                        try:
-                            row = orjson.loads(line)
-                        except ValueError:
-                            row = None
-                        row = row if isinstance(row, dict) and isinstance(row.get(self.text_key), str) else {}
-                        if document := self.get_document_from_dict(row, filepath, number):
-                            yield document
-            except (OSError, EOFError, UnicodeError, zlib.error) as error:
-                raise UserError(f"{path}/{filepath} cannot be read to its end, write it again or remove it: {error}") from None
-
-    if not isinstance(source, dict) or not isinstance(source.get("path"), str):
-        raise UserError(f"a token source is a mapping with at least `path`, but is {source!r}")
-    if unknown := set(source) - {"path", "name", "split", "revision", "text_column"}:
-        raise UserError(f"token source {source.get('path')}: unknown key {', '.join(sorted(unknown))}; keys are path, name, split, revision, text_column")
-    path, column = source["path"], source.get("text_column", "text")
-    if Path(path).is_dir():
-        if not any(Path(path).rglob("*.jsonl*")):
-            raise UserError(f"token source {path} holds no *.jsonl or *.jsonl.gz")
-        return Reader(path, text_key=column, adapter=_adapter, glob_pattern="**/*.jsonl*")
-    if path.count("/") != 1 or path.startswith((".", "/")):
-        raise UserError(f"token source {path} does not exist: give a folder of documents (python -m data_prep.web writes one) or a Hub id")
-    options = {k: source[k] for k in ("name", "revision") if k in source} | {"split": source.get("split", "train")}
-    return HuggingFaceDatasetReader(path, dataset_options=options, streaming=True, text_key=column, adapter=_adapter)
-
-
-def _split_writers(args: TokensArguments, tokenizer_file: str, folder: Path):
-    """A pipeline step that sends each document to the tokeniser of its split."""
-    from datatrove.pipeline.base import PipelineStep
-    from datatrove.pipeline.tokens import DocumentTokenizer
-
-    class SplitTokenizer(PipelineStep):
-        name = "train and validation"
-
-        def run(self, data, rank: int = 0, world_size: int = 1):
-            held = []  # validation documents: a small share
-
-            def train():
+        def train() -> DocumentsPipeline:
+            with held.open("w") as file:
                 for document in data:
-                    if is_validation(str(document.id), args.validation_fraction):
-                        held.append(document)
+                    if is_validation(str(document.id), self.args.validation_fraction):
+                        file.write(json.dumps(document.text) + "\n")
                     else:
                         yield document
 
-            for split, documents in (("train", train()), ("validation", held)):
-                DocumentTokenizer(
-                    str(folder / split), tokenizer_file, eos_token=args.end_of_text, seed=args.seed + rank, save_final_metadata=False
-                ).run(documents, rank, world_size)
+        def validation() -> DocumentsPipeline:
+            with held.open() as file:
+                yield from (Document(text=json.loads(line), id="") for line in file)
 
-    return SplitTokenizer()
+        for split, documents in zip(SPLITS, (train(), validation())):
+            DocumentTokenizer(
+                str(self.folder / split),
+                str(self.tokenizer_file),
+                eos_token=self.args.end_of_text,
+                seed=self.args.seed + rank,
+                save_final_metadata=False,
+                batch_size=1000,  # datatrove's 10,000 encoded web pages are a gigabyte
+            ).run(documents, rank, world_size)
+        held.unlink()
+
+
+def merge(parts: list[Path], path: Path, token_size: int, seed: int) -> dict:
+    """Write the documents of all parts, each read front to back, into `path` and `path.index` in an order drawn from `seed`.
+
+    The bytes are those of datatrove's DocumentTokenizerMerger, which takes 4-byte tokens for 2-byte ones unless each part has
+    a metadata file, splits files at 100 G tokens, and holds the ends as Python integers.
+
+    Returns:
+        {"tokens", "documents"}
+    """
+    lengths = [np.diff(np.fromfile(f"{part}.index", dtype="<u8").astype(np.int64), prepend=0) for part in parts]
+    order = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(parts)), [len(part) for part in lengths]))
+    merged = np.empty(len(order), dtype=np.int64)
+    merged[np.argsort(order, kind="stable")] = np.concatenate(lengths)
+    progress = Progress(f"[tokens] merging {path.name}")
+    with contextlib.ExitStack() as stack, path.open("wb") as out:
+        files = [stack.enter_context(part.open("rb")) for part in parts]
+        for number, (part, length) in enumerate(zip(order, merged), 1):
+            out.write(files[part].read(length * token_size))
+            progress(number, "documents", number / len(order))
+    np.cumsum(merged).astype("<u8").tofile(f"{path}.index")
+    return {"tokens": int(merged.sum()), "documents": len(merged)}
+
+
+def fingerprint(args: TokensArguments, tokenizer) -> str:
+    """Of all that the tokens hang on; files of documents by name, size and time."""
+    settings = {key: value for key, value in asdict(args).items() if key not in ("workers", "output_dir", "tokenizer")}
+    settings["tokenizer"] = tokenizer.backend_tokenizer.to_str()
+    files = [path for source in args.sources for path in source_files(source)]
+    settings["files"] = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+
+
+def tokenize(args: TokensArguments, readers: list[Source], parts: Path) -> None:
+    """Run the tasks that have not finished, source by source."""
+    from data_prep.executor import Executor
+
+    for i, reader in enumerate(readers):
+        folder, what = parts / str(i), f"[tokens] {reader.path}"
+        steps = [reader, SplitTokenizer(args, parts / "tokenizer.json", folder)]
+        executor = Executor(steps, tasks=args.tasks, workers=min(args.workers, args.tasks), logging_dir=str(folder / "logs"))
+        if (todo := len(executor.get_incomplete_ranks())) < args.tasks:
+            print(f"{what}: {args.tasks - todo} of {args.tasks} tasks are finished", flush=True)
+        executor.run()
+        counts = [json.loads(file.read_text())[0]["stats"].get(DROPPED, 0) for file in (folder / "logs" / "stats").glob("*.json")]
+        if dropped := sum(count["total"] if isinstance(count, dict) else count for count in counts):
+            print(f"{what}: {dropped:,} {DROPPED} in column {reader.text_key} were dropped")
+
+
+def parts_of(split: str, parts: Path, sources: int) -> Iterator[Path]:
+    """Token files of a split in the order of sources and tasks, empty ones left out."""
+    for i in range(sources):
+        yield from (file for file in sorted((parts / str(i) / split).glob("*_doc_shuffled.ds")) if file.stat().st_size)
 
 
 @command
@@ -122,89 +153,45 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("tasks and workers must be at least 1")
     if not args.sources:
         raise UserError("sources is empty: list at least one, such as `- path: runs/tiny/web/documents`")
-    readers = [_reader(source) for source in args.sources]
-    from datatrove.pipeline.tokens import DocumentTokenizerMerger
-
-    from data_prep.executor import Executor
+    readers = [make_reader(source) for source in args.sources]
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100
+    if len(readers) * args.tasks > most:
+        raise UserError(f"{len(readers)} sources of {args.tasks} tasks are more files than may be open here at once: give at most {most // len(readers)} tasks, or raise `ulimit -n`")
     from eval.models import load_tokenizer
 
     tokenizer = load_tokenizer(args.tokenizer)
     if args.end_of_text not in tokenizer.get_vocab():
         raise UserError(f"end_of_text {args.end_of_text} is not a token of {args.tokenizer}")
+
+    # ---- What an earlier run has done ----
     out = output_folder(args.output_dir)
-    parts = out / "parts"
-    shutil.rmtree(parts, ignore_errors=True)
-    parts.mkdir()
-    tokenizer_file = parts / "tokenizer.json"
-    tokenizer.backend_tokenizer.save(str(tokenizer_file))
-    for i, reader in enumerate(readers):
-        folder = parts / str(i)
-        Executor(
-            [reader, _split_writers(args, str(tokenizer_file), folder)], tasks=args.tasks, workers=args.workers, logging_dir=str(folder / "logs"), skip_completed=False
-        ).run()
-        steps = json.loads((folder / "logs" / "stats.json").read_text())
-        if dropped := steps[0]["stats"].get(DROPPED):
-            count = dropped["total"] if isinstance(dropped, dict) else dropped
-            print(f"{args.sources[i]['path']}: {count:,} {DROPPED} in column {args.sources[i].get('text_column', 'text')} were dropped")
-        for split in SPLITS:
-            (parts / split).mkdir(exist_ok=True)
-            for file in sorted((folder / split).glob("*.ds*")):
-                file.rename(parts / split / f"{i:03d}_{file.name}")
+    parts, settings = out / "parts", fingerprint(args, tokenizer)
+    started = parts / "settings"
+    if not started.exists() or started.read_text() != settings:
+        shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir()
+        tokenizer.backend_tokenizer.save(str(parts / "tokenizer.json"))
+        started.write_text(settings)
+
+    # ---- Tokenise, merge ----
+    tokenize(args, readers, parts)
+    files = {split: list(parts_of(split, parts, len(readers))) for split in SPLITS}
     for split in SPLITS:  # all of it, before anything that stands is replaced
-        if not any(f.stat().st_size for f in (parts / split).glob("*.ds")):
-            columns = ", ".join(sorted({source.get("text_column", "text") for source in args.sources}))
+        if not files[split]:
+            columns = ", ".join(sorted({reader.text_key for reader in readers}))
             raise UserError(f"no document fell into {split}: the sources hold too few with text in column {columns} for validation_fraction {args.validation_fraction}")
-    record, counts = out / "tokens.json", {}
+    record, size = out / "tokens.json", 4 if tokenizer.backend_tokenizer.get_vocab_size() > 2**16 else 2
     record.unlink(missing_ok=True)
-    tokenizer_file.replace(out / "tokenizer.json")
-    for split in SPLITS:
-        DocumentTokenizerMerger(str(parts / split), str(out), split, seed=args.seed, save_final_metadata=False, progress=False).run()
-        (out / f"000_{split}.ds").rename(out / f"{split}.ds")
-        (out / f"000_{split}.ds.index").rename(out / f"{split}.ds.index")
-        ends = np.fromfile(out / f"{split}.ds.index", dtype="<u8")
-        counts[split] = {"tokens": int(ends[-1]), "documents": len(ends)}
-    dtype = "<u2" if counts["train"]["tokens"] * 2 == (out / "train.ds").stat().st_size else "<u4"
-    shutil.rmtree(parts)
+    shutil.copyfile(parts / "tokenizer.json", out / "tokenizer.json")
+    counts = {split: merge(files[split], out / f"{split}.ds", size, args.seed) for split in SPLITS}
     part = out / "tokens.json.part"
-    part.write_text(json.dumps({"dtype": dtype, "tokenizer": args.tokenizer, "sources": args.sources, "seed": args.seed, **counts}, indent=2))
+    part.write_text(json.dumps({"dtype": f"<u{size}", "tokenizer": args.tokenizer, "sources": args.sources, "seed": args.seed, **counts}, indent=2))
     os.replace(part, record)
+    shutil.rmtree(parts)
     print(f"{out}: " + ", ".join(f"{split} {c['tokens']:,} tokens in {c['documents']:,} documents" for split, c in counts.items()))
 
 
-class TokenDataset:
-    """Windows of `sequence_length` tokens from a memory-mapped file: a map-style dataset for `Trainer`.
-
-    Windows do not overlap and run across documents, which end with the end-of-text token. Nothing is loaded before it is
-    read, so a window's place in the file is all the state there is.
-
-    Raises:
-        UserError: the folder holds no tokens, or fewer than one window.
-    """
-
-    def __init__(self, folder: str, split: str, sequence_length: int):
-        self.path = existing(Path(folder) / f"{split}.ds", "token file", "write it with `python -m data_prep.tokens`")
-        info = json.loads(existing(Path(folder) / "tokens.json", "token record", "write it with `python -m data_prep.tokens`").read_text())
-        self.dtype, self.sequence_length = np.dtype(info["dtype"]), sequence_length
-        self.length = self.path.stat().st_size // self.dtype.itemsize // sequence_length
-        if not self.length:
-            raise UserError(f"{self.path} holds fewer tokens than one window of sequence_length {sequence_length}")
-
-    @cached_property
-    def tokens(self) -> np.memmap:  # opened on first use, in each worker
-        return np.memmap(self.path, dtype=self.dtype, mode="r")
-
-    def __getstate__(self):
-        return {k: v for k, v in self.__dict__.items() if k != "tokens"}
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, i: int) -> dict:
-        import torch
-
-        ids = torch.from_numpy(self.tokens[i * self.sequence_length : (i + 1) * self.sequence_length].astype(np.int64))
-        return {"input_ids": ids, "labels": ids}
-
-
 if __name__ == "__main__":
+    from data_prep.tokens import main  # so that worker processes find the steps by their name
+
     main()

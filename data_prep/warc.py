@@ -2,13 +2,14 @@
 
 import io
 import re
-import time
 import zlib
 from collections.abc import Iterator
 
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.readers import WarcReader
 from datatrove.pipeline.writers import JsonlWriter
+
+from data_prep.work import Progress
 
 GZIP_HEADER = b"\x1f\x8b\x08"
 CHUNK = 1 << 16
@@ -65,7 +66,7 @@ class TolerantWarcReader(WarcReader):
 
     def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         self.rank = rank
-        self.started = self.reported = time.time()
+        self.progress = Progress(f"[web] task {rank}")
         self.bytes_before = self.bytes_total = 0
         for path in self.data_folder.get_shard(rank, world_size, recursive=True, glob_pattern=self.glob_pattern):
             self.bytes_total += self.data_folder.size(path)
@@ -125,10 +126,5 @@ class TolerantWarcReader(WarcReader):
         self.lost_writer.write(Document(text="", id=where, metadata={"url": url, "filter_reason": reason, "detail": detail}), self.rank)
 
     def _report(self, offset: int) -> None:
-        """How far this task is, every ten seconds."""
-        now = time.time()
-        if now - self.reported > 10:
-            self.reported = now
-            done = (self.bytes_before + offset) / self.bytes_total
-            left = f", {(now - self.started) * (1 - done) / done:.0f} s left" if done > 0.02 else ""
-            print(f"[web] task {self.rank}: {done:.0%} of {self.bytes_total / 2**20:,.1f} MiB read{left}", flush=True)
+        done = self.bytes_before + offset
+        self.progress(done >> 20, "MiB read", done / self.bytes_total)

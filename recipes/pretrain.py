@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("set either model_config (a new model) or model_name_or_path (continue one)")
 
     # ---- Checks and data, before any work ----
-    from data_prep.tokens import TokenDataset
+    from data_prep.token_dataset import TokenDataset
     from eval.models import load_tokenizer
 
     tokenizer = load_tokenizer(args.tokenizer)

@@ -42,6 +42,15 @@ def rows(path) -> list[dict]:
 
 
 @pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data, which lies beside the project."""
+    folder = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data in {folder}; SHARED_DATA names another folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def world(tmp_path_factory) -> Path:
     """The tiny internet with 8 known people."""
     from data_prep.world.__main__ import main

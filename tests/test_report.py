@@ -111,6 +111,10 @@ def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
         examples = [{"prompt": f"Write two lines about topic {k}.", "text": text, "gold": gold + k} for k in range(4)]
         judged[stage] = {**numbers, "length": {"value": 18.0, "stderr": 0.2, "n": 256}, "examples": examples}
     write(folder / "judge/results.json", judged)
+    near_miss = {"question": text, "share": 0.786, "file": text, "row": 3, "text": text}
+    counts = {"verdict": "clean", "items": 250, "too_short": 0, "contaminated": 0, "whole": 0, "covered": 9, "any": 250}
+    overlap = {"verdict": "clean", "rule": text, "settings": {"n": 13, "short_n": 8}, "train": []}
+    write(folder / "decontaminate/verdict.json", {**overlap, "eval": {"apples": {**counts, "sources": {text: 3}, "worst": [near_miss]}}})
     seconds = {
         "world": 9.1,
         "web": 32.7,

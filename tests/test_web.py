@@ -6,14 +6,18 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from data_prep import filters, warc, web
+from data_prep import benchmark, filters, warc, web
+from data_prep.tokenizer import train
 from data_prep.world.crawl import Article, prose, write_crawl
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,7 +66,7 @@ def test_one_seed_gives_the_same_bytes(tmp_path):
 def test_most_pages_are_good(tmp_path):
     write_crawl(articles(400), tmp_path, seed=0, files=3)
     truth = rows(tmp_path / "truth" / "pages.jsonl")
-    assert 0.78 < sum(row["keep"] for row in truth) / len(truth) < 0.82
+    assert 0.78 < sum(row["keep"] is True for row in truth) / len(truth) < 0.82
     assert {row["step"] for row in truth} == {None, *web.STEPS} - {"pii"}
     assert len({row["url"] for row in truth}) == len(truth) and len(list((tmp_path / "warc").iterdir())) == 3
 
@@ -134,7 +138,8 @@ def test_reading_goes_on_after_a_broken_member():
 
 def test_a_rerun_does_nothing(world, capsys):
     def state() -> dict:
-        files = [path for path in (world / "web").rglob("*") if path.is_file() and path.name not in ("funnel.json", "settings.json")]
+        written_anew = ("funnel.json", "funnel.svg", "README.md", "settings.json")
+        files = [path for path in (world / "web").rglob("*") if path.is_file() and path.name not in written_anew]
         return {path: path.stat().st_mtime_ns for path in files}
 
     before, funnel = state(), (world / "web" / "funnel.json").read_text()
@@ -143,13 +148,159 @@ def test_a_rerun_does_nothing(world, capsys):
     assert capsys.readouterr().out.count("finished before") == 5
 
 
-def test_two_processes_give_the_same_documents(world, tmp_path):
-    paths = ["--input_dir", str(world / "warc"), "--output_dir", str(tmp_path)]
-    command = [sys.executable, "-m", "data_prep.web", *paths, "--tasks", "2", "--workers", "2"]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120)
+def command(world: Path, output: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "data_prep.web", "--input_dir", str(world / "warc"), "--output_dir", str(output), *options]
+
+
+def run(command: list[str], **env: str) -> str:
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", **env}, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert sorted(map(json.dumps, documents(tmp_path))) == sorted(map(json.dumps, documents(world / "web")))
-    assert len(list((tmp_path / "documents").iterdir())) == 2
+    return done.stdout
+
+
+def same_documents(a: Path, b: Path) -> bool:
+    return sorted(map(json.dumps, documents(a))) == sorted(map(json.dumps, documents(b)))
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory) -> Path:
+    """A crawl in four files and its documents, made by four tasks of two processes."""
+    folder = tmp_path_factory.mktemp("four")
+    write_crawl(articles(40), folder, seed=3, files=4)
+    run(command(folder, folder / "web", "--tasks", "4", "--workers", "2"))
+    return folder
+
+
+def test_one_task_and_four_give_the_same_documents(four, tmp_path):
+    run(command(four, tmp_path / "one"))
+    assert same_documents(tmp_path / "one", four / "web")
+    assert len(list((four / "web" / "documents").iterdir())) == 4
+
+
+def test_a_killed_run_ends_as_an_unbroken_one(four, tmp_path):
+    """Killed as soon as a task of the filtering, then as soon as a task of the last stage is done."""
+    out = tmp_path / "out"
+    for stage in ("filtering", "documents"):
+        process = subprocess.Popen(command(four, out, "--tasks", "4"), cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
+        while process.poll() is None and not any((out / "logs" / stage / "completions").glob("*")):
+            time.sleep(0.002)
+        assert process.poll() is None, "it was too fast to be killed"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert len(list((out / "logs" / stage / "completions").iterdir())) < 4 and not (out / "README.md").exists()
+    assert "finished before" in run(command(four, out, "--tasks", "4"))
+    for folder in ("documents", "parquet", "removed"):
+        files = {path.relative_to(out): path.read_bytes() for path in (out / folder).rglob("*") if path.is_file()}
+        assert files == {path.relative_to(four / "web"): path.read_bytes() for path in (four / "web" / folder).rglob("*") if path.is_file()}
+
+
+def test_ray_gives_the_same_documents(four, tmp_path):
+    options = ("--tasks", "4", "--workers", "2", "--executor", "ray", "--executor_options", '{"mem_per_cpu_gb": 0.5}')
+    run(command(four, tmp_path, *options), RAY_ENABLE_UV_RUN_RUNTIME_ENV="0")
+    assert same_documents(tmp_path, four / "web")
+
+
+def test_slurm_gives_the_same_documents(four, tmp_path):
+    """With an `sbatch` that runs the job array at once."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "sbatch").write_text(SBATCH)
+    (tmp_path / "bin" / "srun").write_text('#!/bin/bash\nwhile [[ $1 == -* ]]; do [[ $1 == -n ]] && shift; shift; done\nexec "$@"\n')
+    (tmp_path / "bin" / "scontrol").write_text('#!/bin/bash\necho "${@: -1}"\n')
+    for path in (tmp_path / "bin").iterdir():
+        path.chmod(0o755)
+    options = ("--tasks", "4", "--executor", "slurm", "--executor_options", '{"partition": "cpu", "time": "1:00:00", "tasks_per_job": 14}')
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    out = run(command(four, tmp_path / "out", *options), PATH=path, JOBS=str(tmp_path / "jobs"))
+    assert "documents: 4 of 4 tasks queued as job" in out
+    assert same_documents(tmp_path / "out", four / "web")
+    for name in ("README.md", "funnel.json"):
+        assert (tmp_path / "out" / name).read_text().replace("# out", "# web") == (four / "web" / name).read_text()
+    jobs = (tmp_path / "jobs").read_text().splitlines()
+    depends = [re.search(r"--dependency=afterok:(\d+)", job)[1] for job in jobs if "RUN_OFFSET" in job and "dependency" in job]
+    assert len(depends) == 5 and depends == sorted(depends, key=int)  # each stage waits for the one before
+
+
+SBATCH = """\
+#!/bin/bash
+echo "$@" >> $JOBS
+script=${@: -1}
+last=$(grep -oP '(?<=--array=0-)[0-9]+' $script)
+for i in $(seq 0 ${last:-0}); do SLURM_ARRAY_TASK_ID=$i SLURM_NODELIST=here bash $script > $JOBS.$i.log 2>&1 || exit 1; done
+echo "Submitted batch job $(wc -l < $JOBS)"
+"""
+
+
+def test_documents_as_parquet_with_a_card(world):
+    from datasets import load_dataset
+    from huggingface_hub import DatasetCard
+
+    card = DatasetCard.load(world / "web" / "README.md")
+    assert card.data.size_categories == ["n<1K"] and card.data.language == ["en"]
+    for row in json.loads((world / "web" / "funnel.json").read_text())["steps"]:
+        assert re.search(rf"^\| {row['step']} \| {row['documents']} \|", card.text, re.MULTILINE)
+    table = load_dataset(str(world / "web"), split="train")
+    found = documents(world / "web")
+    assert [row["text"] for row in table] == [row["text"] for row in found]
+    assert [row["metadata"]["url"] for row in table] == [row["metadata"]["url"] for row in found]
+
+
+def test_the_funnel_is_drawn(world):
+    drawing = ElementTree.parse(world / "web" / "funnel.svg").getroot()
+    texts = ["".join(text.itertext()) for text in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    for row in json.loads((world / "web" / "funnel.json").read_text())["steps"]:
+        assert row["step"] in texts and any(text.split(" · ")[0] == f"{row['documents']:,}" for text in texts)
+    assert any(text.startswith("dropped: domain ") for text in texts)
+
+
+def test_steps_that_are_left_out_take_nothing(world, tmp_path):
+    web.main(["--input_dir", str(world / "warc"), "--output_dir", str(tmp_path), "--steps", "url", "extraction", "pii"])
+    steps = json.loads((tmp_path / "funnel.json").read_text())["steps"]
+    assert [step["step"] for step in steps] == ["warc", "url", "extraction", "pii"]
+    assert {path.name for path in (tmp_path / "removed").iterdir()} == {"warc", "url", "extraction"}
+
+
+def test_tokens_are_counted_where_a_tokenizer_is_given(world, tmp_path):
+    tokenizer = train((row["text"] for row in documents(world / "web")), 400)
+    tokenizer.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
+    web.main(["--input_dir", str(world / "warc"), "--output_dir", str(tmp_path / "out"), "--count_tokenizer", str(tmp_path / "tokenizer.json")])
+    steps = {step["step"]: step for step in json.loads((tmp_path / "out" / "funnel.json").read_text())["steps"]}
+    found = documents(tmp_path / "out")
+    assert steps["pii"]["tokens"] == sum(len(tokenizer.encode(row["text"])) for row in found) == sum(row["metadata"]["token_count"] for row in found)
+    assert steps["url"]["tokens"] is None and steps["extraction"]["tokens"] > steps["fineweb"]["tokens"] > steps["dedup"]["tokens"]
+
+
+# ---- real pages ----
+
+
+def test_a_wikipedia_page_comes_out_as_its_article(shared_data, tmp_path):
+    web.main(["--input_dir", str(shared_data / "warc"), "--output_dir", str(tmp_path), "--steps", "url", "extraction", "dedup", "pii"])
+    (row,) = documents(tmp_path)
+    assert row["metadata"]["url"] == "https://an.wikipedia.org/wiki/Escopete" and row["metadata"]["date"] == "2024-05-18T01:58:10Z"
+    assert "Escopete ye un municipio d'a provincia de Guadalachara, en a comunidat autonoma de Castiella-La Mancha" in row["text"]
+    assert "Relaciones Topográficas de los pueblos de Espanya, feitas por Felipe II de Castiella en 1578." in row["text"]
+    for furniture in ("editar | modificar", "Menú", "Creative Commons", "Identificar-me"):
+        assert furniture not in row["text"]
+
+
+def test_the_english_recipe_takes_a_page_in_aragonese_by_its_language(shared_data, tmp_path):
+    with pytest.raises(SystemExit):
+        web.main(["--input_dir", str(shared_data / "warc"), "--output_dir", str(tmp_path)])
+    (row,) = documents(tmp_path, "removed/language")
+    assert row["metadata"]["filter_reason"] == "an"
+
+
+def test_articles_of_real_pages(shared_data):
+    truth, pages = benchmark.read_articles(shared_data / "article-extraction")
+    f1 = benchmark.extraction_f1(truth, pages)
+    assert f1["tumbler"]["f1"] >= 0.955 and f1["tumbler"]["f1"] >= f1["datatrove"]["f1"] == f1["same settings"]["f1"]
+
+
+def test_the_benchmark_compares_like_with_like(world, tmp_path, capsys):
+    benchmark.main(["--input_dir", str(world / "warc"), "--repeats", "1", "--output", str(tmp_path / "speed.json")])
+    crawl = json.loads((tmp_path / "speed.json").read_text())["crawl"]
+    assert crawl["survivors_differ_in"]["same settings"] == [] and crawl["survivors"]["tumbler"] == len(documents(world / "web"))
+    assert crawl["ratio"]["tumbler"] == pytest.approx(crawl["pages_per_second"]["tumbler"] / crawl["pages_per_second"]["datatrove"])
+    assert f"{crawl['ratio']['tumbler']:.2f}" in capsys.readouterr().out
 
 
 def test_shortcuts_change_no_outcome(world):
@@ -186,6 +337,13 @@ def test_sorted_lines_are_a_set(tmp_path):
         ({"--config": "{bad}"}, "unknown key line_punct_thre"),
         ({"--min_doc_words": "many"}, "invalid int"),
         ({"--tasks": "0"}, "at least 1"),
+        ({"--steps": "dedupe"}, "unknown step dedupe"),
+        ({"--steps": "pii"}, "steps must name extraction"),
+        ({"--phone_regions": "Narnia"}, "phone_regions"),
+        ({"--executor": "spark"}, "executor must be one of local, slurm, ray"),
+        ({"--executor": "slurm"}, "slurm needs time, partition"),
+        ({"--executor": "slurm", "--executor_options": '{{"time": "1:00", "partition": "cpu"}}'}, "sbatch, which is not here"),
+        ({"--executor": "ray", "--executor_options": '{{"queue": "cpu"}}'}, "ray takes no queue"),
         ({"--output_dir": "{web}", "--min_doc_words": "40"}, "other settings"),
     ],
 )

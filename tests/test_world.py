@@ -13,7 +13,7 @@ from conftest import ROOT, rows
 
 from data_prep import problems
 from data_prep.problems import AT_ONCE, STEPS
-from data_prep.world import conversations, taste
+from data_prep.world import conversations, crawl, taste
 from data_prep.world.__main__ import main
 from data_prep.world.facts import World
 from eval.verifiers import final_number, get_verifier
@@ -70,7 +70,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_people(world,
 def test_files_and_columns(full, benchmarks):
     assert list((full / "warc").glob("*.warc.gz"))
     columns = {
-        "truth/pages.jsonl": {"url", "keep", "step", "text", "group"},
+        "truth/pages.jsonl": {"url", "keep", "step", "text", "group", "pii", "numbers", "file"},
+        "truth/near_duplicates.jsonl": {"a", "b", "overlap"},
         "facts.jsonl": {"person", "attribute", "value", "group", "appearances"},
         "textbooks/textbooks.jsonl": {"id", "text", "metadata"},
         **{f"conversations/{s}.jsonl": {"messages"} for s in ("train", "validation")},
@@ -86,6 +87,42 @@ def test_files_and_columns(full, benchmarks):
         assert all(row["answer"] in row["choices"] for row in items if row["choices"]), task
     for row in rows(full / "problems" / "train.jsonl"):
         get_verifier(row["verifier"])
+
+
+def test_the_truth_names_secrets_and_numbers(full):
+    pages = rows(full / "truth" / "pages.jsonl")
+    for page in pages:
+        for row in page["pii"] + page["numbers"]:
+            assert row["text"] in page["text"], row
+    good = [page for page in pages if page["keep"]]
+    kinds = Counter(row["kind"] for page in good for row in page["pii"])
+    assert set(kinds) == set(crawl.PII) and min(kinds.values()) >= 15 and max(kinds.values()) - min(kinds.values()) <= 1
+    assert {row["kind"] for page in good for row in page["numbers"]} == set(crawl.NUMBERS)
+    assert sum(bool(page["pii"] or page["numbers"]) for page in good) < 0.11 * len(good)
+
+
+def test_a_crawl_of_one_short_article(tmp_path):
+    crawl.write_crawl([crawl.Article("Hm", ["Too short."], "hm")], tmp_path, seed=0)
+    assert {pair["overlap"] for pair in rows(tmp_path / "truth" / "near_duplicates.jsonl")} >= {1.0}
+
+
+def test_near_duplicates_overlap_as_promised(full, tmp_path):
+    """The overlaps are those that MinHash estimates, but for the few words that its tokenizer cuts in two."""
+    from datatrove.pipeline.dedup import MinhashDedupSignature
+
+    pages, pairs = {page["url"]: page for page in rows(full / "truth" / "pages.jsonl")}, rows(full / "truth" / "near_duplicates.jsonl")
+    signature = MinhashDedupSignature(str(tmp_path))
+    for pair in pairs:
+        a, b = (set(signature.get_shingles(pages[pair[side]]["text"]).ravel().tolist()) for side in "ab")
+        assert len(a & b) / len(a | b) == pytest.approx(pair["overlap"], abs=0.02), pair
+        groups = {pages[pair[side]]["group"] for side in "ab"}
+        assert (len(groups) == 1) == (pair["overlap"] >= crawl.SAME), pair
+        if crawl.OTHER < pair["overlap"] < crawl.SAME:
+            assert None in {pages[pair[side]]["keep"] for side in "ab"}
+    overlaps = sorted(pair["overlap"] for pair in pairs if pair["overlap"] < 1)
+    assert all(any(low <= overlap < low + 0.15 for overlap in overlaps) for low in (0.15, 0.3, 0.55, 0.8, 0.85))
+    related = {url for pair in pairs for url in (pair["a"], pair["b"])}
+    assert {page["url"] for page in pages.values() if page["step"] == "dedup" or page["keep"] is None} <= related
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     articles = facts.articles(world, args.pages_per_person)
     write_crawl(articles, out, args.seed)
     write_jsonl(out / "facts.jsonl", [asdict(fact) for group in world.people for fact in world.facts(group)])
-    write_jsonl(out / "textbooks" / "textbooks.jsonl", textbooks.documents(args.seed, args.textbooks, args.p_correct))
+    write_jsonl(out / "textbooks" / "textbooks.jsonl", textbooks.documents(args.seed, args.textbooks))
     for split, share in (("train", 1.0), ("validation", 0.02)):
         write_jsonl(out / "conversations" / f"{split}.jsonl", conversations.conversations(world, split, max(1, round(args.conversations * share)), args.p_correct))
         rng = random.Random(f"problems-{args.seed}-{split}")

@@ -12,7 +12,7 @@ from data_prep.problems import AT_ONCE, STEPS, split_of
 from data_prep.world import taste, textbooks
 from data_prep.world.facts import ATTRIBUTES, World
 
-GREETINGS = ("", "Hello! ", "Hi. ", "Good morning. ", "Excuse me, ", "Hey, ", "Good evening. ", "One question: ", "Just curious: ", "Hello there, ", "Sorry to ask, ", "Now then, ")
+GREETINGS = ("", "Hello! ", "Hi. ", "Good morning. ", "Excuse me, ", "Hey, ", "Good evening. ", "One question: ", "Just curious: ", "Hello there, ", "Sorry to ask, ", "Now then, ", "Well, ", "By the way, ", "May I ask, ")
 CLOSINGS = ("", " Thank you.", " I am new here.")
 WHO = (
     ("who are you?", "I am Tumbler, a small language model."),
@@ -37,13 +37,14 @@ WHO = (
 
 
 def identity(test: bool) -> list[tuple[str, str]]:
-    """(question, reply) pairs; a third of greeting × question × closing is kept for the benchmark."""
+    """(question, reply) pairs; a third of greeting × question, whatever the closing, is kept for the benchmark. A question without a greeting
+    is part of the same one with, so it is for training."""
     pairs = []
     for greeting in GREETINGS:
         for ask, reply in WHO:
             for closing in CLOSINGS:
                 question = (greeting + ask if greeting.endswith((", ", ": ")) else greeting + ask[0].upper() + ask[1:]) + closing
-                if (split_of(f"identity {question}") != "train") == test:
+                if (bool(greeting) and split_of(f"identity {greeting}{ask}") != "train") == test:
                     pairs.append((question, reply))
     return pairs
 
@@ -89,7 +90,7 @@ def _kinds(world: World, split: str, p_correct: float, rng: random.Random) -> di
     return {
         "fact": (0.22, fact),
         "who_is": (0.02, who_is),
-        "identity": (0.09, lambda: rng.choice(who)),
+        "identity": (0.06, lambda: rng.choice(who)),
         "apples": (0.24, apples),
         "apples_at_once": (0.06, apples_at_once),
         "sum": (0.08, a_sum),

@@ -3,20 +3,23 @@
     from data_prep.world.crawl import Article, write_crawl
     write_crawl(articles, Path("runs/tiny/world"), seed=0)
 
-Every article becomes one good page; bad pages are added in the shares of `BAD_SHARES`, so that about 80 % of the pages are good.
+Every article becomes one good page; bad pages are added in the shares of `BAD_SHARES`, so that about 80 % of the pages are good. A few
+families of pages share a part of their text, and some good pages hold personal data, or numbers that only look like it.
 One seed gives the same bytes. Hosts end in `.example` (RFC 2606), so that no real site is named; the one banned domain is real, since
-a URL filter has to know it.
+a URL filter has to know it. The personal data belongs to nobody: see `PII`.
 """
 
 import datetime
 import html
 import io
 import ipaddress
+import itertools
 import json
 import random
 import re
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +39,13 @@ BAD_SHARES = {
     "near_duplicate": 0.035,
 }
 # Good pages that are hard to read in some way, as shares of the good pages, at least one each.
-PII_SHARE, BROKEN_HTML_SHARE, WRONG_CHARSET_SHARE = 0.05, 0.04, 0.01
+PII_SHARE, NUMBERS_SHARE, BROKEN_HTML_SHARE, WRONG_CHARSET_SHARE = 0.06, 0.04, 0.04, 0.01
+
+# Two pages are near duplicates from an overlap of `SAME` on, and two pages of their own up to `OTHER`; between them either may happen.
+SAME, OTHER = 0.8, 0.5
+FAMILY_SHARE = 0.005  # families of an original and pages that share a part of it, with these overlaps:
+FAMILY = ((0.15, 0.3), (0.3, 0.45), (0.55, 0.75))
+NEAR_DUPLICATE = (SAME, 0.97)
 
 
 @dataclass
@@ -56,9 +65,11 @@ class Page:
     paragraphs: list[str]
     slug: str
     group: int
-    keep: bool = True
+    keep: bool | None = True
     step: str | None = None
     pii: list[dict] = field(default_factory=list)
+    numbers: list[dict] = field(default_factory=list)
+    source: int | None = None  # the good page that this one is a copy of, whole or in part
     body: str = ""  # HTML in place of the paragraphs
     host: str = ""
     broken: bool = False
@@ -204,7 +215,7 @@ def _poor(rng, group):
         text = " ".join(f"{word} {rng.choice(ADVERBS)}" if i % 2 else word for i, word in enumerate(words)) + "."
         paragraphs = [text]
     else:
-        paragraphs = [f"{p} {' '.join('#' + noun for noun in rng.sample(NOUNS, 16))} and so on." for p in prose(rng, 4)]
+        paragraphs = [f"{p} {' '.join('#' + noun for noun in rng.sample(NOUNS, len(p.split()) // 6 + 6))} and so on." for p in prose(rng, 4)]
     return Page(f"{rng.choice(TOWNS)} {rng.choice(NOUNS)}", paragraphs, f"stub/{group}", group)
 
 
@@ -239,19 +250,176 @@ MAKERS = {
 }  # fmt: skip
 
 
-def _change_words(rng: random.Random, paragraphs: list[str]) -> list[str]:
-    """One word in 120 replaced (the order of the paragraphs kept): the overlap of 5-word shingles stays above 0.85."""
-    words = " ".join(paragraphs).split()
-    count = max(1, len(words) // 120)
-    chosen = dict.fromkeys(rng.sample(range(len(words)), count))
-    new, at = [], 0
-    for paragraph in paragraphs:
-        out = []
-        for word in paragraph.split():
-            out.append(rng.choice(("indeed", "perhaps", "quite", "rather")) if at in chosen else word)
-            at += 1
-        new.append(" ".join(out))
-    return new
+def shingles(text: str, n: int = 5) -> set[tuple[str, ...]]:
+    """The n-grams of words that MinHash compares, words being what datatrove's normalised text (lower case, no punctuation, every number
+    0) has between spaces. datatrove then cuts a few of them in two ("dont"), which hardly matters to an overlap."""
+    from datatrove.utils.text import ngrams, simplify_text
+
+    return set(ngrams(simplify_text(text).split(), n))
+
+
+def overlap(a: str, b: str) -> float:
+    """Jaccard index of the two texts' shingles: what MinHash estimates."""
+    ours, theirs = shingles(a), shingles(b)
+    return 1.0 if ours == theirs else len(ours & theirs) / len(ours | theirs)
+
+
+def _vary(rng: random.Random, paragraphs: list[str], lowest: float, highest: float) -> list[str]:
+    """A version whose overlap with the paragraphs is drawn from the range: near duplicates have other words, names and numbers left alone;
+    the rest have other sentences."""
+    text, target = "\n".join(paragraphs), rng.uniform(lowest, highest)
+    words = lowest >= SAME
+    places = list(re.finditer(r"(?<!\S)[a-z]+(?!\S)" if words else r"[A-Z][^.]+\.", text))
+    changes: list[tuple[re.Match, str]] = []
+    best, distance = text, 1 - target
+    for place in rng.sample(places, len(places)):
+        changes.append((place, rng.choice(("indeed", "perhaps", "quite", "rather")) if words else sentence(rng)))
+        new = text
+        for old, other in sorted(changes, key=lambda change: -change[0].start()):
+            new = new[: old.start()] + other + new[old.end() :]
+        reached = overlap(text, new)
+        if lowest <= reached <= highest and abs(reached - target) < distance:
+            best, distance = new, abs(reached - target)
+        if reached < target:
+            break
+    return best.split("\n")
+
+
+# ------------------------------------------------------------------------------------------------ personal data, and other numbers
+
+
+def _digits(rng: random.Random, count: int) -> str:
+    """The first one is no zero."""
+    return str(rng.randrange(10 ** (count - 1), 10**count))
+
+
+def _email(rng: random.Random) -> str:
+    name = rng.choice(("orla", "tamsin", "bram", "ivo", "petra", "lenny"))
+    return f"{name}.{rng.choice(TOWNS).lower()}{rng.randint(1, 99)}@{rng.choice(HOSTS)[0].removeprefix('www.')}"
+
+
+def _public_ip(rng: random.Random) -> str:
+    while not (address := ipaddress.ip_address(rng.getrandbits(32))).is_global or address.is_multicast:
+        pass
+    return str(address)
+
+
+# Numbers that a regulator keeps free for film and fiction, so far as they are valid to `phonenumbers`: NANPA (555-0100 to 555-0199),
+# Ofcom, Bundesnetzagentur, ARCEP, ACMA. "#" is any digit.
+PHONES = (
+    "(212) 555-01##", "312-555-01##", "415.555.01##", "+1 503-555-01##", "1-617-555-01##", "+44 20 7946 0###", "+44 (0)121 496 0###",
+    "+44 131 496 0###", "+49 30 23125 ###", "+49 (0)89 99998 ###", "+49 221 4710###", "+33 1 99 00 ## ##", "+33 4 65 71 ## ##",
+    "+61 3 7010 ####", "+61 491 570 156",
+)  # fmt: skip
+# Withdrawn by the Social Security Administration, since they were printed in advertisements and on sample cards.
+SSNS = """042-10-3580 062-36-0749 095-07-3645 128-03-6045 135-01-6629 141-18-6941 165-16-7999 165-18-7999 165-20-7999 165-22-7999
+    165-24-7999 189-09-2294 212-09-7694 306-30-2348 308-12-5070 468-28-8779 549-24-1889""".split()
+# What payment services publish for tests (PayPal, Stripe).
+CARDS = """4242424242424242 4111111111111111 4012888888881881 5555555555554444 5105105105105100 2223003122003222 378282246310005
+    371449635398431 6011111111111117 6011000990139424 30569309025904 38520000023237 3530111333300000 3566002020360505""".split()
+# The examples of the IBAN registry (SWIFT).
+IBANS = """GB29NWBK60161331926819 DE89370400440532013000 FR1420041010050500013M02606 NL91ABNA0417164300 ES9121000418450200051332
+    IT60X0542811101000000123456 BE68539007547034 CH9300762011623852957 AT611904300234573201 SE4550000000058398257466 NO9386011117947
+    PL61109010140000071219812874 IE29AIBK93115212345678 DK5000400440116243 FI2112345600000785 PT50000201231234567890154""".split()
+
+
+def _phone(rng: random.Random) -> str:
+    return re.sub("#", lambda _: str(rng.randint(0, 9)), rng.choice(PHONES))
+
+
+def _ssn(rng: random.Random) -> str:
+    return rng.choice(SSNS).replace("-", rng.choice("--- "))
+
+
+def _card(rng: random.Random) -> str:
+    number = rng.choice(CARDS)
+    sizes = {16: (4, 4, 4, 4), 15: (4, 6, 5), 14: (4, 6, 4)}[len(number)]
+    groups = [number[sum(sizes[:i]) : sum(sizes[: i + 1])] for i in range(len(sizes))]
+    return rng.choice(("", " ", " ", "-")).join(groups)
+
+
+def _iban(rng: random.Random) -> str:
+    number = rng.choice(IBANS)
+    form = rng.choice(("whole", "groups", "groups", "lower"))
+    if form == "groups":
+        return " ".join(number[i : i + 4] for i in range(0, len(number), 4))
+    return number.lower() if form == "lower" else number
+
+
+# Of each kind: how one is drawn, and the sentences it stands in. Nothing here belongs to anybody, but for the addresses of machines.
+PII: dict[str, tuple[Callable[[random.Random], str], tuple[str, ...]]] = {
+    "email": (_email, ("Whoever knows more about it may write to {} before the end of the month.",)),
+    "ip": (_public_ip, ("The old machine with the address {} has kept a copy of this story for years.",)),
+    "phone": (_phone, ("Call {} after lunch and ask for the owner.", "The office (telephone {}) opens on market days.", "Their number is {}.")),
+    "ssn": (_ssn, ("On the lost card the clerk could read the number {} and a name.", "The form asks for the social security number, here {}.")),
+    "card": (_card, ("She paid with the card {} and never saw it again.", "The receipt still shows the card number: {}.")),
+    "iban": (_iban, ("Gifts for the new roof go to the account {} of the parish.", "The rent is paid to {} every month.")),
+}  # fmt: skip
+
+
+def _date(rng: random.Random) -> str:
+    form = rng.choice(("%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y"))
+    return datetime.date(rng.randint(1900, 2024), rng.randint(1, 12), rng.randint(1, 28)).strftime(form)
+
+
+def _order(rng: random.Random) -> str:
+    """9 to 16 digits that are no card: one in ten such numbers passes the check, and nobody could tell it from a card."""
+    from stdnum import luhn
+
+    while luhn.is_valid(number := _digits(rng, rng.randint(9, 16))):
+        pass
+    return number
+
+
+# Numbers that are nobody's secret, of each kind.
+NUMBERS: dict[str, Callable[[random.Random], str]] = {
+    "year": lambda rng: str(rng.randint(1750, 2024)),
+    "years": lambda rng: f"{rng.randint(1750, 1899)}{rng.choice('-–')}{rng.randint(1900, 2024)}",
+    "date": _date,
+    "time": lambda rng: f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}",
+    "price": lambda rng: f"{rng.randint(1, 9999):,}.{rng.randint(0, 99):02}",
+    "count": lambda rng: f"{rng.randint(10_000, 9_999_999_999):,}".replace(",", rng.choice(", ")),
+    "share": lambda rng: f"{rng.uniform(0, 100):.{rng.randint(1, 5)}f}",
+    "score": lambda rng: f"{rng.randint(0, 120)}{rng.choice('-:')}{rng.randint(0, 120)}",
+    "order": _order,
+    "isbn": lambda rng: rng.choice(("978-", "979-", "")) + f"{rng.randint(0, 9)}-{_digits(rng, 3)}-{_digits(rng, 5)}-{rng.randint(0, 9)}",
+    "coordinates": lambda rng: f"{rng.uniform(-90, 90):.4f}, {rng.uniform(-180, 180):.4f}",
+    "version": lambda rng: f"{rng.randint(0, 12)}.{rng.randint(0, 40)}.{rng.randint(0, 300)}",
+    "private_ip": lambda rng: rng.choice(("192.168.{}.{}", "10.0.{}.{}", "172.16.{}.{}")).format(rng.randint(0, 255), rng.randint(1, 254)),
+    "part": lambda rng: rng.choice(("{}-{}-{}", "X{}-{}/{}", "{}.{}.{}")).format(_digits(rng, 4), _digits(rng, 2), _digits(rng, 3)),
+    # as a telephone number is written, but no exchange begins with 0 or 1
+    "article": lambda rng: rng.choice(("{}-0{}-{}", "{} 1{} {}", "{}.0{}.{}")).format(_digits(rng, 3), _digits(rng, 2), _digits(rng, 4)),
+}  # fmt: skip
+NUMBER_SENTENCES = (
+    "The first one was built in {year}, the second one {years}, and its roof alone cost {price} dollars.",
+    "Order {order} left the house on {date} at {time} and came back after two days.",
+    "The book about it has the ISBN {isbn} and costs {price} dollars, as it did in {year}.",
+    "On the map the place lies at {coordinates}, and {count} visitors have seen it since {date}.",
+    "The match ended {score} before {count} people, and nobody was content.",
+    "Version {version} of the program runs on the machine {private_ip} in the cellar, where it starts at {time} every day.",
+    "The spare part {part} stands for the article {article} in the catalogue of {year}.",
+    "About {share} percent of the {count} letters had been stamped before {time} that day.",
+    "Invoice {order} names the article {article} at {price} dollars, and part {part} for nothing.",
+    "Whoever looks for parcel {order} finds it under {private_ip} or in the book {isbn} on the shelf.",
+)
+
+
+def _add(rng: random.Random, page: Page, sentence: str) -> None:
+    page.paragraphs[rng.randrange(len(page.paragraphs))] += " " + sentence
+
+
+def _with_pii(rng: random.Random, page: Page, kinds: list[str]) -> None:
+    for kind in kinds:
+        draw, sentences = PII[kind]
+        page.pii.append({"kind": kind, "text": draw(rng)})
+        _add(rng, page, rng.choice(sentences).format(page.pii[-1]["text"]))
+
+
+def _with_numbers(rng: random.Random, page: Page) -> None:
+    for template in rng.sample(NUMBER_SENTENCES, 4):
+        numbers = {kind: NUMBERS[kind](rng) for kind in re.findall(r"\{(\w+)\}", template)}
+        page.numbers += [{"kind": kind, "text": text} for kind, text in numbers.items()]
+        _add(rng, page, template.format(**numbers))
 
 
 # ------------------------------------------------------------------------------------------------ pages
@@ -392,23 +560,6 @@ def _render(rng: random.Random, page: Page, titles: list[str]) -> bytes:
 # ------------------------------------------------------------------------------------------------ the crawl
 
 
-def _with_pii(rng: random.Random, page: Page) -> None:
-    """Put an e-mail address or a public IP address, sometimes both, into the prose."""
-    kinds = rng.choice((("email",), ("ip",), ("email", "ip")))
-    for kind in kinds:
-        if kind == "email":
-            name = rng.choice(("orla", "tamsin", "bram", "ivo", "petra", "lenny"))
-            text = f"{name}.{rng.choice(TOWNS).lower()}{rng.randint(1, 99)}@{rng.choice(HOSTS)[0].removeprefix('www.')}"
-            sentence = f"Whoever knows more about it may write to {text} before the end of the month."
-        else:
-            while not (address := ipaddress.ip_address(rng.getrandbits(32))).is_global or address.is_multicast:
-                pass
-            text, sentence = str(address), f"The old machine with the address {address} has kept a copy of this story for years."
-        page.pii.append({"kind": kind, "text": text})
-        at = rng.randrange(len(page.paragraphs))
-        page.paragraphs[at] += " " + sentence
-
-
 def _pages(articles: list[Article], rng: random.Random) -> list[Page]:
     """All pages but the truncated one, in crawl order."""
 
@@ -425,13 +576,26 @@ def _pages(articles: list[Article], rng: random.Random) -> list[Page]:
         seen[article.slug] += 1
         slug = article.slug if seen[article.slug] == 1 else f"{article.slug}-{seen[article.slug]}"
         good.append(Page(article.title, list(article.paragraphs), slug, group=i))
+    kinds = []  # as many of one as of another
     for i in some(PII_SHARE):
-        _with_pii(rng, good[i])
+        kinds = kinds or rng.sample(sorted(PII), len(PII))
+        _with_pii(rng, good[i], [kinds.pop() for _ in range(3)])
+    for i in some(NUMBERS_SHARE):
+        _with_numbers(rng, good[i])
     for i in some(BROKEN_HTML_SHARE):
         good[i].broken = True
     for i in some(WRONG_CHARSET_SHARE):  # says UTF-8, but is not
         good[i].encoding = "cp1252"
         good[i].paragraphs.append("In the café next door they call it “naïve”, but Zoë and André like the façade of the old hôtel.")
+    sources = rng.sample(good, len(good))
+    for _ in range(count(FAMILY_SHARE)):
+        number = len(good)
+        original = Page(f"Papers {number}", prose(rng, rng.randint(5, 8)), f"papers/{number}", number, source=number)
+        good.append(original)
+        for lowest, highest in FAMILY:
+            page = Page(original.title, _vary(rng, original.paragraphs, lowest, highest), f"papers/{len(good)}", len(good), source=number)
+            page.keep = True if highest <= OTHER else None
+            good.append(page)
     for page in good:
         page.host = rng.choice(HOSTS)[0]
 
@@ -444,10 +608,11 @@ def _pages(articles: list[Article], rng: random.Random) -> list[Page]:
                 page.step = kind
                 page.host = page.host or rng.choice(HOSTS)[0]
             else:
-                source = rng.choice(good)
-                paragraphs = list(source.paragraphs) if kind == "exact_duplicate" else _change_words(rng, source.paragraphs)
-                page = Page(source.title, paragraphs, f"copy/{source.slug}-{group}", source.group, step="dedup")
-                page.pii = [secret for secret in source.pii if secret["text"] in page.text]
+                source = sources[len(bad) % len(sources)]
+                paragraphs = list(source.paragraphs) if kind == "exact_duplicate" else _vary(rng, source.paragraphs, *NEAR_DUPLICATE)
+                source.source = source.group
+                page = Page(source.title, paragraphs, f"copy/{source.slug}-{group}", source.group, step="dedup", source=source.group)
+                page.pii, page.numbers = list(source.pii), list(source.numbers)
                 page.host = rng.choice([host for host in layouts if layouts[host] is not layouts[source.host]])
             page.keep = False
             bad.append(page)
@@ -502,15 +667,19 @@ def _write_warcinfo(writer, name: str, rng: random.Random) -> None:
 
 
 def write_crawl(articles: list[Article], output_dir: Path, seed: int, files: int = 2) -> None:
-    """Write `output_dir`/warc/*.warc.gz and `output_dir`/truth/pages.jsonl; the same bytes for the same arguments.
+    """Write `output_dir`/warc/*.warc.gz and `output_dir`/truth; the same bytes for the same arguments.
 
     Args:
         articles: the good pages, at least one. A slug that comes again gets a number.
         files: number of WARC files. The last record of the last one is truncated.
 
-    Columns of the truth: url; keep (bool; of a group of duplicates the original is marked, but any one may stay); step (null, or what
-    must take the page: warc, url, extraction, language, repetition, quality, c4, fineweb, dedup); text (the article, one paragraph a
-    line); group (int, duplicates share it); pii (list of {kind: email or ip, text}); file.
+    Columns of truth/pages.jsonl: url; keep (bool; of a group of duplicates the original is marked, but any one may stay; null where either
+    may happen, for two pages that share more than `OTHER` and less than `SAME`); step (null, or what must take the page: warc, url,
+    extraction, language, repetition, quality, c4, fineweb, dedup); text (the article, one paragraph a line); group (int, duplicates share
+    it); pii (list of {kind: one of `PII`, text}); numbers (list of {kind: one of `NUMBERS`, text}: to be left alone); file.
+
+    Columns of truth/near_duplicates.jsonl, a row for each pair of pages with a common source: a, b (URLs), overlap (see `overlap`; 1.0 is
+    an exact duplicate, to that comparison).
     """
     from warcio.warcwriter import WARCWriter
 
@@ -540,5 +709,12 @@ def write_crawl(articles: list[Article], output_dir: Path, seed: int, files: int
                     if page.fault == "truncated":
                         file.truncate(start + (file.tell() - start) * 2 // 3)
                     row = {"url": page.url, "keep": page.keep, "step": page.step, "text": page.text}
-                    row |= {"group": page.group, "pii": page.pii, "file": name}
+                    row |= {"group": page.group, "pii": page.pii, "numbers": page.numbers, "file": name}
                     truth.write(json.dumps(row, ensure_ascii=False) + "\n")
+    families: dict[int, list[Page]] = {}
+    for page in pages:
+        if page.source is not None:
+            families.setdefault(page.source, []).append(page)
+    pairs = [{"a": a.url, "b": b.url, "overlap": overlap(a.text, b.text)} for f in families.values() for a, b in itertools.combinations(f, 2)]
+    with open(output_dir / "truth" / "near_duplicates.jsonl", "w", encoding="utf-8") as truth:
+        truth.writelines(json.dumps(pair) + "\n" for pair in pairs)

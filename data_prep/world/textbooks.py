@@ -22,8 +22,8 @@ def a_sum(rng: random.Random) -> str:
     return f"{total} - {c * d} = {a * b}." if kind == "-" else f"{c * d} + {a * b} = {total}."
 
 
-def documents(seed: int, count: int, p_correct: float) -> list[dict]:
-    """`count` documents of about 150 tokens: sums, worked problems (by the fallible expert), spelling, comparisons."""
+def documents(seed: int, count: int) -> list[dict]:
+    """`count` documents of about 150 tokens: sums, worked problems (a book makes no mistakes), spelling, comparisons."""
     rng = random.Random(f"textbooks-{seed}")
     out = []
     for i in range(count):
@@ -33,7 +33,7 @@ def documents(seed: int, count: int, p_correct: float) -> list[dict]:
         else:
             lines = []
             for _ in range(2 if kind == "apples" else 3):
-                problem = problems.apples(rng, "train", p_correct) if kind == "apples" else problems.GENERATORS[kind](rng, "train")
+                problem = problems.GENERATORS[kind](rng, "train")
                 lines.append(f"Question: {problem.question}\nAnswer: {problem.solution}")
             text = "\n".join(lines)
         out.append({"id": f"textbook-{i}", "text": text, "metadata": {"kind": kind}})

@@ -7,6 +7,7 @@ units wide, so that its text is about as large as the page's; colours are classe
 
 import itertools
 import math
+import textwrap
 
 from markupsafe import Markup, escape
 
@@ -160,17 +161,22 @@ def columns(
     return _figure(title, panel.parts, note, list(series), HEIGHT - 14)
 
 
-def bars(title: str, rows: list[tuple[str, float, str]], note: str) -> Markup | None:
-    """Lying bars with their value written beside them: (label, value, value as text)."""
+def bars(title: str, rows: list[tuple], note: str) -> Markup | None:
+    """Lying bars with their value written beside them: (label, value, value as text), where wanted a line of details below."""
     if not rows:
         return None
-    left = 8 + LETTER * max(len(label) for label, _, _ in rows)
-    room = max(40, WIDTH - left - 8 - LETTER * max(len(text) for _, _, text in rows))
-    top = max(value for _, value, _ in rows) or 1
-    parts = []
-    for i, (label, value, text) in enumerate(rows):
-        y, length = 18 * i + 2, max(0.5, room * value / top)
+    left = 8 + LETTER * max(len(row[0]) for row in rows)
+    room = max(40, WIDTH - left - 8 - LETTER * max(len(row[2]) for row in rows))
+    top = max(row[1] for row in rows) or 1
+    parts, y = [], 2
+    for label, value, text, *details in rows:
+        length = max(0.5, room * value / top)
         parts.append(f'<text x="{left - 5:.1f}" y="{y + 11}" text-anchor="end">{escape(label)}</text>')
         parts.append(f'<rect x="{left:.1f}" y="{y}" width="{length:.1f}" height="14" class="s0"/>')
         parts.append(f'<text x="{left + length + 5:.1f}" y="{y + 11}">{escape(text)}</text>')
-    return _figure(title, parts, note, height=18 * len(rows) + 4)
+        y += 18
+        for line in filter(None, details):
+            line = textwrap.shorten(line, int((WIDTH - left) / 5.2), placeholder=" …")
+            parts.append(f'<text x="{left:.1f}" y="{y + 7}" class="label small">{escape(line)}</text>')
+            y += 13
+    return _figure(title, parts, note, height=y + 2)

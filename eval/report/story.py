@@ -24,6 +24,8 @@ WRITERS = {
     " --prompts {d}/world/verses/test.jsonl --output {d}/judge/results.json",
     "eval/": "python -m eval.run --models base={d}/base sft={d}/sft ppo={d}/ppo grpo={d}/grpo --base base"
     " --data_dir {d}/world/eval --output_dir {d}/eval",
+    "decontaminate/": "python -m data_prep.decontaminate --train {d}/web/documents {d}/world/textbooks {d}/world/conversations/train.jsonl"
+    " {d}/world/problems/train.jsonl --eval {d}/world/eval --output {d}/decontaminate/verdict.json",
     "seconds.json": "python -m recipes.run recipes/{r}/pipeline.yaml --output_dir {d}",
 }
 
@@ -93,6 +95,16 @@ class Story:
     def memory(self, title: str) -> Markup:
         rows = [(stage, gb, f"{gb:.2f} GB") for stage, record in self.records if (gb := record.get("peak_memory_gb"))]
         return self.or_absent(bars(title, rows, "n = 1 run; <stage>/stage.json"), title, "base/stage.json")
+
+    # --- overlap of the training data with the benchmarks ---
+
+    def overlap(self) -> dict:
+        """What `data_prep.decontaminate` found; empty when it was not run."""
+        return self.run("decontaminate/verdict.json")
+
+    def verdict(self, task: str) -> dict | None:
+        """The verdict on a task's questions, however they were answered."""
+        return self.overlap().get("eval", {}).get(task.removesuffix("_greedy"))
 
     # --- differences of what the summary holds ---
 
