@@ -3,6 +3,11 @@
 Everything but `generate_until` is lm-eval's own Hugging Face model, so log-likelihood tasks run, too. On greedy
 tasks the answers equal `--model hf`'s; a model whose generation config asks for penalties is the exception, as
 `eval.generate` takes the end tokens from it and nothing else.
+
+With `tools` every task that generates becomes one with tools: the chat template shows them, their calls are run, and the reply
+that is scored is the last turn:
+
+    simple_evaluate(model="tumbler", model_args="pretrained=runs/tiny/sft,tools=python", apply_chat_template=True, …)
 """
 
 import zlib
@@ -13,6 +18,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 
 from eval.cli import UserError
 from eval.generate import generate
+from eval.tool_loop import Toolbox, load_tools
 
 NEUTRAL = {"top_k": (0, None), "top_p": (1, None), "min_p": (0, None), "num_beams": (1, None)}  # values that change nothing
 
@@ -24,14 +30,21 @@ class GenerateLM(HFLM):
     Args:
         seed: of sampled tasks; each task draws from streams of its own, so scores do not depend on the other tasks.
         progress: called with (task, number of replies) as they come.
+        tools: functions, or their names (see `eval.tool_loop.load_tools`; in one string they stand between `+`).
+        max_tool_calls: of a reply, see `eval.generate`.
 
     Attributes:
         finished: {task: [ended with an end token, one a reply]} of the greedy replies, in the order of the requests.
     """
 
-    def __init__(self, *args, seed: int = 0, progress=None, **kwargs):
+    def __init__(self, *args, seed: int = 0, progress=None, tools: list | str | None = None, max_tool_calls: int = 8, **kwargs):
         super().__init__(*args, **kwargs)
         self.seed, self.progress, self.finished = seed, progress, {}
+        tools = tools.split("+") if isinstance(tools, str) else tools or []
+        self.tools = [tool for given in tools for tool in (load_tools([given]) if isinstance(given, str) else [given])]
+        self.max_tool_calls = max_tool_calls
+        if self.tools:
+            self.chat_template_args |= Toolbox(self.tokenizer, self.tools, 0, 0).rendering
 
     def generate_until(self, requests, disable_tqdm: bool = False) -> list[str]:
         """Replies in the order of `requests`; a request that stands there k times is sampled k times."""
@@ -57,6 +70,8 @@ class GenerateLM(HFLM):
                 batch_size=self.batch_size if isinstance(self.batch_size, int) else 256,
                 seed=zlib.crc32(f"{self.seed}:{task}".encode()),
                 stop_strings=[until] if isinstance(until, str) else until,
+                tools=self.tools,
+                max_tool_calls=self.max_tool_calls,
                 progress=(lambda n: self.progress(task, n)) if self.progress else None,
             )
             if not temperature:

@@ -7,10 +7,13 @@ Chat models answer through their chat template; models named in `--base` complet
 <output_dir>/<name>/results.json is lm-eval's own JSON, samples_<task>.jsonl its samples. Chat models get one
 more row, `end_token`: the share of their greedy replies that end with the end token. A model whose results
 are there and were made from the same files with the same settings is not run again.
+
+With `--tools python search=runs/tiny/index` chat models may call these tools before they answer; base models have none.
 """
 
 import functools
 import hashlib
+import inspect
 import json
 import logging
 import math
@@ -21,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eval.cli import UserError, command, existing, output_folder, parse
+from eval.tool_loop import Toolbox, load_tools
 
 TASKS_DIR = Path(__file__).parent / "tasks"
 MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja")
@@ -36,6 +40,7 @@ class EvalArguments:
     limit: int | None = field(default=None, metadata={"help": "only the first items of each task, for a trial"})
     batch_size: int = field(default=256, metadata={"help": "replies sampled at a time"})
     seed: int = field(default=0, metadata={"help": "of sampled tasks"})
+    tools: list[str] = field(default_factory=list, metadata={"help": "what chat models may call: python, search=<index folder> or module:function"})
 
 
 def task_names() -> list[str]:
@@ -69,6 +74,16 @@ def fingerprint(files: list[Path], by_content: bool) -> str:
         if by_content:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def tool_files(names: list[str], tools: list) -> dict:
+    """What of the tools decides the scores: their names, their code, the folders they read; nothing without tools."""
+    if not tools:
+        return {}
+    code = {*(TASKS_DIR.parent / "tools").glob("*.py"), *(Path(inspect.getfile(tool)) for tool in tools)}
+    folders = [Path(name.partition("=")[2]) for name in names if "=" in name]
+    read = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+    return {"tools": names, "tools_code": fingerprint([*code], by_content=True), "tools_data": fingerprint(read, by_content=False)}
 
 
 def load_tasks(data_files: dict[str, Path], base: bool) -> dict:
@@ -176,13 +191,14 @@ def main(argv: list[str] | None = None) -> None:
     data_files = {task: data_file(task, args.data_dir) for task in args.tasks or task_names()}
     for name in models:
         check_target(Path(args.output_dir) / name, list(models.values()))
+    tools = load_tools(args.tools)
     output_dir = output_folder(args.output_dir)
 
     # What decides the scores. Equal: the results that are there stand.
     code = [
         *TASKS_DIR.glob("*.yaml"),
         *TASKS_DIR.glob("*.py"),
-        *(TASKS_DIR.parent / f"{m}.py" for m in ("verifiers", "generate", "harness")),
+        *(TASKS_DIR.parent / f"{m}.py" for m in ("verifiers", "generate", "harness", "tool_loop")),
     ]
     common = {
         "tasks": list(data_files),
@@ -195,6 +211,8 @@ def main(argv: list[str] | None = None) -> None:
     for name, path in models.items():
         files = [file for pattern in MODEL_FILES for file in Path(path).glob(pattern)] if Path(path).is_dir() else []
         made_from[name] = {**common, "model": path, "files": fingerprint(files, by_content=False), "chat": name not in args.base}
+        if made_from[name]["chat"]:
+            made_from[name] |= tool_files(args.tools, tools)
         try:
             done = json.loads((output_dir / name / "results.json").read_text())["config"]["made_from"]
         except (OSError, ValueError, KeyError):
@@ -204,11 +222,11 @@ def main(argv: list[str] | None = None) -> None:
         else:
             todo.append(name)
     if todo:
-        run(args, {name: models[name] for name in todo}, data_files, made_from, output_dir)
+        run(args, {name: models[name] for name in todo}, data_files, made_from, output_dir, tools)
     print(table(output_dir, list(models), list(data_files)))
 
 
-def run(args: EvalArguments, models: dict[str, str], data_files: dict[str, Path], made_from: dict[str, dict], output_dir: Path) -> None:
+def run(args: EvalArguments, models: dict[str, str], data_files: dict[str, Path], made_from: dict[str, dict], output_dir: Path, tools: list) -> None:
     """Evaluate the models one after the other and write each one's results."""
     import datasets
     import torch
@@ -222,6 +240,8 @@ def run(args: EvalArguments, models: dict[str, str], data_files: dict[str, Path]
     for name, path in models.items():
         if name not in args.base:
             require_chat_template(tokenizers[name], path)
+            if tools:
+                Toolbox(tokenizers[name], tools, 0, 0)  # raises where the template has no place for them
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
@@ -240,7 +260,14 @@ def run(args: EvalArguments, models: dict[str, str], data_files: dict[str, Path]
                 bar.update(n)
 
             model = load_pretrained(transformers.AutoModelForCausalLM, path, "model", dtype="auto").to(device)
-            lm = GenerateLM(pretrained=model, tokenizer=tokenizers[name], batch_size=args.batch_size, seed=args.seed, progress=progress)
+            lm = GenerateLM(
+                pretrained=model,
+                tokenizer=tokenizers[name],
+                batch_size=args.batch_size,
+                seed=args.seed,
+                progress=progress,
+                tools=[] if name in args.base else tools,
+            )
             results = evaluate(lm, tasks[name in args.base], chat=name not in args.base, limit=args.limit)
             results["config"] = {
                 "model": "tumbler",

@@ -3,6 +3,7 @@
 import collections
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -277,9 +278,7 @@ def test_a_template_without_generation_markers(fails, spoiled):
 def test_an_end_token_that_carries_no_loss(fails, spoiled):
     def spoil(tokenizer):
         text = tokenizer.chat_template
-        tokenizer.chat_template = text.replace(
-            "{{- m['content'] + '<|im_end|>' -}}{%- endgeneration -%}", "{{- m['content'] -}}{%- endgeneration -%}{{- '<|im_end|>' -}}", 1
-        )
+        tokenizer.chat_template = re.sub(r"({{- '<\|im_end\|>' -}})\s*({%- endgeneration -%})", r"\2\1", text)
         assert tokenizer.chat_template != text
 
     assert "would never learn to stop" in fails("sft", model_name_or_path=spoiled(spoil))

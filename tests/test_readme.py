@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-READMES = sorted([ROOT / "README.md", *ROOT.glob("*/README.md"), *ROOT.glob("recipes/*/README.md")])
+READMES = sorted([ROOT / "README.md", ROOT / "data_prep" / "README.md", *ROOT.glob("recipes/*/README.md")])
 SOURCES = sorted(p for folder in ("recipes", "data_prep", "eval") for p in (ROOT / folder).rglob("*.py"))
 YAMLS = sorted([*ROOT.glob("recipes/*/*.yaml"), *ROOT.glob("accelerate_configs/*.yaml"), *ROOT.glob("data_prep/*.yaml")])
 STARTS = ("python -m ", "accelerate launch ", "make ", "sbatch ", "pip install ")

@@ -307,7 +307,7 @@ def windows_seen(argv: list, seen: Path, processes: int, die: int = 0) -> list[d
     for rank, process in enumerate(running):
         process.join(400)
         expected = -signal.SIGKILL if die else 0
-        assert process.exitcode == expected, Path(f"{seen}-{rank}.log").read_text()[-3000:]
+        assert process.exitcode == expected, "".join(Path(f"{seen}-{r}.log").read_text()[-3000:] for r in range(processes))
     steps = [{} for _ in running]
     for rank, out in enumerate(steps):
         for step, ids in rows(f"{seen}-{rank}.jsonl"):
