@@ -232,10 +232,18 @@ def run_stages(args: WebArguments, files: int) -> None:
     run("report", [report], 1) if args.executor == "slurm" else report()
 
 
+def fingerprint(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): give WARC files that this user may read as --input_dir") from None
+
+
 def check_settings(args: WebArguments, files: list[Path]) -> None:
     """What has been done under other settings, or with other pages, must not be mixed with what is asked for now."""
     settings = {key: value for key, value in asdict(args).items() if key not in PLACES}
-    settings["files"] = [[path.name, hashlib.file_digest(open(path, "rb"), "sha256").hexdigest()] for path in files]
+    settings["files"] = [[path.name, fingerprint(path)] for path in files]
     path = Path(args.output_dir) / SETTINGS
     try:
         same = not path.exists() or json.loads(path.read_text()) == settings
@@ -264,6 +272,8 @@ def main(argv: list[str] | None = None) -> None:
         return score.run(*parse((score.ScoreArguments,), argv[1:]))
     args = arguments(argv)
     folder = existing(args.input_dir, "the folder of WARC files", "give the one that data_prep.world or a crawl has written as --input_dir")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise UserError(f"no permission to read {folder}: give a folder that this user may read as --input_dir")
     files = sorted(folder.rglob("*.warc.gz"))
     if not files:
         raise UserError(f"no *.warc.gz file in {folder}")

@@ -334,6 +334,7 @@ def test_sorted_lines_are_a_set(tmp_path):
     [
         ({"--input_dir": "nowhere"}, "nowhere does not exist"),
         ({"--input_dir": "{empty}"}, "no *.warc.gz file"),
+        ({"--input_dir": "{unreadable}"}, "a.warc.gz cannot be read"),
         ({"--config": "{bad}"}, "unknown key line_punct_thre"),
         ({"--min_doc_words": "many"}, "invalid int"),
         ({"--tasks": "0"}, "at least 1"),
@@ -349,8 +350,9 @@ def test_sorted_lines_are_a_set(tmp_path):
 )
 def test_bad_input_is_one_line(world, tmp_path, capsys, change, says):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "unreadable" / "a.warc.gz").mkdir(parents=True)
     (tmp_path / "bad.yaml").write_text(web.DEFAULT_CONFIG.read_text() + "line_punct_thre: 0.1\n")
-    places = {"empty": tmp_path / "empty", "bad": tmp_path / "bad.yaml", "web": world / "web"}
+    places = {"empty": tmp_path / "empty", "unreadable": tmp_path / "unreadable", "bad": tmp_path / "bad.yaml", "web": world / "web"}
     arguments = {"--input_dir": str(world / "warc"), "--output_dir": str(tmp_path / "out")}
     arguments |= {key: value.format(**places) for key, value in change.items()}
     capsys.readouterr()
@@ -358,3 +360,10 @@ def test_bad_input_is_one_line(world, tmp_path, capsys, change, says):
         web.main([word for pair in arguments.items() for word in pair])
     error = capsys.readouterr().err
     assert stopped.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1 and says in error
+
+
+def test_a_folder_without_permission(world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
+    with pytest.raises(SystemExit) as stopped:
+        web.main(["--input_dir", str(world / "warc"), "--output_dir", str(tmp_path / "out")])
+    assert stopped.value.code == 2 and "no permission to read" in capsys.readouterr().err and not (tmp_path / "out").exists()
