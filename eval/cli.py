@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import types
 import typing
 from pathlib import Path
@@ -187,8 +188,7 @@ def output_folder(path: str | os.PathLike) -> Path:
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        (path / ".writable").touch()
-        (path / ".writable").unlink()
+        tempfile.TemporaryFile(dir=path).close()  # of its own name: processes of one run look at once
     except OSError as error:
         raise UserError(f"cannot write the output folder {path} ({error.strerror}): choose another with --output_dir") from None
     if (free := shutil.disk_usage(path).free) < MIN_FREE_BYTES:
