@@ -4,8 +4,11 @@ import gzip
 import importlib
 import json
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+from eval.cli import output_folder
 
 MESSAGES = '[{"role": "user", "content": "a"}]'
 PAIR = f'{{"prompt": {MESSAGES}, "chosen": {MESSAGES}, "rejected": {MESSAGES}}}\n'
@@ -217,3 +220,9 @@ def test_report(tmp_path, refuses, name, content):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(json.dumps(text) + "\n")
     assert name in refuses("eval.report.__main__", "--run_dir", tmp_path)
+
+
+def test_many_may_look_at_one_output_folder_at_once(tmp_path):
+    """As the processes of a run do."""
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: output_folder(tmp_path), range(2000))) == {tmp_path}
