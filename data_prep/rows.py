@@ -2,7 +2,6 @@
 
 import glob
 import gzip
-import hashlib
 import json
 import os
 import zlib
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.work import Progress
-from eval.cli import UserError
+from eval.cli import UserError, sha256
 
 LINES = (".jsonl", ".jsonl.gz")
 QUESTIONS = ("question", "problem", "prompt", "instruction", "input", "messages", "text")  # the first that an item has
@@ -32,7 +31,7 @@ class Part:
 
     def digest(self) -> str | None:
         """SHA-256 of the file."""
-        return None if self.spec else hashlib.file_digest(open(self.path, "rb"), "sha256").hexdigest()
+        return None if self.spec else sha256(self.path, "make it readable, or leave it out")
 
 
 def find_parts(sources: list[str | dict], most: int = ROWS) -> list[Part]:

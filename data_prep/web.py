@@ -17,7 +17,6 @@ words once, a broken record costs that record only, and nothing is fetched from 
 `data_prep/benchmark.py` compares the two.
 """
 
-import hashlib
 import json
 import os
 import sys
@@ -36,7 +35,7 @@ from data_prep.filters import LANGUAGE_MODEL, Count, EnglishWords, Extraction, F
 from data_prep.funnel import stage_stats, write_funnel, write_report
 from data_prep.pii import PII
 from data_prep.warc import TolerantWarcReader
-from eval.cli import UserError, command, existing, output_folder, parse
+from eval.cli import UserError, command, existing, output_folder, parse, sha256
 
 DEFAULT_CONFIG = Path(__file__).with_name("web.yaml")
 SETTINGS = "settings.json"
@@ -232,18 +231,10 @@ def run_stages(args: WebArguments, files: int) -> None:
     run("report", [report], 1) if args.executor == "slurm" else report()
 
 
-def fingerprint(path: Path) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): give WARC files that this user may read as --input_dir") from None
-
-
 def check_settings(args: WebArguments, files: list[Path]) -> None:
     """What has been done under other settings, or with other pages, must not be mixed with what is asked for now."""
     settings = {key: value for key, value in asdict(args).items() if key not in PLACES}
-    settings["files"] = [[path.name, fingerprint(path)] for path in files]
+    settings["files"] = [[path.name, sha256(path, "give WARC files that this user may read as --input_dir")] for path in files]
     path = Path(args.output_dir) / SETTINGS
     try:
         same = not path.exists() or json.loads(path.read_text()) == settings

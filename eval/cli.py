@@ -8,6 +8,7 @@ Bad input raises `UserError`; `command` turns it into one line on stderr and exi
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 import shutil
@@ -170,6 +171,15 @@ def read_jsonl(path: str | os.PathLike, columns: tuple[str, ...], cure: str) -> 
     if not rows:
         raise UserError(f"{path} is empty: {cure}")
     return rows
+
+
+def sha256(path: str | os.PathLike, cure: str) -> str:
+    """The digest of a file, in hexadecimal; a `UserError` with the `cure` where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): {cure}") from None
 
 
 def existing(path: str | os.PathLike, what: str, cure: str) -> Path:

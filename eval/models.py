@@ -50,6 +50,12 @@ def require_chat_template(tokenizer, path: str) -> None:
         raise UserError(f"the tokenizer of {path} has no chat template: set tokenizer.chat_template and save it, or take an instruct model's tokenizer")
 
 
+def require_pad_token(tokenizer, path: str) -> None:
+    """Raises `UserError` where the tokenizer has no pad token of its own: PPO and reward models take every pad for no text, the end token too."""
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise UserError(f"the tokenizer of {path} needs a pad token that is not its end token {tokenizer.eos_token}: set tokenizer.pad_token and save it")
+
+
 def scored_ids(tokenizer, messages: list[dict]) -> list[int]:
     """Token ids of a conversation up to the end token of its last turn, where a reward model reads and PPO scores.
 

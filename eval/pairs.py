@@ -38,13 +38,12 @@ def score(model, tokenizer, conversations: list[list[dict]], batch_size: int = 1
     """
     import torch
 
-    from eval.models import require_chat_template, scored_ids
+    from eval.models import require_chat_template, require_pad_token, scored_ids
 
     require_chat_template(tokenizer, tokenizer.name_or_path)
     if model.config.num_labels != 1:
         raise UserError(f"{tokenizer.name_or_path} is no reward model: it has {model.config.num_labels} labels, not 1")
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        raise UserError(f"the tokenizer of {tokenizer.name_or_path} needs a padding token that is not its end token")
+    require_pad_token(tokenizer, tokenizer.name_or_path)
     model.config.pad_token_id = tokenizer.pad_token_id  # the model looks for the last token that is not padding
     rows = [scored_ids(tokenizer, c) for c in conversations]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))

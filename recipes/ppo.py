@@ -22,10 +22,8 @@ class PPOScriptArguments(DataArguments):
     max_prompt_length: int = field(default=512, metadata={"help": "longer prompts, in tokens, are left out"})
 
 
-def check(args, tokenizer, path: str) -> None:
+def check(args) -> None:
     """Raises `UserError` for what PPOTrainer would ignore or do wrong without a word."""
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        raise UserError(f"the tokenizer of {path} needs a pad token that is not its end token {tokenizer.eos_token} (PPO masks out every pad): set tokenizer.pad_token and save it")
     if args.gradient_accumulation_steps > 1 and args.num_mini_batches > 1:
         raise UserError("gradient_accumulation_steps above 1 with num_mini_batches above 1 makes fewer optimiser steps than it says: keep one of them at 1")
     if args.max_steps > 0:
@@ -131,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
     # ---- Checks and data, before any work ----
     import os
 
-    from eval.models import load_tokenizer, require_chat_template
+    from eval.models import load_tokenizer, require_chat_template, require_pad_token
 
     policy_path, reward_path = model_args.model_name_or_path, training_args.reward_model_path
     if not policy_path:
@@ -140,7 +138,8 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("reward_model_path is not set: give the reward model's folder or Hub id")
     tokenizer = load_tokenizer(policy_path, revision=model_args.model_revision, padding_side="left")
     require_chat_template(tokenizer, policy_path)
-    check(training_args, tokenizer, policy_path)
+    require_pad_token(tokenizer, policy_path)  # PPO masks out every pad
+    check(training_args)
     if args.eval_datasets or training_args.sft_model_path != PPOConfig.sft_model_path:
         raise UserError("PPO uses neither eval_datasets nor sft_model_path: model_name_or_path is the policy and the reference, and evaluation follows training")
     if load_tokenizer(reward_path, "reward model").get_vocab() != tokenizer.get_vocab():

@@ -34,14 +34,13 @@ def main(argv: list[str] | None = None) -> None:
     args, training_args, model_args = parse_stage((RewardScriptArguments, RewardConfig, ModelConfig), argv, lora_task_type="SEQ_CLS")
 
     # ---- Checks and data, before any work ----
-    from eval.models import load_tokenizer, require_chat_template
+    from eval.models import load_tokenizer, require_chat_template, require_pad_token
 
     if not model_args.model_name_or_path:
         raise UserError("model_name_or_path is not set: give the sft model's folder or Hub id")
     tokenizer = load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
     require_chat_template(tokenizer, model_args.model_name_or_path)
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        raise UserError(f"the tokenizer of {model_args.model_name_or_path} needs a pad token that is not its end token {tokenizer.eos_token}: set tokenizer.pad_token and save it")
+    require_pad_token(tokenizer, model_args.model_name_or_path)
     train, evaluation = load_data(args, ("chosen", "rejected"), training_args)
     batch = rows_per_step(training_args)
     require_rows(train, batch, f"one step of {batch} pairs")
