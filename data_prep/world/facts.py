@@ -126,7 +126,10 @@ class World:
 
     def __post_init__(self):
         rng = random.Random(f"people-{self.seed}")
-        names = rng.sample([f"{first} {last}" for first in FIRST for last in LAST], self.known + self.rare + self.unseen)
+        # Every first and every last name stands among the known: an unseen person is a new pair of names, not a word never met.
+        names = [f"{first} {last}" for first, last in zip(rng.sample(FIRST, len(FIRST)), rng.sample(LAST, len(LAST)), strict=True)]
+        others = [f"{first} {last}" for first in FIRST for last in LAST if f"{first} {last}" not in names]
+        names = (names + rng.sample(others, len(others)))[: self.known + self.rare + self.unseen]
         groups = ["known"] * self.known + ["rare"] * self.rare + ["unseen"] * self.unseen
         self.people = {"known": [], "rare": [], "unseen": []}
         for name, group in zip(names, groups, strict=True):
