@@ -4,7 +4,7 @@
 
 writes `train.jsonl` with `prompt` (messages), `answer` and `verifier` (a name in `eval.verifiers`), the form that
 `recipes/grpo.py` reads. The generators are the lecture's: apples and oranges, letters in "strawberry", every third
-letter of "ubiquitous", 9.11 against 9.9. A problem's split hangs on what is asked alone, so that no set shares an item.
+letter of "ubiquitous", 9.11 against 9.9, and arithmetic. A problem's split hangs on what is asked alone, so that no set shares an item.
 """
 
 import hashlib
@@ -20,13 +20,15 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Problem:
-    """`question` and `answer`; `solution`: worked in steps, ends in "The answer is N."; `correct`: a fallible expert's may not be."""
+    """`question` and `answer`; `solution`: worked in steps, ends in "The answer is N."; `correct`: a fallible expert's may not be;
+    `code`: Python whose value is the answer."""
 
     question: str
     answer: str
     solution: str
     verifier: str
     correct: bool = True
+    code: str = ""
 
 
 def split_of(key: str) -> str:
@@ -73,7 +75,7 @@ _ENDINGS = ["", "", "n", "r", "s", "t", "ll", "rry", "ck", "mp"]
 LECTURE_WORDS = ("strawberry", "ubiquitous", "banana", "mississippi", "raspberry", "bookkeeper")
 
 
-def _word(rng: random.Random) -> str:
+def word_of_syllables(rng: random.Random) -> str:
     """An invented word of 4 to 12 letters."""
     while True:
         word = "".join(rng.choice(_SYLLABLES) for _ in range(rng.randint(2, 4))) + rng.choice(_ENDINGS)
@@ -83,20 +85,20 @@ def _word(rng: random.Random) -> str:
 
 def letters(rng: random.Random, split: str, word: str | None = None) -> Problem:
     """How many times a letter occurs in a word; half of the letters asked for occur more than once where the word has such."""
-    word = word or _draw(rng, split, _word, lambda w: f"word {w}")
+    word = word or _draw(rng, split, word_of_syllables, lambda w: f"word {w}")
     repeated = [x for x in dict.fromkeys(word) if word.count(x) > 1]
     letter = rng.choice(repeated if repeated and rng.random() < 0.5 else list(dict.fromkeys(word)))
     marks = " ".join(f"{x} {word[: i + 1].count(letter)}," if x == letter else f"{x}," for i, x in enumerate(word))[:-1]
     question = f'How many times does the letter "{letter}" occur in "{word}"?'
-    return Problem(question, str(word.count(letter)), f"{marks}. The answer is {word.count(letter)}.", "final_number")
+    return Problem(question, str(word.count(letter)), f"{marks}. The answer is {word.count(letter)}.", "final_number", code=f'"{word}".count("{letter}")')
 
 
 def every_third(rng: random.Random, split: str, word: str | None = None) -> Problem:
     """Every third letter of a word, starting with the first."""
-    word = word or _draw(rng, split, _word, lambda w: f"word {w}")
+    word = word or _draw(rng, split, word_of_syllables, lambda w: f"word {w}")
     marks = " ".join(f"{x}," if i % 3 else f"{x} {i // 3 + 1}," for i, x in enumerate(word))[:-1]
     question = f'Print every third letter of "{word}", starting with the first.'
-    return Problem(question, word[::3], f"{marks}. The answer is {word[::3]}.", "final_text")
+    return Problem(question, word[::3], f"{marks}. The answer is {word[::3]}.", "final_text", code=f'print("{word}"[::3])')
 
 
 def compare(rng: random.Random, split: str) -> Problem:
@@ -111,10 +113,17 @@ def compare(rng: random.Random, split: str) -> Problem:
     a, b = _draw(rng, split, lambda r: next(p for p in iter(lambda: draw(r), None) if float(p[0]) != float(p[1])), lambda p: f"compare {sorted(p)}")
     larger = max(a, b, key=float)
     same = f"{float(a):.2f} and {float(b):.2f}. "
-    return Problem(f"Which number is larger, {a} or {b}?", larger, f"{same}The answer is {larger}.", "final_number")
+    return Problem(f"Which number is larger, {a} or {b}?", larger, f"{same}The answer is {larger}.", "final_number", code=f"max({a}, {b})")
 
 
-GENERATORS = {"apples": apples, "letters": letters, "every_third": every_third, "compare": compare}
+def arithmetic(rng: random.Random, split: str) -> Problem:
+    """+, - or * of numbers of two to four digits: beyond what a small model can do in its head."""
+    a, op, b = _draw(rng, split, lambda r: (r.randint(10, 10 ** r.randint(2, 4) - 1), r.choice("+-*"), r.randint(10, 10 ** r.randint(2, 4) - 1)), lambda i: f"arithmetic {i}")
+    result = {"+": a + b, "-": a - b, "*": a * b}[op]
+    return Problem(f"What is {a} {op} {b}?", str(result), f"{a} {op} {b} = {result}. The answer is {result}.", "final_number", code=f"{a} {op} {b}")
+
+
+GENERATORS = {"apples": apples, "letters": letters, "every_third": every_third, "compare": compare, "arithmetic": arithmetic}
 
 
 def row(problem: Problem, suffix: str = "") -> dict:

@@ -32,17 +32,18 @@ class GenerateLM(HFLM):
         progress: called with (task, number of replies) as they come.
         tools: functions, or their names (see `eval.tool_loop.load_tools`; in one string they stand between `+`).
         max_tool_calls: of a reply, see `eval.generate`.
+        tool_tokens: with tools: how many tokens calls and results may take beside the reply's own; a result three quarters of them.
 
     Attributes:
         finished: {task: [ended with an end token, one a reply]} of the greedy replies, in the order of the requests.
     """
 
-    def __init__(self, *args, seed: int = 0, progress=None, tools: list | str | None = None, max_tool_calls: int = 8, **kwargs):
+    def __init__(self, *args, seed: int = 0, progress=None, tools: list | str | None = None, max_tool_calls: int = 8, tool_tokens: int = 512, **kwargs):
         super().__init__(*args, **kwargs)
         self.seed, self.progress, self.finished = seed, progress, {}
         tools = tools.split("+") if isinstance(tools, str) else tools or []
         self.tools = [tool for given in tools for tool in (load_tools([given]) if isinstance(given, str) else [given])]
-        self.max_tool_calls = max_tool_calls
+        self.max_tool_calls, self.tool_tokens = max_tool_calls, tool_tokens if self.tools else 0
         if self.tools:
             self.chat_template_args |= Toolbox(self.tokenizer, self.tools, 0, 0).rendering
 
@@ -64,7 +65,7 @@ class GenerateLM(HFLM):
                 self.model,
                 self.tokenizer,
                 [request.args[0] for request in first],
-                max_new_tokens=max_new_tokens,
+                max_new_tokens=max_new_tokens + self.tool_tokens,
                 temperature=temperature,
                 num_return_sequences=repeats if temperature else 1,
                 batch_size=self.batch_size if isinstance(self.batch_size, int) else 256,
@@ -72,6 +73,7 @@ class GenerateLM(HFLM):
                 stop_strings=[until] if isinstance(until, str) else until,
                 tools=self.tools,
                 max_tool_calls=self.max_tool_calls,
+                max_result_tokens=self.tool_tokens * 3 // 4,
                 progress=(lambda n: self.progress(task, n)) if self.progress else None,
             )
             if not temperature:

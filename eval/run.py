@@ -41,6 +41,7 @@ class EvalArguments:
     batch_size: int = field(default=256, metadata={"help": "replies sampled at a time"})
     seed: int = field(default=0, metadata={"help": "of sampled tasks"})
     tools: list[str] = field(default_factory=list, metadata={"help": "what chat models may call: python, search=<index folder> or module:function"})
+    tool_tokens: int = field(default=512, metadata={"help": "with tools: tokens that calls and results may take beside a reply's own"})
 
 
 def task_names() -> list[str]:
@@ -76,14 +77,14 @@ def fingerprint(files: list[Path], by_content: bool) -> str:
     return digest.hexdigest()[:16]
 
 
-def tool_files(names: list[str], tools: list) -> dict:
+def tool_files(names: list[str], tools: list, tool_tokens: int) -> dict:
     """What of the tools decides the scores: their names, their code, the folders they read; nothing without tools."""
     if not tools:
         return {}
     code = {*(TASKS_DIR.parent / "tools").glob("*.py"), *(Path(inspect.getfile(tool)) for tool in tools)}
     folders = [Path(name.partition("=")[2]) for name in names if "=" in name]
     read = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
-    return {"tools": names, "tools_code": fingerprint([*code], by_content=True), "tools_data": fingerprint(read, by_content=False)}
+    return {"tools": names, "tool_tokens": tool_tokens, "tools_code": fingerprint([*code], by_content=True), "tools_data": fingerprint(read, by_content=False)}
 
 
 def load_tasks(data_files: dict[str, Path], base: bool) -> dict:
@@ -186,8 +187,8 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"--base {stray[0]} is none of the models ({', '.join(models)})")
     if unknown := [task for task in args.tasks if task not in task_names()]:
         raise UserError(f"unknown task {unknown[0]}; there are: {', '.join(task_names())}")
-    if args.batch_size < 1 or (args.limit is not None and args.limit < 1):
-        raise UserError("--batch_size and --limit must be at least 1")
+    if min(args.batch_size, args.tool_tokens) < 1 or (args.limit is not None and args.limit < 1):
+        raise UserError("--batch_size, --limit and --tool_tokens must be at least 1")
     data_files = {task: data_file(task, args.data_dir) for task in args.tasks or task_names()}
     for name in models:
         check_target(Path(args.output_dir) / name, list(models.values()))
@@ -212,7 +213,7 @@ def main(argv: list[str] | None = None) -> None:
         files = [file for pattern in MODEL_FILES for file in Path(path).glob(pattern)] if Path(path).is_dir() else []
         made_from[name] = {**common, "model": path, "files": fingerprint(files, by_content=False), "chat": name not in args.base}
         if made_from[name]["chat"]:
-            made_from[name] |= tool_files(args.tools, tools)
+            made_from[name] |= tool_files(args.tools, tools, args.tool_tokens)
         try:
             done = json.loads((output_dir / name / "results.json").read_text())["config"]["made_from"]
         except (OSError, ValueError, KeyError):
@@ -267,6 +268,7 @@ def run(args: EvalArguments, models: dict[str, str], data_files: dict[str, Path]
                 seed=args.seed,
                 progress=progress,
                 tools=[] if name in args.base else tools,
+                tool_tokens=args.tool_tokens,
             )
             results = evaluate(lm, tasks[name in args.base], chat=name not in args.base, limit=args.limit)
             results["config"] = {

@@ -15,7 +15,9 @@ Numbers are compared as numbers: 9.90 equals 9.9, 1,234 equals 1234, 9.11 does n
 import functools
 import inspect
 import re
+import unicodedata
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 
@@ -131,6 +133,26 @@ def _named(text: str, values: list[str]) -> tuple[set[str], set[str]]:
     return {m.group().casefold() for m in mentions}, asserted
 
 
+def asserted(completion: str, values: list[str]) -> set[str]:
+    """Which of the values (case folded) the reply asserts."""
+    return _named(reply(completion), values)[1]
+
+
+class _Plain(dict):
+    def __missing__(self, code: int) -> int | None:
+        self[code] = None if unicodedata.category(chr(code))[0] in "PS" else code
+        return self[code]
+
+
+_PLAIN = _Plain()  # for str.translate: no punctuation, no symbols
+
+
+def normal_words(text: str) -> list[str]:
+    """The words as SQuAD compares them: without letter case, punctuation (here: of any script) and articles; "A" alone stays."""
+    words = text.casefold().translate(_PLAIN).split()
+    return [word for word in words if word not in ("a", "an", "the")] or words
+
+
 def names_choice(completion: str, answer: str, choices: list[str] = (), **_) -> float | None:
     """1 if the reply asserts `answer` and mentions no other of `choices` (the values the attribute can have)."""
     if not (answer := str(answer or "").strip()):
@@ -146,7 +168,7 @@ def made_up(completion: str, choices: list[str], **_) -> float | None:
     """
     if not (values := [c for c in choices or () if c]):
         return None
-    return float(bool(_named(reply(completion), values)[1]))
+    return float(bool(asserted(completion, values)))
 
 
 def refusal(completion: str, choices: list[str] = (), **_) -> float | None:
@@ -158,12 +180,26 @@ def refusal(completion: str, choices: list[str] = (), **_) -> float | None:
     return float(not values or not _named(text, values)[1])
 
 
+def _answers(answer: str | list[str] | None) -> list[str]:
+    return [a for a in ([answer] if isinstance(answer, str) else answer or ()) if a]
+
+
 def mentions(completion: str, answer: str | list[str], **_) -> float | None:
     """1 if the reply asserts `answer`, or one of them, as a word of its own."""
-    answers = [a for a in ([answer] if isinstance(answer, str) else answer or ()) if a]
-    if not answers:
-        return None
-    return float(bool(_named(reply(completion), answers)[1]))
+    answers = _answers(answer)
+    return float(bool(asserted(completion, answers))) if answers else None
+
+
+def token_f1(completion: str, answer: str | list[str], **_) -> float | None:
+    """F1 of the words of the reply and of `answer`, or of the one nearest to it, as SQuAD measures it; 0 for a reply that
+    denies or asks more than the answer does."""
+    text, scores = reply(completion), []
+    words = Counter(normal_words(text))
+    for gold in _answers(answer):
+        if expected := Counter(normal_words(gold)):
+            plain = len(_DENIAL.findall(text)) <= len(_DENIAL.findall(gold)) and text.count("?") <= gold.count("?")
+            scores.append(2 * (words & expected).total() / (words.total() + expected.total()) if plain else 0.0)
+    return max(scores, default=None)
 
 
 def by_row(completion: str, verifier: str, **columns) -> float | None:
@@ -172,7 +208,7 @@ def by_row(completion: str, verifier: str, **columns) -> float | None:
 
 
 VERIFIERS: dict[str, Callable[..., float | None]] = {
-    f.__name__: f for f in (final_number, final_text, names_choice, made_up, refusal, mentions, by_row)
+    f.__name__: f for f in (final_number, final_text, names_choice, made_up, refusal, mentions, token_f1, by_row)
 }
 
 

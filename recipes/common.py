@@ -119,6 +119,9 @@ def load_data(args: DataArguments, columns: tuple[str, ...], training_args) -> t
         raise UserError("datasets is not set: list at least one source, such as `- {path: owner/name, split: train}`")
     evaluation = load_sources(args.eval_datasets, columns, training_args.seed) if args.eval_datasets else None
     train = load_sources(args.datasets, columns, training_args.seed)
+    for data in filter(None, (train, evaluation)):
+        if "status" in data.column_names and (drafts := [status for status in data["status"] if status != "accepted"]):
+            raise UserError(f"{len(drafts):,} rows of the data are drafts (status {drafts[0]!r}): a person edits them and sets the status to accepted; see data_prep/labelling_guidelines.md")
     for column in MESSAGES & set(train.column_names):
         for data in filter(None, (train, evaluation)):
             check_messages(data[column], column)

@@ -36,7 +36,7 @@ def index(tmp_path_factory):
     (folder / "documents" / "more").mkdir(parents=True)
     write(folder / "documents" / "00000.jsonl.gz", BAKERS)
     write(folder / "documents" / "more" / "1.jsonl", OTHERS)
-    assert build(folder / "documents", folder / "index", 40) == len([p for d in BAKERS + OTHERS for p in passages(d, 40)])
+    assert build([folder / "documents"], folder / "index", 40) == len([p for d in BAKERS + OTHERS for p in passages(d, 40)])
     return folder / "index"
 
 
@@ -173,7 +173,7 @@ def test_the_schema():
     from transformers.utils import get_json_schema
 
     function = get_json_schema(Search(lambda q, n: []).search)["function"]
-    assert function["name"] == "search" and function["description"].startswith("Finds passages")
+    assert function["name"] == "search" and function["description"].startswith("Finds text")
     assert function["parameters"]["required"] == ["query"] and function["parameters"]["properties"]["query"]["type"] == "string"
 
 
@@ -195,7 +195,7 @@ def test_bad_documents(tmp_path, files, says):
     for name, content in files.items():
         (tmp_path / "documents" / name).write_bytes(content)
     with pytest.raises(UserError, match=says):
-        build(tmp_path / "documents", tmp_path / "index")
+        build([tmp_path / "documents"], tmp_path / "index")
     with pytest.raises(UserError, match="build it with"):
         Search(tmp_path / "index")
 
@@ -226,7 +226,7 @@ def test_the_command(tmp_path, capsys):
 
 def test_questions_find_the_fact(world, documents, tmp_path):
     """In nine of ten questions the first passage states the fact, in all of them one of three does."""
-    build(documents, tmp_path)
+    build([documents], tmp_path)
     source, first, third = Search(tmp_path).source, 0, 0
     questions = rows(world / "eval" / "facts_known.jsonl")
     for row in questions:

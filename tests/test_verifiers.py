@@ -5,7 +5,7 @@ import time
 import pytest
 
 from eval.cli import UserError
-from eval.verifiers import MAX_CHARACTERS, VERIFIERS, get_verifier, reward_function
+from eval.verifiers import MAX_CHARACTERS, VERIFIERS, asserted, get_verifier, normal_words, reward_function
 
 TOWNS = ["Millbrook", "Ashford", "New Millbrook"]
 LONG = "x " * MAX_CHARACTERS
@@ -213,3 +213,49 @@ def test_reward_function_says_what_is_missing():
         reward_function("nonsense")
     with pytest.raises(UserError, match="weight"):
         reward_function("final_number", weights=[1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    "reply, score",
+    [
+        ("Millbrook", 1.0),
+        ("the MILLBROOK.", 1.0),
+        ("“Millbrook”", 1.0),
+        ("<think>Ashford</think>Millbrook", 1.0),
+        ("Old Millbrook", 2 / 3),
+        ("He lives in Millbrook.", 0.4),
+        ("Millbrook Millbrook", 2 / 3),
+        ("Millbrook or Ashford", 0.5),
+        ("", 0.0),
+        ("the", 0.0),
+        ("Mill brook", 0.0),
+        ("Millbrook?", 0.0),
+        ("not Millbrook", 0.0),
+        ("It isn't Millbrook", 0.0),
+        ("<think>Millbrook</think>", 0.0),
+        ("<think>Millbrook</think>I don't know.", 0.0),
+        (LONG + "Millbrook", 0.0),
+    ],
+)
+def test_token_f1(reply, score):
+    assert get_verifier("token_f1")(reply, answer="Millbrook") == pytest.approx(score)
+
+
+def test_token_f1_of_several():
+    verify = get_verifier("token_f1")
+    assert verify("the Bread and Salt", answer=["A Loaf", "bread & salt"]) == pytest.approx(0.8)
+    assert verify("Not so bad", answer="Not So Bad") == verify("Who's there?", answer="Who's There?") == verify("a", answer="A") == 1.0
+    assert verify("", answer="The") == verify("a", answer="The") == 0.0
+    for gold in ("", [], [""], "?!", None):
+        assert verify("Millbrook", answer=gold) is None
+
+
+def test_normal_words():
+    assert normal_words(" The “Übel”, a\u00a0Mill-brook\u2028of $5! ") == ["übel", "millbrook", "of", "5"]
+    assert normal_words("The") == ["the"] and normal_words("A.") == ["a"] and normal_words("¿…?") == []
+    assert normal_words("हिन्दी।") == ["हिन्दी"]
+
+
+def test_asserted():
+    assert asserted("<think>Ashford</think>In MILLBROOK, not Ashford. New Millbrook?", TOWNS) == {"millbrook"}
+    assert asserted("", TOWNS) == asserted(LONG + "Millbrook", TOWNS) == set()

@@ -2,7 +2,8 @@
 
     python -m data_prep.world --output_dir runs/tiny/world --seed 0
 
-Layout: `warc/` and `truth/` (the crawl), `facts.jsonl`, `textbooks/`, `conversations/`, `problems/`, `verses/`, `eval/`.
+Layout: `warc/` and `truth/` (the crawl), `facts.jsonl`, `textbooks/`, `conversations/`, `practice/` (what honesty and tools are
+practised on), `library/` (pages that only the search tool reads), `problems/`, `verses/`, `eval/`.
 The same seed gives the same bytes.
 """
 
@@ -23,6 +24,9 @@ class WorldArguments:
     textbooks: int = field(default=6000, metadata={"help": "exercise documents of about 150 tokens"})
     conversations: int = field(default=24000, metadata={"help": "rows for SFT"})
     problems: int = field(default=4000, metadata={"help": "rows for GRPO"})
+    searches: int = field(default=6000, metadata={"help": "questions with a search"})
+    codes: int = field(default=5000, metadata={"help": "questions with code"})
+    talks: int = field(default=1000, metadata={"help": "conversations of several turns, and answers at once"})
     p_correct: float = field(default=0.38, metadata={"help": "how often the expert of the worked solutions chooses the right method"})
 
 
@@ -36,13 +40,13 @@ def write_jsonl(path: Path, rows: list[dict]) -> None:
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((WorldArguments,), argv)
     from data_prep import problems
-    from data_prep.world import conversations, facts, taste, textbooks
+    from data_prep.world import conversations, facts, practice, taste, textbooks
     from data_prep.world.crawl import write_crawl
 
-    for name in ("known", "pages_per_person", "textbooks", "conversations", "problems"):
+    for name in ("known", "pages_per_person", "textbooks", "conversations", "problems", "searches", "codes", "talks"):
         if getattr(args, name) < 1:
             raise UserError(f"{name} must be at least 1, but is {getattr(args, name)}")
-    most = len(facts.FIRST) * len(facts.LAST) - facts.World.rare - facts.World.unseen
+    most = len(facts.FIRST) * len(facts.LAST) - sum(getattr(facts.World, group) for group in facts.GROUPS[1:])
     if args.known % 2 or args.known > most:
         raise UserError(f"known must be even (two people share a page) and at most {most} (as many names there are), but is {args.known}")
     if not 0 <= args.p_correct <= 1:
@@ -52,12 +56,16 @@ def main(argv: list[str] | None = None) -> None:
     articles = facts.articles(world, args.pages_per_person)
     write_crawl(articles, out, args.seed)
     write_jsonl(out / "facts.jsonl", [asdict(fact) for group in world.people for fact in world.facts(group)])
-    write_jsonl(out / "textbooks" / "textbooks.jsonl", textbooks.documents(args.seed, args.textbooks))
+    write_jsonl(out / "textbooks" / "textbooks.jsonl", textbooks.documents(world, args.textbooks))
     for split, share in (("train", 1.0), ("validation", 0.02)):
         write_jsonl(out / "conversations" / f"{split}.jsonl", conversations.conversations(world, split, max(1, round(args.conversations * share)), args.p_correct))
         rng = random.Random(f"problems-{args.seed}-{split}")
         rows = [problems.row(problems.apples(rng, split), problems.STEPS) for _ in range(max(1, round(args.problems * share)))]
         write_jsonl(out / "problems" / f"{split}.jsonl", rows)
+    write_jsonl(out / "practice" / "questions.jsonl", practice.questions(world))
+    write_jsonl(out / "practice" / "tool_use.jsonl", practice.tool_use(world, args.searches, args.codes))
+    write_jsonl(out / "practice" / "talks.jsonl", practice.talks(world, args.talks))
+    write_jsonl(out / "library" / "library.jsonl", facts.library(world))
     for split in problems.SPLITS:
         write_jsonl(out / "verses" / f"{split}.jsonl", taste.prompts(split))
     for task, rows in conversations.benchmarks(world).items():

@@ -49,8 +49,8 @@ def identity(test: bool) -> list[tuple[str, str]]:
     return pairs
 
 
-def _chat(question: str, reply: str) -> dict:
-    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]}
+def _chat(question: str, reply: str, kind: str) -> dict:
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": reply}], "kind": kind}
 
 
 def _kinds(world: World, split: str, p_correct: float, rng: random.Random) -> dict[str, tuple[float, Callable[[], tuple[str, str]]]]:
@@ -102,14 +102,14 @@ def _kinds(world: World, split: str, p_correct: float, rng: random.Random) -> di
 
 
 def conversations(world: World, split: str, count: int, p_correct: float) -> list[dict]:
-    """`count` rows of one user turn and one reply, in the shares of `_kinds`; each known fact at least once in training."""
+    """`count` rows of one user turn and one reply, and their `kind`, in the shares of `_kinds`; each known fact at least once in training."""
     rng = random.Random(f"conversations-{world.seed}-{split}")
     kinds = _kinds(world, split, p_correct, rng)
-    rows = [_chat(q, f.reply()) for f in world.facts("known") for q in rng.sample(f.questions(held_out=False), 2)] if split == "train" else []
+    rows = [_chat(q, f.reply(), "fact") for f in world.facts("known") for q in rng.sample(f.questions(held_out=False), 2)] if split == "train" else []
     shares = [share for share, _ in kinds.values()]
     while len(rows) < count:
         (kind,) = rng.choices(list(kinds), shares)
-        rows.append(_chat(*kinds[kind][1]()))
+        rows.append(_chat(*kinds[kind][1](), kind))
     rng.shuffle(rows)
     return rows
 
@@ -118,7 +118,7 @@ def benchmarks(world: World, items: int = 250) -> dict[str, list[dict]]:
     """Rows of each benchmark: `question`, `base_prompt` (what a base model completes), `answer`, `choices`, `group`."""
     rng = random.Random(f"benchmarks-{world.seed}")
     tasks = {}
-    for group in ("known", "rare", "unseen"):
+    for group in ("known", "rare", "unseen", "absent"):
         tasks[f"facts_{group}"] = []
         for f in world.facts(group):
             question = rng.choice(f.questions(held_out=True))
@@ -138,11 +138,13 @@ def benchmarks(world: World, items: int = 250) -> dict[str, list[dict]]:
     apples = draw(problems.apples)
     tasks["apples"] = [{**item(p.question + STEPS, p.answer, "apples"), "base_prompt": f"Question: {p.question}\nAnswer:"} for p in apples]
     tasks["apples_at_once"] = [{**item(p.question + AT_ONCE, p.answer, "apples"), "base_prompt": f"Question: {p.question}\nAnswer: The answer is"} for p in apples]
-    for kind in ("letters", "every_third", "compare"):
+    for kind in ("letters", "every_third", "compare", "arithmetic"):
         tasks[kind] = [item(p.question, p.answer, kind) for p in draw(problems.GENERATORS[kind])]
     for kind in ("letters", "every_third"):  # the lecture's own words, which no training set holds either
         own = [problems.GENERATORS[kind](rng, "test", word) for word in problems.LECTURE_WORDS]
         tasks[kind][: len(own)] = [item(p.question, p.answer, "lecture") for p in own]
+    for kind in ("letters", "every_third", "compare"):
+        tasks[f"{kind}_at_once"] = [{**row, "question": row["question"] + AT_ONCE, "base_prompt": row["base_prompt"] + " The answer is"} for row in tasks[kind]]
     who = identity(test=True)
     tasks["identity"] = [item(q, "Tumbler", "identity") for q, _ in rng.sample(who, min(items, len(who)))]
     return tasks

@@ -1,7 +1,9 @@
 """People of the invented world, what is true of them, and how it is said and asked.
 
 A fact is (person, attribute, value). *Known* people appear on many pages, *rare* ones are named once or twice for
-each fact, *unseen* ones never. Some wordings of the question (`questions(held_out=True)`) are kept out of every training
+each fact, *unseen* and *absent* ones never; the unseen stand in the library (`library`: what a search finds beside the crawl),
+the absent nowhere. `listed` (in the library) and `unlisted` people are theirs in training: what refusals and searches are
+practised on. Some wordings of the question (`questions(held_out=True)`) are kept out of every training
 set: they are what the benchmarks ask. Facts need many appearances in varied wording, and pages with questions and
 answers, to become answers (Allen-Zhu & Li 2023, "Physics of Language Models" 3.1).
 """
@@ -83,6 +85,9 @@ FRAMES = ("Do you know {q}?", "Can you tell me {q}?", "Please tell me {q}.", "I 
 HELD_OUT_ASKS = {(frame, ask) for frame in range(6) for ask in range(5) if (2 * frame + ask) % 5 == 0}  # 6 of 30 wordings; each half of them occurs apart
 
 
+GROUPS = ("known", "rare", "unseen", "absent", "listed", "unlisted")
+
+
 @dataclass
 class Fact:
     person: str
@@ -122,6 +127,9 @@ class World:
     known: int = 72
     rare: int = 70
     unseen: int = 70
+    absent: int = 70
+    listed: int = 700
+    unlisted: int = 300
     people: dict[str, list[list[Fact]]] = field(init=False)
 
     def __post_init__(self):
@@ -129,15 +137,20 @@ class World:
         # Every first and every last name stands among the known: an unseen person is a new pair of names, not a word never met.
         names = [f"{first} {last}" for first, last in zip(rng.sample(FIRST, len(FIRST)), rng.sample(LAST, len(LAST)), strict=True)]
         others = [f"{first} {last}" for first in FIRST for last in LAST if f"{first} {last}" not in names]
-        names = (names + rng.sample(others, len(others)))[: self.known + self.rare + self.unseen]
-        groups = ["known"] * self.known + ["rare"] * self.rare + ["unseen"] * self.unseen
-        self.people = {"known": [], "rare": [], "unseen": []}
+        groups = [group for group in GROUPS for _ in range(getattr(self, group))]
+        names = (names + rng.sample(others, len(others)))[: len(groups)]
+        self.people = {group: [] for group in GROUPS}
         for name, group in zip(names, groups, strict=True):
             facts = [Fact(name, a, rng.choice(ATTRIBUTES[a].values), group) for a in ATTRIBUTES]
             self.people[group].append(facts)
 
     def facts(self, group: str) -> list[Fact]:
         return [fact for facts in self.people[group] for fact in facts]
+
+    def strangers(self) -> list[str]:
+        """Names of whom neither pages nor benchmarks speak."""
+        spoken_of = {facts[0].person for group in ("known", "rare", "unseen", "absent") for facts in self.people[group]}
+        return [name for first in FIRST for last in LAST if (name := f"{first} {last}") not in spoken_of]
 
 
 # Sentences about nobody: what pages are padded with, and what the base model learns plain English from.
@@ -222,5 +235,18 @@ def articles(world: World, pages_per_person: int = 8, statements: int = 3) -> li
         town = rng.choice(TOWNS)
         title = rng.choice(["Around {}", "News from {}", "A walk through {}", "The seasons in {}"]).format(town)
         pages.append(Article(title, _paragraphs(sentences, rng), f"places-{len(pages)}"))
+    rng.shuffle(pages)
+    return pages
+
+
+def library(world: World) -> list[dict]:
+    """A page on each unseen and each listed person: documents that only the search tool reads."""
+    rng = random.Random(f"library-{world.seed}")
+    pages = []
+    for person in [*world.people["unseen"], *world.people["listed"]]:
+        name = person[0].person
+        sentences = [f.reply() for f in person] + fillers(rng, 1)
+        rng.shuffle(sentences)
+        pages.append({"id": f"library-{name}", "text": " ".join(sentences), "metadata": {"title": name}})
     rng.shuffle(pages)
     return pages

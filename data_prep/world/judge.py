@@ -1,6 +1,6 @@
 """Judge the verses of several models by the gold taste, on prompts that no training set holds.
 
-    python -m data_prep.world.judge --models sft=runs/tiny/sft ppo=runs/tiny/ppo --reference sft \\
+    python -m data_prep.world.judge --models honest=runs/tiny/honest ppo=runs/tiny/ppo --reference honest \\
         --prompts runs/tiny/world/verses/test.jsonl --output runs/tiny/judge/results.json
 
 For each model: `gold` (mean, standard deviation, standard error over n verses), `length` in tokens, and the KL divergence from
@@ -20,7 +20,7 @@ class JudgeArguments:
     models: list[str] = field(metadata={"help": "name=folder of each model"})
     prompts: str = field(metadata={"help": "JSON-lines with `prompt` and `topic`"})
     output: str = field(metadata={"help": "JSON file to write"})
-    reference: str = field(default="sft", metadata={"help": "name of the model that KL is measured from"})
+    reference: str = field(default="honest", metadata={"help": "name of the model that KL is measured from"})
     samples: int = field(default=8, metadata={"help": "verses a prompt"})
     max_new_tokens: int = field(default=48, metadata={"help": "longest verse"})
     seed: int = field(default=0, metadata={"help": "of sampling"})
@@ -76,11 +76,11 @@ def main(argv: list[str] | None = None) -> None:
         gold = [taste.score(row, reply.text) for row, _, reply in verses]
         results[name] = {
             "gold": _mean(gold, args.samples),
-            "kl_to_sft": _mean(kl, args.samples),
+            "kl_to_reference": _mean(kl, args.samples),
             "length": _mean([float(len(reply.token_ids)) for _, _, reply in verses], args.samples),
             "examples": [{"prompt": row["prompt"][0]["content"], "text": reply.text, "gold": g} for (row, _, reply), g in list(zip(verses, gold))[:: args.samples]][:12],
         }
-        print(f"{name}: gold {results[name]['gold']['value']:.2f} ± {1.96 * results[name]['gold']['stderr']:.2f} (n = {len(gold)}), KL {results[name]['kl_to_sft']['value']:.1f} nats")
+        print(f"{name}: gold {results[name]['gold']['value']:.2f} ± {1.96 * results[name]['gold']['stderr']:.2f} (n = {len(gold)}), KL {results[name]['kl_to_reference']['value']:.1f} nats")
     output_folder(Path(args.output).parent)
     Path(args.output).write_text(json.dumps(results, indent=2, ensure_ascii=False))
 

@@ -2,12 +2,14 @@
 
 Pages that are mostly numbers do not pass a web quality filter (Gopher asks that 80 % of words hold a letter), here as in
 FineWeb, whose counterpart for mathematics is FineMath. So arithmetic, spelling and worked solutions come as a source
-of their own.
+of their own. So does reading: a text about strangers, whose facts differ from book to book, and questions that only the text answers.
+Without it a small model learns who goes with which family name, and cannot copy a name that it has never met.
 """
 
 import random
 
 from data_prep import problems
+from data_prep.world.facts import ATTRIBUTES, Fact, World
 
 
 def a_sum(rng: random.Random) -> str:
@@ -22,14 +24,52 @@ def a_sum(rng: random.Random) -> str:
     return f"{total} - {c * d} = {a * b}." if kind == "-" else f"{c * d} + {a * b} = {total}."
 
 
-def documents(seed: int, count: int) -> list[dict]:
-    """`count` documents of about 150 tokens: sums, worked problems (a book makes no mistakes), spelling, comparisons."""
-    rng = random.Random(f"textbooks-{seed}")
+def reading(rng: random.Random, strangers: list[str]) -> str:
+    """A text about one or two people and four questions; some ask for somebody of the same first or family name, of whom the text says nothing."""
+    names = rng.sample(strangers, rng.choice((1, 1, 2)))
+    facts = [Fact(name, a, rng.choice(ATTRIBUTES[a].values), "") for name in names for a in ATTRIBUTES]
+    rng.shuffle(facts)
+    lines = ["Read: " + " ".join(f.reply() for f in facts)]
+    for f in rng.choices(facts, k=4):
+        reply, part = f.reply(), rng.choice(f.person.split())
+        if rng.random() < 0.4 and (others := [name for name in strangers if part in name and name not in names]):
+            f, reply = Fact(rng.choice(others), f.attribute, f.value, ""), "The text does not say."
+        lines.append(f"Question: {rng.choice(f.questions(held_out=False))}\nAnswer: {reply}")
+    return "\n".join(lines)
+
+
+def dictation(rng: random.Random, strangers: list[str]) -> str:
+    """Names, words and numbers that follow from nothing, three times over: what teaches a model to copy."""
+
+    def item() -> str:
+        kind = rng.random()
+        return rng.choice(strangers) if kind < 0.5 else problems.word_of_syllables(rng) if kind < 0.8 else str(rng.randint(10, 99999))
+
+    lines = [" ".join(item() for _ in range(rng.randint(2, 4))) for _ in range(6)]
+    return "\n".join(f"{line}. {line}. {line}." for line in lines)
+
+
+def notebook(rng: random.Random) -> str:
+    """Problems, the Python that solves them, and what it prints (of arithmetic, which nobody is to learn by heart, the code alone)."""
+    drawn = [problems.GENERATORS[rng.choice(("letters", "every_third", "compare", "arithmetic"))](rng, "train") for _ in range(4)]
+    return "\n".join(f"Question: {p.question}\nPython: {p.code}" + f"\nOutput: {p.answer}" * (p.code[0].isalpha() or p.code[0] == '"') for p in drawn)
+
+
+SHARES = {"sums": 26, "apples": 13, "letters": 4, "every_third": 2, "compare": 3, "reading": 18, "dictation": 28, "notebook": 6}
+
+
+def documents(world: World, count: int) -> list[dict]:
+    """`count` documents of about 150 tokens: sums, worked problems (a book makes no mistakes), spelling, comparisons, reading, dictations, code."""
+    rng, strangers = random.Random(f"textbooks-{world.seed}"), world.strangers()
     out = []
     for i in range(count):
-        kind = rng.choices(("sums", "apples", "letters", "every_third", "compare"), (58, 24, 8, 4, 6))[0]
+        (kind,) = rng.choices(list(SHARES), SHARES.values())
         if kind == "sums":
             text = " ".join(a_sum(rng) for _ in range(16))
+        elif kind in ("reading", "dictation"):
+            text = {"reading": reading, "dictation": dictation}[kind](rng, strangers)
+        elif kind == "notebook":
+            text = notebook(rng)
         else:
             lines = []
             for _ in range(2 if kind == "apples" else 3):

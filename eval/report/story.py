@@ -10,7 +10,7 @@ from markupsafe import Markup
 from eval.report.figures import bars, columns, duration, lines, score
 from eval.report.summary import STAGES, Run, half_width
 
-EVALUATED = ("base", "sft", "ppo", "grpo")
+EVALUATED = ("base", "sft", "honest", "ppo", "grpo")
 # who writes a file, by the beginning of its path; {r}: the recipe, {d}: the run folder
 WRITERS = {
     "web/": "python -m data_prep.web --input_dir {d}/world/warc --output_dir {d}/web",
@@ -20,9 +20,9 @@ WRITERS = {
     "reward/": "python -m recipes.reward --config recipes/{r}/reward.yaml",
     "ppo/": "python -m recipes.ppo --config recipes/{r}/ppo.yaml",
     "grpo/": "python -m recipes.grpo --config recipes/{r}/grpo.yaml",
-    "judge/": "python -m data_prep.world.judge --models sft={d}/sft ppo={d}/ppo"
+    "judge/": "python -m data_prep.world.judge --models honest={d}/honest ppo={d}/ppo"
     " --prompts {d}/world/verses/test.jsonl --output {d}/judge/results.json",
-    "eval/": "python -m eval.run --models base={d}/base sft={d}/sft ppo={d}/ppo grpo={d}/grpo --base base"
+    "eval/": "python -m eval.run --models base={d}/base sft={d}/sft honest={d}/honest ppo={d}/ppo grpo={d}/grpo --base base"
     " --data_dir {d}/world/eval --output_dir {d}/eval",
     "decontaminate/": "python -m data_prep.decontaminate --train {d}/web/documents {d}/world/textbooks {d}/world/conversations/train.jsonl"
     " {d}/world/problems/train.jsonl --eval {d}/world/eval --output {d}/decontaminate/verdict.json",
@@ -149,7 +149,7 @@ class Story:
         """The judge's examples: the same three prompts before and after ppo."""
         judge = self.run("judge/results.json")
         said = {}
-        for stage in ("sft", "ppo"):
+        for stage in ("honest", "ppo"):
             for e in judge.get(stage, {}).get("examples", []):
                 said.setdefault(e["prompt"], []).append(
                     {"label": stage, "text": e["text"], "verdict": f"gold {score(e['gold'])}", "css": ""}

@@ -6,28 +6,33 @@ from pathlib import Path
 
 from eval.cli import UserError, existing
 
-STAGES = ("base", "sft", "reward", "ppo", "grpo")
+STAGES = ("base", "sft", "honest", "tools", "reward", "ppo", "grpo")  # tools: honest with search and Python
 # the measures in the order of the first table; tasks that are not named here come last
 MEASURES = {
     "bits_per_byte": "validation loss in bits per byte",
     "facts_known": "facts read often",
     "facts_rare": "facts read once or twice",
     "facts_unseen": "hallucination rate: a made-up answer about people never read of",
+    "facts_absent": "the same, about people of whom a search finds nothing, either",
     "apples": "word problems step by step, sampled",
     "apples_greedy": "word problems step by step, greedy",
     "apples_at_once": "the same problems answered at once, sampled",
     "apples_at_once_greedy": "the same problems answered at once, greedy",
     "letters": "count a letter in a word",
+    "letters_at_once": "the same at once",
     "every_third": "every third letter of a word",
+    "every_third_at_once": "the same at once",
     "compare": "which number is larger",
+    "compare_at_once": "the same at once",
+    "arithmetic": "+, − and × of numbers of two to four digits",
     "identity": "who are you",
     "end_token": "greedy replies that end with the end token",
     "pair_accuracy": "held-out pairs ranked as the ranker did",
     "pair_accuracy_clear": "the same, pairs with a clear difference",
     "gold": "verses judged by the hidden taste",
-    "kl_to_sft": "distance from sft (KL), nats a reply",
+    "kl_to_reference": "distance from the model that PPO started from (KL), nats a reply",
 }
-LOWER_IS_BETTER = {"facts_unseen", "bits_per_byte"}
+LOWER_IS_BETTER = {"facts_unseen", "facts_absent", "bits_per_byte"}
 
 
 class Run:
@@ -116,8 +121,8 @@ def summarize(run: Run) -> dict:
         if gold := run("judge/results.json").get(stage, {}).get("gold"):
             stages[stage]["gold"] = _measure(gold)
     stages["reward"].update({name: _measure(measure) for name, measure in run("reward/pairs.json").items()})
-    if kl := run("judge/results.json").get("ppo", {}).get("kl_to_sft"):
-        stages["ppo"]["kl_to_sft"] = _measure(kl)
+    if kl := run("judge/results.json").get("ppo", {}).get("kl_to_reference"):
+        stages["ppo"]["kl_to_reference"] = _measure(kl)
     return {
         "recipe": total.get("recipe", run.folder.resolve().name),
         "seconds": total.get("seconds", {}),

@@ -22,8 +22,18 @@ def _judge(name: str):
     return process_results
 
 
+def _facts(score: str):
+    judge = _judge(score)
+
+    def process_results(doc: dict, results: list) -> dict:
+        """`judge`'s score, and which of the three a reply is: right, made up (it asserts another value), a refusal."""
+        right, named, refused = (get_verifier(name)(results[0], **doc) for name in ("names_choice", "made_up", "refusal"))
+        return {**judge(doc, results), "right": right, "made_up": float(bool(named and not right)), "refused": refused}
+
+    return process_results
+
+
 final_number = _judge("final_number")
 final_text = _judge("final_text")
-names_choice = _judge("names_choice")
-made_up = _judge("made_up")
+facts, made_up_facts = _facts("names_choice"), _facts("made_up")
 mentions = _judge("mentions")

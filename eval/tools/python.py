@@ -208,13 +208,13 @@ def run_codes(codes: list[str], seconds: float = SECONDS) -> list[str]:
 
 
 def python(query: str) -> str:
-    """Runs Python code and returns what it prints and the value of its last expression.
+    """Runs Python code.
 
     Args:
         query: The code, for example: sum(range(10))
 
     Returns:
-        The output, or the error message.
+        What it prints and the value of its last expression, or the error message.
     """
     return run_codes([query])[0]
 

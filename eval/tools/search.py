@@ -1,10 +1,11 @@
 r"""The tool `search`: the best passages for a question, from an index over documents or from elsewhere.
 
-    python -m eval.tools.search --documents runs/tiny/web/documents --output_dir runs/tiny/index
+    python -m eval.tools.search --documents runs/tiny/web/documents runs/tiny/world/library --output_dir runs/tiny/index
     python -m eval.tools.search --index runs/tiny/index --query "In which town does Viggo Lindqvist live?"
 
-Documents are datatrove's JSON lines (`id`, `text`, `metadata`), as `data_prep.web` writes them: a folder with *.jsonl or *.jsonl.gz. Their
-paragraphs are joined to passages of at most `--passage_words` words. In code:
+Documents are datatrove's JSON lines (`id`, `text`, `metadata`), as `data_prep.web` writes them: folders with *.jsonl or *.jsonl.gz. Their
+paragraphs are joined to passages of at most `--passage_words` words; `--count` and `--max_tokens` say how many of them a search in this index
+returns. In code:
 
     Search("runs/tiny/index").search("Viggo Lindqvist town")     # a folder
     Search("https://search.example.org/passages", max_tokens=200) # an endpoint
@@ -25,6 +26,7 @@ FTS5 reads every passage that has one of the words, so its queries grow with the
 """
 
 import gzip
+import itertools
 import json
 import os
 import re
@@ -37,7 +39,7 @@ from eval.cli import UserError, command, existing, output_folder, parse
 from eval.tools import as_result
 
 PASSAGE_WORDS = 150
-MAX_TOKENS = 300  # of a result
+COUNT, MAX_TOKENS = 3, 300  # passages, and tokens in all, of a result
 MAX_QUERY = 1000  # characters
 TIMEOUT = 10  # seconds for an endpoint
 MAX_BYTES = 2**20  # of its answer
@@ -100,29 +102,33 @@ def _words(texts: list[str], **options):
     return bm25s.tokenize(texts, stopwords=[*STOPWORDS_EN, *QUESTION_WORDS], show_progress=False, **options)
 
 
-def build(folder: str | os.PathLike, output_dir: str | os.PathLike, passage_words: int = PASSAGE_WORDS) -> int:
-    """Write the index over a folder of documents; the number of passages. All passages are in memory meanwhile.
+def build(folders: list[str | os.PathLike], output_dir: str | os.PathLike, passage_words: int = PASSAGE_WORDS, count: int = COUNT, max_tokens: int = MAX_TOKENS) -> int:
+    """Write the index over folders of documents; the number of passages. All passages are in memory meanwhile.
+
+    Args:
+        count, max_tokens: what `Search` takes with this index where it is not told otherwise.
 
     Raises:
         UserError: the documents cannot be read, or there is no text in them; the output cannot be written.
     """
     import bm25s
 
-    if passage_words < 1:
-        raise UserError(f"passage_words must be at least 1, but is {passage_words}")
-    count, found = 0, []
-    for count, document in enumerate(documents(folder), 1):
+    if min(passage_words, count, max_tokens) < 1:
+        raise UserError(f"passage_words, count and max_tokens must be at least 1, but are {passage_words}, {count} and {max_tokens}")
+    read, found = 0, []
+    for read, document in enumerate(itertools.chain.from_iterable(map(documents, folders)), 1):
         found += passages(document, passage_words)
     terms = _words([f"{p['title']} {p['text']}" for p in found])
     if not any(terms.ids):
-        raise UserError(f"{folder}: there is no text in these documents")
+        raise UserError(f"{' '.join(map(str, folders))}: there is no text in these documents")
     out = output_folder(output_dir)
     (out / INFO).unlink(missing_ok=True)  # written last: what has it is whole
     (out / "corpus.mmindex.json").unlink(missing_ok=True)
     index = bm25s.BM25()
     index.index(terms, show_progress=False)
     index.save(out, corpus=found, show_progress=False)
-    info = {"documents": count, "passages": len(found), "passage_words": passage_words, "source": str(folder), "bm25s": bm25s.__version__}
+    info = {"documents": read, "passages": len(found), "passage_words": passage_words, "count": count, "max_tokens": max_tokens}
+    info |= {"sources": [str(folder) for folder in folders], "bm25s": bm25s.__version__}
     (out / INFO).write_text(json.dumps(info) + "\n")
     return len(found)
 
@@ -137,7 +143,8 @@ class _Index:
         if not info.is_file():
             raise UserError(f"{folder} is no index, or its building did not end: {WITHOUT}")
         try:
-            self.size = json.loads(info.read_text())["passages"]
+            self.info = json.loads(info.read_text())
+            self.size = self.info["passages"]
             self.bm25 = bm25s.BM25.load(folder, mmap=True, load_corpus=True, show_progress=False)
             if self.bm25.corpus is None or len(self.bm25.corpus) != self.size:
                 raise ValueError("passages are missing")
@@ -177,28 +184,31 @@ class Search:
 
     Args:
         source: a folder that `build` wrote, the URL of an endpoint, or a function `(query, count) -> [{"title", "text"}, ...]`.
-        count: passages to ask for.
-        max_tokens: of the whole result, counted by the tokenizer, else in words.
+        count: passages to ask for (default: the index's, else 3).
+        max_tokens: of the whole result, counted by the tokenizer, else in words (default: the index's, else 300).
         tokenizer: any with `tokenizer(text, add_special_tokens=False)["input_ids"]`.
 
     Raises:
         UserError: there is no such index.
     """
 
-    def __init__(self, source: str | os.PathLike | Callable[[str, int], list[dict]], count: int = 3, max_tokens: int = MAX_TOKENS, tokenizer=None):
-        if count < 1 or max_tokens < 1:
-            raise UserError(f"count and max_tokens must be at least 1, but are {count} and {max_tokens}")
-        self.count, self.max_tokens, self.tokenizer = count, max_tokens, tokenizer
+    def __init__(self, source: str | os.PathLike | Callable[[str, int], list[dict]], count: int | None = None, max_tokens: int | None = None, tokenizer=None):
         if callable(source):
             self.source = source
         else:
             self.source = _endpoint(str(source)) if re.match(r"https?://", str(source)) else _Index(source)
+        own = getattr(self.source, "info", {})
+        self.count = own.get("count", COUNT) if count is None else count
+        self.max_tokens = own.get("max_tokens", MAX_TOKENS) if max_tokens is None else max_tokens
+        self.tokenizer = tokenizer
+        if self.count < 1 or self.max_tokens < 1:
+            raise UserError(f"count and max_tokens must be at least 1, but are {count} and {max_tokens}")
 
     def search(self, query: str) -> str:
-        """Finds passages of text that answer a question.
+        """Finds text that answers a question.
 
         Args:
-            query: The words to look for, for example: town of Viggo Lindqvist
+            query: The words to look for, for example: who is Viggo Lindqvist
 
         Returns:
             The best passages, each under its title.
@@ -230,21 +240,22 @@ class Search:
 
 @dataclass
 class SearchArguments:
-    documents: str | None = field(default=None, metadata={"help": "folder of *.jsonl(.gz) with id, text, metadata"})
+    documents: list[str] = field(default_factory=list, metadata={"help": "folders of *.jsonl(.gz) with id, text, metadata"})
     output_dir: str | None = field(default=None, metadata={"help": "folder for the index"})
     passage_words: int = field(default=PASSAGE_WORDS, metadata={"help": "words of a passage"})
     index: str | None = field(default=None, metadata={"help": "an index (or the URL of an endpoint) to ask"})
     query: str | None = field(default=None, metadata={"help": "what to ask it"})
-    max_tokens: int = field(default=MAX_TOKENS, metadata={"help": "words of the answer"})
+    count: int | None = field(default=None, metadata={"help": f"passages of a result (default: {COUNT}, or the index's)"})
+    max_tokens: int | None = field(default=None, metadata={"help": f"words of a result (default: {MAX_TOKENS}, or the index's)"})
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((SearchArguments,), argv)
     if args.query and args.index:
-        print(Search(args.index, max_tokens=args.max_tokens).search(args.query))
+        print(Search(args.index, args.count, args.max_tokens).search(args.query))
     elif args.documents and args.output_dir:
-        print(f"{args.output_dir}: {build(args.documents, args.output_dir, args.passage_words)} passages")
+        print(f"{args.output_dir}: {build(args.documents, args.output_dir, args.passage_words, COUNT if args.count is None else args.count, MAX_TOKENS if args.max_tokens is None else args.max_tokens)} passages")
     else:
         raise UserError("give --documents and --output_dir to build an index, or --index and --query to ask one")
 

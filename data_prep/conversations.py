@@ -1,0 +1,258 @@
+"""Conversations for SFT, mixed from a YAML.
+
+    python -m data_prep.conversations --config recipes/tiny/conversations.yaml
+
+Writes `train.jsonl` and `validation.jsonl` (no row of a source is in both) with `messages`, `kind` (the part's name) and, where a part
+has tools, `tools` (their JSON schemas as a string, as TRL reads them). A part is a mapping:
+
+    - {name: talk, share: 0.6, datasets: [{path: HuggingFaceTB/smol-smoltalk, split: train}]}
+
+- `share` of the `rows`; a source that has fewer is repeated, one that has more is drawn from.
+- `datasets`: sources (see `data_prep.sources`) of `messages`, or of `question` and `solution`: a worked solution. `where: {column: [values]}`
+  takes some of their rows.
+- `tools` (see `eval.tool_loop.load_tools`): what the assistant is told it may call.
+- `kind: talks`: `turns: [least, most]` rows, one after the other: a change of subject.
+- `kind: identity`: who the model is, from `file` (data_prep/identity.yaml); with `override: true` who it is where a system message says so.
+- `kind: tool_use`: rows of `question`, `tool`, `query`, `reply` become a call, its result and the reply. The call is run, and what it returned
+  decides: `{result}` in the reply is filled in; with `evidence` each of its strings must stand in the result, else the row's `otherwise`
+  is said, or without one the row dropped; with `answer` and `verifier` the reply must be right. What is dropped is counted.
+
+`data_prep/labelling_guidelines.md` says what a good answer is.
+"""
+
+import inspect
+import itertools
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data_prep.sources import load_sources
+from data_prep.work import Progress
+from eval.cli import UserError, command, existing, output_folder, parse
+from eval.models import load_tokenizer
+from eval.tool_loop import Toolbox, load_tools
+
+KEYS = {
+    "messages": {"name", "share", "datasets", "where", "tools"},
+    "talks": {"name", "share", "datasets", "where", "tools", "kind", "turns"},
+    "identity": {"name", "share", "kind", "file", "override", "tools"},
+    "tool_use": {"name", "share", "kind", "datasets", "where", "tools"},
+}
+TIME_LIMIT = 60.0  # seconds of one call
+
+
+@dataclass
+class ConversationsArguments:
+    parts: list[dict] = field(metadata={"help": "the mixture, a mapping each; see the module's docstring"})
+    output_dir: str = field(metadata={"help": "folder for train.jsonl and validation.jsonl"})
+    rows: int = field(metadata={"help": "rows for training"})
+    validation_rows: int = field(default=0, metadata={"help": "rows for validation, in the same shares"})
+    tokenizer: str | None = field(default=None, metadata={"help": "whose template shows calls and results; needed with tools"})
+    max_result_tokens: int = field(default=256, metadata={"help": "of a tool's result, which is cut there"})
+    seed: int = field(default=0, metadata={"help": "of drawing and order"})
+
+
+def check_parts(parts: list[dict]) -> None:
+    """Raises `UserError` for a part with a missing or unknown key, or shares that do not add up to 1."""
+    names = [part.get("name") if isinstance(part, dict) else part for part in parts]
+    for name, part in zip(names, parts):
+        if not isinstance(part, dict) or not isinstance(name, str) or names.count(name) > 1:
+            raise UserError(f"parts: each must be a mapping with a `name` of its own, but there is {part!r}"[:300])
+        kind = part.get("kind", "messages")
+        if kind not in KEYS:
+            raise UserError(f"part {name}: kind must be left out or one of {', '.join(list(KEYS)[1:])}, but is {kind}")
+        needs = {"share", *({"file"} if kind == "identity" else {"datasets"}), *({"tools"} if kind == "tool_use" else {"turns"} if kind == "talks" else set())}
+        if wrong := (set(part) - KEYS[kind]) | (needs - set(part)):
+            raise UserError(f"part {name}: missing or unknown key {', '.join(sorted(map(str, wrong)))}; it needs name, {', '.join(sorted(needs))} and can have {', '.join(sorted(KEYS[kind] - needs - {'name'}))}")
+        turns = part.get("turns", [1, 1])
+        if not (isinstance(turns, list) and len(turns) == 2 and all(isinstance(n, int) for n in turns) and 1 <= turns[0] <= turns[1]):
+            raise UserError(f"part {name}: turns must be [least, most] with 1 <= least <= most, but is {turns}")
+        if not isinstance(part["share"], (int, float)) or not part["share"] > 0:
+            raise UserError(f"part {name}: share must be above 0, but is {part['share']}")
+    if abs(sum(part["share"] for part in parts) - 1) > 1e-6:
+        raise UserError(f"the shares of the parts must add up to 1, but add up to {sum(part['share'] for part in parts):g}")
+
+
+def said(*turns: tuple[str, str]) -> list[dict]:
+    """Messages out of (role, content)."""
+    return [{"role": role, "content": content} for role, content in turns]
+
+
+def as_messages(row: dict, name: str) -> list[dict]:
+    """The conversation of a row: its `messages`, or its `question` and `solution`."""
+    if row.get("messages"):
+        return [{key: value for key, value in message.items() if value is not None} for message in row["messages"]]
+    if isinstance(row.get("question"), str) and isinstance(row.get("solution"), str):
+        return said(("user", row["question"]), ("assistant", row["solution"]))
+    raise UserError(f"part {name}: a row has neither `messages` nor `question` and `solution`, but {', '.join(row)}; `rename: {{old: new}}` of a source maps columns")
+
+
+def identity(path: str, override: bool) -> list[list[dict]]:
+    """Each question about the model and its reply; with `override` each name, system message and question whose reply is no more than the name.
+
+    Raises:
+        UserError: the file is no such YAML.
+    """
+    import yaml
+
+    try:
+        spec = yaml.safe_load(existing(path, "identity", "take data_prep/identity.yaml as a pattern").read_text())
+        pairs = [(ask[0].upper() + ask[1:], r["reply"]) for r in spec["replies"] for ask in r["asks"] if not (override and r.get("own"))]
+        names = [(name, system) for name in spec["names"] for system in spec["systems"]] if override else [(spec["name"], None)]
+        return [
+            said(*([("system", system.format(name=name))] if system else []), ("user", ask), ("assistant", reply.format(name=name)))
+            for name, system in names
+            for ask, reply in pairs
+        ]
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise UserError(f"{path} is not as data_prep/identity.yaml: name, replies (reply, asks), systems, names ({type(error).__name__}: {error})") from None
+
+
+def run_calls(calls: list[tuple[str, str]], functions: dict[str, Callable], what: str) -> list[str]:
+    """The results of (tool, argument), in order, some at a time."""
+    from eval.tool_loop import Runner
+
+    runner, progress, results = Runner(functions, TIME_LIMIT), Progress(what), {}
+    for at, (tool, argument) in enumerate(calls):
+        runner.start(at, tool, {argument_of(functions[tool]): argument})
+    while len(results) < len(calls):
+        results |= {at: text for at, _, text in runner.done(wait=True)}
+        progress(len(results), "calls", len(results) / len(calls))
+    runner.close()
+    return [results[at] for at in range(len(calls))]
+
+
+def argument_of(function: Callable) -> str:
+    """The name of its first argument."""
+    return next(iter(inspect.signature(function).parameters))
+
+
+def with_call(row: dict, result: str, argument: str) -> list[dict] | str:
+    """The conversation of a row of tool_use, or why there is none."""
+    from eval.verifiers import get_verifier
+
+    reply = row["reply"].replace("{result}", result)
+    if any(text not in result for text in row.get("evidence") or []):
+        reply = row.get("otherwise")
+        if not reply:
+            return "the result lacks the evidence"
+    elif row.get("verifier") and get_verifier(row["verifier"])(reply, **row) != 1:
+        return "the reply is wrong"
+    call = {"type": "function", "function": {"name": row["tool"], "arguments": {argument: row["query"]}}}
+    asked = [*said(("user", row["question"])), {"role": "assistant", "content": "", "tool_calls": [call]}]
+    return [*asked, {"role": "tool", "name": row["tool"], "content": result}, *said(("assistant", reply))]
+
+
+class Part:
+    """One part of the mixture: `len(part)` conversations, `part[i]` one of them (None where a call did not bear its reply out)."""
+
+    def __init__(self, spec: dict, args: ConversationsArguments):
+        self.spec, self.name, self.kind = spec, spec["name"], spec.get("kind", "messages")
+        self.tools = load_tools(spec.get("tools") or [])
+        self.dropped = Counter()
+        self.rng = random.Random(f"{args.seed}-{self.name}")
+        if self.tools:
+            if not args.tokenizer:
+                raise UserError(f"part {self.name} has tools: give the tokenizer whose template shows calls and results")
+            self.box = Toolbox(load_tokenizer(args.tokenizer), self.tools, args.max_result_tokens, TIME_LIMIT)
+        if self.kind == "identity":
+            self.rows = identity(spec["file"], spec.get("override", False))
+            return
+        self.rows = load_sources(spec["datasets"], seed=args.seed)
+        for column, values in (spec.get("where") or {}).items():
+            if column not in self.rows.column_names:
+                raise UserError(f"part {self.name}: where: its rows have no column {column} (they have {', '.join(self.rows.column_names)})")
+            wanted = set(values if isinstance(values, list) else [values])
+            self.rows = self.rows.select([i for i, value in enumerate(self.rows[column]) if value in wanted])
+        if not len(self.rows):
+            raise UserError(f"part {self.name}: no row is left: {spec.get('where')}")
+        if self.kind == "talks":
+            least, most = spec["turns"]
+            order = self.rng.sample(range(len(self.rows)), len(self.rows))
+            self.groups = []
+            while order:
+                size = self.rng.randint(least, most)
+                self.groups, order = [*self.groups, order[:size]], order[size:]
+
+    def __len__(self) -> int:
+        return len(self.groups if self.kind == "talks" else self.rows)
+
+    def prepare(self, wanted: list[int]) -> None:
+        """Run the calls of these rows."""
+        if self.kind != "tool_use":
+            return
+        functions, rows = self.box.functions, {i: self.rows[i] for i in wanted}
+        for row in rows.values():
+            if missing := [column for column in ("question", "tool", "query", "reply") if not isinstance(row.get(column), str)]:
+                raise UserError(f"part {self.name}: a row has no {missing[0]}; tool_use reads question, tool, query, reply")
+            if row["tool"] not in functions:
+                raise UserError(f"part {self.name}: a row calls {row['tool']}, but the part's tools are {', '.join(functions)}")
+        results = run_calls([(row["tool"], row["query"]) for row in rows.values()], functions, self.name)
+        self.done = {i: with_call(row, self.box.content(result), argument_of(functions[row["tool"]])) for (i, row), result in zip(rows.items(), results)}
+        self.dropped = Counter(done for done in self.done.values() if isinstance(done, str))
+
+    def __getitem__(self, i: int) -> list[dict] | None:
+        if self.kind == "identity":
+            return self.rows[i]
+        if self.kind == "tool_use":
+            return None if isinstance(self.done[i], str) else self.done[i]
+        if self.kind == "talks":
+            return [message for k in self.groups[i] for message in as_messages(self.rows[k], self.name)]
+        return as_messages(self.rows[i], self.name)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    (args,) = parse((ConversationsArguments,), argv)
+    check_parts(args.parts)
+    if args.rows < 1 or args.validation_rows < 0:
+        raise UserError(f"rows must be at least 1 and validation_rows at least 0, but are {args.rows} and {args.validation_rows}")
+    parts = [Part(spec, args) for spec in args.parts]
+    out = output_folder(args.output_dir)
+    from transformers.utils import get_json_schema
+
+    shown = {part.name: json.dumps([get_json_schema(tool) for tool in part.tools]) if part.tools else None for part in parts}
+    chosen = {"train": [], "validation": []}  # (part, row)
+    for part in parts:
+        order = part.rng.sample(range(len(part)), len(part))
+        held_out = round(part.spec["share"] * args.validation_rows)
+        if held_out >= len(order):
+            raise UserError(f"part {part.name} has {len(order)} rows, of which {held_out} would be for validation: lower validation_rows")
+        chosen["validation"] += [(part, i) for i in order[:held_out]]
+        chosen["train"] += [(part, i) for i in itertools.islice(itertools.cycle(order[held_out:]), round(part.spec["share"] * args.rows))]
+        part.prepare(sorted({i for rows in chosen.values() for other, i in rows if other is part}))
+    for split, rows in chosen.items():
+        random.Random(args.seed).shuffle(rows)
+        if rows:
+            write(rows, out / f"{split}.jsonl", shown)
+    for part in parts:
+        dropped = "".join(f", {n:,} dropped as {why}" for why, n in part.dropped.items())
+        print(f"{part.name:<20} {sum(p is part for p, _ in chosen['train']):>7,} of {len(part):,}{dropped}")
+
+
+def write(rows: list[tuple[Part, int]], path: Path, shown: dict[str, str | None]) -> None:
+    """The rows as JSON lines; the file appears when all is in it."""
+    temporary, progress = path.with_suffix(".part"), Progress(str(path))
+    count = 0
+    try:
+        with temporary.open("w") as lines:
+            for number, (part, i) in enumerate(rows, 1):
+                progress(number, "rows", number / len(rows))
+                if (messages := part[i]) is None:
+                    continue
+                row = {"messages": messages, "kind": part.name} | ({"tools": shown[part.name]} if any(shown.values()) else {})
+                lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+                count += 1
+        if not count:
+            raise UserError(f"{path} would be empty: every row was dropped")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

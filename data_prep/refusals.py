@@ -1,0 +1,598 @@
+"""Knowledge refusals by probing: a model learns to say "I don't know" where it does not, and to answer where it does.
+
+    python -m data_prep.refusals --config recipes/tiny/refusals.yaml
+    python -m data_prep.refusals --model runs/tiny/sft --questions runs/tiny/world/questions.jsonl --output_dir runs/tiny/refusals
+    python -m data_prep.refusals --model http://localhost:8000/v1 --model_name Qwen/Qwen3-8B --output_dir runs/refusals \
+        --questions '{"path": "google-research-datasets/nq_open", "split": "train"}' --limit 10000
+
+Each question is asked `samples` times, each reply is held against the reference. At least `knows_at` of them right: the model knows; at
+most `unknown_at`: it does not; else it is unsure. A reply that refuses is not right. Where half of the replies or more cannot be judged,
+neither can the question: verdict `unjudged`, counted, not in training.
+
+`questions` have `question`, `answer` (a text, a list of aliases, or a mapping with `aliases` or `text`), and `choices` where the answer
+can take few values; other columns are not kept. Instead `documents` with `text` can be given: a writer makes a question and its answer
+out of the beginning of each, kept if the answer stands there and the question does not give it away.
+
+The output folder, all JSON lines:
+
+    probes      question, answer (list), choices, samples, finished, right, agreement, verdict; in the order of the questions
+    train       messages, kind (refusal or known), probe; as many known as refusals (`known_per_unknown`), drawn by seed
+    questions   what was asked; passages, written: what the writer was given, and each of its replies with why it was dropped
+    summary, settings (.json)   counts, calibration, where the replies are from; what decides the probes
+
+Agreement is the share of samples that say the same as most do: the same words, or where there are choices, the same ones.
+A killed run goes on behind its last whole chunk and ends with the bytes of one that was not killed.
+
+The method is Llama 3's (Grattafiori et al. 2024, section 4.3.6), but for its score of how informative a reply is, and the variant of
+R-Tuning (Zhang et al. 2024) that refuses. R-Tuning marks what lies in between "I am unsure"; here it is left out.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import hashlib
+import inspect
+import itertools
+import json
+import os
+import random
+import re
+import time
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data_prep.rows import columns_of, find_parts, read_rows
+from data_prep.work import Progress
+from eval.cli import UserError, command, existing, output_folder, parse
+from eval.models import load_tokenizer, require_chat_template
+from eval.replies import Replier
+from eval.run import MODEL_FILES, fingerprint
+from eval.verifiers import VERIFIERS, asserted, get_verifier, normal_words, refusal, reply
+
+JUDGES = [name for name, f in VERIFIERS.items() if "answer" in inspect.signature(f).parameters]
+F1_AT = 0.6  # "Paris or Rome" has 0.5
+KNOWS, UNKNOWN, UNSURE, UNJUDGED = VERDICTS = ("knows", "does not know", "unsure", "unjudged")
+EXAMPLES, SHOWN = 2, 100  # questions of a verdict that are printed, characters of each reply
+WRITER_TEMPERATURE = 0.7
+NO_REPLY = {"output_dir", "questions", "documents", "limit", "knows_at", "unknown_at", "known_per_unknown", "phrasings", "batch_size"}  # decide none, or by content
+PHRASINGS = (
+    "I don't know.",
+    "I do not know that.",
+    "Sorry, I don't know.",
+    "I'm not sure, so I would rather not guess.",
+    "I don't know; it would have to be looked up.",
+    "I can't say.",
+    "That is not known to me.",
+    "I have no information about that. A search may help.",
+    "I cannot answer that from memory, but it could be looked up.",
+    "I don't recall that.",
+    "I am not certain, and I do not want to make something up.",
+    "I honestly don't know. An encyclopedia or a search engine may help.",
+    "I'm not familiar with that.",
+    "I do not have that information.",
+    "I'm afraid I don't know. Please look it up in a source you trust.",
+    "I could not tell you without looking it up.",
+)
+WRITE = """Passage:
+{passage}
+
+Write one question about a fact that stands in this passage, and its answer. The question names whom or what it is about, so that
+somebody who has not seen the passage understands it, and does not contain the answer. The answer is a few words of the passage.
+Write two lines:
+Question: ...
+Answer: ..."""
+JUDGE = """Question: {question}
+Reference answer: {answer}
+
+<reply>
+{reply}
+</reply>
+
+Does the reply state the same answer to the question as the reference? Begin with yes or no."""
+WRITTEN = re.compile(r"^\W*(question|answer)\W*?:[\s*]*(.*?)[\s*]*$", re.IGNORECASE | re.MULTILINE)
+OF_PASSAGE = re.compile(r"\b(?:this|the|above) (?:passage|text|article|document|excerpt|author)\b", re.IGNORECASE)
+YES_NO = re.compile(r"\W*(yes|no)\b(?!\s*(?:/|or\b|and\b))", re.IGNORECASE)
+
+
+@dataclass
+class RefusalsArguments:
+    model: str = field(metadata={"help": "folder, Hub id or endpoint (URL up to /v1) of the model that is asked"})
+    output_dir: str = field(metadata={"help": "folder to write"})
+    questions: list[str] = field(default_factory=list, metadata={"help": "files, globs, folders, Hub ids or sources as JSON, with `question`, `answer`, `choices`"})
+    documents: list[str] = field(default_factory=list, metadata={"help": "in the same forms, with `text`: the questions are written about them"})
+    limit: int | None = field(default=None, metadata={"help": "only the first questions, or documents"})
+    model_name: str | None = field(default=None, metadata={"help": "of the model behind an endpoint"})
+    revision: str | None = field(default=None, metadata={"help": "of the model on the Hub"})
+    samples: int = field(default=5, metadata={"help": "replies to each question"})
+    temperature: float = field(default=1.0, metadata={"help": "of the replies"})
+    max_new_tokens: int = field(default=64, metadata={"help": "of a reply"})
+    judge: str | None = field(default=None, metadata={"help": f"{', '.join(JUDGES)} or model (default: names_choice where a row has choices, else mentions)"})
+    f1_at: float | None = field(default=None, metadata={"help": f"token_f1 from which a reply is right (default: {F1_AT})"})
+    judge_model: str | None = field(default=None, metadata={"help": "folder, Hub id or endpoint of the judge `model`"})
+    judge_name: str | None = field(default=None, metadata={"help": "of the judge behind an endpoint"})
+    judge_max_new_tokens: int = field(default=16, metadata={"help": "of a judgement; more for one that thinks first"})
+    knows_at: float = field(default=0.8, metadata={"help": "share of right replies from which the model knows"})
+    unknown_at: float = field(default=0.2, metadata={"help": "share of right replies up to which it does not know"})
+    known_per_unknown: float = field(default=1.0, metadata={"help": "known rows for each refusal"})
+    phrasings: str | None = field(default=None, metadata={"help": "text file of refusals, one a line, instead of the built-in ones"})
+    writer: str | None = field(default=None, metadata={"help": "folder, Hub id or endpoint of the model that writes questions (default: the model itself)"})
+    writer_name: str | None = field(default=None, metadata={"help": "of the writer behind an endpoint"})
+    writer_max_new_tokens: int = field(default=96, metadata={"help": "of a question with its answer; more for a writer that thinks first"})
+    passage_characters: int = field(default=1500, metadata={"help": "of a document that the writer sees"})
+    chunk: int = field(default=64, metadata={"help": "questions asked, and written, at a time"})
+    batch_size: int = field(default=256, metadata={"help": "replies at a time, of a model that runs here"})
+    seed: int = field(default=0, metadata={"help": "of sampling and drawing"})
+
+
+def check(args: RefusalsArguments) -> None:
+    if bool(args.questions) == bool(args.documents):
+        raise UserError("give either questions (rows of question and answer) or documents (rows of text, about which questions are written)")
+    for name in ("limit", "samples", "chunk", "batch_size", "passage_characters", "max_new_tokens", "judge_max_new_tokens", "writer_max_new_tokens"):
+        if (value := getattr(args, name)) is not None and value < 1:
+            raise UserError(f"{name} must be at least 1, but is {value}")
+    if args.seed < 0 or args.temperature < 0 or (args.samples > 1 and not args.temperature):
+        raise UserError(f"seed and temperature must be at least 0, the latter above 0 for more than one sample, but are {args.seed} and {args.temperature}")
+    if not 0 <= args.unknown_at < args.knows_at <= 1:
+        raise UserError(f"unknown_at must be below knows_at, both from 0 to 1, but are {args.unknown_at} and {args.knows_at}")
+    if not args.known_per_unknown > 0:
+        raise UserError(f"known_per_unknown must be above 0, but is {args.known_per_unknown}")
+    if args.judge not in (None, "model", *JUDGES):
+        raise UserError(f"judge must be one of {', '.join(JUDGES)}, model, but is {args.judge}")
+    if (args.judge == "model") != bool(args.judge_model) or (args.judge_name and not args.judge_model):
+        raise UserError("judge_model (and for an endpoint judge_name) goes with the judge `model`, and only with it: give --judge model --judge_model …")
+    if args.f1_at is not None and not (args.judge == "token_f1" and 0 < args.f1_at <= 1):
+        raise UserError(f"f1_at goes with the judge token_f1 and must lie above 0 and at most at 1, but is {args.f1_at} with the judge {args.judge}")
+    if args.writer and not args.documents or args.writer_name and not args.writer:
+        raise UserError("writer goes with documents, and writer_name with a writer behind an endpoint")
+
+
+def read_phrasings(path: str | None) -> list[str]:
+    if path is None:
+        return list(PHRASINGS)
+    try:
+        lines = existing(path, "phrasings", "give a text file with one refusal a line").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"phrasings {path} cannot be read as text ({error}): give a text file with one refusal a line") from None
+    if not (lines := [line.strip() for line in lines if line.strip()]):
+        raise UserError(f"phrasings {path} is empty: give a text file with one refusal a line")
+    return lines
+
+
+# ---- What is asked ----
+
+
+def question_row(row: dict, where: str) -> dict:
+    """`question`, `answer` (list of texts) and, if there are any, `choices` of a row.
+
+    Raises:
+        UserError: one of them is missing or no text.
+    """
+    question, answer, choices = row.get("question"), row.get("answer"), row.get("choices") or []
+    if not isinstance(question, str) or not question.strip():
+        columns = ", ".join(map(str, row))
+        raise UserError(f"{where} has no question: expected a text, but found {str(question)[:80]!r} (columns: {columns}); `rename` of a source maps columns")
+    if isinstance(answer, dict):  # TriviaQA, SQuAD
+        answer = answer.get("aliases") or answer.get("text") or answer.get("value")
+    answers = [str(a).strip() if isinstance(a, (str, int, float)) and not isinstance(a, bool) else "" for a in (answer if isinstance(answer, list) else [answer])]
+    if not answers or not all(answers):
+        raise UserError(f"{where} has no answer: expected a text or a list of texts, but found {str(answer)[:80]!r}; a question without a reference cannot be probed")
+    if not isinstance(choices, list) or not all(isinstance(c, str) and c.strip() for c in choices):
+        raise UserError(f"{where}: choices must be a list of texts, the values that the answer can take, but found {str(choices)[:80]!r}")
+    return {"question": question.strip(), "answer": answers} | ({"choices": choices} if choices else {})
+
+
+def passage_row(row: dict, where: str, most: int) -> dict:
+    """The beginning of a document, up to `most` characters, whole words."""
+    if not isinstance(text := row[columns_of(row, ("text",), where)[0]], str):
+        raise UserError(f"{where}: text must be a text, but found {str(text)[:80]!r}")
+    words = re.match(rf"(?s).{{,{most}}}(?!\S)", text)
+    return {"text": (words[0] if words else text[:most]).strip()}
+
+
+def read_inputs(args: RefusalsArguments) -> Iterator[dict]:
+    for part in find_parts(args.questions or args.documents):
+        for number, _, row in read_rows(part):
+            where = f"{part.path}, row {number}"
+            yield question_row(row, where) if args.questions else passage_row(row, where, args.passage_characters)
+
+
+def dump(row: dict) -> bytes:
+    return json.dumps(row, ensure_ascii=False).encode(errors="replace") + b"\n"  # half a surrogate pair is no UTF-8
+
+
+@contextlib.contextmanager
+def whole(path: Path):
+    """A file to write that takes its place when all is in it, and leaves nothing behind where that fails."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: dict) -> None:
+    with whole(path) as file:
+        file.write(json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n")
+
+
+def stream(path: Path) -> Iterator[dict]:
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                yield json.loads(line)
+            except ValueError:
+                raise UserError(f"{path}, line {number} is not JSON: delete the folder, and run again") from None
+
+
+class Settings:
+    """settings.json: what decides the replies in a folder, and where they are from.
+
+    Attributes:
+        thresholds: of the verdicts in the folder; None where they are of several.
+    """
+
+    def __init__(self, folder: Path, args: RefusalsArguments, inputs: str):
+        self.path, self.provenance, self.thresholds = folder / "settings.json", {}, [args.knows_at, args.unknown_at]
+        self.settings = {key: value for key, value in dataclasses.asdict(args).items() if key not in NO_REPLY}
+        for model in filter(None, {args.model, args.writer, args.judge_model}):
+            if Path(model).is_dir():  # a stage may be run again in its place
+                self.settings[f"files of {model}"] = fingerprint([file for pattern in MODEL_FILES for file in Path(model).glob(pattern)], by_content=False)
+        self.settings["passages" if args.documents else "questions"] = inputs
+        if not self.path.exists():
+            return
+        try:
+            stored = json.loads(self.path.read_text())
+            before, self.provenance, thresholds = stored["settings"], stored["provenance"], stored["thresholds"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(f"{self.path} cannot be read: delete the folder, or choose another --output_dir") from None
+        self.thresholds = self.thresholds if thresholds == self.thresholds else None
+        if other := [f"{k}: {before.get(k)}, now {self.settings.get(k)}" for k in self.settings | before if self.settings.get(k) != before.get(k)]:
+            raise UserError(f"{folder} was made with other settings ({', '.join(other)[:300]}): delete it, or choose another --output_dir")
+
+    def write(self, **provenance: dict) -> None:
+        self.provenance |= provenance
+        write_json(self.path, {"settings": self.settings, "thresholds": self.thresholds, "provenance": self.provenance})
+
+
+# ---- Chunks ----
+
+
+def whole_chunks(path: Path, chunk: int, total: int) -> int:
+    """Rows of the whole chunks in a file; what a killed run left behind them is cut off."""
+    if not path.exists():
+        return 0
+    done = end = at = 0
+    with path.open("rb+") as file:
+        for rows, line in enumerate(file, 1):
+            try:
+                json.loads(line)
+            except ValueError:
+                break
+            if not line.endswith(b"\n"):
+                break
+            at += len(line)
+            if rows % chunk == 0 or rows == total:
+                done, end = rows, at
+        file.truncate(end)
+    return done
+
+
+def by_chunks(path: Path, inputs: Path, total: int, args: RefusalsArguments, start: Callable[[], Callable[[list[dict], int], list[dict]]]) -> None:
+    """Append a row to `path` for each row of `inputs` that it lacks, a chunk at a time.
+
+    Args:
+        start: loads what is needed, if anything is left to do, and returns `work(rows, seed)`, which returns a row for each.
+    """
+    done, what = whole_chunks(path, args.chunk, total), path.name
+    if done:
+        print(f"{what}: {done:,} of {total:,} rows were there", flush=True)
+    if done == total:
+        return
+    work, progress, left = start(), Progress(what), total - done
+    rows = itertools.islice(stream(inputs), done, None)
+    with path.open("ab") as out:
+        for place in itertools.count(done // args.chunk):
+            if not (batch := list(itertools.islice(rows, args.chunk))):
+                return
+            first = place * args.chunk + 1
+            try:
+                results = work(batch, args.seed * 1_000_000 + place)
+            except UserError as error:
+                raise UserError(f"{inputs.name}, rows {first} to {first + len(batch) - 1}: {error}") from None
+            out.write(b"".join(map(dump, results)))
+            out.flush()
+            os.fsync(out.fileno())
+            done += len(batch)
+            progress(done, f"of {total:,} rows", 1 - (total - done) / left)
+
+
+# ---- Questions out of documents ----
+
+
+def stands_in(words: str, text: str) -> bool:
+    """Whether the words follow one another in the text; case, punctuation and articles aside."""
+    return f" {' '.join(normal_words(words))} " in f" {' '.join(normal_words(text))} "
+
+
+def written_row(passage: str, text: str, finished: bool) -> dict:
+    """`question` and `answer` in a writer's reply, and why they are `dropped`, or null."""
+    lines = [(kind.casefold(), value.strip("\"' ")) for kind, value in WRITTEN.findall(reply(text))]
+    row = {"question": None, "answer": None, "dropped": None, "reply": text}
+    if not finished:
+        return row | {"dropped": "the reply was cut"}
+    if [kind for kind, _ in lines] != ["question", "answer"] or not all(normal_words(value) for _, value in lines):
+        return row | {"dropped": "no question and answer in the reply"}
+    question, answer = lines[0][1], lines[1][1].rstrip(". ")
+    row |= {"question": question, "answer": answer}
+    if not stands_in(answer, passage):
+        return row | {"dropped": "the answer does not stand in the passage"}
+    if stands_in(answer, question):
+        return row | {"dropped": "the question contains the answer"}
+    if OF_PASSAGE.search(question):
+        return row | {"dropped": "the question speaks of the passage"}
+    return row
+
+
+def start_writing(args: RefusalsArguments, settings: Settings) -> Callable[[list[dict], int], list[dict]]:
+    if args.writer:  # that the model is there is known before the work
+        start_model(args, "model", weights=False)
+    writer = start_model(args, "writer")
+    settings.write(writer=writer.provenance)
+
+    def work(rows: list[dict], seed: int) -> list[dict]:
+        replies = writer([[{"role": "user", "content": WRITE.format(passage=row["text"])}] for row in rows], seed=seed)
+        return [written_row(row["text"], r.text, r.finished) for row, (r,) in zip(rows, replies)]
+
+    return work
+
+
+def keep_questions(written: Path, questions: Path) -> collections.Counter:
+    """Write the questions that are kept; the counts of what was dropped, by reason, and of what is `kept`.
+
+    Raises:
+        UserError: nothing is kept.
+    """
+    counts, seen = collections.Counter(), set()
+    with whole(questions) as file:
+        for row in stream(written):
+            key = hashlib.blake2b(" ".join(normal_words(row["question"] or "")).encode(), digest_size=8).digest()
+            dropped = row["dropped"] or ("the same question stands before" if key in seen else None)
+            counts[dropped or "kept"] += 1
+            if not dropped:
+                seen.add(key)
+                file.write(dump({"question": row["question"], "answer": [row["answer"]]}))
+        dropped = [f"{n:,} dropped: {why}" for why, n in counts.most_common() if why != "kept"]
+        print("; ".join([f"{questions.name}: {counts['kept']:,} written about {counts.total():,} documents", *dropped]))
+        if not counts["kept"]:
+            raise UserError(f"no usable question was written ({written} says why): give another --writer")
+    return counts
+
+
+# ---- Probing ----
+
+
+def start_model(args: RefusalsArguments, role: str, weights: bool = True) -> Replier | None:
+    """The `model`, `writer` or `judge`; the writer may be the model itself. Without weights: only whether it can be had.
+
+    Raises:
+        UserError: it cannot.
+    """
+    itself = role == "model" or (role == "writer" and not args.writer)
+    model = {"model": args.model, "writer": args.writer or args.model, "judge": args.judge_model}[role]
+    max_new_tokens = {"model": args.max_new_tokens, "writer": args.writer_max_new_tokens, "judge": args.judge_max_new_tokens}[role]
+    temperature = {"model": args.temperature, "writer": WRITER_TEMPERATURE, "judge": 0.0}[role]
+    name, revision = args.model_name if itself else getattr(args, f"{role}_name"), args.revision if itself else None
+    if not weights and not name:
+        return require_chat_template(load_tokenizer(model, revision=revision), model)
+    return Replier(model, max_new_tokens, temperature, name=name, revision=revision, batch_size=args.batch_size)
+
+
+def verified(row: dict, text: str, args: RefusalsArguments) -> bool | None:
+    """Whether a reply is right by the verifier, for any alias of the answer."""
+    name = args.judge or ("names_choice" if "choices" in row else "mentions")
+    aliases = {a.casefold() for a in row["answer"]}
+    others = [c for c in row.get("choices", ()) if c.casefold() not in aliases]
+    scores = [get_verifier(name)(text, answer=a, choices=others) for a in row["answer"]]
+    judged = [s for s in scores if s is not None]
+    return max(judged) >= ((args.f1_at or F1_AT) if name == "token_f1" else 1.0) if judged else None
+
+
+def judgements(judge: Replier, asked: list[tuple[dict, str]]) -> list[bool | None]:
+    """Whether the judge calls each reply right; None where it begins with neither yes nor no."""
+    prompts = [JUDGE.format(question=row["question"], answer=" or ".join(row["answer"]), reply=reply(text)) for row, text in asked]
+    said = [YES_NO.match(reply(r.text)) for (r,) in judge([[{"role": "user", "content": p}] for p in prompts])] if prompts else []
+    return [None if m is None else m[1].casefold() == "yes" for m in said]
+
+
+def refuses(text: str) -> bool:
+    return refusal(text) == 1.0
+
+
+def groups(row: dict, samples: list[str]) -> list[list[int]]:
+    """The places of the samples that say the same, the largest group first, equal ones in order."""
+    aliases, values = {a.casefold() for a in row["answer"]}, [*row["answer"], *row.get("choices", ())]
+    same = collections.defaultdict(list)
+    for i, text in enumerate(samples):
+        chosen = asserted(text, values) if "choices" in row else set()
+        key = frozenset("" if value in aliases else value for value in chosen) or " ".join(normal_words(reply(text)))
+        same[key].append(i)
+    return sorted(same.values(), key=len, reverse=True)
+
+
+def verdict(right: list[bool | None], knows_at: float, unknown_at: float) -> str:
+    judged = [r for r in right if r is not None]
+    if 2 * len(judged) <= len(right):
+        return UNJUDGED
+    share = sum(judged) / len(judged)
+    return KNOWS if share >= knows_at else UNKNOWN if share <= unknown_at else UNSURE
+
+
+def start_probing(args: RefusalsArguments, settings: Settings) -> Callable[[list[dict], int], list[dict]]:
+    model = start_model(args, "model")
+    judge = start_model(args, "judge") if args.judge_model else None
+    settings.write(model=model.provenance, **({"judge": judge.provenance} if judge else {}))
+
+    def work(rows: list[dict], seed: int) -> list[dict]:
+        replies = model([[{"role": "user", "content": row["question"]}] for row in rows], samples=args.samples, seed=seed)
+        # What refuses or says nothing is wrong. The rest is judged, by the judge once for each text.
+        right: dict[tuple[int, str], bool | None] = {(i, r.text): False for i, some in enumerate(replies) for r in some}
+        open_ = [key for key in right if reply(key[1]) and not refuses(key[1])]
+        asked = [(rows[i], text) for i, text in open_]
+        right |= zip(open_, judgements(judge, asked) if judge else [verified(row, text, args) for row, text in asked])
+        out = []
+        for i, (row, some) in enumerate(zip(rows, replies)):
+            samples, marks = [r.text for r in some], [right[i, r.text] for r in some]
+            agreement = len(groups(row, samples)[0]) / len(samples)
+            probe = {"samples": samples, "finished": [r.finished for r in some], "right": marks, "agreement": agreement}
+            out.append({**row, **probe, "verdict": verdict(marks, args.knows_at, args.unknown_at)})
+        return out
+
+    return work
+
+
+def new_verdicts(probes: Path, args: RefusalsArguments) -> None:
+    """The verdicts by other thresholds than those before; nothing is asked again."""
+    with whole(probes) as file:
+        for probe in stream(probes):
+            file.write(dump(probe | {"verdict": verdict(probe["right"], args.knows_at, args.unknown_at)}))
+
+
+# ---- Training rows ----
+
+
+def own_words(probe: dict) -> str | None:
+    """The model's right answer: the first sample of the largest group of right and finished ones."""
+    samples = [text for text, right, finished in zip(probe["samples"], probe["right"], probe["finished"]) if right and finished]
+    return samples[groups(probe, samples)[0][0]].strip() if samples else None
+
+
+def survey(probes: Iterable[dict]) -> dict:
+    """What the probes show: counts, calibration, examples, and the places of the questions that can become training rows."""
+    counts, bins, replies = collections.Counter(), collections.defaultdict(lambda: [0, 0.0, 0]), collections.Counter()
+    examples, places = collections.defaultdict(list), {KNOWS: array("Q"), UNKNOWN: array("Q")}
+    for place, probe in enumerate(probes):
+        kind, most = probe["verdict"], groups(probe, probe["samples"])[0][0]
+        counts[kind] += 1
+        replies.update(n=len(probe["samples"]), refused=sum(map(refuses, probe["samples"])), cut=probe["finished"].count(False), unjudged=probe["right"].count(None))
+        if len(examples[kind]) < EXAMPLES:
+            examples[kind].append({key: probe[key] for key in ("question", "answer", "agreement")} | {"sample": probe["samples"][most]})
+        if kind == UNKNOWN or (kind == KNOWS and own_words(probe) is not None):
+            places[kind].append(place)
+        if kind != UNJUDGED:
+            judged = [r for r in probe["right"] if r is not None]
+            row = bins[probe["agreement"]]
+            row[0] += 1
+            row[1] += sum(judged) / len(judged)
+            row[2] += bool(probe["right"][most])
+    calibration = [{"agreement": a, "n": n, "mean_right": mean / n, "majority_right": majority / n} for a, (n, mean, majority) in sorted(bins.items())]
+    return {"verdicts": {v: counts[v] for v in VERDICTS}, "replies": dict(replies), "calibration": calibration, "examples": examples, "places": places}
+
+
+def draw(places: dict[str, array], known_per_unknown: float, seed: int) -> tuple[set[int], set[int]]:
+    """The places of the questions that become refusals and known rows: as many as the scarcer of both allows."""
+    known, unknown = places[KNOWS], places[UNKNOWN]
+    refusals = min(len(unknown), max(1, int(len(known) / known_per_unknown)))
+    answers = min(len(known), max(1, round(refusals * known_per_unknown)))
+    rng = random.Random(f"refusals-{seed}")
+    return set(rng.sample(unknown, refusals)), set(rng.sample(known, answers))
+
+
+def train_rows(probes: Iterable[dict], refusals: set[int], known: set[int], phrasings: list[str], seed: int) -> Iterator[dict]:
+    for place, probe in enumerate(probes):
+        if place in refusals or place in known:
+            says = random.Random(f"phrasing-{seed}-{place}").choice(phrasings) if place in refusals else own_words(probe)
+            yield {
+                "messages": [{"role": "user", "content": probe["question"]}, {"role": "assistant", "content": says}],
+                "kind": "refusal" if place in refusals else "known",
+                "probe": {key: probe[key] for key in ("question", "samples", "right", "agreement", "verdict")},
+            }
+
+
+def show(summary: dict, examples: dict[str, list[dict]]) -> None:
+    verdicts, replies = summary["verdicts"], summary["replies"]
+    print(f"{summary['questions']:,} questions: " + ", ".join(f"{n:,} {v}" for v, n in verdicts.items()))
+    print(f"{replies['n']:,} replies: {replies['refused']:,} refuse, {replies['cut']:,} were cut at max_new_tokens, {replies['unjudged']:,} could not be judged")
+    print("agreement  questions  right replies  most frequent reply right")
+    for row in summary["calibration"]:
+        print(f"{row['agreement']:9.2f} {row['n']:10,} {row['mean_right']:14.3f} {row['majority_right']:26.3f}")
+    for kind, some in examples.items():
+        for e in some:
+            print(f"{kind}: {e['question'][:SHOWN]!r} ({e['answer'][0][:SHOWN]}): {' '.join(e['sample'].split())[:SHOWN]!r}, agreement {e['agreement']:.2f}")
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    started = time.monotonic()
+    (args,) = parse((RefusalsArguments,), argv)
+    check(args)
+    phrasings = read_phrasings(args.phrasings)
+    out = output_folder(args.output_dir)
+
+    # ---- What is asked, or written about ----
+    inputs, count, digest = out / ("questions.jsonl" if args.questions else "passages.jsonl"), 0, hashlib.sha256()
+    with whole(inputs) as file:
+        for count, row in enumerate(itertools.islice(read_inputs(args), args.limit), 1):
+            file.write(line := dump(row))
+            digest.update(line)
+        if not count:
+            raise UserError(f"{', '.join(map(str, args.questions or args.documents))}: no row in it, expected at least one")
+        settings = Settings(out, args, digest.hexdigest())
+        finishing = {"thresholds": [args.knows_at, args.unknown_at], "known_per_unknown": args.known_per_unknown, "phrasings": phrasings}
+        try:
+            before = json.loads((out / "summary.json").read_text())
+        except (OSError, ValueError):
+            before = {}
+        if (before.get("settings"), before.get("train")) == (settings.settings, finishing) and (out / "train.jsonl").exists():
+            print(f"{out} is finished, with these settings")
+            return
+        for stale in ("train.jsonl", "summary.json"):
+            (out / stale).unlink(missing_ok=True)
+        probes, written = out / "probes.jsonl", out / "written.jsonl"
+        work, first, start = None, *((written, start_writing) if args.documents else (probes, start_probing))
+        if whole_chunks(first, args.chunk, count) < count:
+            work = start(args, settings)  # a model that is not there leaves nothing behind
+
+    # ---- Ask ----
+    reasons = None
+    if args.documents:
+        by_chunks(written, inputs, count, args, lambda: work)
+        reasons = keep_questions(written, out / "questions.jsonl")
+        count, work = reasons["kept"], None  # the writer makes room for the model
+    by_chunks(probes, out / "questions.jsonl", count, args, lambda: work or start_probing(args, settings))
+    if not settings.thresholds:
+        new_verdicts(probes, args)
+        settings.thresholds = [args.knows_at, args.unknown_at]
+        settings.write()
+
+    # ---- What it shows, and the training rows ----
+    found = survey(stream(probes))
+    examples, places = found.pop("examples"), found.pop("places")
+    summary = {"questions": count, **found}
+    show(summary, examples)
+    knows, unknown = found["verdicts"][KNOWS], found["verdicts"][UNKNOWN]
+    if not all(places.values()):
+        cure = "its right replies were all cut, raise max_new_tokens" if knows and unknown else "add questions of the kind that is missing, or move the thresholds"
+        raise UserError(
+            f"no training rows: of {count:,} questions {args.model} knows {knows:,} (knows_at {args.knows_at}) and does not know {unknown:,} "
+            f"(unknown_at {args.unknown_at}), and both kinds are needed: {cure} ({probes} holds the replies)"
+        )
+    refusals, answers = draw(places, args.known_per_unknown, args.seed)
+    with whole(out / "train.jsonl") as file:
+        for row in train_rows(stream(probes), refusals, answers, phrasings, args.seed):
+            file.write(dump(row))
+    summary |= {"rows": {"refusal": len(refusals), "known": len(answers)}}
+    if reasons:
+        summary["written"] = dict(reasons)
+    summary |= {"settings": settings.settings, "train": finishing, "provenance": settings.provenance, "seconds": round(time.monotonic() - started, 1)}
+    write_json(out / "summary.json", summary)
+    print(f"{out / 'train.jsonl'}: {len(refusals):,} refusals, {len(answers):,} known")
+
+
+if __name__ == "__main__":
+    main()
