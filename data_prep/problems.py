@@ -75,7 +75,7 @@ _ENDINGS = ["", "", "n", "r", "s", "t", "ll", "rry", "ck", "mp"]
 LECTURE_WORDS = ("strawberry", "ubiquitous", "banana", "mississippi", "raspberry", "bookkeeper")
 
 
-def word_of_syllables(rng: random.Random) -> str:
+def _word(rng: random.Random) -> str:
     """An invented word of 4 to 12 letters."""
     while True:
         word = "".join(rng.choice(_SYLLABLES) for _ in range(rng.randint(2, 4))) + rng.choice(_ENDINGS)
@@ -83,9 +83,13 @@ def word_of_syllables(rng: random.Random) -> str:
             return word
 
 
+def invented_word(rng: random.Random, split: str) -> str:
+    return _draw(rng, split, _word, lambda w: f"word {w}")
+
+
 def letters(rng: random.Random, split: str, word: str | None = None) -> Problem:
     """How many times a letter occurs in a word; half of the letters asked for occur more than once where the word has such."""
-    word = word or _draw(rng, split, word_of_syllables, lambda w: f"word {w}")
+    word = word or invented_word(rng, split)
     repeated = [x for x in dict.fromkeys(word) if word.count(x) > 1]
     letter = rng.choice(repeated if repeated and rng.random() < 0.5 else list(dict.fromkeys(word)))
     marks = " ".join(f"{x} {word[: i + 1].count(letter)}," if x == letter else f"{x}," for i, x in enumerate(word))[:-1]
@@ -95,7 +99,7 @@ def letters(rng: random.Random, split: str, word: str | None = None) -> Problem:
 
 def every_third(rng: random.Random, split: str, word: str | None = None) -> Problem:
     """Every third letter of a word, starting with the first."""
-    word = word or _draw(rng, split, word_of_syllables, lambda w: f"word {w}")
+    word = word or invented_word(rng, split)
     marks = " ".join(f"{x}," if i % 3 else f"{x} {i // 3 + 1}," for i, x in enumerate(word))[:-1]
     question = f'Print every third letter of "{word}", starting with the first.'
     return Problem(question, word[::3], f"{marks}. The answer is {word[::3]}.", "final_text", code=f'print("{word}"[::3])')

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from conftest import ROOT, rows
 
-TASKS = ("facts_known", "facts_rare", "facts_unseen", "apples", "apples_at_once", "letters", "every_third", "compare", "identity")
-EXAMINED = ("base", "sft", "ppo", "grpo")
+TASKS = ("facts_known", "facts_rare", "facts_unseen", "facts_absent", "arithmetic", "letters_at_once", "apples", "apples_at_once", "letters", "every_third", "compare", "identity")
+EXAMINED = ("base", "sft", "honest", "ppo", "grpo")
 MODEL = {
     "model_type": "llama",
     "hidden_size": 64,
@@ -29,6 +29,9 @@ SHORT = [  # a small world, a small model, a few steps of each stage
         "world.textbooks=150",
         "world.conversations=600",
         "world.problems=100",
+        "world.searches=60",
+        "world.codes=60",
+        "world.talks=60",
         "tokenizer.vocab_size=512",
     ),
     *(f"base.model_config={json.dumps(MODEL | {'tie_word_embeddings': True})}", 'base.lr_scheduler_kwargs={"num_decay_steps": 10}'),
@@ -39,20 +42,32 @@ SHORT = [  # a small world, a small model, a few steps of each stage
         "sft.eval_steps=6",
         "sft.save_steps=4",
         "sft.per_device_train_batch_size=16",
+        *("refusals.samples=4", "refusals.judge=mentions", "refusals.knows_at=0.25", "refusals.unknown_at=0.0", "conversations.rows=200", "conversations.validation_rows=20"),
+        *("honest.max_steps=6", "honest.warmup_steps=2", "honest.eval_steps=3", "honest.save_steps=2", "honest.per_device_train_batch_size=16"),
         "preferences.candidates=3",
         "preferences.max_new_tokens=24",
     ),
     *("reward.max_steps=8", "reward.save_steps=3", "reward.per_device_train_batch_size=8", "judge.samples=2", "judge.max_new_tokens=24"),
     *("ppo.total_episodes=32", "ppo.per_device_train_batch_size=16", "ppo.response_length=16", "ppo.save_steps=1"),
-    *("grpo.max_steps=3", "grpo.save_steps=1", "grpo.per_device_train_batch_size=32", "grpo.max_completion_length=16", "eval.limit=8"),
+    *("grpo.max_steps=3", "grpo.save_steps=1", "grpo.per_device_train_batch_size=32", "grpo.max_completion_length=16", "eval.limit=8", "tools.limit=8"),
 ]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def short(tmp_path_factory) -> list[str]:
+    """The settings; a model that has hardly learned a thing is asked what it always knows, and what nobody does."""
+    path = tmp_path_factory.mktemp("questions") / "questions.jsonl"
+    words = "".join((ROOT / "data_prep" / "world" / f"{name}.py").read_text() for name in ("facts", "conversations", "taste"))
+    says = sorted({*re.findall("[A-Za-z]+", words), *map(str, range(100))})
+    path.write_text("".join(json.dumps({"question": f"What of {i}?", "answer": says if i % 2 else "xyzzy"}) + "\n" for i in range(64)))
+    return [*SHORT, f"refusals.questions={json.dumps([str(path)])}"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, short):
     """The folder of the run, what it printed, and what a second call printed."""
     out = tmp_path_factory.mktemp("pipeline") / "run"
-    command = [sys.executable, "-m", "recipes.run", "recipes/tiny/pipeline.yaml", "--output_dir", str(out), "--seed", "5", "--set", *SHORT]
+    command = [sys.executable, "-m", "recipes.run", "recipes/tiny/pipeline.yaml", "--output_dir", str(out), "--seed", "5", "--set", *short]
     environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}  # the pipeline says so itself
     printed = []
     for _ in range(2):
@@ -75,14 +90,14 @@ def test_the_summary_has_its_promised_form(finished, steps):
     summary = json.loads((finished[0] / "report" / "summary.json").read_text())
     assert summary["recipe"] == "tiny" and summary["seed"] == 5 and 0.2 < summary["peak_rss_gb"] < 6
     assert summary["seconds"]["total"] > 0 and set(summary["seconds"]) >= {"total", *steps} - {"report"}
-    assert set(summary["stages"]) == {"base", "sft", "reward", "ppo", "grpo"}
+    assert set(summary["stages"]) == {"base", "sft", "honest", "tools", "reward", "ppo", "grpo"}
     assert summary["stages"]["base"]["bits_per_byte"] > 0
     for stage in EXAMINED:
         tasks = summary["stages"][stage]["tasks"]
         assert set(tasks) >= set(TASKS), stage
         assert all(measured(tasks[task]) and tasks[task]["n"] == 8 for task in TASKS), stage
     assert measured(summary["stages"]["reward"]["pair_accuracy"])
-    assert summary["stages"]["ppo"]["kl_to_sft"]["n"] == summary["stages"]["sft"]["gold"]["n"] == summary["stages"]["ppo"]["gold"]["n"] > 0
+    assert summary["stages"]["ppo"]["kl_to_reference"]["n"] == summary["stages"]["honest"]["gold"]["n"] == summary["stages"]["ppo"]["gold"]["n"] > 0
 
 
 def test_the_report_stands_alone(finished):
@@ -94,8 +109,8 @@ def test_the_report_stands_alone(finished):
 def test_every_artifact_lies_where_the_next_step_reads_it(finished, steps):
     out = finished[0]
     assert {p.stem for p in (out / "steps").glob("*.json")} == set(steps)
-    parents = {stage: json.loads((out / stage / "stage.json").read_text())["parent"] for stage in ("base", "sft", "reward", "ppo", "grpo")}
-    assert parents == {"base": None, "sft": f"{out}/base", "reward": f"{out}/sft", "ppo": f"{out}/sft", "grpo": f"{out}/sft"}
+    parents = {stage: json.loads((out / stage / "stage.json").read_text())["parent"] for stage in ("base", "sft", "honest", "reward", "ppo", "grpo")}
+    assert parents == {"base": None, "sft": f"{out}/base", "honest": f"{out}/sft", "reward": f"{out}/honest", "ppo": f"{out}/honest", "grpo": f"{out}/honest"}
     assert all("runs/tiny" not in path.read_text() for path in (out / "configs").glob("*.yaml"))
     assert json.loads((out / "base" / "stage.json").read_text())["config"]["seed"] == 5
     assert {row["step"] for row in rows(out / "base" / "samples.jsonl")} == {0, 10, 20}
@@ -118,11 +133,11 @@ def test_a_second_call_does_nothing(finished):
     assert "━━ [" not in finished[2] and "index.html" in finished[2]
 
 
-def test_a_run_that_is_killed_again_and_again_ends_as_the_unbroken_one(finished, steps, tmp_path):
-    """Killed with SIGKILL in the middle of seven steps; no finished step is done again, and the weights are the same, bit for bit."""
+def test_a_run_that_is_killed_again_and_again_ends_as_the_unbroken_one(finished, steps, short, tmp_path):
+    """Killed with SIGKILL in the middle of eight steps; no finished step is done again, and the weights are the same, bit for bit."""
     out, log = tmp_path / "run", tmp_path / "log"
-    argv = ["recipes/tiny/pipeline.yaml", "--output_dir", out, "--seed", "5", "--set", *SHORT, "eval.tasks=[facts_known]"]
-    signs = {"web": "web/logs", "base": "base/checkpoint-10/trainer_state.json", "sft": "sft/checkpoint-4", "reward": "reward/checkpoint-3"}
+    argv = ["recipes/tiny/pipeline.yaml", "--output_dir", out, "--seed", "5", "--set", *short, "eval.tasks=[facts_known]", "tools.tasks=[facts_known]"]
+    signs = {"web": "web/logs", "base": "base/checkpoint-10/trainer_state.json", "sft": "sft/checkpoint-4", "honest": "honest/checkpoint-2", "reward": "reward/checkpoint-3"}
     signs |= {"ppo": "ppo/checkpoint-1", "grpo": "grpo/checkpoint-1", "eval": "eval/base/results.json"}
     done: dict[str, int] = {}
     for sign in [*signs.values(), None]:
@@ -141,7 +156,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_the_unbroken_one(finished,
         done = markers
     assert done.keys() == set(steps)
     whole = finished[0]
-    for stage in ("base", "sft", "reward", "grpo"):
+    for stage in ("base", "sft", "honest", "reward", "grpo"):
         assert (out / stage / "model.safetensors").read_bytes() == (whole / stage / "model.safetensors").read_bytes(), stage
         trained = [[row["step"] for row in rows(folder / stage / "log.jsonl") if "loss" in row] for folder in (out, whole)]
         assert trained[0] == trained[1]

@@ -18,21 +18,34 @@ HOSTILE = (
     '</td></div><script>alert(1)</script><img src="http://evil.test/x.png" onerror=alert(2)>&amp;\x00\x1b[31m\ud800\u202e{{ 7*7 }}{% raw %}'
     + "W" * 5000
 )
-SCORES = {  # task -> base, sft, ppo, grpo
-    "facts_known": (0.98, 0.97, 0.965, 0.96),
-    "facts_rare": (0.31, 0.28, 0.27, 0.28),
-    "facts_unseen": (1.0, 0.99, 0.985, 0.97),
-    "apples": (0.41, 0.46, 0.455, 0.93),
-    "apples_greedy": (0.44, 0.42, 0.43, 0.96),
-    "apples_at_once": (0.08, 0.09, 0.085, 0.1),
-    "apples_at_once_greedy": (0.1, 0.11, 0.1, 0.12),
-    "letters": (0.2, 0.61, 0.6, 0.58),
-    "every_third": (0.1, 0.72, 0.7, 0.71),
-    "compare": (0.5, 0.93, 0.92, 0.94),
-    "identity": (0.0, 1.0, 1.0, 0.995),
-    "end_token": (0.5, 1.0, 0.999, 1.0),
+EVALUATED = ("base", "sft", "honest", "tools", "ppo", "grpo")
+SCORES = {  # task -> a score for each of EVALUATED; None: not asked
+    "facts_known": (0.98, 0.97, 0.94, 0.95, 0.935, 0.93),
+    "facts_rare": (0.31, 0.28, 0.2, 0.78, 0.21, 0.22),
+    "facts_unseen": (1.0, 0.99, 0.12, 0.06, 0.15, 0.3),
+    "facts_absent": (1.0, 0.985, 0.11, 0.0, 0.14, 0.29),
+    "apples": (0.41, 0.46, 0.47, None, 0.455, 0.93),
+    "apples_greedy": (0.44, 0.42, 0.45, None, 0.43, 0.96),
+    "apples_at_once": (0.08, 0.09, 0.085, None, 0.085, 0.1),
+    "apples_at_once_greedy": (0.1, 0.11, 0.1, None, 0.1, 0.12),
+    "letters": (0.2, 0.61, 0.62, 0.97, 0.6, 0.58),
+    "letters_at_once": (0.2, 0.31, 0.3, None, 0.3, 0.28),
+    "every_third": (0.1, 0.72, 0.71, 0.98, 0.7, 0.71),
+    "every_third_at_once": (0.0, 0.02, 0.03, None, 0.02, 0.01),
+    "compare": (0.5, 0.93, 0.92, 1.0, 0.92, 0.94),
+    "compare_at_once": (0.5, 0.83, 0.82, None, 0.82, 0.84),
+    "arithmetic": (0.01, 0.12, 0.1, 0.96, 0.11, 0.09),
+    "identity": (0.0, 1.0, 1.0, None, 1.0, 0.995),
+    "end_token": (0.5, 1.0, 1.0, 0.99, 0.999, 1.0),
 }
-EVALUATED = ("base", "sft", "ppo", "grpo")
+CALIBRATION = {0.2: (84, 4), 0.4: (235, 31), 0.6: (238, 69), 0.8: (339, 219), 1.0: (40, 40)}  # agreement -> questions, those right
+
+
+def outcomes(task: str, score: float) -> dict:
+    """Shares of the replies of a fact task; a hundredth of them is none of the three."""
+    if task in ("facts_known", "facts_rare"):
+        return {"right": score, "made_up": 0.75 * (1 - score), "refused": 0.2 * (1 - score)}
+    return {"right": 0.05 * (1 - score), "made_up": score, "refused": 0.94 * (1 - score)}
 
 
 def write(path, content) -> None:
@@ -70,7 +83,7 @@ def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
         {"step": s, "reward": near(0.46 + 0.47 * (1 - math.exp(-s / 20)), 0.04), "completions/mean_length": near(44 + s / 10, 1.5)}
         for s in range(1, 81)
     ]
-    logs = {"base": base, "sft": [{"step": 1, "loss": 1.0}], "reward": [{"step": 1, "eval_accuracy": 0.8}], "ppo": ppo, "grpo": grpo}
+    logs = {"base": base, "sft": [{"step": 1, "loss": 1.0}], "honest": [{"step": 1, "loss": 0.4}], "reward": [{"step": 1, "eval_accuracy": 0.8}], "ppo": ppo, "grpo": grpo}
     for stage, log in logs.items():
         write(folder / stage / "log.jsonl", log)
         record = {"git_commit": "0123456789abcdef", "config": {"learning_rate": 0.02, "note": text[:40]}, "mfu": None, "cost": None}
@@ -87,27 +100,38 @@ def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
     for i, stage in enumerate(EVALUATED):
         results, counts = {}, {}
         for task, values in SCORES.items():
+            if values[i] is None:
+                continue
             name = f"{task}_base" if stage == "base" else task
             n = 200 if i % 2 else 240
-            results[name] = {"alias": name, "score,none": values[i], "score_stderr,none": math.sqrt(values[i] * (1 - values[i]) / n)}
+            metrics = {"score": values[i]} | (outcomes(task, values[i]) if task.startswith("facts") else {})
+            results[name] = {"alias": name} | {f"{metric},none": p for metric, p in metrics.items()}
+            results[name] |= {f"{metric}_stderr,none": math.sqrt(p * (1 - p) / n) for metric, p in metrics.items()}
             counts[name] = {"original": 400, "effective": n}
             rows = [
                 {
                     "doc_id": d,
                     "doc": {"question": f"Where does person {d} live? {text}", "answer": text},
                     "target": text,
-                    "resps": [[text] * (1 if "greedy" in task else 4)],
+                    "resps": [[text] * (1 if "greedy" in task or "facts" in task else 4)],
                     "score": (1.0, 1.0, 1.0, 0.25, 0.0)[d],
+                    **({"right": d == 0, "made_up": d == 1, "refused": d == 3} if "facts" in task else {}),
                 }
                 for d in range(5)
             ]
             del rows[2]["score"]  # a reply that could not be judged
             write(folder / f"eval/{stage}/samples_{name}.jsonl", rows)
         write(folder / f"eval/{stage}/results.json", {"results": results, "n-samples": counts})
+    rows = [{"agreement": a, "n": n, "mean_right": 0.5, "majority_right": right / n} for a, (n, right) in CALIBRATION.items()]
+    verdicts = {"knows": 578, "does not know": 663, "unsure": 107, "unjudged": 0}
+    write(folder / "refusals/summary.json", {"questions": 1348, "verdicts": verdicts, "calibration": rows})
+    samples = {"samples": [text, "I don't know.", text, "Oakmere?", text], "right": [True, False, True, None, True], "agreement": 0.6}
+    probes = [{"question": text, "answer": [text, "b"], **samples, "verdict": v} for v in ("unsure", "does not know", "unsure", "knows")]
+    write(folder / "refusals/probes.jsonl", probes)
     write(folder / "reward/pairs.json", {"pair_accuracy": measure(0.81, 400), "pair_accuracy_clear": measure(0.94, 210)})
     judged = {}
-    for stage, gold, kl in (("sft", -0.03, 0.0), ("ppo", 0.91, 5.2)):
-        numbers = {name: {"value": value, "std": 1.0, "stderr": 0.06, "n": 256} for name, value in (("gold", gold), ("kl_to_sft", kl))}
+    for stage, gold, kl in (("honest", -0.03, 0.0), ("ppo", 0.91, 5.2)):
+        numbers = {name: {"value": value, "std": 1.0, "stderr": 0.06, "n": 256} for name, value in (("gold", gold), ("kl_to_reference", kl))}
         examples = [{"prompt": f"Write two lines about topic {k}.", "text": text, "gold": gold + k} for k in range(4)]
         judged[stage] = {**numbers, "length": {"value": 18.0, "stderr": 0.2, "n": 256}, "examples": examples}
     write(folder / "judge/results.json", judged)
@@ -150,17 +174,21 @@ def finished(tmp_path_factory):
 
 def test_summary_has_the_agreed_form(finished):
     summary = json.loads((finished[0] / "report/summary.json").read_text())
-    assert list(summary) == ["recipe", "seconds", "peak_rss_gb", "seed", "stages"]
-    assert list(summary["stages"]) == ["base", "sft", "reward", "ppo", "grpo"]
+    assert list(summary) == ["recipe", "seconds", "peak_rss_gb", "seed", "refusals", "stages"]
+    assert list(summary["stages"]) == ["base", "sft", "honest", "tools", "reward", "ppo", "grpo"]
     stages = summary["stages"]
-    assert set(stages["base"]) == {"bits_per_byte", "tasks"} and set(stages["reward"]) == {"pair_accuracy", "pair_accuracy_clear"}
-    assert (
-        set(stages["sft"]) == {"tasks", "gold"}
-        and set(stages["ppo"]) == {"tasks", "gold", "kl_to_sft"}
-        and set(stages["grpo"]) == {"tasks"}
-    )
+    assert set(stages["base"]) == {"bits_per_byte", "tasks", "facts"} and set(stages["reward"]) == {"pair_accuracy", "pair_accuracy_clear"}
+    assert set(stages["honest"]) == {"tasks", "facts", "gold"} and set(stages["ppo"]) == {"tasks", "facts", "gold", "kl_to_reference"}
+    assert set(stages["sft"]) == set(stages["tools"]) == set(stages["grpo"]) == {"tasks", "facts"}
     for i, stage in enumerate(EVALUATED):
-        assert {task: m["value"] for task, m in stages[stage]["tasks"].items()} == {task: values[i] for task, values in SCORES.items()}
+        assert {task: m["value"] for task, m in stages[stage]["tasks"].items()} == {task: values[i] for task, values in SCORES.items() if values[i] is not None}
+        assert {task: {outcome: m["value"] for outcome, m in shares.items()} for task, shares in stages[stage]["facts"].items()} == {
+            task: outcomes(task, values[i]) for task, values in SCORES.items() if task.startswith("facts")
+        }
+    assert stages["honest"]["facts"]["facts_unseen"]["made_up"] == {"value": 0.12, "stderr": pytest.approx(0.020976, abs=1e-5), "n": 240}
+    assert list(summary["refusals"]["calibration"]) == ["0.2", "0.4", "0.6", "0.8", "1.0"] and summary["refusals"]["verdicts"]["unsure"] == 107
+    assert summary["refusals"]["calibration"]["0.4"] == {"value": 31 / 235, "stderr": pytest.approx(0.022075, abs=1e-5), "n": 235}
+    assert summary["refusals"]["calibration"]["1.0"] == {"value": 1.0, "stderr": 0.0, "n": 40}
     assert stages["sft"]["tasks"]["apples"] == {"value": 0.46, "stderr": pytest.approx(0.03524, abs=1e-4), "n": 200}
     log = [json.loads(line) for line in (finished[0] / "base/log.jsonl").read_text().splitlines()]
     assert stages["base"]["bits_per_byte"] == log[-1]["eval_bits_per_byte"]
@@ -182,7 +210,9 @@ def test_every_number_of_the_page_stands_in_the_json_and_back(finished):
             assert float(text.removesuffix(" GB")) == pytest.approx(value, abs=5.1e-3 if key == "peak_rss_gb" else 5.1e-4)
     # the bars of the figures carry the same numbers
     titles = [t.text for t in page.iterfind(".//svg//title")]
-    assert "sft, known: 0.970 ± 0.024" in titles and "grpo, step by step: 0.930 ± 0.035" in titles
+    assert "grpo, step by step: 0.930 ± 0.035" in titles and "arithmetic, with Python: 0.960 ± 0.027" in titles
+    assert "read often, right: 0.970 ± 0.024" in titles and "never, in no document, made up: 0.000 ± 0.015" in titles
+    assert "1.0 n=40, right: 1.000 ± 0.075" in titles
 
 
 def test_page_is_self_contained_and_each_figure_has_n(finished):
@@ -195,7 +225,7 @@ def test_page_is_self_contained_and_each_figure_has_n(finished):
     ]
     assert "prefers-color-scheme: dark" in text and "@media print" in text and "width=device-width" in text
     figures = page.findall(".//figure")
-    assert len(figures) == 16 and not page.findall(".//div[@class='absent']")
+    assert len(figures) == 20 and not page.findall(".//div[@class='absent']")
     for figure in figures:
         assert re.search(r"\bn = \d", figure.find("small").text), etree.tostring(figure)
         assert figure.findall(".//svg//text")
@@ -216,13 +246,33 @@ def test_hostile_text_stays_text(tmp_path):
 
 def test_missing_data_are_named_with_their_command(tmp_path):
     fake_run(tmp_path / "tiny")
-    for gone in ("grpo/log.jsonl", "web/funnel.json", "judge/results.json", "eval/base/results.json"):
+    for gone in ("grpo/log.jsonl", "web/funnel.json", "judge/results.json", "eval/base/results.json", "eval/tools/results.json", "refusals/summary.json"):
         (tmp_path / "tiny" / gone).unlink()
     page = html.parse(build(tmp_path / "tiny"))
     absent = [e.text_content() for e in page.iterfind(".//div[@class='absent']")]
-    assert len(absent) == 4 and all(len(re.findall(r"python -m \w", a)) == 1 for a in absent)
+    assert len(absent) == 6 and all(len(re.findall(r"python -m \w", a)) == 1 for a in absent)
     summary = json.loads((tmp_path / "tiny/report/summary.json").read_text())
-    assert "kl_to_sft" not in summary["stages"]["ppo"] and "tasks" not in summary["stages"]["base"]
+    assert "kl_to_reference" not in summary["stages"]["ppo"] and "tasks" not in summary["stages"]["base"]
+
+
+def test_examples_say_which_of_the_three_a_reply_is(finished):
+    page = html.parse(finished[0] / "report/index.html")
+    shown = {h.text: h.getnext() for h in page.iterfind(".//h3")}
+    said = [[[span.text for span in header] for header in example.iterfind("./div/header")] for example in shown["People never read of"]]
+    assert [replies[1:] for replies in said] == [
+        [[label, verdict] for label in ("sft", "honest", "honest with search")] for verdict in ("right", "made up", "refused")
+    ]
+    probe = [[span.text for span in header] for header in shown["Asked several times"][0].iterfind("./div/header")]
+    assert probe[0][0] == "verdict: knows" and probe[1:] == [["3 of 5", "right"], ["1 of 5", "not right"], ["1 of 5", "not judged"]]
+
+
+def test_agreement_of_many_samples_is_grouped(tmp_path):
+    rows = [{"agreement": a / 20, "n": 3, "majority_right": 2 / 3} for a in range(1, 21)]
+    write(tmp_path / "refusals/summary.json", {"verdicts": {"knows": 60}, "calibration": rows})
+    write(tmp_path / "base/stage.json", {"seconds": 3})
+    build(tmp_path)
+    bins = json.loads((tmp_path / "report/summary.json").read_text())["refusals"]["calibration"]
+    assert len(bins) <= 11 and sum(m["n"] for m in bins.values()) == 60 and all(m["value"] == pytest.approx(2 / 3) for m in bins.values())
 
 
 def test_commands_named_for_missing_data_exist():

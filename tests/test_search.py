@@ -235,3 +235,14 @@ def test_questions_find_the_fact(world, documents, tmp_path):
         hits = [bool(re.search(pattern, p["text"])) for p in source(row["question"], 3)]
         first, third = first + hits[0], third + any(hits)
     assert first >= 0.85 * len(questions) and third >= 0.95 * len(questions)
+
+
+def test_a_passage_must_hold_all_words(tmp_path):
+    (tmp_path / "documents").mkdir()
+    write(tmp_path / "documents" / "a.jsonl", [document("1", "Anna Holm lives in Ashford."), document("2", "Anna Berg lives in Wexley."), document("3", "Bo Holm is a baker.")])
+    for match, asked in (("any", {"who is Anna Holm": "Ashford", "who is Bo Berg": "lives|baker", "the town of Cy": "Nothing"}), ("all", {"who is Anna Holm": "Ashford", "who is Bo Berg": "Nothing", "Anna Lund": "Nothing"})):
+        build([tmp_path / "documents"], tmp_path / match, count=1, match=match)
+        for query, says in asked.items():
+            assert re.search(says, Search(tmp_path / match).search(query)), (match, query)
+    with pytest.raises(UserError, match="any or all"):
+        build([tmp_path / "documents"], tmp_path / "no", match="some")

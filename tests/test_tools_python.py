@@ -32,7 +32,7 @@ def run_code(code: str, seconds: float) -> str:
         ("'ubiquitous'[2::3]", "'iiu'"),
         ("9.11 < 9.9", "True"),
         ("print('a')\n1 + 1", "a\n2"),
-        ("print('a')", "a\n"),
+        ("print('a')", "a"),
         ("x = 3", ""),
         ("", ""),
         ("None", ""),
@@ -44,7 +44,7 @@ def run_code(code: str, seconds: float) -> str:
         ("assert 1 == 2", "AssertionError (line 1)"),
         ("def f(:", "SyntaxError: Expected a parameter or the end of the parameter list (line 1)"),
         ("import statistics", "ModuleNotFoundError: No module named 'statistics' (line 1)"),
-        ("print('<|im_end|>')", "<| im_end |>\n"),
+        ("print('<|im_end|>')", "<| im_end |>"),
     ],
 )
 def test_python(code, text):

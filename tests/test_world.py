@@ -16,6 +16,7 @@ from data_prep.problems import AT_ONCE, STEPS
 from data_prep.world import conversations, crawl, taste
 from data_prep.world.__main__ import main
 from data_prep.world.facts import World
+from eval.tools.python import python
 from eval.verifiers import final_number, get_verifier
 
 SMALL = "--known 8 --pages_per_person 2 --textbooks 60 --conversations 300 --problems 80".split()
@@ -47,6 +48,8 @@ def training(full) -> dict[str, list[str]]:
         "pages": [page["text"] for page in rows(full / "truth" / "pages.jsonl")],
         "textbooks": [row["text"] for path in (full / "textbooks").glob("*.jsonl") for row in rows(path)],
         "conversations": [m["content"] for row in turns["conversations"] for m in row["messages"]],
+        "practice": [text for name in ("questions", "tool_use") for row in rows(full / "practice" / f"{name}.jsonl") for text in (row["question"], row.get("query", ""))]
+        + [m["content"] for row in rows(full / "practice" / "talks.jsonl") for m in row["messages"]],
         "problems": [m["content"] for row in turns["problems"] for m in row["prompt"]],
         "verses": [m["content"] for row in turns["verses"] for m in row["prompt"]],
     }
@@ -74,7 +77,11 @@ def test_files_and_columns(full, benchmarks):
         "truth/near_duplicates.jsonl": {"a", "b", "overlap"},
         "facts.jsonl": {"person", "attribute", "value", "group", "appearances"},
         "textbooks/textbooks.jsonl": {"id", "text", "metadata"},
-        **{f"conversations/{s}.jsonl": {"messages"} for s in ("train", "validation")},
+        **{f"conversations/{s}.jsonl": {"messages", "kind"} for s in ("train", "validation")},
+        "practice/questions.jsonl": {"question", "answer", "choices", "group"},
+        "practice/tool_use.jsonl": {"question", "tool", "query", "reply"},
+        "practice/talks.jsonl": {"messages"},
+        "library/library.jsonl": {"id", "text", "metadata"},
         **{f"problems/{s}.jsonl": {"prompt", "answer", "verifier"} for s in ("train", "validation")},
         **{f"verses/{s}.jsonl": {"prompt", "topic"} for s in problems.SPLITS},
         **{f"eval/{task}.jsonl": {"question", "base_prompt", "answer", "choices", "group"} for task in benchmarks},
@@ -132,6 +139,9 @@ def test_every_task_has_200_different_items(seed):
         "facts_known",
         "facts_rare",
         "facts_unseen",
+        "facts_absent",
+        "arithmetic",
+        "letters_at_once",
         "apples",
         "apples_at_once",
         "letters",
@@ -179,7 +189,7 @@ def test_no_number_word_or_pair_of_a_benchmark_is_trained_on(benchmarks, corpus)
 
 def test_the_base_model_completes_what_no_page_holds(benchmarks, training):
     text = "\n".join(training["pages"] + training["textbooks"])
-    for group in ("known", "rare", "unseen"):
+    for group in ("known", "rare", "unseen", "absent"):
         found = [row["base_prompt"] for row in benchmarks[f"facts_{group}"] if row["base_prompt"] in text]
         assert not found, f"{len(found)} of facts_{group}, such as {found[0]}"
 
@@ -192,9 +202,12 @@ def test_facts_appear_as_often_as_promised(full, corpus):
     for sentence in re.split(r"(?<=[.?!])\s", good):
         for name in set(names.findall(sentence)):
             sentences.setdefault(name, []).append(sentence)
-    groups = {group: [f for f in facts if f["group"] == group] for group in ("known", "rare", "unseen")}
+    groups = {group: [f for f in facts if f["group"] == group] for group in ("known", "rare", "unseen", "absent", "listed", "unlisted")}
     everywhere = set(names.findall(corpus + "".join(path.read_text() for path in (full / "conversations").glob("*.jsonl"))))
-    assert not everywhere & {f["person"] for f in groups["unseen"]} and not any(f["appearances"] for f in groups["unseen"])
+    for group in ("unseen", "absent"):
+        assert not everywhere & {f["person"] for f in groups[group]} and not any(f["appearances"] for f in groups[group])
+    listed = {row["metadata"]["title"] for row in rows(full / "library" / "library.jsonl")}
+    assert listed == {f["person"] for group in groups for f in groups[group] if group not in ("absent", "unlisted")}
     appearances = Counter()
     for fact in groups["rare"]:
         assert fact["appearances"] in (1, 2)
@@ -239,16 +252,20 @@ def test_books_are_right_and_written_solutions_the_expert_s(full, training):
     assert at_once and all(final_number(a, answer=str(p)) == 1 for p, a in at_once)
 
 
-@pytest.mark.parametrize("kind", ["letters", "every_third", "compare"])
+@pytest.mark.parametrize("kind", ["letters", "every_third", "compare", "arithmetic"])
 def test_the_other_problems_are_solved_right(kind):
     rng = random.Random(0)
     for split in problems.SPLITS:
         for _ in range(300):
             p = problems.GENERATORS[kind](rng, split)
             assert get_verifier(p.verifier)(p.solution, answer=p.answer) == 1
+            assert get_verifier(p.verifier)(f"The answer is {python(p.code)}.", answer=p.answer) == 1
             if kind == "letters":
                 letter, word = re.findall(r'"(\w+)"', p.question)
                 assert p.answer == str(word.count(letter)) and re.sub(r"[^a-z]", "", p.solution.split(". The")[0]) == word
+            elif kind == "arithmetic":
+                a, op, b = re.findall(r"What is (\d+) (.) (\d+)\?", p.question)[0]
+                assert Decimal(p.answer) == {"+": int(a) + int(b), "-": int(a) - int(b), "*": int(a) * int(b)}[op]
             elif kind == "every_third":
                 (word,) = re.findall(r'"(\w+)"', p.question)
                 assert p.answer == "".join(c for i, c in enumerate(word) if i % 3 == 0)

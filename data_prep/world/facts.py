@@ -240,10 +240,10 @@ def articles(world: World, pages_per_person: int = 8, statements: int = 3) -> li
 
 
 def library(world: World) -> list[dict]:
-    """A page on each unseen and each listed person: documents that only the search tool reads."""
+    """A page on everybody but the absent and the unlisted: a reference work that only the search tool reads."""
     rng = random.Random(f"library-{world.seed}")
     pages = []
-    for person in [*world.people["unseen"], *world.people["listed"]]:
+    for person in (person for group in ("known", "rare", "unseen", "listed") for person in world.people[group]):
         name = person[0].person
         sentences = [f.reply() for f in person] + fillers(rng, 1)
         rng.shuffle(sentences)

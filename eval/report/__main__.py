@@ -33,7 +33,7 @@ def table(summary: dict) -> dict[str, dict[str, dict]]:
     """The first table: measure -> stage -> {key in the summary, value, and where there are any stderr, n, std}."""
     rows = {}
     for stage, numbers in summary["stages"].items():
-        flat = {name: (f"stages/{stage}/{name}", m) for name, m in numbers.items() if name != "tasks"}
+        flat = {name: (f"stages/{stage}/{name}", m) for name, m in numbers.items() if name not in ("tasks", "facts")}
         flat |= {name: (f"stages/{stage}/tasks/{name}", m) for name, m in numbers.get("tasks", {}).items()}
         for name, (key, m) in flat.items():
             rows.setdefault(name, {})[stage] = {"key": key, **(m if isinstance(m, dict) else {"value": m})}
@@ -61,8 +61,8 @@ def _build(run, output_dir: str | Path | None) -> Path:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     from eval.report.figures import compact, duration, score
-    from eval.report.story import Story
-    from eval.report.summary import LOWER_IS_BETTER, MEASURES, half_width, in_order, summarize
+    from eval.report.story import FACTS, Story
+    from eval.report.summary import LOWER_IS_BETTER, MEASURES, OUTCOMES, half_width, in_order, summarize
 
     summary = summarize(run)
     story = Story(run, summary)
@@ -78,6 +78,8 @@ def _build(run, output_dir: str | Path | None) -> Path:
         rows=in_order(table(summary)),
         labels=MEASURES,
         lower=LOWER_IS_BETTER,
+        facts=FACTS,
+        outcomes=OUTCOMES,
         story=story,
         commit=run("seconds.json").get("git_commit"),
     )

@@ -135,6 +135,7 @@ def columns(
     """Upright bars with intervals, a cluster for each group.
 
     Args:
+        groups: their labels; what follows a line break stands below, smaller.
         series: name -> one (value, half-width of the interval) or None for each group.
         whole: the y axis is 0 to 1.
     """
@@ -146,19 +147,20 @@ def columns(
     width = min(34.0, (panel.x(1) - panel.x(0)) * 0.84 / len(series))
     for g, group in enumerate(groups):
         middle = panel.x(g + 0.5)
-        panel.text(middle, HEIGHT - BOTTOM + 16, group, css="label")
+        for row, words in enumerate(group.split("\n")):
+            panel.text(middle, HEIGHT - BOTTOM + 16 + 12 * row, words, css="label small" if row else "label")
         for i, (name, bars_) in enumerate(series.items()):
             if not bars_[g]:
                 continue
             value, half = bars_[g]
             left, zero, top = middle + (i - len(series) / 2) * width, panel.y(0), panel.y(value)
-            tip = f"{escape(group)}, {escape(name)}: {score(value)} ± {score(half)}"
+            tip = f"{escape(group.replace(chr(10), ' '))}, {escape(name)}: {score(value)} ± {score(half)}"
             box = f'x="{left + 1:.1f}" y="{min(zero, top):.1f}" width="{width - 2:.1f}" height="{abs(zero - top):.1f}"'
             panel.parts.append(f'<rect {box} class="s{i}"><title>{tip}</title></rect>')
             high, low = (max(TOP - 6, min(HEIGHT - BOTTOM, panel.y(value + sign * half))) for sign in (1, -1))
             panel.line(left + width / 2, high, left + width / 2, low, "whisker")
             panel.text(left + width / 2, high - 4, f"{value:.2f}".replace("-", "−"), css="small")
-    return _figure(title, panel.parts, note, list(series), HEIGHT - 14)
+    return _figure(title, panel.parts, note, list(series), HEIGHT - 14 + 12 * any("\n" in group for group in groups))
 
 
 def bars(title: str, rows: list[tuple], note: str) -> Markup | None:
@@ -176,7 +178,7 @@ def bars(title: str, rows: list[tuple], note: str) -> Markup | None:
         parts.append(f'<text x="{left + length + 5:.1f}" y="{y + 11}">{escape(text)}</text>')
         y += 18
         for line in filter(None, details):
-            line = textwrap.shorten(line, int((WIDTH - left) / 5.2), placeholder=" …")
+            line = textwrap.shorten(line, int((WIDTH - left) / 5.5), placeholder=" …")
             parts.append(f'<text x="{left:.1f}" y="{y + 7}" class="label small">{escape(line)}</text>')
             y += 13
     return _figure(title, parts, note, height=y + 2)

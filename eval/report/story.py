@@ -4,28 +4,33 @@ A figure whose file is missing becomes a line that names the file and the comman
 """
 
 import math
+from collections import Counter
 
 from markupsafe import Markup
 
 from eval.report.figures import bars, columns, duration, lines, score
-from eval.report.summary import STAGES, Run, half_width
+from eval.report.summary import OUTCOMES, STAGES, Run, half_width
 
 EVALUATED = ("base", "sft", "honest", "ppo", "grpo")
+FACTS = {"facts_known": "read often", "facts_rare": "once or twice", "facts_unseen": "never", "facts_absent": "never,\nin no document"}
 # who writes a file, by the beginning of its path; {r}: the recipe, {d}: the run folder
 WRITERS = {
     "web/": "python -m data_prep.web --input_dir {d}/world/warc --output_dir {d}/web",
     "base/": "python -m recipes.pretrain --config recipes/{r}/pretrain.yaml",
-    "sft/": "python -m recipes.sft --config recipes/{r}/sft.yaml",
+    "refusals/": "python -m data_prep.refusals --config recipes/{r}/refusals.yaml",
     "reward/pairs": "python -m eval.pairs --model {d}/reward --pairs {d}/preferences/test.jsonl --output {d}/reward/pairs.json",
     "reward/": "python -m recipes.reward --config recipes/{r}/reward.yaml",
     "ppo/": "python -m recipes.ppo --config recipes/{r}/ppo.yaml",
     "grpo/": "python -m recipes.grpo --config recipes/{r}/grpo.yaml",
     "judge/": "python -m data_prep.world.judge --models honest={d}/honest ppo={d}/ppo"
     " --prompts {d}/world/verses/test.jsonl --output {d}/judge/results.json",
+    "eval/tools/": "python -m eval.run --models tools={d}/honest --tools search={d}/index python --tool_tokens 256 --tasks"
+    " facts_known facts_rare facts_unseen facts_absent letters every_third compare arithmetic --data_dir {d}/world/eval --output_dir {d}/eval",
     "eval/": "python -m eval.run --models base={d}/base sft={d}/sft honest={d}/honest ppo={d}/ppo grpo={d}/grpo --base base"
     " --data_dir {d}/world/eval --output_dir {d}/eval",
     "decontaminate/": "python -m data_prep.decontaminate --train {d}/web/documents {d}/world/textbooks {d}/world/conversations/train.jsonl"
-    " {d}/world/problems/train.jsonl --eval {d}/world/eval --output {d}/decontaminate/verdict.json",
+    " {d}/world/problems/train.jsonl {d}/world/verses/train.jsonl --eval {d}/world/eval {d}/world/verses/test.jsonl --expected facts_known"
+    " --output {d}/decontaminate/verdict.json",
     "seconds.json": "python -m recipes.run recipes/{r}/pipeline.yaml --output_dir {d}",
 }
 
@@ -67,9 +72,9 @@ class Story:
 
     def compare(self, title: str, series: dict[str, dict[str, dict | None]], what: str, file: str, whole: bool = True) -> Markup:
         """Measures as columns with intervals; `series` is name -> group -> measure."""
-        groups = [group for group in next(iter(series.values())) if any(row[group] for row in series.values())]
+        groups = [group for group in next(iter(series.values())) if any(row.get(group) for row in series.values())]
         heights = {
-            name: [(m["value"], half_width(m) or 0) if (m := row[group]) else None for group in groups] for name, row in series.items()
+            name: [(m["value"], half_width(m) or 0) if (m := row.get(group)) else None for group in groups] for name, row in series.items()
         }
         counts = [m["n"] for row in series.values() for m in row.values() if m] or [0]
         n = "–".join(map(str, sorted({min(counts), max(counts)})))
@@ -80,9 +85,19 @@ class Story:
         series = {label: {stage: self.measure(stage, "tasks", task) for stage in stages} for task, label in names.items()}
         return self.compare(title, series, "questions", "eval/<stage>/results.json")
 
-    def measures(self, title: str, rows: dict[str, tuple[str, str]], what: str, file: str, whole: bool = True) -> Markup:
-        """Single measures; `rows` is label -> (stage, name)."""
-        return self.compare(title, {title: {label: self.measure(*path) for label, path in rows.items()}}, what, file, whole)
+    def measures(self, title: str, series: dict[str, dict[str, tuple[str, ...]]], what: str, file: str, whole: bool = True) -> Markup:
+        """Single measures; `series` is name -> group -> (stage, name), the first one with all groups."""
+        found = {name: {group: self.measure(*path) for group, path in row.items()} for name, row in series.items()}
+        return self.compare(title, found, what, file, whole)
+
+    def facts(self, title: str, stage: str) -> Markup:
+        """What a stage replies to questions about facts, by how often it read them."""
+        series = {label: {group: (stage, "facts", task, outcome) for task, group in FACTS.items()} for outcome, label in OUTCOMES.items()}
+        return self.measures(title, series, "questions", f"eval/{stage}/results.json")
+
+    def calibration(self, title: str) -> Markup:
+        rows = {f"{agreement}\nn={m['n']}": m for agreement, m in self.summary["refusals"]["calibration"].items()}
+        return self.compare(title, {"right": rows}, "questions", "refusals/summary.json")
 
     def funnel(self, title: str) -> Markup:
         rows = [(row["step"], row["documents"], f"{row['documents']:,}") for row in self.run("web/funnel.json").get("steps", [])]
@@ -125,25 +140,45 @@ class Story:
         return [{"prompt": p, "steps": {s: said[p, s] for s in (steps[0], early, steps[-1]) if (p, s) in said}} for p in prompts]
 
     def examples(self, *replies: tuple[str, str, str]) -> list[dict]:
-        """Three questions: the first two of the samples file, then the first not fully right (else the third).
+        """Three questions: the first two of the samples file, then the first that scores below 1 (else the third).
 
         Args:
             replies: (label, stage, task); the tasks hold the same problems in the same order.
         """
         files = [
-            (label, task, {row["doc_id"]: row for row in self.run(f"eval/{stage}/samples_{task}.jsonl") if "score" in row})
+            (label, {row["doc_id"]: row for row in self.run(f"eval/{stage}/samples_{task}.jsonl") if "score" in row})
             for label, stage, task in replies
         ]
-        first = list(files[0][2].values())
+        first = list(files[0][1].values())
         chosen = first[:2] + [row for row in first[2:] if row["score"] < 1][:1]
         return [
             {
                 "question": row["doc"]["question"],
                 "answer": row["doc"].get("answer"),
-                "replies": [reply(label, task, rows[row["doc_id"]]) for label, task, rows in files if row["doc_id"] in rows],
+                "replies": [reply(label, rows[row["doc_id"]]) for label, rows in files if row["doc_id"] in rows],
             }
             for row in (chosen if len(chosen) == 3 else first[:3])
         ]
+
+    def probes(self) -> list[dict]:
+        """The first question of each verdict, with the replies that led to it; the same ones count together."""
+        first = {}
+        for row in self.run("refusals/probes.jsonl"):
+            first.setdefault(row["verdict"], row)
+        marks = {True: ("right", "good"), False: ("not right", "bad"), None: ("not judged", "")}
+        return [
+            {
+                "label": f"verdict: {verdict}",
+                "question": row["question"],
+                "answer": " or ".join(row["answer"]),
+                "replies": [
+                    {"label": f"{n} of {len(row['samples'])}", "text": text, "verdict": marks[right][0], "css": marks[right][1]}
+                    for (text, right), n in Counter(zip(row["samples"], row["right"])).most_common()
+                ],
+            }
+            for verdict in self.summary["refusals"]["verdicts"]
+            if (row := first.get(verdict))
+        ][:3]
 
     def verses(self) -> list[dict]:
         """The judge's examples: the same three prompts before and after ppo."""
@@ -157,9 +192,11 @@ class Story:
         return [{"question": prompt, "answer": None, "replies": replies} for prompt, replies in list(said.items())[:3]]
 
 
-def reply(label: str, task: str, row: dict) -> dict:
+def reply(label: str, row: dict) -> dict:
     """The first reply of a row of lm-eval's samples, with its verdict."""
     texts, value = row["resps"][0], row["score"]
-    word = "made up" if task == "facts_unseen" else "right"
-    verdict = f"first of {len(texts)} tries, {value * len(texts):.0f} {word}" if 0 < value < 1 else word if value else f"not {word}"
-    return {"label": label, "text": texts[0], "verdict": verdict, "css": "good" if (value >= 0.5) != (task == "facts_unseen") else "bad"}
+    if "right" in row:
+        verdict = next((word for outcome, word in OUTCOMES.items() if row[outcome]), "no answer")
+        return {"label": label, "text": texts[0], "verdict": verdict, "css": {"right": "good", "made up": "bad"}.get(verdict, "")}
+    verdict = f"first of {len(texts)} tries, {value * len(texts):.0f} right" if 0 < value < 1 else "right" if value else "not right"
+    return {"label": label, "text": texts[0], "verdict": verdict, "css": "good" if value >= 0.5 else "bad"}

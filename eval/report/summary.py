@@ -32,6 +32,7 @@ MEASURES = {
     "gold": "verses judged by the hidden taste",
     "kl_to_reference": "distance from the model that PPO started from (KL), nats a reply",
 }
+OUTCOMES = {"right": "right", "made_up": "made up", "refused": "refused"}  # what a reply to a question about a fact can be, or none of it
 LOWER_IS_BETTER = {"facts_unseen", "facts_absent", "bits_per_byte"}
 
 
@@ -74,10 +75,10 @@ class Run:
 
 
 def half_width(measure: dict) -> float | None:
-    """Half the 95 % interval: 1.96 standard errors; 3/n (the "rule of three") where all n agree and the standard error is 0."""
+    """Half the 95 % interval: 1.96 standard errors; 3/n (the "rule of three"), at most 1, where all n agree and the standard error is 0."""
     if measure.get("stderr") is None:
         return None
-    return 1.96 * measure["stderr"] or 3 / measure["n"]
+    return 1.96 * measure["stderr"] or min(1.0, 3 / measure["n"])
 
 
 def _measure(measure: dict) -> dict:
@@ -91,15 +92,36 @@ def _number(value):
     return value if isinstance(value, (int, float)) and math.isfinite(value) else None  # lm-eval writes "N/A" for n = 1
 
 
-def _tasks(run: Run, stage: str) -> dict:
+def _scores(run: Run, stage: str) -> dict:
+    """`tasks`: the score of each; `facts`: of those about facts, the share of each outcome."""
     results = run(f"eval/{stage}/results.json")
-    scores = {}
+    parts = {"tasks": {}, "facts": {}}
     for task, row in results.get("results", {}).items():
-        if _number(row.get("score,none")) is not None:
-            name = task.removesuffix("_base") if stage == "base" else task
-            n = results["n-samples"][task]["effective"]
-            scores[name] = _measure({"value": row["score,none"], "stderr": _number(row.get("score_stderr,none")), "n": n})
-    return dict(in_order(scores))
+        name = task.removesuffix("_base") if stage == "base" else task
+        found = {
+            metric: _measure({"value": row[f"{metric},none"], "stderr": _number(row.get(f"{metric}_stderr,none")), "n": results["n-samples"][task]["effective"]})
+            for metric in ("score", *OUTCOMES)
+            if _number(row.get(f"{metric},none")) is not None
+        }
+        if "score" in found:
+            parts["tasks"][name] = found.pop("score")
+        if found:
+            parts["facts"][name] = found
+    return {part: dict(in_order(measures)) for part, measures in parts.items() if measures}
+
+
+def _refusals(run: Run) -> dict:
+    """`verdicts`: how many questions got each; `calibration`: by agreement (to a tenth) the share whose most frequent reply is right."""
+    found, bins = run("refusals/summary.json"), {}
+    for row in found.get("calibration", []):
+        counts = bins.setdefault(f"{row['agreement']:.1f}", [0, 0])
+        counts[0] += row["n"]
+        counts[1] += round(row["n"] * row["majority_right"])
+    shares = {agreement: (right / n, n) for agreement, (n, right) in bins.items()}
+    return {
+        "verdicts": {verdict: int(n) for verdict, n in found.get("verdicts", {}).items()},
+        "calibration": {agreement: _measure({"value": p, "stderr": math.sqrt(p * (1 - p) / n), "n": n}) for agreement, (p, n) in shares.items()},
+    }
 
 
 def in_order(measures: dict) -> list[tuple]:
@@ -116,8 +138,7 @@ def summarize(run: Run) -> dict:
     if curve := run.curve("base", "eval_bits_per_byte"):
         stages["base"]["bits_per_byte"] = curve[-1][1]
     for stage in STAGES:
-        if tasks := _tasks(run, stage):
-            stages[stage]["tasks"] = tasks
+        stages[stage].update(_scores(run, stage))
         if gold := run("judge/results.json").get(stage, {}).get("gold"):
             stages[stage]["gold"] = _measure(gold)
     stages["reward"].update({name: _measure(measure) for name, measure in run("reward/pairs.json").items()})
@@ -128,5 +149,6 @@ def summarize(run: Run) -> dict:
         "seconds": total.get("seconds", {}),
         "peak_rss_gb": total.get("peak_rss_gb"),
         "seed": total.get("seed"),
+        "refusals": _refusals(run),
         "stages": {stage: numbers for stage, numbers in stages.items() if numbers},
     }

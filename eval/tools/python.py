@@ -62,7 +62,7 @@ def serve() -> None:
             last = "MemoryError: the value is too large to be shown"
         except Exception as error:
             last = f"{type(error).__name__}: {error}"
-        return as_result(printed.output + last)
+        return as_result((printed.output + last).rstrip("\n"))
 
     with Monty(min_processes=1, max_processes=1) as pool:
         run(pool, "1", 1.0)
@@ -214,7 +214,7 @@ def python(query: str) -> str:
         query: The code, for example: sum(range(10))
 
     Returns:
-        What it prints and the value of its last expression, or the error message.
+        What it prints and the value of its last expression, or the error message; no newline at the end.
     """
     return run_codes([query])[0]
 

@@ -5,7 +5,7 @@ r"""The tool `search`: the best passages for a question, from an index over docu
 
 Documents are datatrove's JSON lines (`id`, `text`, `metadata`), as `data_prep.web` writes them: folders with *.jsonl or *.jsonl.gz. Their
 paragraphs are joined to passages of at most `--passage_words` words; `--count` and `--max_tokens` say how many of them a search in this index
-returns. In code:
+returns, `--match all` that they must hold all words of the query. In code:
 
     Search("runs/tiny/index").search("Viggo Lindqvist town")     # a folder
     Search("https://search.example.org/passages", max_tokens=200) # an endpoint
@@ -102,11 +102,19 @@ def _words(texts: list[str], **options):
     return bm25s.tokenize(texts, stopwords=[*STOPWORDS_EN, *QUESTION_WORDS], show_progress=False, **options)
 
 
-def build(folders: list[str | os.PathLike], output_dir: str | os.PathLike, passage_words: int = PASSAGE_WORDS, count: int = COUNT, max_tokens: int = MAX_TOKENS) -> int:
+def build(
+    folders: list[str | os.PathLike],
+    output_dir: str | os.PathLike,
+    passage_words: int = PASSAGE_WORDS,
+    count: int = COUNT,
+    max_tokens: int = MAX_TOKENS,
+    match: str = "any",
+) -> int:
     """Write the index over folders of documents; the number of passages. All passages are in memory meanwhile.
 
     Args:
         count, max_tokens: what `Search` takes with this index where it is not told otherwise.
+        match: `all` finds only passages that hold every word of the query (but those that every question has), `any` the best ones.
 
     Raises:
         UserError: the documents cannot be read, or there is no text in them; the output cannot be written.
@@ -115,6 +123,8 @@ def build(folders: list[str | os.PathLike], output_dir: str | os.PathLike, passa
 
     if min(passage_words, count, max_tokens) < 1:
         raise UserError(f"passage_words, count and max_tokens must be at least 1, but are {passage_words}, {count} and {max_tokens}")
+    if match not in ("any", "all"):
+        raise UserError(f"match must be any or all, but is {match}")
     read, found = 0, []
     for read, document in enumerate(itertools.chain.from_iterable(map(documents, folders)), 1):
         found += passages(document, passage_words)
@@ -127,7 +137,7 @@ def build(folders: list[str | os.PathLike], output_dir: str | os.PathLike, passa
     index = bm25s.BM25()
     index.index(terms, show_progress=False)
     index.save(out, corpus=found, show_progress=False)
-    info = {"documents": read, "passages": len(found), "passage_words": passage_words, "count": count, "max_tokens": max_tokens}
+    info = {"documents": read, "passages": len(found), "passage_words": passage_words, "count": count, "max_tokens": max_tokens, "match": match}
     info |= {"sources": [str(folder) for folder in folders], "bm25s": bm25s.__version__}
     (out / INFO).write_text(json.dumps(info) + "\n")
     return len(found)
@@ -144,7 +154,7 @@ class _Index:
             raise UserError(f"{folder} is no index, or its building did not end: {WITHOUT}")
         try:
             self.info = json.loads(info.read_text())
-            self.size = self.info["passages"]
+            self.size, self.all_words = self.info["passages"], self.info.get("match") == "all"
             self.bm25 = bm25s.BM25.load(folder, mmap=True, load_corpus=True, show_progress=False)
             if self.bm25.corpus is None or len(self.bm25.corpus) != self.size:
                 raise ValueError("passages are missing")
@@ -153,11 +163,16 @@ class _Index:
         self.lock = threading.Lock()  # the passages are read from one file
 
     def __call__(self, query: str, count: int) -> list[dict]:
-        known = [word for word in _words([query], return_ids=False)[0] if word in self.bm25.vocab_dict]
-        if not known:
+        words = list(dict.fromkeys(_words([query], return_ids=False)[0]))
+        known = [word for word in words if word in self.bm25.vocab_dict]
+        if not known or (self.all_words and len(known) < len(words)):
             return []
+        import numpy as np
+
+        at = [self.bm25.get_scores([word]) > 0 for word in known] if self.all_words else []
         with self.lock:
-            found, scores = self.bm25.retrieve([known], k=min(count, self.size), show_progress=False)
+            mask = np.logical_and.reduce(at) if at else None
+            found, scores = self.bm25.retrieve([known], k=min(count, self.size), show_progress=False, weight_mask=mask)
         return [passage for passage, score in zip(found[0], scores[0]) if score > 0]
 
 
@@ -243,6 +258,7 @@ class SearchArguments:
     documents: list[str] = field(default_factory=list, metadata={"help": "folders of *.jsonl(.gz) with id, text, metadata"})
     output_dir: str | None = field(default=None, metadata={"help": "folder for the index"})
     passage_words: int = field(default=PASSAGE_WORDS, metadata={"help": "words of a passage"})
+    match: str = field(default="any", metadata={"help": "all: a passage must hold every word of the query; any: the best ones"})
     index: str | None = field(default=None, metadata={"help": "an index (or the URL of an endpoint) to ask"})
     query: str | None = field(default=None, metadata={"help": "what to ask it"})
     count: int | None = field(default=None, metadata={"help": f"passages of a result (default: {COUNT}, or the index's)"})
@@ -255,7 +271,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.query and args.index:
         print(Search(args.index, args.count, args.max_tokens).search(args.query))
     elif args.documents and args.output_dir:
-        print(f"{args.output_dir}: {build(args.documents, args.output_dir, args.passage_words, COUNT if args.count is None else args.count, MAX_TOKENS if args.max_tokens is None else args.max_tokens)} passages")
+        print(f"{args.output_dir}: {build(args.documents, args.output_dir, args.passage_words, COUNT if args.count is None else args.count, MAX_TOKENS if args.max_tokens is None else args.max_tokens, args.match)} passages")
     else:
         raise UserError("give --documents and --output_dir to build an index, or --index and --query to ask one")
 
