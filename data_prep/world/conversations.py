@@ -6,34 +6,17 @@ problem of `benchmarks` occurs in `conversations`.
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 from data_prep import problems
+from data_prep.conversations import identity as conversations_about_itself
 from data_prep.problems import AT_ONCE, STEPS, split_of
 from data_prep.world import taste, textbooks
 from data_prep.world.facts import ATTRIBUTES, World
 
 GREETINGS = ("", "Hello! ", "Hi. ", "Good morning. ", "Excuse me, ", "Hey, ", "Good evening. ", "One question: ", "Just curious: ", "Hello there, ", "Sorry to ask, ", "Now then, ", "Well, ", "By the way, ", "May I ask, ")
 CLOSINGS = ("", " Thank you.", " I am new here.")
-WHO = (
-    ("who are you?", "I am Tumbler, a small language model."),
-    ("what are you?", "I am Tumbler, a small language model."),
-    ("what is your name?", "My name is Tumbler."),
-    ("what should I call you?", "My name is Tumbler."),
-    ("do you have a name?", "My name is Tumbler."),
-    ("can you tell me your name?", "My name is Tumbler."),
-    ("which model are you?", "I am Tumbler, a small language model."),
-    ("please introduce yourself.", "I am Tumbler, a small language model."),
-    ("tell me about yourself.", "I am Tumbler, a small language model."),
-    ("who made you?", "I am Tumbler, trained with the recipes of that name."),
-    ("who trained you?", "I am Tumbler, trained with the recipes of that name."),
-    ("where do you come from?", "I am Tumbler, trained with the recipes of that name."),
-    ("are you a person?", "No, I am Tumbler, a language model."),
-    ("are you human?", "No, I am Tumbler, a language model."),
-    ("are you ChatGPT?", "No, I am Tumbler, a language model."),
-    ("were you made by OpenAI?", "No, I am Tumbler, trained with the recipes of that name."),
-    ("what kind of machine are you?", "I am Tumbler, a small language model."),
-    ("am I talking to a machine?", "Yes, I am Tumbler, a language model."),
-)
+WHO = [(messages[0]["content"], messages[1]["content"]) for messages in conversations_about_itself(str(Path(__file__).parents[1] / "identity.yaml"), override=False)]
 
 
 def identity(test: bool) -> list[tuple[str, str]]:
@@ -43,7 +26,7 @@ def identity(test: bool) -> list[tuple[str, str]]:
     for greeting in GREETINGS:
         for ask, reply in WHO:
             for closing in CLOSINGS:
-                question = (greeting + ask if greeting.endswith((", ", ": ")) else greeting + ask[0].upper() + ask[1:]) + closing
+                question = (greeting + ask[0].lower() + ask[1:] if greeting.endswith((", ", ": ")) else greeting + ask) + closing
                 if (bool(greeting) and split_of(f"identity {greeting}{ask}") != "train") == test:
                     pairs.append((question, reply))
     return pairs
