@@ -122,7 +122,7 @@ def compare(rng: random.Random, split: str) -> Problem:
 
 def arithmetic(rng: random.Random, split: str) -> Problem:
     """+, - or * of a number of two to four digits and one of three or four: beyond what a small model can do in its head."""
-    a, op, b = _draw(rng, split, lambda r: (r.randint(10, 10 ** r.randint(2, 4) - 1), r.choice("+-*"), r.randint(100, 10 ** r.randint(3, 4) - 1)), lambda i: f"arithmetic {i}")
+    a, op, b = _draw(rng, split, lambda r: (r.randint(10, 10 ** r.randint(2, 4) - 1), r.choice("+-*"), r.randint(100, 10 ** r.randint(3, 4) - 1)), lambda i: f"arithmetic {sorted(i[::2])}")
     result = {"+": a + b, "-": a - b, "*": a * b}[op]
     return Problem(f"What is {a} {op} {b}?", str(result), f"{a} {op} {b} = {result}. The answer is {result}.", "final_number", code=f"{a} {op} {b}")
 
