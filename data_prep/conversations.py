@@ -20,6 +20,7 @@ has tools, `tools` (their JSON schemas as a string, as TRL reads them). A part i
 `data_prep/labelling_guidelines.md` says what a good answer is.
 """
 
+import fcntl
 import inspect
 import itertools
 import json
@@ -30,9 +31,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.sources import load_sources
+from data_prep.sources import load_source, load_sources
 from data_prep.work import Progress
-from eval.cli import UserError, command, existing, output_folder, parse
+from eval.cli import UserError, command, existing, output_folder, parse, user_errors
 from eval.models import load_tokenizer
 from eval.tool_loop import Toolbox, load_tools
 
@@ -58,12 +59,14 @@ class ConversationsArguments:
 
 def check_parts(parts: list[dict]) -> None:
     """Raises `UserError` for a part with a missing or unknown key, or shares that do not add up to 1."""
+    if not parts:
+        raise UserError("parts is empty: give at least one, such as {name: talk, share: 1.0, datasets: [{path: talk.jsonl}]}")
     names = [part.get("name") if isinstance(part, dict) else part for part in parts]
     for name, part in zip(names, parts):
         if not isinstance(part, dict) or not isinstance(name, str) or names.count(name) > 1:
             raise UserError(f"parts: each must be a mapping with a `name` of its own, but there is {part!r}"[:300])
         kind = part.get("kind", "messages")
-        if kind not in KEYS:
+        if not isinstance(kind, str) or kind not in KEYS:
             raise UserError(f"part {name}: kind must be left out or one of {', '.join(list(KEYS)[1:])}, but is {kind}")
         needs = {"share", *({"file"} if kind == "identity" else {"datasets"}), *({"tools"} if kind == "tool_use" else {"turns"} if kind == "talks" else set())}
         if wrong := (set(part) - KEYS[kind]) | (needs - set(part)):
@@ -73,6 +76,11 @@ def check_parts(parts: list[dict]) -> None:
             raise UserError(f"part {name}: turns must be [least, most] with 1 <= least <= most, but is {turns}")
         if not isinstance(part["share"], (int, float)) or not part["share"] > 0:
             raise UserError(f"part {name}: share must be above 0, but is {part['share']}")
+        if not isinstance(part.get("where") or {}, dict) or not isinstance(part.get("override") or False, bool):
+            raise UserError(f"part {name}: where must be {{column: [values]}} and override true or false, but they are {part.get('where')} and {part.get('override')}")
+        tools = part.get("tools") or []
+        if not isinstance(tools, list) or not all(isinstance(tool, str) for tool in tools) or (kind == "tool_use" and not tools):
+            raise UserError(f"part {name}: tools must be a list of names, such as [python, search=<index folder>], but is {part.get('tools')}")
     if abs(sum(part["share"] for part in parts) - 1) > 1e-6:
         raise UserError(f"the shares of the parts must add up to 1, but add up to {sum(part['share'] for part in parts):g}")
 
@@ -84,8 +92,11 @@ def said(*turns: tuple[str, str]) -> list[dict]:
 
 def as_messages(row: dict, name: str) -> list[dict]:
     """The conversation of a row: its `messages`, or its `question` and `solution`."""
-    if row.get("messages"):
-        return [{key: value for key, value in message.items() if value is not None} for message in row["messages"]]
+    if messages := row.get("messages"):
+        whole = isinstance(messages, list) and all(isinstance(m, dict) and m.get("role") and (isinstance(m.get("content"), str) or m.get("tool_calls")) for m in messages)
+        if not whole or all(m["role"] != "assistant" for m in messages):
+            raise UserError(f"part {name}: messages must be [{{role: user, content: …}}, …], one of them the assistant's, but are {str(messages)[:80]!r}")
+        return [{key: value for key, value in message.items() if value is not None} for message in messages]
     if isinstance(row.get("question"), str) and isinstance(row.get("solution"), str):
         return said(("user", row["question"]), ("assistant", row["solution"]))
     raise UserError(f"part {name}: a row has neither `messages` nor `question` and `solution`, but {', '.join(row)}; `rename: {{old: new}}` of a source maps columns")
@@ -100,7 +111,10 @@ def identity(path: str, override: bool) -> list[list[dict]]:
     import yaml
 
     try:
-        spec = yaml.safe_load(existing(path, "identity", "take data_prep/identity.yaml as a pattern").read_text())
+        spec = yaml.safe_load(existing(path, "identity", "take data_prep/identity.yaml as a pattern").read_text(encoding="utf-8"))
+        texts = [r["reply"] for r in spec["replies"]] + (spec["names"] + spec["systems"] if override else [spec["name"]])  # of a string and a list there is no sum
+        if wrong := [text for text in texts if not isinstance(text, str)] + [r["asks"] for r in spec["replies"] if not isinstance(r["asks"], list)]:
+            raise TypeError(f"{wrong[0]!r} where a text, or a list of texts, should be")
         pairs = [(ask[0].upper() + ask[1:], r["reply"]) for r in spec["replies"] for ask in r["asks"] if not (override and r.get("own"))]
         names = [(name, system) for name in spec["names"] for system in spec["systems"]] if override else [(spec["name"], None)]
         return [
@@ -108,7 +122,7 @@ def identity(path: str, override: bool) -> list[list[dict]]:
             for name, system in names
             for ask, reply in pairs
         ]
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (yaml.YAMLError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise UserError(f"{path} is not as data_prep/identity.yaml: name, replies (reply, asks), systems, names ({type(error).__name__}: {error})") from None
 
 
@@ -127,8 +141,11 @@ def run_calls(calls: list[tuple[str, str]], functions: dict[str, Callable], what
 
 
 def argument_of(function: Callable) -> str:
-    """The name of its first argument."""
-    return next(iter(inspect.signature(function).parameters))
+    """The name of its first argument; a `UserError` where it has none, or needs more."""
+    first, *others = [*inspect.signature(function).parameters.values()] or [None]
+    if first is None or any(other.default is other.empty for other in others):
+        raise UserError(f"the tool {function.__name__} cannot be called with a row's query: tool_use takes functions of one argument")
+    return first.name
 
 
 def with_call(row: dict, result: str, argument: str) -> list[dict] | str:
@@ -140,11 +157,26 @@ def with_call(row: dict, result: str, argument: str) -> list[dict] | str:
         reply = row.get("otherwise")
         if not reply:
             return "the result lacks the evidence"
-    elif row.get("verifier") and get_verifier(row["verifier"])(reply, **row) != 1:
-        return "the reply is wrong"
+    elif row.get("verifier"):
+        try:
+            right = get_verifier(row["verifier"])(reply, **{column: value for column, value in row.items() if column != "completion"})
+        except (TypeError, AttributeError) as error:
+            raise UserError(f"the verifier {row['verifier']} cannot judge the row with the question {row['question'][:80]!r} ({error}): give it the columns that it reads, such as answer") from None
+        if right != 1:
+            return "the reply is wrong"
     call = {"type": "function", "function": {"name": row["tool"], "arguments": {argument: row["query"]}}}
     asked = [*said(("user", row["question"])), {"role": "assistant", "content": "", "tool_calls": [call]}]
     return [*asked, {"role": "tool", "name": row["tool"], "content": result}, *said(("assistant", reply))]
+
+
+def refuse_drafts(data, sources: list[dict]) -> None:
+    """Raises `UserError` where rows are drafts of `data_prep.synthesize`: a column `status` that is not accepted.
+
+    Where only some of several sources have the column, `data` has lost it, and each source is looked at.
+    """
+    for rows in [data] if "status" in data.column_names or len(sources) == 1 else map(load_source, sources):
+        if "status" in rows.column_names and (drafts := [status for status in rows["status"] if status != "accepted"]):
+            raise UserError(f"{len(drafts):,} rows of the data are drafts (status {drafts[0]!r}): a person edits them and sets the status to accepted; see data_prep/labelling_guidelines.md")
 
 
 class Part:
@@ -161,15 +193,19 @@ class Part:
             self.box = Toolbox(load_tokenizer(args.tokenizer), self.tools, args.max_result_tokens, TIME_LIMIT)
         if self.kind == "identity":
             self.rows = identity(spec["file"], spec.get("override", False))
+            if not self.rows:
+                raise UserError(f"part {self.name}: {spec['file']} has no question for it")
             return
-        self.rows = load_sources(spec["datasets"], seed=args.seed)
+        with user_errors(f"part {self.name}: its datasets do not go together, give each a part of its own"):
+            self.rows = load_sources(spec["datasets"], seed=args.seed)
         for column, values in (spec.get("where") or {}).items():
             if column not in self.rows.column_names:
                 raise UserError(f"part {self.name}: where: its rows have no column {column} (they have {', '.join(self.rows.column_names)})")
-            wanted = set(values if isinstance(values, list) else [values])
+            wanted = values if isinstance(values, list) else [values]
             self.rows = self.rows.select([i for i, value in enumerate(self.rows[column]) if value in wanted])
         if not len(self.rows):
             raise UserError(f"part {self.name}: no row is left: {spec.get('where')}")
+        refuse_drafts(self.rows, spec["datasets"])
         if self.kind == "talks":
             least, most = spec["turns"]
             order = self.rng.sample(range(len(self.rows)), len(self.rows))
@@ -189,6 +225,9 @@ class Part:
         for row in rows.values():
             if missing := [column for column in ("question", "tool", "query", "reply") if not isinstance(row.get(column), str)]:
                 raise UserError(f"part {self.name}: a row has no {missing[0]}; tool_use reads question, tool, query, reply")
+            evidence, otherwise = row.get("evidence"), row.get("otherwise")
+            if not isinstance(evidence or [], list) or not all(isinstance(text, str) for text in [*(evidence or []), otherwise or ""]):
+                raise UserError(f"part {self.name}: evidence must be a list of texts and otherwise a text, but in a row they are {evidence!r} and {otherwise!r}"[:300])
             if row["tool"] not in functions:
                 raise UserError(f"part {self.name}: a row calls {row['tool']}, but the part's tools are {', '.join(functions)}")
         results = run_calls([(row["tool"], row["query"]) for row in rows.values()], functions, self.name)
@@ -201,19 +240,28 @@ class Part:
         if self.kind == "tool_use":
             return None if isinstance(self.done[i], str) else self.done[i]
         if self.kind == "talks":
-            return [message for k in self.groups[i] for message in as_messages(self.rows[k], self.name)]
+            talks = [as_messages(self.rows[k], self.name) for k in self.groups[i]]
+            if any(talk[0]["role"] == "system" for talk in talks[1:]):
+                raise UserError(f"part {self.name}: a row with a system message cannot be joined to another: take rows without")
+            return [message for talk in talks for message in talk]
         return as_messages(self.rows[i], self.name)
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((ConversationsArguments,), argv)
+    from datasets import disable_progress_bars
+    from transformers.utils import get_json_schema
+
     check_parts(args.parts)
-    if args.rows < 1 or args.validation_rows < 0:
-        raise UserError(f"rows must be at least 1 and validation_rows at least 0, but are {args.rows} and {args.validation_rows}")
+    for key, least in (("rows", 1), ("validation_rows", 0), ("max_result_tokens", 1), ("seed", 0)):
+        if (value := getattr(args, key)) is None or value < least:
+            raise UserError(f"{key} must be at least {least}, but is {value}")
+    if none := [part["name"] for part in args.parts if not round(part["share"] * args.rows)]:
+        raise UserError(f"part {none[0]}: its share of {args.rows:,} rows is less than one: raise its share, or rows")
+    disable_progress_bars()
     parts = [Part(spec, args) for spec in args.parts]
     out = output_folder(args.output_dir)
-    from transformers.utils import get_json_schema
 
     shown = {part.name: json.dumps([get_json_schema(tool) for tool in part.tools]) if part.tools else None for part in parts}
     chosen = {"train": [], "validation": []}  # (part, row)
@@ -225,33 +273,41 @@ def main(argv: list[str] | None = None) -> None:
         chosen["validation"] += [(part, i) for i in order[:held_out]]
         chosen["train"] += [(part, i) for i in itertools.islice(itertools.cycle(order[held_out:]), round(part.spec["share"] * args.rows))]
         part.prepare(sorted({i for rows in chosen.values() for other, i in rows if other is part}))
-    for split, rows in chosen.items():
+    for rows in chosen.values():
         random.Random(args.seed).shuffle(rows)
-        if rows:
-            write(rows, out / f"{split}.jsonl", shown)
+    write({out / f"{split}.jsonl": rows for split, rows in chosen.items()}, shown)
     for part in parts:
         dropped = "".join(f", {n:,} dropped as {why}" for why, n in part.dropped.items())
         print(f"{part.name:<20} {sum(p is part for p, _ in chosen['train']):>7,} of {len(part):,}{dropped}")
 
 
-def write(rows: list[tuple[Part, int]], path: Path, shown: dict[str, str | None]) -> None:
-    """The rows as JSON lines; the file appears when all is in it."""
-    temporary, progress = path.with_suffix(".part"), Progress(str(path))
-    count = 0
+def write(files: dict[Path, list[tuple[Part, int]]], shown: dict[str, str | None]) -> None:
+    """The rows of each file as JSON lines; the files appear when all of them are whole, one without rows goes."""
+    temporary = {path: path.with_suffix(".part") for path in files}
+    lock = os.open(next(iter(files)).parent, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # another run that writes here at this time comes first
     try:
-        with temporary.open("w") as lines:
-            for number, (part, i) in enumerate(rows, 1):
-                progress(number, "rows", number / len(rows))
-                if (messages := part[i]) is None:
-                    continue
-                row = {"messages": messages, "kind": part.name} | ({"tools": shown[part.name]} if any(shown.values()) else {})
-                lines.write(json.dumps(row, ensure_ascii=False) + "\n")
-                count += 1
-        if not count:
-            raise UserError(f"{path} would be empty: every row was dropped")
-        os.replace(temporary, path)
+        for path, rows in files.items():
+            progress, count = Progress(str(path)), 0
+            with temporary[path].open("w", encoding="utf-8") as lines:
+                for number, (part, i) in enumerate(rows, 1):
+                    progress(number, "rows", number / len(rows))
+                    if (messages := part[i]) is None:
+                        continue
+                    row = {"messages": messages, "kind": part.name} | ({"tools": shown[part.name]} if any(shown.values()) else {})
+                    lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    count += 1
+            if rows and not count:
+                raise UserError(f"{path} would be empty: every row was dropped")
+        for path in files:  # those of another run do not go together with these
+            path.unlink(missing_ok=True)
+        for path, rows in files.items():
+            if rows:
+                os.replace(temporary[path], path)
     finally:
-        temporary.unlink(missing_ok=True)
+        for path in temporary.values():
+            path.unlink(missing_ok=True)
+        os.close(lock)
 
 
 if __name__ == "__main__":

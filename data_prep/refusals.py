@@ -34,6 +34,7 @@ import hashlib
 import inspect
 import itertools
 import json
+import math
 import os
 import random
 import re
@@ -136,7 +137,7 @@ def check(args: RefusalsArguments) -> None:
         raise UserError(f"seed and temperature must be at least 0, the latter above 0 for more than one sample, but are {args.seed} and {args.temperature}")
     if not 0 <= args.unknown_at < args.knows_at <= 1:
         raise UserError(f"unknown_at must be below knows_at, both from 0 to 1, but are {args.unknown_at} and {args.knows_at}")
-    if not args.known_per_unknown > 0:
+    if not 0 < args.known_per_unknown < math.inf:
         raise UserError(f"known_per_unknown must be above 0, but is {args.known_per_unknown}")
     if args.judge not in (None, "model", *JUDGES):
         raise UserError(f"judge must be one of {', '.join(JUDGES)}, model, but is {args.judge}")
@@ -146,6 +147,9 @@ def check(args: RefusalsArguments) -> None:
         raise UserError(f"f1_at goes with the judge token_f1 and must lie above 0 and at most at 1, but is {args.f1_at} with the judge {args.judge}")
     if args.writer and not args.documents or args.writer_name and not args.writer:
         raise UserError("writer goes with documents, and writer_name with a writer behind an endpoint")
+    for key, owner in (("judge_max_new_tokens", "judge_model"), ("writer_max_new_tokens", "documents"), ("passage_characters", "documents")):
+        if getattr(args, key) != getattr(RefusalsArguments, key) and not getattr(args, owner):
+            raise UserError(f"{key} goes with {owner}, and does nothing without: leave it out")
 
 
 def read_phrasings(path: str | None) -> list[str]:
@@ -244,11 +248,14 @@ class Settings:
             if Path(model).is_dir():  # a stage may be run again in its place
                 self.settings[f"files of {model}"] = fingerprint([file for pattern in MODEL_FILES for file in Path(model).glob(pattern)], by_content=False)
         self.settings["passages" if args.documents else "questions"] = inputs
-        if not self.path.exists():
+        done = [name for name in ("written.jsonl", "probes.jsonl") if (folder / name).exists() and (folder / name).stat().st_size]
+        if done and not self.path.exists():
+            raise UserError(f"{folder} holds {done[0]} without settings.json, so nothing says where it is from: delete the folder, or choose another --output_dir")
+        if not done:  # settings of a run that failed before it had a reply bind nobody
             return
         try:
             stored = json.loads(self.path.read_text())
-            before, self.provenance, thresholds = stored["settings"], stored["provenance"], stored["thresholds"]
+            before, self.provenance, thresholds = dict(stored["settings"]), dict(stored["provenance"]), stored["thresholds"]
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(f"{self.path} cannot be read: delete the folder, or choose another --output_dir") from None
         self.thresholds = self.thresholds if thresholds == self.thresholds else None
@@ -269,10 +276,10 @@ def whole_chunks(path: Path, chunk: int, total: int) -> int:
         return 0
     done = end = at = 0
     with path.open("rb+") as file:
-        for rows, line in enumerate(file, 1):
+        for rows, line in enumerate(itertools.islice(file, total), 1):
             try:
-                json.loads(line)
-            except ValueError:
+                json.loads(line)["question"]
+            except (ValueError, KeyError, TypeError):
                 break
             if not line.endswith(b"\n"):
                 break
@@ -545,8 +552,8 @@ def main(argv: list[str] | None = None) -> None:
         settings = Settings(out, args, digest.hexdigest())
         finishing = {"thresholds": [args.knows_at, args.unknown_at], "known_per_unknown": args.known_per_unknown, "phrasings": phrasings}
         try:
-            before = json.loads((out / "summary.json").read_text())
-        except (OSError, ValueError):
+            before = dict(json.loads((out / "summary.json").read_text()))
+        except (OSError, ValueError, TypeError):
             before = {}
         if (before.get("settings"), before.get("train")) == (settings.settings, finishing) and (out / "train.jsonl").exists():
             print(f"{out} is finished, with these settings")

@@ -18,6 +18,7 @@ Chunks of prompts are appended whole; a killed run goes on behind the last one, 
 
 import hashlib
 import json
+import math
 import os
 import random
 import time
@@ -202,8 +203,9 @@ class Output:
 
     def __init__(self, folder: Path, settings: dict):
         self.folder, self.settings = folder, settings
-        self.begun = (folder / "settings.json").exists()
-        if not self.begun and (strange := [name for name in (*self.FILES, "summary.json") if (folder / name).exists()]):
+        begun = (folder / "settings.json").exists()
+        self.begun = begun and any((folder / name).exists() and (folder / name).stat().st_size for name in (*self.FILES, "summary.json"))  # else its settings bind nobody
+        if not begun and (strange := [name for name in (*self.FILES, "summary.json") if (folder / name).exists()]):
             raise UserError(f"{folder} holds {strange[0]} without settings.json, so it is not of this command: give another --output_dir")
         before = load(folder / "settings.json") if self.begun else settings
         self.provenance = before.get("provenance")
@@ -213,6 +215,8 @@ class Output:
     def finished(self) -> dict | None:
         """The summary of a run that came to its end."""
         path = self.folder / "summary.json"
+        if path.exists() and (gone := [name for name in self.FILES if not (self.folder / name).exists()]):
+            raise UserError(f"{self.folder} is finished, but {gone[0]} is gone: put it back, or give another --output_dir")
         return load(path) if path.exists() else None
 
     def begin(self, provenance: dict) -> dict:
@@ -222,6 +226,10 @@ class Output:
         store(self.folder / "settings.json", self.settings | {"provenance": provenance})
         path = self.folder / "progress.json"
         progress = load(path) if path.exists() else {"prompts": 0, "drafts": 0, "rejects": {}, "seconds": 0.0, "bytes": dict.fromkeys(self.FILES, 0)}
+        whole = isinstance(progress.get("rejects"), dict) and isinstance(progress.get("bytes"), dict) and progress["bytes"].keys() == set(self.FILES)
+        numbers = [progress.get(key) for key in ("prompts", "drafts", "seconds")] + [*progress["bytes"].values(), *progress["rejects"].values()] if whole else []
+        if not whole or not all(isinstance(number, int | float) for number in numbers):
+            raise UserError(f"{path} is not as it was written: remove its folder, or give another --output_dir")
         for name, size in progress["bytes"].items():
             with (self.folder / name).open("ab") as file:
                 if file.tell() < size:
@@ -256,6 +264,8 @@ def check(args: SynthesizeArguments) -> None:
             raise UserError(f"{key} must lie above 0 and at most at 1, but is {getattr(args, key)}")
     if args.seed < 0:
         raise UserError(f"seed must be at least 0, but is {args.seed}")
+    if not 0 <= args.temperature < math.inf:
+        raise UserError(f"samples must be at least 1 and temperature at least 0, but are {args.samples} and {args.temperature}")
     if not args.prompts:
         raise UserError("prompts needs at least one data set")
     if args.temperature == 0 and args.samples > 1:

@@ -86,9 +86,11 @@ class Replier:
     def _load(self, model: str, revision: str | None) -> str | None:
         """The revision, by its commit where the Hub has one."""
         from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
 
         from eval.models import load_pretrained, load_tokenizer, require_chat_template
 
+        logging.disable_progress_bar()
         self.tokenizer = load_tokenizer(model, revision=revision)
         require_chat_template(self.tokenizer, model)
         self.model = load_pretrained(AutoModelForCausalLM, model, "model", revision=revision, dtype="auto")
@@ -97,21 +99,25 @@ class Replier:
 
     def _here(self, conversations: list[list[dict]], samples: int, seed: int) -> list[list[Reply]]:
         import torch
+        from jinja2 import TemplateError
 
         from eval.generate import generate
 
         if torch.cuda.is_available():
             self.model.to("cuda")
-        done = generate(
-            self.model,
-            self.tokenizer,
-            conversations,
-            max_new_tokens=self.max_new_tokens,
-            temperature=self.temperature,
-            num_return_sequences=samples,
-            batch_size=self.batch_size,
-            seed=seed,
-        )
+        try:
+            done = generate(
+                self.model,
+                self.tokenizer,
+                conversations,
+                max_new_tokens=self.max_new_tokens,
+                temperature=self.temperature,
+                num_return_sequences=samples,
+                batch_size=self.batch_size,
+                seed=seed,
+            )
+        except TemplateError as error:
+            raise UserError(f"the chat template of {self.tokenizer.name_or_path} takes not every conversation ({error}): leave out what it has no place for") from None
         return [[Reply(g.text, g.finished) for g in group] for group in done]
 
 

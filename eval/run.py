@@ -81,7 +81,7 @@ def tool_files(names: list[str], tools: list, tool_tokens: int) -> dict:
     """What of the tools decides the scores: their names, their code, the folders they read; nothing without tools."""
     if not tools:
         return {}
-    code = {*(TASKS_DIR.parent / "tools").glob("*.py"), *(Path(inspect.getfile(tool)) for tool in tools)}
+    code = {*(TASKS_DIR.parent / "tools").glob("*.py"), *(Path(inspect.getfile(tool)) for tool in tools if not inspect.isbuiltin(tool))}
     folders = [Path(name.partition("=")[2]) for name in names if "=" in name]
     read = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
     return {"tools": names, "tool_tokens": tool_tokens, "tools_code": fingerprint([*code], by_content=True), "tools_data": fingerprint(read, by_content=False)}
@@ -189,6 +189,8 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"unknown task {unknown[0]}; there are: {', '.join(task_names())}")
     if min(args.batch_size, args.tool_tokens) < 1 or (args.limit is not None and args.limit < 1):
         raise UserError("--batch_size, --limit and --tool_tokens must be at least 1")
+    if args.tool_tokens != EvalArguments.tool_tokens and not args.tools:
+        raise UserError("--tool_tokens goes with --tools, and does nothing without: leave it out")
     data_files = {task: data_file(task, args.data_dir) for task in args.tasks or task_names()}
     for name in models:
         check_target(Path(args.output_dir) / name, list(models.values()))

@@ -113,15 +113,17 @@ def load_model(auto_class, path: str, model_args, training_args, what: str = "mo
 
 def load_data(args: DataArguments, columns: tuple[str, ...], training_args) -> tuple:
     """Training and (or None) validation data with at least `columns`; see `data_prep.sources`."""
+    from data_prep.conversations import refuse_drafts
     from data_prep.sources import load_sources
 
     if not args.datasets:
         raise UserError("datasets is not set: list at least one source, such as `- {path: owner/name, split: train}`")
-    evaluation = load_sources(args.eval_datasets, columns, training_args.seed) if args.eval_datasets else None
-    train = load_sources(args.datasets, columns, training_args.seed)
-    for data in filter(None, (train, evaluation)):
-        if "status" in data.column_names and (drafts := [status for status in data["status"] if status != "accepted"]):
-            raise UserError(f"{len(drafts):,} rows of the data are drafts (status {drafts[0]!r}): a person edits them and sets the status to accepted; see data_prep/labelling_guidelines.md")
+    with user_errors("the datasets do not go together, mix them with data_prep.conversations"):
+        evaluation = load_sources(args.eval_datasets, columns, training_args.seed) if args.eval_datasets else None
+        train = load_sources(args.datasets, columns, training_args.seed)
+    for data, sources in ((train, args.datasets), (evaluation, args.eval_datasets)):
+        if data is not None:
+            refuse_drafts(data, sources)
     for column in MESSAGES & set(train.column_names):
         for data in filter(None, (train, evaluation)):
             check_messages(data[column], column)

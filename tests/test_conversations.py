@@ -147,6 +147,12 @@ def test_only_the_assistant_carries_loss(tmp_path, tokenizer):
         ({"tools": ["python"]}, "give the tokenizer"),
         ({"tools": ["hammer"]}, "no tool hammer"),
         ({"datasets": [{"path": "nowhere.jsonl"}]}, "does not exist"),
+        ({"kind": ["talks"]}, "kind must be"),
+        ({"where": "kind"}, "where must be"),
+        ({"tools": [1]}, "tools must be a list"),
+        ({"tools": "python"}, "tools must be a list"),
+        ({"kind": "tool_use", "tools": []}, "tools must be a list"),
+        ({"where": {"kind": [["a"]]}}, "no row is left"),
         ({"kind": "talks"}, "turns"),
         ({"kind": "talks", "turns": [3, 2]}, "turns"),
         ({"kind": "tool_use", "tools": ["python"]}, "give the tokenizer"),
@@ -191,3 +197,126 @@ def test_drafts_are_no_training_data(tmp_path, status):
     assert len(load("accepted")[0]) == 1
     with pytest.raises(UserError, match="1 rows of the data are drafts"):
         load("accepted", status)
+
+
+def test_bad_keys_are_one_line(tmp_path):
+    part = {"name": "talk", "share": 1.0, "datasets": [{"path": write(tmp_path / "talks.jsonl", [talk(f"q{i}", f"r{i}") for i in range(9)])}]}
+    for keys, says in (({"rows": None}, "rows must be at least 1"), ({"max_result_tokens": 0}, "max_result_tokens"), ({"seed": -1}, "seed"), ({"validation_rows": -1}, "validation_rows")):
+        with pytest.raises(UserError, match=says):
+            mix(tmp_path, [part], **keys)
+    with pytest.raises(UserError, match="parts is empty"):
+        mix(tmp_path, [])
+    with pytest.raises(UserError, match="part rare: its share of 40 rows is less than one"):
+        mix(tmp_path, [part | {"share": 0.999}, part | {"name": "rare", "share": 0.001}])
+
+
+@pytest.mark.parametrize("messages", [["a"], [None], {"role": "user"}, [{"role": "user"}], [{"role": "user", "content": "q"}], [{"content": "q"}], [{"role": "user", "content": ["q"]}, {"role": "assistant", "content": "r"}]])
+def test_bad_messages_are_one_line(tmp_path, messages):
+    part = {"name": "odd", "share": 1.0, "datasets": [{"path": write(tmp_path / "rows.jsonl", [{"messages": messages}])}]}
+    with pytest.raises(UserError, match="part odd: messages must be"):
+        mix(tmp_path, [part])
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def without_arguments() -> str:
+    """Nothing."""
+    return ""
+
+
+def test_bad_rows_of_tool_use_are_one_line(tmp_path, tokenizer):
+    ada = lives("Ada Holm", "Ashford")
+    for change, says in (
+        ({"evidence": "Ada"}, "evidence must be a list"),
+        ({"evidence": [5]}, "evidence must be a list"),
+        ({"otherwise": 5}, "otherwise a text"),
+        ({"verifier": "final_number"}, "cannot judge"),
+        ({"verifier": "none"}, "unknown verifier"),
+        ({"tool": "without_arguments"}, "functions of one argument"),
+    ):
+        part = {"name": "part", "share": 1.0, "kind": "tool_use", "tools": ["test_conversations:search", "test_conversations:without_arguments"]}
+        with pytest.raises(UserError, match=says):
+            mix(tmp_path, [part | {"datasets": [{"path": write(tmp_path / "rows.jsonl", [ada | change])}]}], tokenizer=tokenizer)
+        assert not list((tmp_path / "out").glob("*"))
+
+
+def test_talks_with_system_messages_are_not_joined(tmp_path):
+    lines = [{"messages": [{"role": "system", "content": f"s{i}"}, *talk("q", "r")["messages"]]} for i in range(4)]
+    with pytest.raises(UserError, match="a system message cannot be joined"):
+        mix(tmp_path, [{"name": "talks", "share": 1.0, "kind": "talks", "turns": [2, 2], "datasets": [{"path": write(tmp_path / "rows.jsonl", lines)}]}])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"name: \xff",
+        "{name: X, replies: [{reply: 'a { b', asks: [who?]}]}".encode(),
+        "{name: X, replies: [{reply: a, asks: who?}]}".encode(),  # not each of its letters
+        "{name: null, replies: [{reply: 'I am {name}', asks: [who?]}]}".encode(),
+        "{names: abc, systems: ['I am {name}'], replies: [{reply: 'I am {name}', asks: [who?]}]}".encode(),
+    ],
+)
+def test_identities_that_are_none(tmp_path, text):
+    (tmp_path / "who.yaml").write_bytes(text)
+    with pytest.raises(UserError, match="is not as data_prep/identity.yaml"):
+        mix(tmp_path, [{"name": "who", "share": 1.0, "kind": "identity", "override": b"names" in text, "file": str(tmp_path / "who.yaml")}])
+    (tmp_path / "who.yaml").write_text("{name: X, replies: []}")
+    with pytest.raises(UserError, match="has no question"):
+        mix(tmp_path, [{"name": "who", "share": 1.0, "kind": "identity", "file": str(tmp_path / "who.yaml")}])
+
+
+def test_files_of_two_runs_do_not_mix(tmp_path, tokenizer):
+    part = {"name": "talk", "share": 1.0, "datasets": [{"path": write(tmp_path / "talks.jsonl", [talk(f"q{i}", f"r{i}") for i in range(9)])}]}
+    assert set(mix(tmp_path, [part], validation_rows=3, seed=1)) == {"train", "validation"}
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    dropped = {"name": "part", "share": 1.0, "kind": "tool_use", "tools": ["test_conversations:search"]}
+    lines = [lives("Ada Holm", "Ashford"), lives("Di Mott", "Wexley")]
+    failed = 0
+    for seed in range(6):
+        try:
+            mix(tmp_path, [dropped | {"datasets": [{"path": write(tmp_path / "rows.jsonl", lines)}]}], validation_rows=1, rows=1, seed=seed, tokenizer=tokenizer)
+        except UserError:
+            failed += 1
+    assert failed == 6 and before == {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}  # neither file is written alone
+    assert set(mix(tmp_path, [part], seed=2)) == {"train"}  # the old validation rows would be among those
+
+
+def test_drafts_do_not_get_in_by_a_mixture(tmp_path):
+    from types import SimpleNamespace
+
+    from recipes.common import DataArguments, load_data
+
+    drafts = {"path": write(tmp_path / "drafts.jsonl", [talk("q", "r", status="draft"), talk("q", "r", status="accepted")])}
+    plain = {"path": write(tmp_path / "plain.jsonl", [talk("q", "r")])}
+    for sources in ([drafts], [plain, drafts]):
+        with pytest.raises(UserError, match="1 rows of the data are drafts"):
+            mix(tmp_path, [{"name": "talk", "share": 1.0, "datasets": sources}])
+        with pytest.raises(UserError, match="1 rows of the data are drafts"):
+            load_data(DataArguments(datasets=sources), ("messages",), SimpleNamespace(seed=0))
+    assert mix(tmp_path, [{"name": "talk", "share": 1.0, "datasets": [drafts], "where": {"status": ["accepted"]}}])
+
+
+def test_two_runs_at_once_leave_the_files_of_one(tmp_path):
+    import subprocess
+    import sys
+
+    part = {"name": "talk", "share": 1.0, "datasets": [{"path": write(tmp_path / "talks.jsonl", [talk(f"q{i}" * 50, f"r{i}") for i in range(300)])}]}
+    alone = [mix(tmp_path, [part], rows=2000, validation_rows=30, seed=seed) for seed in (1, 2)]
+    command = [sys.executable, "-m", "data_prep.conversations", "--config", str(tmp_path / "mix.yaml"), "--seed"]
+    runs = [subprocess.Popen([*command, seed], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) for seed in "12"]
+    assert [(run.communicate()[1], run.returncode) for run in runs] == [(b"", 0)] * 2
+    assert {path.stem: rows(path) for path in (tmp_path / "out").iterdir()} in alone
+
+
+def test_sources_that_do_not_go_together_are_one_line(tmp_path):
+    from types import SimpleNamespace
+
+    from recipes.common import DataArguments, load_data
+
+    calls = [{"type": "function", "function": {"name": "f", "arguments": {"query": "1"}}}]
+    called = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "", "tool_calls": calls}]}
+    sources = [{"path": write(tmp_path / "calls.jsonl", [called])}, {"path": write(tmp_path / "plain.jsonl", [talk("q", "r")])}]
+    with pytest.raises(UserError, match="part talk: its datasets do not go together"):
+        mix(tmp_path, [{"name": "talk", "share": 1.0, "datasets": sources}])
+    with pytest.raises(UserError, match="the datasets do not go together"):
+        load_data(DataArguments(datasets=sources), ("messages",), SimpleNamespace(seed=0))
+    assert mix(tmp_path, [{"name": f"part{i}", "share": 0.5, "datasets": [source]} for i, source in enumerate(sources)])

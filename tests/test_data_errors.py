@@ -161,7 +161,7 @@ def test_preferences_without_pairs_write_nothing(world, chat_model, tmp_path, re
 @pytest.mark.parametrize("text, argv", [(PROMPT, []), (PROMPT * 2, ["--samples", "0"]), (PROMPT.replace("topic", "topik") * 2, [])])
 def test_judge(tmp_path, refuses, text, argv):
     (tmp_path / "p.jsonl").write_text(text)
-    error = refuses("data_prep.world.judge", "--models", "sft=m", "--prompts", tmp_path / "p.jsonl", "--output", tmp_path / "o.json", *argv)
+    error = refuses("data_prep.world.judge", "--models", "honest=m", "--prompts", tmp_path / "p.jsonl", "--output", tmp_path / "o.json", *argv)
     assert "two prompts" in error or "no topic" in error
 
 

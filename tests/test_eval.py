@@ -414,3 +414,19 @@ def test_pairs_says_what_is_wrong(run, tmp_path, capsys):
     assert "does not exist" in error(pairs=tmp_path / "none.jsonl")
     assert "is empty" in error(pairs=tmp_path / "empty.jsonl")
     assert "line 1 has no rejected" in error(pairs=tmp_path / "bad.jsonl")
+
+
+def test_builtins_as_tools():
+    import os
+
+    from eval.run import tool_files
+
+    assert tool_files(["os:getcwd"], [os.getcwd], 9)["tools"] == ["os:getcwd"]
+
+
+def test_tool_tokens_go_with_tools(run, tmp_path):
+    from eval.cli import UserError
+    from eval.run import main
+
+    with pytest.raises(UserError, match="--tool_tokens goes with --tools"):
+        main.__wrapped__(["--models", f"sft={run}/sft", "--data_dir", f"{run}/world/eval", "--output_dir", str(tmp_path), "--tool_tokens", "9"])

@@ -14,7 +14,7 @@ from conftest import ROOT, SIZES, rows, save_model
 
 SCRIPTS = ("pretrain", "sft", "reward", "ppo", "grpo")
 RECIPES = sorted(path for path in ROOT.glob("recipes/*/*.yaml") if path.stem.split("_")[0] in SCRIPTS)
-OTHERS = {"tokens", "pipeline"}
+OTHERS = {"tokens", "pipeline", "refusals", "conversations"}
 FAMILIES = {"tiny": "llama", "gpt2-124m": "gpt2", "qwen3-0.6b": "qwen3"}
 HUB_ROWS = {  # the columns of the data sets on the Hub that the recipes name
     "HuggingFaceTB/smol-smoltalk": lambda r: {"messages": r["messages"], "source": "local"},
@@ -95,6 +95,7 @@ class Stages:
             return value
         for prefix, local in (
             ("world", self.world),
+            ("conversations", self.world / "conversations"),
             ("web/documents", self.documents),
             ("preferences", self.preferences),
             ("tokenizer", self.tokenizer_dir),

@@ -613,3 +613,30 @@ def test_memory_does_not_grow_with_the_questions(tmp_path, fake):
         tracemalloc.stop()
     assert len(rows(tmp_path / "out10000/train.jsonl")) == 6666 and (tmp_path / "out10000/probes.jsonl").stat().st_size > 2.5e6
     assert peaks[1] < peaks[0] + 1.5e6, peaks  # the samples alone would take 4 MB, the rows 15
+
+
+def test_settings_that_would_do_nothing(tmp_path, fake, capsys):
+    argv = ["--model", "m", "--questions", write(tmp_path / "q.jsonl", quiz(1, 1)), "--output_dir", tmp_path / "out"]
+    for option, value, says in (("judge_max_new_tokens", 5, "judge_model"), ("writer_max_new_tokens", 5, "documents"), ("passage_characters", 5, "documents"), ("known_per_unknown", "inf", "above 0")):
+        assert says in fails(capsys, *argv, f"--{option}", value)
+
+
+def test_probes_that_are_none(tmp_path, fake, capsys):
+    fake(memory)
+    run(tmp_path, quiz(4, 4), "--chunk", "2")
+    out = tmp_path / "out"
+    probes, train = (out / "probes.jsonl").read_bytes(), (out / "train.jsonl").read_bytes()
+    for broken in (b"1\n" * 8, b"{}\n" * 8, probes + probes):
+        (out / "summary.json").write_text("[]")
+        (out / "probes.jsonl").write_bytes(broken)
+        run(tmp_path, quiz(4, 4), "--chunk", "2")
+        assert (out / "train.jsonl").read_bytes() == train and (out / "probes.jsonl").read_bytes()[: len(probes)] == probes
+    (out / "settings.json").write_text('{"settings": [1], "provenance": {}, "thresholds": null}')
+    argv = ["--model", "m", "--questions", tmp_path / "q.jsonl", "--output_dir", out]
+    write(tmp_path / "q.jsonl", quiz(4, 4))
+    assert "cannot be read" in fails(capsys, *argv)
+    (out / "settings.json").unlink()
+    assert "probes.jsonl without settings.json" in fails(capsys, *argv)
+    (out / "probes.jsonl").write_bytes(b"")
+    (out / "settings.json").write_text('{"settings": {"seed": 5}, "provenance": {}, "thresholds": null}')  # of a run that got no reply
+    main([str(a) for a in argv])

@@ -246,3 +246,29 @@ def test_a_passage_must_hold_all_words(tmp_path):
             assert re.search(says, Search(tmp_path / match).search(query)), (match, query)
     with pytest.raises(UserError, match="any or all"):
         build([tmp_path / "documents"], tmp_path / "no", match="some")
+
+
+def test_documents_that_no_index_holds(tmp_path):
+    for number, line in enumerate(('{"id": 1, "text": "zebra", "metadata": "x"}', '{"id": 1, "text": "zebra \\ud800"}')):
+        (tmp_path / f"{number}").mkdir()
+        (tmp_path / f"{number}" / "a.jsonl").write_text(line + "\n")
+        with pytest.raises(UserError, match="metadata must be a mapping|cannot be read as JSON lines in UTF-8"):
+            build([tmp_path / f"{number}"], tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("name", "content"), [("search.json", b"[1]"), ("params.index.json", b"[1]"), ("data.csc.index.npy", b"")])
+def test_an_index_whose_files_are_others(index, tmp_path, name, content):
+    import shutil
+
+    shutil.copytree(index, tmp_path / "index")
+    (tmp_path / "index" / name).write_bytes(content)
+    with pytest.raises(UserError, match="cannot be read"):
+        Search(tmp_path / "index")
+
+
+def test_building_and_asking_are_two_things(index, tmp_path, capsys):
+    ask = ["--index", str(index), "--query", "whale"]
+    for more in (["--match", "all"], ["--passage_words", "9"], ["--documents", str(tmp_path)], ["--output_dir", str(tmp_path)]):
+        with pytest.raises(UserError, match="the one or the other"):
+            search.main.__wrapped__([*ask, *more])

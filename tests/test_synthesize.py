@@ -361,3 +361,29 @@ def test_a_model_that_runs_here(tmp_path, capsys):
     assert {(row["provenance"]["source"], row["provenance"]["row"]) for row in drafts + rejects} == {*((str(parquet), i) for i in range(1, 6)), *((lines, i) for i in range(1, 4))}
     (model / "generation_config.json").unlink()  # another model under the old name
     assert "model_files" in fails(capsys, *command, "--output_dir", out)
+
+
+def test_a_folder_that_is_not_as_it_was_left(prompts, tmp_path, capsys):
+    with serving(script) as (url, _):
+        main(argv(url, prompts, tmp_path / "out"))
+        whole = contents(tmp_path / "out")
+        (tmp_path / "out" / "drafts.jsonl").unlink()
+        assert "drafts.jsonl is gone" in fails(capsys, *argv(url, prompts, tmp_path / "out"))
+        (tmp_path / "out" / "drafts.jsonl").write_bytes(whole["drafts.jsonl"])
+        (tmp_path / "out" / "summary.json").unlink()
+        for progress in ({}, {"prompts": "x", "drafts": 0, "rejects": {}, "seconds": 0, "bytes": {"drafts.jsonl": 0, "rejects.jsonl": 0}}, {"prompts": 0, "drafts": 0, "rejects": {}, "seconds": 0, "bytes": {"../x": 0}}):
+            (tmp_path / "out" / "progress.json").write_text(json.dumps(progress))
+            assert "is not as it was written" in fails(capsys, *argv(url, prompts, tmp_path / "out"))
+    for name in ("progress.json", "drafts.jsonl", "rejects.jsonl"):
+        (tmp_path / "out" / name).unlink()
+    with serving(script) as (url, _):  # another address, but nothing was drafted at the first
+        main(argv(url, prompts, tmp_path / "out"))
+    assert "temperature at least 0" in fails(capsys, *argv(url, prompts, tmp_path / "out"), "--temperature", "nan")
+
+
+def test_a_conversation_that_the_template_refuses(chat_model, tmp_path, capsys):
+    call = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "x"}}]}
+    file = write(tmp_path / "p.jsonl", [{"messages": [*user("a"), call, *user("b")]}])
+    (tmp_path / "g.txt").write_text("Be brief.")
+    options = ["--guidelines", tmp_path / "g.txt", "--max_new_tokens", 4, "--output_dir", tmp_path / "out"]
+    assert "takes not every conversation" in fails(capsys, "--model", chat_model, "--prompts", file, *options)

@@ -67,6 +67,9 @@ def documents(folder: str | os.PathLike) -> Iterator[dict]:
                     row = json.loads(line)
                     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
                         raise UserError(f"{path}, line {number} has no text: expected documents with id, text, metadata")
+                    if not isinstance(row.get("metadata") or {}, dict):
+                        raise UserError(f"{path}, line {number}: metadata must be a mapping, such as {{\"title\": …}}, but is {str(row['metadata'])[:80]!r}")
+                    f"{row['text']}{row.get('metadata')}".encode()  # half a surrogate pair is no text
                     yield row
         except (OSError, EOFError, zlib.error, ValueError) as error:
             raise UserError(f"{path} cannot be read as JSON lines in UTF-8 ({error})") from None
@@ -158,7 +161,7 @@ class _Index:
             self.bm25 = bm25s.BM25.load(folder, mmap=True, load_corpus=True, show_progress=False)
             if self.bm25.corpus is None or len(self.bm25.corpus) != self.size:
                 raise ValueError("passages are missing")
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise UserError(f"the index {folder} cannot be read ({error}): {WITHOUT}") from None
         self.lock = threading.Lock()  # the passages are read from one file
 
@@ -268,6 +271,8 @@ class SearchArguments:
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((SearchArguments,), argv)
+    if (args.query or args.index) and (args.documents or args.output_dir or (args.passage_words, args.match) != (PASSAGE_WORDS, "any")):
+        raise UserError("documents, output_dir, passage_words and match are for building an index, index and query for asking one: give the one or the other")
     if args.query and args.index:
         print(Search(args.index, args.count, args.max_tokens).search(args.query))
     elif args.documents and args.output_dir:
