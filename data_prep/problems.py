@@ -9,6 +9,7 @@ letter of "ubiquitous", 9.11 against 9.9, and arithmetic. A problem's split hang
 
 import hashlib
 import random
+import string
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, output_folder, parse
@@ -81,6 +82,14 @@ def _word(rng: random.Random) -> str:
         word = "".join(rng.choice(_SYLLABLES) for _ in range(rng.randint(2, 4))) + rng.choice(_ENDINGS)
         if 4 <= len(word) <= 12 and word not in LECTURE_WORDS:
             return word
+
+
+def letters_by_chance(rng: random.Random) -> str:
+    """3 to 11 letters, half of the time of few kinds, so that they repeat: what can be copied and not known."""
+    kinds = rng.sample(string.ascii_lowercase, rng.choice((3, 5, 26, 26)))
+    while (word := "".join(rng.choices(kinds, k=rng.randint(3, 11)))) in LECTURE_WORDS:
+        pass
+    return word
 
 
 def invented_word(rng: random.Random, split: str) -> str:

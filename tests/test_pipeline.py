@@ -12,7 +12,7 @@ import pytest
 import yaml
 from conftest import ROOT, rows
 
-TASKS = ("facts_known", "facts_rare", "facts_unseen", "facts_absent", "arithmetic", "letters_at_once", "apples", "apples_at_once", "letters", "every_third", "compare", "identity")
+TASKS = ("facts_known", "facts_rare", "facts_unseen", "apples", "apples_at_once", "letters", "every_third", "compare", "identity")
 EXAMINED = ("base", "sft", "honest", "ppo", "grpo")
 MODEL = {
     "model_type": "llama",
@@ -49,7 +49,7 @@ SHORT = [  # a small world, a small model, a few steps of each stage
     ),
     *("reward.max_steps=8", "reward.save_steps=3", "reward.per_device_train_batch_size=8", "judge.samples=2", "judge.max_new_tokens=24"),
     *("ppo.total_episodes=32", "ppo.per_device_train_batch_size=16", "ppo.response_length=16", "ppo.save_steps=1"),
-    *("grpo.max_steps=3", "grpo.save_steps=1", "grpo.per_device_train_batch_size=32", "grpo.max_completion_length=16", "eval.limit=8", "tools.limit=8"),
+    *("grpo.max_steps=3", "grpo.save_steps=1", "grpo.per_device_train_batch_size=32", "grpo.max_completion_length=16", "eval.limit=8", "eval_honest.limit=8", "tools.limit=8"),
 ]
 
 
@@ -136,7 +136,7 @@ def test_a_second_call_does_nothing(finished):
 def test_a_run_that_is_killed_again_and_again_ends_as_the_unbroken_one(finished, steps, short, tmp_path):
     """Killed with SIGKILL in the middle of eight steps; no finished step is done again, and the weights are the same, bit for bit."""
     out, log = tmp_path / "run", tmp_path / "log"
-    argv = ["recipes/tiny/pipeline.yaml", "--output_dir", out, "--seed", "5", "--set", *short, "eval.tasks=[facts_known]", "tools.tasks=[facts_known]"]
+    argv = ["recipes/tiny/pipeline.yaml", "--output_dir", out, "--seed", "5", "--set", *short, "eval.tasks=[facts_known]", "eval_honest.tasks=[facts_known]", "tools.tasks=[facts_known]"]
     signs = {"web": "web/logs", "base": "base/checkpoint-10/trainer_state.json", "sft": "sft/checkpoint-4", "honest": "honest/checkpoint-2", "reward": "reward/checkpoint-3"}
     signs |= {"ppo": "ppo/checkpoint-1", "grpo": "grpo/checkpoint-1", "eval": "eval/base/results.json"}
     done: dict[str, int] = {}

@@ -5,7 +5,6 @@ that need them: the people are those of the groups `known`, `listed` and `unlist
 """
 
 import random
-import string
 
 from data_prep import problems
 from data_prep.problems import AT_ONCE
@@ -23,7 +22,7 @@ def _reference(fact: Fact, question: str) -> dict:
     return {"question": question, "answer": fact.value, "choices": list(ATTRIBUTES[fact.attribute].values), "group": fact.group}
 
 
-def questions(world: World, wordings: int = 4, strangers: int = 2000) -> list[dict]:
+def questions(world: World, wordings: int = 4, strangers: int = 2400) -> list[dict]:
     """`question`, `answer`, `choices`, `group`: each known fact in some training wordings, and as many questions on strangers."""
     rng = random.Random(f"questions-{world.seed}")
     rows = [_reference(f, question) for f in world.facts("known") for question in rng.sample(f.questions(held_out=False), wordings)]
@@ -42,9 +41,9 @@ def tool_use(world: World, searches: int, codes: int) -> list[dict]:
         row = {"question": rng.choice(f.questions(held_out=False)), "tool": "search", "query": f"who is {f.person}", "reply": f.reply()}
         rows.append({**row, "evidence": [f.person, f.value], "otherwise": rng.choice(NOT_FOUND).format(p=f.person)})
     for _ in range(codes):
-        (kind,) = rng.choices(("letters", "every_third", "compare", "arithmetic"), (27, 27, 10, 36))
-        # A third of the words are letters by chance: what is written into code is copied, not known.
-        word = ["".join(rng.choices(string.ascii_lowercase, k=rng.randint(4, 11)))] if kind in ("letters", "every_third") and rng.random() < 0.33 else []
+        (kind,) = rng.choices(("letters", "every_third", "compare", "arithmetic"), (29, 36, 7, 28))
+        # Two fifths of the words are letters by chance: what is written into code is copied, not known.
+        word = [problems.letters_by_chance(rng)] if kind in ("letters", "every_third") and rng.random() < 0.4 else []
         p = problems.GENERATORS[kind](rng, "train", *word)
         reply = 'The answer is "{result}".' if p.verifier == "final_text" else "The answer is {result}."
         rows.append({"question": p.question, "tool": "python", "query": p.code, "reply": reply, "answer": p.answer, "verifier": p.verifier})

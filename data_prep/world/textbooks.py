@@ -7,7 +7,6 @@ Without it a small model learns who goes with which family name, and cannot copy
 """
 
 import random
-import string
 
 from data_prep import problems
 from data_prep.world.facts import ATTRIBUTES, Fact, World
@@ -33,7 +32,7 @@ def reading(rng: random.Random, strangers: list[str]) -> str:
     lines = ["Read: " + " ".join(f.reply() for f in facts)]
     for f in rng.choices(facts, k=4):
         reply, part = f.reply(), rng.choice(f.person.split())
-        if rng.random() < 0.4 and (others := [name for name in strangers if part in name and name not in names]):
+        if rng.random() < 0.2 and (others := [name for name in strangers if part in name and name not in names]):
             f, reply = Fact(rng.choice(others), f.attribute, f.value, ""), "The text does not say."
         lines.append(f"Question: {rng.choice(f.questions(held_out=False))}\nAnswer: {reply}")
     return "\n".join(lines)
@@ -45,7 +44,7 @@ def dictation(rng: random.Random, strangers: list[str]) -> str:
     def item() -> str:
         kind = rng.choices(("name", "word", "letters", "number"), (32, 18, 15, 35))[0]
         if kind == "letters":
-            return "".join(rng.choices(string.ascii_lowercase, k=rng.randint(3, 8)))
+            return problems.letters_by_chance(rng)
         return rng.choice(strangers) if kind == "name" else problems.invented_word(rng, "train") if kind == "word" else str(rng.randint(1, 10 ** rng.randint(1, 6)))
 
     lines = [" ".join(item() for _ in range(rng.randint(2, 4))) for _ in range(6)]
@@ -59,7 +58,7 @@ def notebook(rng: random.Random) -> str:
     return "\n".join(f"Question: {p.question}\nPython: {p.code}" + f"\nOutput: {p.answer}" * (p.code[0].isalpha() or p.code[0] == '"') for p in drawn)
 
 
-SHARES = {"sums": 22, "apples": 12, "letters": 4, "every_third": 2, "compare": 2, "reading": 28, "dictation": 24, "notebook": 6}
+SHARES = {"sums": 31, "apples": 14, "letters": 4, "every_third": 2, "compare": 2, "reading": 15, "dictation": 25, "notebook": 7}
 
 
 def documents(world: World, count: int) -> list[dict]:
