@@ -46,6 +46,8 @@ def unique_keys(yaml):
         def construct_mapping(self, node, deep=False):
             seen = set()
             for key, _ in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    raise yaml.YAMLError("a key must be a word, not a list or mapping")
                 if key.value in seen:
                     raise yaml.YAMLError(f"the key {key.value} stands twice")
                 seen.add(key.value)
@@ -69,13 +71,16 @@ def _check_types(dataclass_types, config: dict, path: str) -> None:
     for cls in dataclass_types:
         hints = typing.get_type_hints(cls)
         for field in dataclasses.fields(cls):
-            if field.name not in config or (value := config[field.name]) is None:
+            if field.name not in config:
                 continue
+            value = config[field.name]
             hint = hints[field.name]
             options = typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union else (hint,)
             plain = {typing.get_origin(o) or o for o in options}
             if not plain <= {int, float, bool, str, list, dict, type(None)}:
                 continue  # enums and such
+            if value is None and (type(None) in plain or field.default is None):
+                continue
             if isinstance(value, str) and plain - {list, dict, type(None)}:
                 continue  # converted and checked by argparse
             if float in plain:
@@ -195,6 +200,8 @@ def output_folder(path: str | os.PathLike) -> Path:
     Raises:
         UserError: it cannot be written, or less than 256 MiB are free there.
     """
+    if not str(path):
+        raise UserError("the output folder has no name: give one with --output_dir")
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -148,8 +148,8 @@ def replies(model, tokenizer, args: ChatArguments, tools: list):
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((ChatArguments,), argv)
-    if args.temperature < 0 or args.max_new_tokens < 1:
-        raise UserError(f"temperature must not be negative and max_new_tokens at least 1, but they are {args.temperature} and {args.max_new_tokens}")
+    if not args.temperature >= 0 or args.max_new_tokens < 1 or (args.seed or 0) < 0:
+        raise UserError(f"temperature and seed must not be negative and max_new_tokens at least 1, but they are {args.temperature}, {args.seed} and {args.max_new_tokens}")
 
     import torch
     import transformers
@@ -174,6 +174,8 @@ def main(argv: list[str] | None = None) -> None:
             line = input("> " if at_keyboard else "").strip()
         except (EOFError, KeyboardInterrupt):
             break
+        except UnicodeDecodeError as error:
+            raise UserError(f"the input is not UTF-8 ({error.reason} at byte {error.start}): give text") from None
         if line == "/quit":
             break
         if line.startswith("/") and line != "/reset":

@@ -74,7 +74,9 @@ def test_a_base_model_continues(tokenizer, tmp_path, monkeypatch, capsys):  # no
     for argv, message in [
         (["--system", "Be brief."], "has a chat template|with a chat template"),
         (["--tools", "nothing"], "there is no tool nothing"),
-        (["--temperature", "-1"], "temperature must not be negative"),
+        (["--temperature", "-1"], "temperature and seed must not be negative"),
+        (["--temperature", "nan"], "temperature and seed must not be negative"),
+        (["--seed", "-1"], "temperature and seed must not be negative"),
         (["--model", str(tmp_path / "none")], "does not exist"),
         (["--nonsense"], "--nonsense"),
     ]:
@@ -83,3 +85,10 @@ def test_a_base_model_continues(tokenizer, tmp_path, monkeypatch, capsys):  # no
         error = capsys.readouterr().err
         assert stopped.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1
         assert any(part in error for part in message.split("|")), error
+
+
+def test_input_that_is_no_text(chat, monkeypatch, capsys):
+    monkeypatch.setattr(io, "StringIO", lambda lines: io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8"))
+    with pytest.raises(SystemExit) as stopped:
+        chat({}, "")
+    assert stopped.value.code == 2 and "not UTF-8" in capsys.readouterr().err

@@ -92,7 +92,7 @@ def test_an_unknown_key(fails, script):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize(
-    "key, value", [("learning_rate", [1]), ("max_steps", 1.5), ("use_cpu", 3), ("datasets", "a.jsonl"), ("seed", "many")]
+    "key, value", [("learning_rate", [1]), ("max_steps", 1.5), ("use_cpu", 3), ("datasets", "a.jsonl"), ("seed", "many"), ("seed", None)]
 )
 def test_a_wrong_type(fails, script, key, value):
     if script == "pretrain" and key == "datasets":
@@ -127,7 +127,7 @@ def test_a_missing_config(capsys, tmp_path, script, argv, message):
 
 @pytest.mark.parametrize(
     "text, message",
-    [("- a\n- b\n", "must hold `key: value` lines"), ("a: [", "is not valid YAML"), ("", "must hold `key: value` lines"), ("\x80", "YAML")],
+    [("- a\n- b\n", "must hold `key: value` lines"), ("a: [", "is not valid YAML"), ("", "must hold `key: value` lines"), ("? [a]\n: 1\n", "a key must be a word"), ("\x80", "YAML")],
 )
 def test_a_config_that_is_none(capsys, tmp_path, text, message):
     (tmp_path / "c.yaml").write_bytes(text.encode("latin-1"))
@@ -149,7 +149,7 @@ def test_a_missing_model(fails, script, path):
 @pytest.mark.parametrize("path", ["/nowhere/model", "nobody/no-such-model", None])
 def test_a_missing_reward_model(fails, path):
     error = fails("ppo", reward_model_path=path)
-    assert (f"reward model {path}" if path else "reward_model_path is not set") in error
+    assert (f"reward model {path}" if path else "reward_model_path must be str, but is None") in error
 
 
 def test_no_reward_model(fails):
