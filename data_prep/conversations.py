@@ -31,7 +31,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.sources import load_source, load_sources
+from data_prep.sources import is_conversation, load_source, load_sources
 from data_prep.work import Progress
 from eval.cli import UserError, command, existing, output_folder, parse, user_errors
 from eval.models import load_tokenizer
@@ -93,8 +93,7 @@ def said(*turns: tuple[str, str]) -> list[dict]:
 def as_messages(row: dict, name: str) -> list[dict]:
     """The conversation of a row: its `messages`, or its `question` and `solution`."""
     if messages := row.get("messages"):
-        whole = isinstance(messages, list) and all(isinstance(m, dict) and m.get("role") and (isinstance(m.get("content"), str) or m.get("tool_calls")) for m in messages)
-        if not whole or all(m["role"] != "assistant" for m in messages):
+        if not is_conversation(messages) or all(m["role"] != "assistant" for m in messages):
             raise UserError(f"part {name}: messages must be [{{role: user, content: …}}, …], one of them the assistant's, but are {str(messages)[:80]!r}")
         return [{key: value for key, value in message.items() if value is not None} for message in messages]
     if isinstance(row.get("question"), str) and isinstance(row.get("solution"), str):
@@ -208,11 +207,8 @@ class Part:
         refuse_drafts(self.rows, spec["datasets"])
         if self.kind == "talks":
             least, most = spec["turns"]
-            order = self.rng.sample(range(len(self.rows)), len(self.rows))
-            self.groups = []
-            while order:
-                size = self.rng.randint(least, most)
-                self.groups, order = [*self.groups, order[:size]], order[size:]
+            order = iter(self.rng.sample(range(len(self.rows)), len(self.rows)))
+            self.groups = list(iter(lambda: list(itertools.islice(order, self.rng.randint(least, most))), []))
 
     def __len__(self) -> int:
         return len(self.groups if self.kind == "talks" else self.rows)
@@ -255,7 +251,7 @@ def main(argv: list[str] | None = None) -> None:
 
     check_parts(args.parts)
     for key, least in (("rows", 1), ("validation_rows", 0), ("max_result_tokens", 1), ("seed", 0)):
-        if (value := getattr(args, key)) is None or value < least:
+        if (value := getattr(args, key)) < least:
             raise UserError(f"{key} must be at least {least}, but is {value}")
     if none := [part["name"] for part in args.parts if not round(part["share"] * args.rows)]:
         raise UserError(f"part {none[0]}: its share of {args.rows:,} rows is less than one: raise its share, or rows")

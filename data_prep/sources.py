@@ -95,3 +95,8 @@ def load_sources(sources: list[dict], columns: tuple[str, ...] = (), seed: int =
         shared = set.intersection(*(set(p.column_names) for p in parts))
         parts = [p.remove_columns([c for c in p.column_names if c not in shared]) for p in parts]
     return concatenate_datasets(parts).shuffle(seed=seed) if len(parts) > 1 else parts[0]
+
+
+def is_conversation(messages) -> bool:
+    """Whether it is a list of messages: mappings with a role, and content or tool calls."""
+    return isinstance(messages, list) and bool(messages) and all(isinstance(m, dict) and m.get("role") and (isinstance(m.get("content"), str) or m.get("tool_calls")) for m in messages)

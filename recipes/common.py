@@ -135,9 +135,10 @@ MESSAGES = {"messages", "prompt", "chosen", "rejected"}
 
 def check_messages(rows, column: str) -> None:
     """Raises `UserError` for the first row of a column that is not a list of messages; in `messages` the assistant must speak."""
+    from data_prep.sources import is_conversation
+
     for number, messages in enumerate(rows):
-        whole = isinstance(messages, list) and messages and all(isinstance(m, dict) and m.get("role") and (isinstance(m.get("content"), str) or m.get("tool_calls")) for m in messages)
-        if not whole or (column == "messages" and all(m["role"] != "assistant" for m in messages)):
+        if not is_conversation(messages) or (column == "messages" and all(m["role"] != "assistant" for m in messages)):
             form = "[{role: user, content: …}, …]" + (", one of them the assistant's" if column == "messages" else "")
             raise UserError(f"row {number} of the data: {column} must be a list of messages, {form}, but is {str(messages)[:80]!r}")
 

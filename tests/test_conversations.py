@@ -201,7 +201,7 @@ def test_drafts_are_no_training_data(tmp_path, status):
 
 def test_bad_keys_are_one_line(tmp_path):
     part = {"name": "talk", "share": 1.0, "datasets": [{"path": write(tmp_path / "talks.jsonl", [talk(f"q{i}", f"r{i}") for i in range(9)])}]}
-    for keys, says in (({"rows": None}, "rows must be at least 1"), ({"max_result_tokens": 0}, "max_result_tokens"), ({"seed": -1}, "seed"), ({"validation_rows": -1}, "validation_rows")):
+    for keys, says in (({"rows": None}, "rows must be int"), ({"rows": 0}, "rows must be at least 1"), ({"max_result_tokens": 0}, "max_result_tokens"), ({"seed": -1}, "seed"), ({"validation_rows": -1}, "validation_rows")):
         with pytest.raises(UserError, match=says):
             mix(tmp_path, [part], **keys)
     with pytest.raises(UserError, match="parts is empty"):
