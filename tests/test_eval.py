@@ -231,7 +231,7 @@ def test_results_are_complete(run, results):
         n = (chat if task in chat["n-samples"] else base)["n-samples"][task]["effective"]
         assert 0 <= row["score,none"] <= 1 and row["score_stderr,none"] >= 0 and n >= ROWS
     assert chat["results"]["identity"]["score,none"] == 1.0
-    samples = [json.loads(line) for line in (results / "sft/samples_facts_unseen.jsonl").read_text().splitlines()]
+    samples = [json.loads(line) for line in (results / "sft/samples_facts_unseen.jsonl").read_text().strip("\n").split("\n")]
     invented = [any(town in s["resps"][0][0] for town in TOWNS) for s in samples]
     assert chat["results"]["facts_unseen"]["score,none"] == sum(invented) / ROWS
     greedy = [task for task in task_names() if task not in ("apples", "apples_at_once")]
@@ -244,7 +244,7 @@ def test_results_are_complete(run, results):
 def test_repeats_are_scored_per_item(results):
     from eval.verifiers import get_verifier
 
-    rows = [json.loads(line) for line in (results / "sft/samples_apples.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (results / "sft/samples_apples.jsonl").read_text().strip("\n").split("\n")]
     assert len(rows) == ROWS and all(len(row["filtered_resps"][0]) == 4 for row in rows)
     for row in rows:
         hits = [get_verifier("final_number")(reply, **row["doc"]) for reply in row["filtered_resps"][0]]
@@ -277,7 +277,7 @@ def test_same_answers_as_lm_eval_itself(run, results, stage, tmp_path, monkeypat
     )
     ours = json.loads((results / stage / "results.json").read_text())
     for task in tasks:
-        samples = [json.loads(line) for line in (results / stage / f"samples_{task}.jsonl").read_text().splitlines()]
+        samples = [json.loads(line) for line in (results / stage / f"samples_{task}.jsonl").read_text().strip("\n").split("\n")]
         assert [s["resps"] for s in samples] == [s["resps"] for s in theirs["samples"][task]]
         assert [s["arguments"]["gen_args_0"]["arg_0"] for s in samples] == [s["arguments"][0][0] for s in theirs["samples"][task]]
         assert ours["results"][task] == theirs["results"][task]

@@ -13,6 +13,7 @@ from lxml import etree, html
 
 from eval.report.__main__ import build, main
 from eval.report.story import WRITERS
+from eval.report.summary import Run
 
 HOSTILE = (
     '</td></div><script>alert(1)</script><img src="http://evil.test/x.png" onerror=alert(2)>&amp;\x00\x1b[31m\ud800\u202e{{ 7*7 }}{% raw %}'
@@ -305,3 +306,10 @@ def test_bad_folder_is_one_line_and_exit_code_2(tmp_path, content, capsys):
     error = capsys.readouterr().err
     assert stop.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1
     assert not (folder / "report").exists()
+
+
+def test_a_line_ends_at_its_newline_alone(tmp_path):
+    """What a model says may hold every other character at which Python splits lines."""
+    row = {"text": "a\u2028b\x85c\x1cd"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n" + json.dumps(row) + "\n")
+    assert Run(tmp_path)("rows.jsonl") == [row, row]

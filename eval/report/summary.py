@@ -51,7 +51,7 @@ class Run:
             path, rows = self.folder / name, name.endswith(".jsonl")
             try:
                 text = path.read_text() if path.exists() else ""
-                content = [json.loads(line) for line in text.splitlines() if line.strip()] if rows else json.loads(text or "{}")
+                content = [json.loads(line) for line in text.split("\n") if line.strip()] if rows else json.loads(text or "{}")
                 if not all(isinstance(part, dict) for part in (content if rows else [content])):
                     raise ValueError("expected a JSON object" + " in each line" * rows)
                 self._read[name] = content
