@@ -35,7 +35,7 @@ from pathlib import Path
 from data_prep.ngrams import WORD, Index, words
 from data_prep.rows import ANSWERS, QUESTIONS, TRAINING, Part, columns_of, find_parts, read_rows, text_of
 from data_prep.work import end_with_parent
-from eval.cli import UserError, command, output_folder, parse
+from eval.cli import UserError, command, output_folder, parse, write_json
 
 RULES = {
     "coverage": "an item is contaminated where one training row holds at least {threshold:.0%} of its n-grams",
@@ -270,9 +270,7 @@ def main(argv: list[str] | None = None) -> None:
         "eval": {name: {"path": part.path, "sha256": part.digest(), **verdicts[name]} for name, part in zip(names, eval_parts)},
         "train": files,
     }
-    temporary = output.with_name(f"{output.name}.part")
-    temporary.write_text(json.dumps(record, indent=1) + "\n")
-    os.replace(temporary, output)
+    write_json(output, record, indent=1)
     shutil.rmtree(work)
     width = max(map(len, names))
     for name, verdict in verdicts.items():

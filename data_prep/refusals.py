@@ -28,7 +28,6 @@ R-Tuning (Zhang et al. 2024) that refuses. R-Tuning marks what lies in between "
 """
 
 import collections
-import contextlib
 import dataclasses
 import hashlib
 import inspect
@@ -46,10 +45,10 @@ from pathlib import Path
 
 from data_prep.rows import columns_of, find_parts, read_rows
 from data_prep.work import Progress
-from eval.cli import UserError, command, existing, output_folder, parse
+from eval.cli import UserError, command, existing, output_folder, parse, whole, write_json
 from eval.models import load_tokenizer, require_chat_template
 from eval.replies import Replier
-from eval.run import MODEL_FILES, fingerprint
+from eval.run import model_fingerprint
 from eval.verifiers import VERIFIERS, asserted, get_verifier, normal_words, refusal, reply
 
 JUDGES = [name for name, f in VERIFIERS.items() if "answer" in inspect.signature(f).parameters]
@@ -206,25 +205,6 @@ def dump(row: dict) -> bytes:
     return json.dumps(row, ensure_ascii=False).encode(errors="replace") + b"\n"  # half a surrogate pair is no UTF-8
 
 
-@contextlib.contextmanager
-def whole(path: Path):
-    """A file to write that takes its place when all is in it, and leaves nothing behind where that fails."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: dict) -> None:
-    with whole(path) as file:
-        file.write(json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n")
-
-
 def stream(path: Path) -> Iterator[dict]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
@@ -246,7 +226,7 @@ class Settings:
         self.settings = {key: value for key, value in dataclasses.asdict(args).items() if key not in NO_REPLY}
         for model in filter(None, {args.model, args.writer, args.judge_model}):
             if Path(model).is_dir():  # a stage may be run again in its place
-                self.settings[f"files of {model}"] = fingerprint([file for pattern in MODEL_FILES for file in Path(model).glob(pattern)], by_content=False)
+                self.settings[f"files of {model}"] = model_fingerprint(model)
         self.settings["passages" if args.documents else "questions"] = inputs
         done = [name for name in ("written.jsonl", "probes.jsonl") if (folder / name).exists() and (folder / name).stat().st_size]
         if done and not self.path.exists():
@@ -264,7 +244,7 @@ class Settings:
 
     def write(self, **provenance: dict) -> None:
         self.provenance |= provenance
-        write_json(self.path, {"settings": self.settings, "thresholds": self.thresholds, "provenance": self.provenance})
+        write_json(self.path, {"settings": self.settings, "thresholds": self.thresholds, "provenance": self.provenance}, ensure_ascii=False)
 
 
 # ---- Chunks ----
@@ -597,7 +577,7 @@ def main(argv: list[str] | None = None) -> None:
     if reasons:
         summary["written"] = dict(reasons)
     summary |= {"settings": settings.settings, "train": finishing, "provenance": settings.provenance, "seconds": round(time.monotonic() - started, 1)}
-    write_json(out / "summary.json", summary)
+    write_json(out / "summary.json", summary, ensure_ascii=False)
     print(f"{out / 'train.jsonl'}: {len(refusals):,} refusals, {len(answers):,} known")
 
 

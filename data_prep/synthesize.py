@@ -29,9 +29,9 @@ from pathlib import Path
 from data_prep.ngrams import Index, words
 from data_prep.rows import columns_of, find_parts, read_rows
 from data_prep.work import Progress
-from eval.cli import UserError, command, existing, output_folder, parse, sha256
+from eval.cli import UserError, command, existing, output_folder, parse, sha256, write_json
 from eval.replies import Replier
-from eval.run import MODEL_FILES, fingerprint
+from eval.run import model_fingerprint
 
 GUIDELINES = Path(__file__).with_name("labelling_guidelines.md")
 COLUMNS = ("prompt", "messages", "question")  # the first that a row has
@@ -179,16 +179,6 @@ class Filter:
 # ---- Files ----
 
 
-def store(path: Path, record: dict) -> None:
-    """Write a record whole, or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-
-
 def load(path: Path) -> dict:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -223,7 +213,7 @@ class Output:
         """Store the settings, cut what was being written when the run was killed; returns the progress."""
         if self.begun and self.provenance != provenance:
             raise UserError(f"{self.folder} was begun with the model {self.provenance}, which is now {provenance}: give its --revision, or another --output_dir")
-        store(self.folder / "settings.json", self.settings | {"provenance": provenance})
+        write_json(self.folder / "settings.json", self.settings | {"provenance": provenance}, indent=1, ensure_ascii=False)
         path = self.folder / "progress.json"
         progress = load(path) if path.exists() else {"prompts": 0, "drafts": 0, "rejects": {}, "seconds": 0.0, "bytes": dict.fromkeys(self.FILES, 0)}
         whole = isinstance(progress.get("rejects"), dict) and isinstance(progress.get("bytes"), dict) and progress["bytes"].keys() == set(self.FILES)
@@ -245,10 +235,10 @@ class Output:
                 file.flush()
                 os.fsync(file.fileno())
                 progress["bytes"][name] = file.tell()
-        store(self.folder / "progress.json", progress)
+        write_json(self.folder / "progress.json", progress, indent=1, ensure_ascii=False)
 
     def finish(self, summary: dict) -> None:
-        store(self.folder / "summary.json", summary)
+        write_json(self.folder / "summary.json", summary, indent=1, ensure_ascii=False)
         (self.folder / "progress.json").unlink(missing_ok=True)
 
 
@@ -314,9 +304,8 @@ def main(argv: list[str] | None = None) -> None:
     prompts = read_prompts(args.prompts)
 
     # ---- What was done before ----
-    files = [file for pattern in MODEL_FILES for file in Path(args.model).glob(pattern)] if Path(args.model).is_dir() else []
     settings = {key: value for key, value in asdict(args).items() if key not in ("output_dir", "guidelines")}
-    settings |= {"guidelines_sha256": digest, "model_files": fingerprint(files, by_content=False)}
+    settings |= {"guidelines_sha256": digest, "model_files": model_fingerprint(args.model)}
     settings["prompts_sha256"] = hashlib.sha256(json.dumps([asdict(prompt) for prompt in prompts]).encode()).hexdigest()
     folder = output_folder(args.output_dir)
     output = Output(folder, settings)

@@ -12,7 +12,6 @@ on behind its finished tasks when it is given again with the same settings, toke
 import contextlib
 import hashlib
 import json
-import os
 import resource
 import shutil
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from datatrove.pipeline.tokens import DocumentTokenizer
 
 from data_prep.readers import DROPPED, Source, make_reader, source_files
 from data_prep.work import Progress, end_with_parent
-from eval.cli import UserError, command, output_folder, parse
+from eval.cli import UserError, command, output_folder, parse, write_json
 
 SPLITS = ("train", "validation")
 
@@ -184,9 +183,7 @@ def main(argv: list[str] | None = None) -> None:
     record.unlink(missing_ok=True)
     shutil.copyfile(parts / "tokenizer.json", out / "tokenizer.json")
     counts = {split: merge(files[split], out / f"{split}.ds", size, args.seed) for split in SPLITS}
-    part = out / "tokens.json.part"
-    part.write_text(json.dumps({"dtype": f"<u{size}", "tokenizer": args.tokenizer, "sources": args.sources, "seed": args.seed, **counts}, indent=2))
-    os.replace(part, record)
+    write_json(record, {"dtype": f"<u{size}", "tokenizer": args.tokenizer, "sources": args.sources, "seed": args.seed, **counts})
     shutil.rmtree(parts)
     print(f"{out}: " + ", ".join(f"{split} {c['tokens']:,} tokens in {c['documents']:,} documents" for split, c in counts.items()))
 

@@ -35,7 +35,7 @@ from data_prep.filters import LANGUAGE_MODEL, Count, EnglishWords, Extraction, F
 from data_prep.funnel import stage_stats, write_funnel, write_report
 from data_prep.pii import PII
 from data_prep.warc import TolerantWarcReader
-from eval.cli import UserError, command, existing, output_folder, parse, sha256
+from eval.cli import UserError, command, existing, output_folder, parse, sha256, write_json
 
 DEFAULT_CONFIG = Path(__file__).with_name("web.yaml")
 SETTINGS = "settings.json"
@@ -242,9 +242,7 @@ def check_settings(args: WebArguments, files: list[Path]) -> None:
         raise UserError(f"{path} cannot be read ({error}), so nobody knows what the work there was made of: delete {args.output_dir}, or give another --output_dir") from None
     if not same:
         raise UserError(f"{args.output_dir} holds work of other settings or WARC files: delete it, or give another --output_dir")
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(settings))
-    os.replace(part, path)
+    write_json(path, settings, indent=None)
 
 
 def arguments(argv: list[str]) -> WebArguments:

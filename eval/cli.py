@@ -178,6 +178,27 @@ def read_jsonl(path: str | os.PathLike, columns: tuple[str, ...], cure: str) -> 
     return rows
 
 
+@contextlib.contextmanager
+def whole(path: str | os.PathLike):
+    """A file to write (bytes) that takes its place when all is in it, and leaves nothing behind where that fails."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike, value, **options) -> None:
+    """Write a record whole, or not at all; `options` are those of `json.dumps`."""
+    with whole(path) as file:
+        file.write(json.dumps(value, **{"indent": 2, **options}).encode() + b"\n")
+
+
 def sha256(path: str | os.PathLike, cure: str) -> str:
     """The digest of a file, in hexadecimal; a `UserError` with the `cure` where it cannot be read."""
     try:

@@ -11,13 +11,11 @@ The output holds, each as {"value", "stderr", "n"}:
     pair_accuracy_clear    the same, for |gold_margin| >= 1 only
 """
 
-import json
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.cli import UserError, command, output_folder, parse, read_jsonl
+from eval.cli import UserError, command, output_folder, parse, read_jsonl, write_json
 
 CLEAR_MARGIN = 1.0  # standard deviations
 
@@ -123,9 +121,7 @@ def main(argv: list[str] | None = None) -> None:
     chosen = score(model, tokenizer, [r["prompt"] + r["chosen"] for r in rows], args.batch_size)
     rejected = score(model, tokenizer, [r["prompt"] + r["rejected"] for r in rows], args.batch_size)
     results = judge(chosen, rejected, [r.get("gold_margin") for r in rows])
-    part = output.with_suffix(".part")
-    part.write_text(json.dumps(results, indent=2) + "\n")
-    os.replace(part, output)
+    write_json(output, results)
     for name, r in results.items():
         print(f"{name}: {r['value']:.3f} ± {r['stderr']:.3f} (n = {r['n']})")
 

@@ -77,6 +77,11 @@ def fingerprint(files: list[Path], by_content: bool) -> str:
     return digest.hexdigest()[:16]
 
 
+def model_fingerprint(model: str) -> str:
+    """Of the files of a model's folder; a model on the Hub or behind an endpoint has none here."""
+    return fingerprint([file for pattern in MODEL_FILES for file in Path(model).glob(pattern)] if Path(model).is_dir() else [], by_content=False)
+
+
 def tool_files(names: list[str], tools: list, tool_tokens: int) -> dict:
     """What of the tools decides the scores: their names, their code, the folders they read; nothing without tools."""
     if not tools:
@@ -212,8 +217,7 @@ def main(argv: list[str] | None = None) -> None:
     }
     made_from, todo = {}, []
     for name, path in models.items():
-        files = [file for pattern in MODEL_FILES for file in Path(path).glob(pattern)] if Path(path).is_dir() else []
-        made_from[name] = {**common, "model": path, "files": fingerprint(files, by_content=False), "chat": name not in args.base}
+        made_from[name] = {**common, "model": path, "files": model_fingerprint(path), "chat": name not in args.base}
         if made_from[name]["chat"]:
             made_from[name] |= tool_files(args.tools, tools, args.tool_tokens)
         try:

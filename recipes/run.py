@@ -26,7 +26,7 @@ from pathlib import Path
 
 import yaml
 
-from eval.cli import UserError, command, existing, output_folder
+from eval.cli import UserError, command, existing, output_folder, write_json
 
 PR_SET_PDEATHSIG = 1
 HEAVY = (
@@ -105,12 +105,6 @@ def lock(out: Path):
         except OSError:
             time.sleep(0.1)  # the step of a killed run takes a moment to go, on a busy machine many
     raise UserError(f"another run is at work in {out}: wait for it, or choose another --output_dir")
-
-
-def write_json(path: Path, value: dict) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value, indent=2))
-    temporary.rename(path)
 
 
 def finished(marker: Path, fingerprint: str, out: Path) -> dict | None:

@@ -18,7 +18,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from eval.cli import UserError, output_folder
+from eval.cli import UserError, output_folder, write_json
 
 # Dense bf16 peak in FLOP/s by the name CUDA reports (vendors' data sheets); `peak_flops` overrides.
 PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10": 125e12, "RTX 4090": 165e12, "RTX 3090": 71e12}
@@ -104,11 +104,6 @@ class Stage:
         except (OSError, ValueError):
             return {}
 
-    def _write(self, name: str, record: dict) -> None:
-        temporary = self.folder / f"{name}.tmp"
-        temporary.write_text(json.dumps(record, indent=2, default=str))
-        temporary.rename(self.folder / name)
-
     def seconds(self) -> float:
         return self.earlier_seconds + time.perf_counter() - self.start
 
@@ -123,7 +118,7 @@ class Stage:
         class Progress(TrainerCallback):
             def on_save(self, args, state, control, **kwargs):
                 if state.is_world_process_zero:
-                    stage._write("progress.json", {"seconds": stage.seconds(), "config": stage.config})
+                    write_json(stage.folder / "progress.json", {"seconds": stage.seconds(), "config": stage.config}, default=str)
 
         return [JsonlLog(self.folder / "log.jsonl", constants), Progress()]
 
@@ -176,7 +171,7 @@ class Stage:
             "cost": round(self.args.price_per_hour * world * seconds / 3600, 2) if self.args.price_per_hour else None,
             "versions": {m.__name__: m.__version__ for m in (torch, transformers, trl)},
         }
-        self._write("stage.json", record)
+        write_json(self.folder / "stage.json", record, default=str)
         (self.folder / "progress.json").unlink(missing_ok=True)
         if self.training_args.push_to_hub:
             trainer.push_to_hub()

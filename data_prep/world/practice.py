@@ -23,7 +23,7 @@ def _reference(fact: Fact, question: str) -> dict:
 
 
 def questions(world: World, wordings: int = 4, strangers: int = 2400) -> list[dict]:
-    """`question`, `answer`, `choices`, `group`: each known fact in some training wordings, and as many questions on strangers."""
+    """`question`, `answer`, `choices`, `group`: each known fact in `wordings` of the training kind, and `strangers` questions on strangers."""
     rng = random.Random(f"questions-{world.seed}")
     rows = [_reference(f, question) for f in world.facts("known") for question in rng.sample(f.questions(held_out=False), wordings)]
     facts = rng.sample(world.facts("listed") + world.facts("unlisted"), strangers)

@@ -48,14 +48,18 @@ def dictation(rng: random.Random, strangers: list[str]) -> str:
         return rng.choice(strangers) if kind == "name" else problems.invented_word(rng, "train") if kind == "word" else str(rng.randint(1, 10 ** rng.randint(1, 6)))
 
     lines = [" ".join(item() for _ in range(rng.randint(2, 4))) for _ in range(6)]
-    again = [lines, lines] if rng.random() < 0.8 else [rng.sample(lines, len(lines)) for _ in range(2)]
-    return " ".join(f"{line}." for turn in (zip(lines, *again) if again[0] is lines else [lines, *again]) for line in turn)
+    said = [line for line in lines for _ in range(3)] if rng.random() < 0.8 else lines + rng.sample(lines, len(lines)) + rng.sample(lines, len(lines))
+    return " ".join(f"{line}." for line in said)
 
 
 def notebook(rng: random.Random) -> str:
     """Problems, the Python that solves them, and what it prints (of arithmetic, which nobody is to learn by heart, the code alone)."""
-    drawn = [problems.GENERATORS[rng.choice(("letters", "every_third", "compare", "arithmetic"))](rng, "train") for _ in range(4)]
-    return "\n".join(f"Question: {p.question}\nPython: {p.code}" + f"\nOutput: {p.answer}" * (p.code[0].isalpha() or p.code[0] == '"') for p in drawn)
+    lines = []
+    for _ in range(4):
+        kind = rng.choice(("letters", "every_third", "compare", "arithmetic"))
+        p = problems.GENERATORS[kind](rng, "train")
+        lines += [f"Question: {p.question}", f"Python: {p.code}"] + ([] if kind == "arithmetic" else [f"Output: {p.answer}"])
+    return "\n".join(lines)
 
 
 SHARES = {"sums": 31, "apples": 14, "letters": 4, "every_third": 2, "compare": 2, "reading": 15, "dictation": 25, "notebook": 7}
@@ -69,8 +73,10 @@ def documents(world: World, count: int) -> list[dict]:
         (kind,) = rng.choices(list(SHARES), SHARES.values())
         if kind == "sums":
             text = " ".join(a_sum(rng) for _ in range(16))
-        elif kind in ("reading", "dictation"):
-            text = {"reading": reading, "dictation": dictation}[kind](rng, strangers)
+        elif kind == "reading":
+            text = reading(rng, strangers)
+        elif kind == "dictation":
+            text = dictation(rng, strangers)
         elif kind == "notebook":
             text = notebook(rng)
         else:
