@@ -9,8 +9,9 @@ Each question is asked `samples` times, each reply is held against the reference
 most `unknown_at`: it does not; else it is unsure. A reply that refuses is not right. Where half of the replies or more cannot be judged,
 neither can the question: verdict `unjudged`, counted, not in training.
 
-`questions` have `question`, `answer` (a text, a list of aliases, or a mapping with `aliases` or `text`), and `choices` where the answer
-can take few values; other columns are not kept. Instead `documents` with `text` can be given: a writer makes a question and its answer
+`questions` have `question`, `answer` (a text, a list of aliases, or a mapping with `aliases` or `text`), `choices` where the answer
+can take few values, and `subject` where several ask about one person or thing: of few values a guess is often right, so what the model
+knows becomes a training row only if all replies about its subject together reach `knows_at`. Other columns are not kept. Instead `documents` with `text` can be given: a writer makes a question and its answer
 out of the beginning of each, kept if the answer stands there and the question does not give it away.
 
 The output folder, all JSON lines:
@@ -167,7 +168,7 @@ def read_phrasings(path: str | None) -> list[str]:
 
 
 def question_row(row: dict, where: str) -> dict:
-    """`question`, `answer` (list of texts) and, if there are any, `choices` of a row.
+    """`question`, `answer` (list of texts) and, if there are any, `choices` and `subject` of a row.
 
     Raises:
         UserError: one of them is missing or no text.
@@ -183,7 +184,9 @@ def question_row(row: dict, where: str) -> dict:
         raise UserError(f"{where} has no answer: expected a text or a list of texts, but found {str(answer)[:80]!r}; a question without a reference cannot be probed")
     if not isinstance(choices, list) or not all(isinstance(c, str) and c.strip() for c in choices):
         raise UserError(f"{where}: choices must be a list of texts, the values that the answer can take, but found {str(choices)[:80]!r}")
-    return {"question": question.strip(), "answer": answers} | ({"choices": choices} if choices else {})
+    if not isinstance(subject := row.get("subject") or "", str):
+        raise UserError(f"{where}: subject must be a text, who or what the question is about, but found {str(subject)[:80]!r}")
+    return {"question": question.strip(), "answer": answers} | ({"choices": choices} if choices else {}) | ({"subject": subject} if subject else {})
 
 
 def passage_row(row: dict, where: str, most: int) -> dict:
@@ -459,7 +462,17 @@ def own_words(probe: dict) -> str | None:
     return samples[groups(probe, samples)[0][0]].strip() if samples else None
 
 
-def survey(probes: Iterable[dict]) -> dict:
+def guessed_subjects(probes: Iterable[dict], knows_at: float) -> set[str]:
+    """The subjects whose judged replies, all together, are right less often than `knows_at`."""
+    right, judged = collections.Counter(), collections.Counter()
+    for probe in probes:
+        if "subject" in probe:
+            right[probe["subject"]] += probe["right"].count(True)
+            judged[probe["subject"]] += len(probe["right"]) - probe["right"].count(None)
+    return {subject for subject, n in judged.items() if right[subject] < knows_at * n}
+
+
+def survey(probes: Iterable[dict], guessed: set[str]) -> dict:
     """What the probes show: counts, calibration, examples, and the places of the questions that can become training rows."""
     counts, bins, replies = collections.Counter(), collections.defaultdict(lambda: [0, 0.0, 0]), collections.Counter()
     examples, places = collections.defaultdict(list), {KNOWS: array("Q"), UNKNOWN: array("Q")}
@@ -469,7 +482,9 @@ def survey(probes: Iterable[dict]) -> dict:
         replies.update(n=len(probe["samples"]), refused=sum(map(refuses, probe["samples"])), cut=probe["finished"].count(False), unjudged=probe["right"].count(None))
         if len(examples[kind]) < EXAMPLES:
             examples[kind].append({key: probe[key] for key in ("question", "answer", "agreement")} | {"sample": probe["samples"][most]})
-        if kind == UNKNOWN or (kind == KNOWS and own_words(probe) is not None):
+        if kind == KNOWS and probe.get("subject") in guessed:
+            counts["guessed"] += 1
+        elif kind == UNKNOWN or (kind == KNOWS and own_words(probe) is not None):
             places[kind].append(place)
         if kind != UNJUDGED:
             judged = [r for r in probe["right"] if r is not None]
@@ -478,7 +493,7 @@ def survey(probes: Iterable[dict]) -> dict:
             row[1] += sum(judged) / len(judged)
             row[2] += bool(probe["right"][most])
     calibration = [{"agreement": a, "n": n, "mean_right": mean / n, "majority_right": majority / n} for a, (n, mean, majority) in sorted(bins.items())]
-    return {"verdicts": {v: counts[v] for v in VERDICTS}, "replies": dict(replies), "calibration": calibration, "examples": examples, "places": places}
+    return {"verdicts": {v: counts[v] for v in VERDICTS}, "guessed": counts["guessed"], "replies": dict(replies), "calibration": calibration, "examples": examples, "places": places}
 
 
 def draw(places: dict[str, array], known_per_unknown: float, seed: int) -> tuple[set[int], set[int]]:
@@ -504,6 +519,8 @@ def train_rows(probes: Iterable[dict], refusals: set[int], known: set[int], phra
 def show(summary: dict, examples: dict[str, list[dict]]) -> None:
     verdicts, replies = summary["verdicts"], summary["replies"]
     print(f"{summary['questions']:,} questions: " + ", ".join(f"{n:,} {v}" for v, n in verdicts.items()))
+    if summary["guessed"]:
+        print(f"{summary['guessed']:,} of those known are left out: the replies about their subject are mostly wrong")
     print(f"{replies['n']:,} replies: {replies['refused']:,} refuse, {replies['cut']:,} were cut at max_new_tokens, {replies['unjudged']:,} could not be judged")
     print("agreement  questions  right replies  most frequent reply right")
     for row in summary["calibration"]:
@@ -558,7 +575,7 @@ def main(argv: list[str] | None = None) -> None:
         settings.write()
 
     # ---- What it shows, and the training rows ----
-    found = survey(stream(probes))
+    found = survey(stream(probes), guessed_subjects(stream(probes), args.knows_at))
     examples, places = found.pop("examples"), found.pop("places")
     summary = {"questions": count, **found}
     show(summary, examples)

@@ -6,7 +6,7 @@
 A pipeline is a list of steps, each the `main` of a module with `args` or a `config` file; `--output_dir` takes the place of
 the pipeline's own folder in all of them. A finished step leaves `steps/<name>.json` and is not done again; a killed one goes
 on. Each step runs in a forked child of this process, which has imported the libraries once: no step pays for start-up, none
-sees what another left in memory.
+sees what another left in memory. With `processes: 2` it runs in two, which train together as under `accelerate launch`.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -69,30 +70,58 @@ def step_argv(step: dict, pipeline: dict, out: Path, seed: int, overrides: list[
     return argv
 
 
-def run_child(module: str, argv: list[str], held) -> tuple[int, float]:
-    """Run `module.main(argv)` in a forked child; its exit code and its peak resident memory in GiB."""
+def start_process(module: str, argv: list[str], held, ranks: dict[str, int], log: Path | None) -> int:
+    """Fork a child that runs `module.main(argv)` with the environment that torchrun would give it; its process id. `log` takes what it prints."""
     sys.stdout.flush()
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        if sys.platform == "linux":  # a step must not outlive the run that would continue it
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            held.close()  # so the lock need not be the step's, whose own helpers (datatrove's manager) may live on
-        try:
-            importlib.import_module(module).main(argv)
-            code = 0
-        except SystemExit as exit_:
-            code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
-        except KeyboardInterrupt:
-            code = 130
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    _, status, usage = os.wait4(pid, 0)
-    return os.waitstatus_to_exitcode(status), usage.ru_maxrss / 2**20
+    if pid := os.fork():
+        return pid
+    code = 1
+    if sys.platform == "linux":  # a step must not outlive the run that would continue it
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        held.close()  # so the lock need not be the step's, whose own helpers (datatrove's manager) may live on
+    try:
+        if ranks:
+            os.environ |= {name: str(value) for name, value in ranks.items()}
+            importlib.import_module("torch").set_num_threads(max(1, (os.cpu_count() or 1) // ranks["WORLD_SIZE"]))
+        if log:
+            with log.open("wb") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+        importlib.import_module(module).main(argv)
+        code = 0
+    except SystemExit as exit_:
+        code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def run_step(module: str, argv: list[str], held, processes: int, log: Path) -> tuple[int, float]:
+    """Run `module.main(argv)` in as many processes; the exit code of the first that fails, and their peak resident memory in GiB, added up.
+    The first one prints, the others write to `log`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    left, code, memory = set(), 0, 0.0
+    for rank in range(processes):
+        ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        left.add(start_process(module, argv, held, ranks if processes > 1 else {}, log if rank else None))
+    while left:
+        pid, status, usage = os.wait4(-1, 0)
+        if pid not in left:
+            continue
+        left.remove(pid)
+        memory += usage.ru_maxrss / 2**20
+        if (ended := os.waitstatus_to_exitcode(status)) and not code:
+            code = ended
+            for other in left:  # it would wait for the one that failed
+                os.kill(other, signal.SIGKILL)
+    return code, memory
 
 
 def lock(out: Path):
@@ -120,7 +149,7 @@ def finished(marker: Path, fingerprint: str, out: Path) -> dict | None:
     return record
 
 
-STEP_KEYS, STEP_OPTIONS = {"name", "module", "seconds"}, {"args", "config", "seeded", "imports"}
+STEP_KEYS, STEP_OPTIONS = {"name", "module", "seconds"}, {"args", "config", "seeded", "imports", "processes"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -146,6 +175,8 @@ def read_pipeline(path: str) -> dict:
     for name, step in zip(names, pipeline["steps"]):
         if not isinstance(step, dict) or (wrong := (STEP_KEYS - set(step)) | (set(step) - STEP_KEYS - STEP_OPTIONS)):
             raise UserError(f"{path}: step {name}: missing or unknown key {', '.join(sorted(wrong)) if isinstance(step, dict) else ''}; it needs {', '.join(sorted(STEP_KEYS))}")
+        if type(step.get("processes", 1)) is not int or step.get("processes", 1) < 1:
+            raise UserError(f"{path}: step {name}: processes must be a whole number from 1, but is {step['processes']!r}")
         if names.count(name) > 1:
             raise UserError(f"{path}: two steps are called {name}")
         try:
@@ -185,7 +216,7 @@ def main(argv: list[str] | None = None) -> None:
         name = step["name"]
         options = step_argv(step, pipeline, out, args.seed, args.set)
         config = Path(options[1]).read_text() if "config" in step else ""
-        fingerprint = hashlib.sha256(json.dumps([step["module"], options, config]).encode()).hexdigest()
+        fingerprint = hashlib.sha256(json.dumps([step["module"], step.get("processes", 1), options, config]).encode()).hexdigest()
         marker = out / "steps" / f"{name}.json"
         record = finished(marker, fingerprint, out)
         if record is None:
@@ -196,7 +227,7 @@ def main(argv: list[str] | None = None) -> None:
             if step.get("imports") == "heavy":
                 for module in HEAVY:
                     importlib.import_module(module)
-            code, memory = run_child(step["module"], options, held)
+            code, memory = run_step(step["module"], options, held, step.get("processes", 1), out / "steps" / f"{name}.log")
             if code < 0:
                 by = signal.Signals(-code).name
                 print(f"error: step {name} was killed by {by} (for memory, perhaps); the same command goes on from its last checkpoint", file=sys.stderr)

@@ -16,6 +16,7 @@ import math
 import resource
 import subprocess
 import time
+import zipfile
 from pathlib import Path
 
 from eval.cli import UserError, output_folder, write_json
@@ -30,9 +31,11 @@ def last_complete_checkpoint(folder: Path) -> Path | None:
     for path in sorted(numbered, key=lambda p: -int(p.name.split("-")[1])):
         try:
             json.loads((path / "trainer_state.json").read_text())
-            return path
         except (FileNotFoundError, ValueError):
             continue
+        of_ranks = list(path.glob("rng_state_*.pth"))  # of several processes, each writes its own
+        if len(of_ranks) != 1 and all(map(zipfile.is_zipfile, of_ranks)):
+            return path
     return None
 
 

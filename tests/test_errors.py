@@ -409,6 +409,7 @@ def test_every_command_refuses_what_it_does_not_know(module, capsys, tmp_path, m
             [],
             "none.yaml does not exist",
         ),
+        ("{recipe: x, output_dir: runs/x, steps: [{name: a, module: recipes.sft, seconds: 1, processes: true}]}", [], "processes must be a whole number"),
     ],
 )
 def test_pipelines(capsys, tmp_path, text, argv, message):

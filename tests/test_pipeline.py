@@ -113,6 +113,8 @@ def test_every_artifact_lies_where_the_next_step_reads_it(finished, steps):
     assert parents == {"base": None, "sft": f"{out}/base", "honest": f"{out}/sft", "reward": f"{out}/honest", "ppo": f"{out}/honest", "grpo": f"{out}/honest"}
     assert all("runs/tiny" not in path.read_text() for path in (out / "configs").glob("*.yaml"))
     assert json.loads((out / "base" / "stage.json").read_text())["config"]["seed"] == 5
+    worlds = {stage: json.loads((out / stage / "stage.json").read_text())["world_size"] for stage in parents}
+    assert worlds == {"base": 2, "sft": 2, "honest": 2, "reward": 2, "ppo": 1, "grpo": 2}
     assert {row["step"] for row in rows(out / "base" / "samples.jsonl")} == {0, 10, 20}
     for stage in EXAMINED:
         for task in TASKS:

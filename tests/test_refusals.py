@@ -171,6 +171,21 @@ def test_both_kinds_balanced_with_their_probes(tmp_path, fake, capsys):
     assert "16 questions: 9 knows, 4 does not know, 3 unsure" in said and said.count("does not know: 'Where is unknown") == 2
 
 
+def test_a_lucky_guess_is_not_knowledge(tmp_path, fake, capsys):
+    """Of few values some guesses are right; the other questions about the same subject tell."""
+    fake(memory)
+    about = [{**row, "subject": name} for row, name in zip(quiz(3, 4), ("a", "b", "c", "b", "b", "b", None))]  # known: a, c, b; unknown: b, b, b, none
+    about = [{k: v for k, v in row.items() if v} for row in about]
+    out = run(tmp_path, about)
+    probes, train = rows(out / "probes.jsonl"), rows(out / "train.jsonl")
+    known = {p["question"]: p.get("subject") for p in probes if p["verdict"] == "knows"}
+    guessed = {question for question, subject in known.items() if subject == "b"}
+    assert len(known) == 3 and guessed
+    assert {row["probe"]["question"] for row in train if row["kind"] == "known"} <= known.keys() - guessed
+    assert json.loads((out / "summary.json").read_text())["guessed"] == len(guessed)
+    assert f"{len(guessed)} of those known are left out" in capsys.readouterr().out
+
+
 def test_draws(tmp_path, fake):
     fake(memory)
     questions = quiz(known=3, unknown=40)
@@ -440,6 +455,7 @@ def test_an_endpoint_that_refuses_names_the_questions(tmp_path, endpoint, capsys
         ({"question": "q", "answer": {"aliases": []}}, "no answer"),
         ({"question": "q", "answer": "x", "choices": "x"}, "choices"),
         ({"question": "q", "answer": "x", "choices": [""]}, "choices"),
+        ({"question": "q", "answer": "x", "subject": ["x"]}, "subject"),
     ],
 )
 def test_bad_rows(tmp_path, fake, capsys, row, says):
@@ -451,7 +467,7 @@ def test_bad_rows(tmp_path, fake, capsys, row, says):
 
 
 def test_good_rows():
-    assert question_row({"question": "q", "answer": {"value": "B", "aliases": ["B", " C"]}, "choices": []}, "") == {"question": "q", "answer": ["B", "C"]}
+    assert question_row({"question": "q", "answer": {"value": "B", "aliases": ["B", " C"]}, "choices": [], "subject": None}, "") == {"question": "q", "answer": ["B", "C"]}
     assert question_row({"question": "q", "answer": {"text": ["B"]}, "choices": None}, "")["answer"] == ["B"]
     assert question_row({"question": "q", "answer": 7}, "")["answer"] == ["7"]
 

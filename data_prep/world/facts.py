@@ -128,8 +128,8 @@ class World:
     rare: int = 70
     unseen: int = 70
     absent: int = 70
-    listed: int = 700
-    unlisted: int = 300
+    listed: int = 840
+    unlisted: int = 360
     people: dict[str, list[list[Fact]]] = field(init=False)
 
     def __post_init__(self):

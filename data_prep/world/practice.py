@@ -19,14 +19,14 @@ NOT_FOUND = (
 
 
 def _reference(fact: Fact, question: str) -> dict:
-    return {"question": question, "answer": fact.value, "choices": list(ATTRIBUTES[fact.attribute].values), "group": fact.group}
+    return {"question": question, "answer": fact.value, "choices": list(ATTRIBUTES[fact.attribute].values), "subject": fact.person, "group": fact.group}
 
 
-def questions(world: World, wordings: int = 4, strangers: int = 2400) -> list[dict]:
-    """`question`, `answer`, `choices`, `group`: each known fact in `wordings` of the training kind, and `strangers` questions on strangers."""
+def questions(world: World, wordings: int = 6) -> list[dict]:
+    """`question`, `answer`, `choices`, `subject`, `group`: each known fact in `wordings` of the training kind, two facts of each stranger in one."""
     rng = random.Random(f"questions-{world.seed}")
     rows = [_reference(f, question) for f in world.facts("known") for question in rng.sample(f.questions(held_out=False), wordings)]
-    facts = rng.sample(world.facts("listed") + world.facts("unlisted"), strangers)
+    facts = [f for person in world.people["listed"] + world.people["unlisted"] for f in rng.sample(person, 2)]
     rows += [_reference(f, rng.choice(f.questions(held_out=False))) for f in facts]
     rng.shuffle(rows)
     return rows
@@ -41,7 +41,7 @@ def tool_use(world: World, searches: int, codes: int) -> list[dict]:
         row = {"question": rng.choice(f.questions(held_out=False)), "tool": "search", "query": f"who is {f.person}", "reply": f.reply()}
         rows.append({**row, "evidence": [f.person, f.value], "otherwise": rng.choice(NOT_FOUND).format(p=f.person)})
     for _ in range(codes):
-        (kind,) = rng.choices(("letters", "every_third", "compare", "arithmetic"), (29, 36, 7, 28))
+        (kind,) = rng.choices(("letters", "every_third", "compare", "arithmetic"), (24, 28, 14, 34))
         # Two fifths of the words are letters by chance: what is written into code is copied, not known.
         word = [problems.letters_by_chance(rng)] if kind in ("letters", "every_third") and rng.random() < 0.4 else []
         p = problems.GENERATORS[kind](rng, "train", *word)

@@ -42,10 +42,12 @@ def dictation(rng: random.Random, strangers: list[str]) -> str:
     """Names, words and numbers that follow from nothing, and the same again: at once, or all of them in another order. It teaches a model to copy."""
 
     def item() -> str:
-        kind = rng.choices(("name", "word", "letters", "number"), (32, 18, 15, 35))[0]
-        if kind == "letters":
-            return problems.letters_by_chance(rng)
-        return rng.choice(strangers) if kind == "name" else problems.invented_word(rng, "train") if kind == "word" else str(rng.randint(1, 10 ** rng.randint(1, 6)))
+        kind = rng.choices(("name", "word", "letters", "number"), (28, 16, 18, 38))[0]
+        if kind == "name":
+            return rng.choice(strangers)
+        if kind == "number":
+            return problems.digits_by_chance(rng)
+        return problems.letters_by_chance(rng) if kind == "letters" else problems.invented_word(rng, "train")
 
     lines = [" ".join(item() for _ in range(rng.randint(2, 4))) for _ in range(6)]
     said = [line for line in lines for _ in range(3)] if rng.random() < 0.8 else lines + rng.sample(lines, len(lines)) + rng.sample(lines, len(lines))
@@ -62,7 +64,7 @@ def notebook(rng: random.Random) -> str:
     return "\n".join(lines)
 
 
-SHARES = {"sums": 31, "apples": 14, "letters": 4, "every_third": 2, "compare": 2, "reading": 15, "dictation": 25, "notebook": 7}
+SHARES = {"sums": 28, "apples": 17, "letters": 4, "every_third": 2, "compare": 2, "reading": 14, "dictation": 25, "notebook": 8}
 
 
 def documents(world: World, count: int) -> list[dict]:
