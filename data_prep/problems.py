@@ -85,11 +85,14 @@ def _word(rng: random.Random) -> str:
 
 
 def letters_by_chance(rng: random.Random) -> str:
-    """3 to 11 letters, half of the time of few kinds, so that they repeat: what can be copied and not known."""
-    kinds = rng.sample(string.ascii_lowercase, rng.choice((3, 5, 26, 26)))
-    while (word := "".join(rng.choices(kinds, k=rng.randint(3, 11)))) in LECTURE_WORDS:
-        pass
-    return word
+    """3 to 12 letters for training, drawn one by one or by syllables, mostly of few kinds, so that they repeat: what can be copied and not known."""
+
+    def draw(r: random.Random) -> str:
+        kinds = r.sample(r.choice((list(string.ascii_lowercase), _SYLLABLES)), r.choice((2, 4, 8, 20)))
+        word = "".join(r.choice((1, 1, 1, 1, 1, 2)) * kind for kind in r.choices(kinds, k=r.randint(3, 11)))[:12]
+        return word if word not in LECTURE_WORDS else draw(r)
+
+    return _draw(rng, "train", draw, lambda w: f"word {w}")
 
 
 def digits_by_chance(rng: random.Random) -> str:

@@ -107,21 +107,24 @@ def run_step(module: str, argv: list[str], held, processes: int, log: Path) -> t
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    left, code, memory = set(), 0, 0.0
+    running, codes, memory = {}, {}, 0.0
     for rank in range(processes):
         ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        left.add(start_process(module, argv, held, ranks if processes > 1 else {}, log if rank else None))
-    while left:
+        running[start_process(module, argv, held, ranks if processes > 1 else {}, log if rank else None)] = rank
+    while running:
         pid, status, usage = os.wait4(-1, 0)
-        if pid not in left:
+        if pid not in running:
             continue
-        left.remove(pid)
+        codes[running.pop(pid)] = code = os.waitstatus_to_exitcode(status)
         memory += usage.ru_maxrss / 2**20
-        if (ended := os.waitstatus_to_exitcode(status)) and not code:
-            code = ended
-            for other in left:  # it would wait for the one that failed
+        if code and running:
+            time.sleep(2)  # what is wrong for all, the first one says itself
+            for other in running:  # it would wait for the one that failed
                 os.kill(other, signal.SIGKILL)
-    return code, memory
+    failed = next((rank for rank, code in codes.items() if code), 0)
+    if failed and codes[0] in (0, -signal.SIGKILL):
+        print(log.read_text(errors="replace")[-4000:], end="", file=sys.stderr)
+    return codes[failed], memory
 
 
 def lock(out: Path):

@@ -168,3 +168,23 @@ def test_a_run_that_is_killed_again_and_again_ends_as_the_unbroken_one(finished,
     for stage in ("base", "sft"):
         assert summaries[0]["stages"][stage].get("bits_per_byte") == summaries[1]["stages"][stage].get("bits_per_byte")
         assert summaries[0]["stages"][stage]["tasks"]["facts_known"] == summaries[1]["stages"][stage]["tasks"]["facts_known"]
+
+
+def test_processes_of_a_step(tmp_path):
+    """They know each other, the first alone prints, and when one fails no other waits for it."""
+    (tmp_path / "pair.py").write_text(
+        "import os, time\n"
+        "def main(argv):\n"
+        "    rank = int(os.environ['RANK'])\n"
+        "    print('rank', rank, 'of', os.environ['WORLD_SIZE'], argv[0], flush=True)\n"
+        "    if argv[0] == 'fail' and rank == 1:\n"
+        "        raise SystemExit(2)\n"
+        "    time.sleep(60 if argv[0] == 'fail' else 0)\n"
+    )
+    code = "import pathlib, sys; from recipes.run import run_step; word, log = sys.argv[1:]; sys.exit(run_step('pair', [word], open(log + '.lock', 'w'), 2, pathlib.Path(log))[0])"
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    good, bad = (
+        subprocess.run([sys.executable, "-c", code, word, str(tmp_path / "log")], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=40) for word in ("good", "fail")
+    )
+    assert (good.returncode, good.stdout) == (0, "rank 0 of 2 good\n")
+    assert (bad.returncode, bad.stdout, bad.stderr) == (2, "rank 0 of 2 fail\n", "rank 1 of 2 fail\n")

@@ -24,8 +24,8 @@ class WorldArguments:
     textbooks: int = field(default=6000, metadata={"help": "exercise documents of about 150 tokens"})
     conversations: int = field(default=24000, metadata={"help": "rows for SFT"})
     problems: int = field(default=4000, metadata={"help": "rows for GRPO"})
-    searches: int = field(default=5000, metadata={"help": "questions with a search"})
-    codes: int = field(default=8000, metadata={"help": "questions with code"})
+    searches: int = field(default=3600, metadata={"help": "questions with a search"})
+    codes: int = field(default=11400, metadata={"help": "questions with code"})
     talks: int = field(default=1000, metadata={"help": "conversations of several turns, and answers at once"})
     p_correct: float = field(default=0.38, metadata={"help": "how often the expert of the worked solutions chooses the right method"})
 

@@ -5,6 +5,7 @@ that need them: the people are those of the groups `known`, `listed` and `unlist
 """
 
 import random
+import re
 
 from data_prep import problems
 from data_prep.problems import AT_ONCE
@@ -41,10 +42,13 @@ def tool_use(world: World, searches: int, codes: int) -> list[dict]:
         row = {"question": rng.choice(f.questions(held_out=False)), "tool": "search", "query": f"who is {f.person}", "reply": f.reply()}
         rows.append({**row, "evidence": [f.person, f.value], "otherwise": rng.choice(NOT_FOUND).format(p=f.person)})
     for _ in range(codes):
-        (kind,) = rng.choices(("letters", "every_third", "compare", "arithmetic"), (24, 28, 14, 34))
-        # Two fifths of the words are letters by chance: what is written into code is copied, not known.
-        word = [problems.letters_by_chance(rng)] if kind in ("letters", "every_third") and rng.random() < 0.4 else []
+        (kind,) = rng.choices(("letters", "every_third", "compare", "arithmetic"), (27, 28, 8, 37))
+        # Half of the words are letters by chance, and half of the results say a digit twice: both are to be copied, and what repeats is hard to.
+        hard = rng.random() < 0.5
+        word = [problems.letters_by_chance(rng)] if kind in ("letters", "every_third") and hard else []
         p = problems.GENERATORS[kind](rng, "train", *word)
+        while kind == "arithmetic" and hard and not re.search(r"(\d)\1", p.answer):
+            p = problems.arithmetic(rng, "train")
         reply = 'The answer is "{result}".' if p.verifier == "final_text" else "The answer is {result}."
         rows.append({"question": p.question, "tool": "python", "query": p.code, "reply": reply, "answer": p.answer, "verifier": p.verifier})
     rng.shuffle(rows)
