@@ -12,6 +12,8 @@ here finished rows leave the batch, repeats of a prompt share its forward pass, 
 random stream of its own, so that a sample does not depend on the batch it was drawn in. The distribution is
 the model's own: `generation_config` gives the end tokens and nothing else (no top-k, no penalties).
 
+`model` may be a `vllm.LLM` instead, which batches and draws by itself (`eval.vllm_batch`).
+
 With `tools` a row whose turn ends in a call waits outside the batch while its tool runs, and comes back with the result's
 tokens, which are read in one pass; its cache is kept, nothing is computed again, and the other rows go on. See `eval.tool_loop`.
 """
@@ -45,11 +47,10 @@ class Generation:
     written: list[int] = field(default_factory=list)
 
 
-def end_token_ids(model, tokenizer) -> list[int]:
-    """The tokens that end a reply: the generation config's and the tokenizer's (an adapter keeps its base's config); [] without any."""
-    ids = model.generation_config.eos_token_id
+def end_token_ids(ids: int | list[int] | None, tokenizer) -> set[int]:
+    """The tokens that end a reply: the generation config's (`ids`) and the tokenizer's (an adapter keeps its base's config); none without any."""
     ids = [] if ids is None else [ids] if isinstance(ids, int) else ids
-    return [i for i in dict.fromkeys([*ids, tokenizer.eos_token_id]) if i is not None]
+    return {*ids, tokenizer.eos_token_id} - {None}
 
 
 def encode(tokenizer, prompts: list[list[dict]] | list[str], **rendering) -> list[list[int]]:
@@ -89,6 +90,7 @@ def generate(
     """Continue each prompt `num_return_sequences` times.
 
     Args:
+        model: of transformers, or a `vllm.LLM`.
         prompts: conversations (lists of messages, through the chat template) or plain strings; N of them.
         max_new_tokens: of a continuation; with tools the results count, as in TRL's `max_completion_length`.
         temperature: of sampling; 0 is greedy.
@@ -110,7 +112,6 @@ def generate(
         UserError: see `encode` and `eval.tool_loop.Toolbox`; a prompt and `max_new_tokens` together exceed the model's
             positions; tools with a model that keeps more than keys and values of the past.
     """
-    import numpy as np
     import torch
 
     toolbox = None
@@ -119,27 +120,31 @@ def generate(
 
         toolbox = Toolbox(tokenizer, tools, max_new_tokens // 4 if max_result_tokens is None else max_result_tokens, tool_time_limit)
     rows = encode(tokenizer, prompts, **(toolbox.rendering if toolbox else {}))
-    longest, room = max(map(len, rows), default=0), getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if on_vllm := hasattr(model, "llm_engine"):
+        from eval import vllm_batch
+
+        continue_, draw, room = vllm_batch.continue_batch, vllm_batch.seeds, model.llm_engine.model_config.max_model_len
+    else:
+        continue_, draw, room = _continue, _draws, getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    longest = max(map(len, rows), default=0)
     if room and longest + max_new_tokens > room:
         raise UserError(f"a prompt of {longest} tokens and {max_new_tokens} new ones exceed the model's {room} positions: shorten either")
     seed = int(torch.randint(2**31, ())) if seed is None else seed
     order = sorted(range(len(rows)), key=lambda i: (-len(rows[i]), i))
     prompts_at_a_time = max(1, batch_size // num_return_sequences)
     out: list[list[Generation]] = [[] for _ in rows]
-    training = model.training
-    model.eval()
+    training = not on_vllm and model.training
+    if training:
+        model.eval()
     try:
         for start in range(0, len(order), prompts_at_a_time):
             batch = order[start : start + prompts_at_a_time]
-            draws = None
-            if temperature:
-                streams = [np.random.default_rng([seed, i, k]) for i in batch for k in range(num_return_sequences)]
-                draws = torch.from_numpy(np.stack([s.random(max_new_tokens, dtype=np.float32) for s in streams]))
+            draws = draw([[seed, i, k] for i in batch for k in range(num_return_sequences)], max_new_tokens) if temperature else None
             inputs = [rows[i] for i in batch]
             tell = (lambda row, piece, batch=batch: stream(batch[row // num_return_sequences], piece)) if stream else None
             turns = Turns(toolbox, [r for r in inputs for _ in range(num_return_sequences)], max_tool_calls, tell) if toolbox else None
             try:
-                done = _continue(model, tokenizer, inputs, num_return_sequences, max_new_tokens, temperature, draws, stop_strings or [], turns, tell)
+                done = continue_(model, tokenizer, inputs, num_return_sequences, max_new_tokens, temperature, draws, stop_strings or [], turns, tell)
             finally:
                 if turns:
                     turns.close()
@@ -148,16 +153,25 @@ def generate(
             if progress:
                 progress(len(done))
     finally:
-        model.train(training)
+        if training:
+            model.train()
     return out
 
 
+def _draws(streams: list[list[int]], max_new_tokens: int):
+    """Numbers in [0, 1): [streams, max_new_tokens]."""
+    import numpy as np
+    import torch
+
+    return torch.from_numpy(np.stack([np.random.default_rng(stream).random(max_new_tokens, dtype=np.float32) for stream in streams]))
+
+
 def _continue(model, tokenizer, rows, repeats, max_new_tokens, temperature, draws, stop_strings, turns=None, tell=None) -> list[Generation]:
-    """Continue one batch: `rows` of token ids, each `repeats` times; `draws` [rows × repeats, max_new_tokens] in [0, 1)."""
+    """Continue one batch: `rows` of token ids, each `repeats` times; `draws` as `_draws` gives them."""
     import torch
     from transformers import DynamicCache
 
-    device, ends = model.device, set(end_token_ids(model, tokenizer))
+    device, ends = model.device, end_token_ids(model.generation_config.eos_token_id, tokenizer)
     inner = getattr(model, "_orig_mod", model)  # compiled and PEFT models hide what the architecture takes
     inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
     takes = inspect.signature(inner.forward).parameters

@@ -3,6 +3,7 @@
 import functools
 import json
 import random
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -143,6 +144,59 @@ def test_a_batch_gives_each_row_what_it_gives_alone(tokenizer, script):
     assert together == alone
     assert [sum(m["role"] == "tool" for m in g.messages) for g in together.values()] == [i % 4 for i in range(64)]
     assert say(tokenizer, script, max_new_tokens=1000, batch_size=7) == alone
+
+
+class Engine:
+    """vLLM's engine as `eval.vllm_batch` uses it: a request a token at a time, of what the scripted model says."""
+
+    model_config = SimpleNamespace(max_model_len=100_000, try_get_generation_config=dict)
+
+    def __init__(self, tokenizer, script):
+        self.tokenizer, self.script, self.left = tokenizer, script, {}
+
+    def add_request(self, name, prompt, params):
+        assert name not in self.left and params.stop_token_ids == [self.tokenizer.eos_token_id]
+        read = self.tokenizer.decode(prompt["prompt_token_ids"])
+        turn = self.script[read.partition("Question ")[2].partition(".")[0]][read.count("<|im_start|>assistant") - 1]
+        self.left[name] = self.tokenizer.encode(turn)[: params.max_tokens]
+
+    def step(self):
+        out = []
+        for name, ids in list(self.left.items()):
+            token = ids.pop(0)
+            out.append(SimpleNamespace(request_id=name, finished=not ids, outputs=[SimpleNamespace(token_ids=[token])]))
+            if not ids:
+                del self.left[name]
+        return out
+
+    def abort_request(self, names):
+        for name in names:
+            del self.left[name]
+
+
+def test_vllm_gives_the_same(tokenizer, script, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(SamplingParams=SimpleNamespace))
+    monkeypatch.setitem(sys.modules, "vllm.sampling_params", SimpleNamespace(RequestOutputKind=SimpleNamespace(DELTA="delta")))
+    engine, asks = Engine(tokenizer, script), [asked(name) for name in script]
+    settings = {"temperature": 0, "tools": [search, python]}
+    for most in (1000, 60):
+        out = generate(SimpleNamespace(llm_engine=engine), tokenizer, asks, max_new_tokens=most, **settings)
+        assert {name: g for name, (g,) in zip(script, out)} == say(tokenizer, script, max_new_tokens=most)
+    sampled = generate(SimpleNamespace(llm_engine=engine), tokenizer, asks, max_new_tokens=99, num_return_sequences=2)
+    assert [len(group) for group in sampled] == [2] * 64 and not engine.left
+    with pytest.raises(RuntimeError):
+        generate(SimpleNamespace(llm_engine=engine), tokenizer, asks, max_new_tokens=1000, stream=stop_at_ten(), **settings)
+    assert not engine.left, "requests of a generation that failed are left in the engine"
+
+
+def stop_at_ten():
+    count = iter(range(10))
+
+    def stream(*_):
+        if next(count, None) is None:
+            raise RuntimeError
+
+    return stream
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "mistral"])
