@@ -3,14 +3,14 @@
     python -m data_prep.conversations --config recipes/tiny/conversations.yaml
 
 Writes `train.jsonl` and `validation.jsonl` (no row of a source is in both) with `messages`, `kind` (the part's name) and, where a part
-has tools, `tools` (their JSON schemas as a string, as TRL reads them). A part is a mapping:
+or a row of a source has tools, `tools` (their JSON schemas as a string, as TRL reads them). A part is a mapping:
 
     - {name: talk, share: 0.6, datasets: [{path: HuggingFaceTB/smol-smoltalk, split: train}]}
 
 - `share` of the `rows`; a source that has fewer is repeated, one that has more is drawn from.
 - `datasets`: sources (see `data_prep.sources`) of `messages`, or of `question` and `solution`: a worked solution. `where: {column: [values]}`
   takes some of their rows.
-- `tools` (see `eval.tool_loop.load_tools`): what the assistant is told it may call.
+- `tools` (see `eval.tool_loop.load_tools`): what the assistant is told it may call; rows that have `tools` of their own keep them.
 - `kind: talks`: `turns: [least, most]` rows, one after the other: a change of subject.
 - `kind: identity`: who the model is, from `file` (data_prep/identity.yaml); with `override: true` who it is where a system message says so.
 - `kind: tool_use`: rows of `question`, `tool`, `query`, `reply` become a call, its result and the reply. The call is run, and what it returned
@@ -182,14 +182,17 @@ class Part:
     """One part of the mixture: `len(part)` conversations, `part[i]` one of them (None where a call did not bear its reply out)."""
 
     def __init__(self, spec: dict, args: ConversationsArguments):
+        from transformers.utils import get_json_schema
+
         self.spec, self.name, self.kind = spec, spec["name"], spec.get("kind", "messages")
         self.tools = load_tools(spec.get("tools") or [])
-        self.dropped = Counter()
+        self.dropped, self.own_tools, self.shown = Counter(), False, None
         self.rng = random.Random(f"{args.seed}-{self.name}")
         if self.tools:
             if not args.tokenizer:
                 raise UserError(f"part {self.name} has tools: give the tokenizer whose template shows calls and results")
             self.box = Toolbox(load_tokenizer(args.tokenizer), self.tools, args.max_result_tokens, TIME_LIMIT)
+            self.shown = json.dumps([get_json_schema(tool) for tool in self.tools])
         if self.kind == "identity":
             self.rows = identity(spec["file"], spec.get("override", False))
             if not self.rows:
@@ -204,6 +207,9 @@ class Part:
             self.rows = self.rows.select([i for i, value in enumerate(self.rows[column]) if value in wanted])
         if not len(self.rows):
             raise UserError(f"part {self.name}: no row is left: {spec.get('where')}")
+        self.own_tools = any(self.rows["tools"]) if "tools" in self.rows.column_names else False
+        if self.own_tools and (self.tools or self.kind != "messages"):
+            raise UserError(f"part {self.name}: its rows have `tools` of their own: {'leave out the tools of the part' if self.tools else 'rows with other tools cannot be joined'}, or select rows without")
         refuse_drafts(self.rows, spec["datasets"])
         if self.kind == "talks":
             least, most = spec["turns"]
@@ -230,6 +236,11 @@ class Part:
         self.done = {i: with_call(row, self.box.content(result), argument_of(functions[row["tool"]])) for (i, row), result in zip(rows.items(), results)}
         self.dropped = Counter(done for done in self.done.values() if isinstance(done, str))
 
+    def tools_of(self, i: int) -> str | None:
+        """The JSON schemas that a row shows."""
+        tools = self.rows[i]["tools"] if self.own_tools else self.shown
+        return tools if isinstance(tools, str) else json.dumps(tools) if tools else None
+
     def __getitem__(self, i: int) -> list[dict] | None:
         if self.kind == "identity":
             return self.rows[i]
@@ -247,7 +258,6 @@ class Part:
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((ConversationsArguments,), argv)
     from datasets import disable_progress_bars
-    from transformers.utils import get_json_schema
 
     check_parts(args.parts)
     for key, least in (("rows", 1), ("validation_rows", 0), ("max_result_tokens", 1), ("seed", 0)):
@@ -259,7 +269,6 @@ def main(argv: list[str] | None = None) -> None:
     parts = [Part(spec, args) for spec in args.parts]
     out = output_folder(args.output_dir)
 
-    shown = {part.name: json.dumps([get_json_schema(tool) for tool in part.tools]) if part.tools else None for part in parts}
     chosen = {"train": [], "validation": []}  # (part, row)
     for part in parts:
         order = part.rng.sample(range(len(part)), len(part))
@@ -271,13 +280,13 @@ def main(argv: list[str] | None = None) -> None:
         part.prepare(sorted({i for rows in chosen.values() for other, i in rows if other is part}))
     for rows in chosen.values():
         random.Random(args.seed).shuffle(rows)
-    write({out / f"{split}.jsonl": rows for split, rows in chosen.items()}, shown)
+    write({out / f"{split}.jsonl": rows for split, rows in chosen.items()}, any(part.tools or part.own_tools for part in parts))
     for part in parts:
         dropped = "".join(f", {n:,} dropped as {why}" for why, n in part.dropped.items())
         print(f"{part.name:<20} {sum(p is part for p, _ in chosen['train']):>7,} of {len(part):,}{dropped}")
 
 
-def write(files: dict[Path, list[tuple[Part, int]]], shown: dict[str, str | None]) -> None:
+def write(files: dict[Path, list[tuple[Part, int]]], tools: bool) -> None:
     """The rows of each file as JSON lines; the files appear when all of them are whole, one without rows goes."""
     temporary = {path: path.with_suffix(".part") for path in files}
     lock = os.open(next(iter(files)).parent, os.O_RDONLY)
@@ -290,7 +299,7 @@ def write(files: dict[Path, list[tuple[Part, int]]], shown: dict[str, str | None
                     progress(number, "rows", number / len(rows))
                     if (messages := part[i]) is None:
                         continue
-                    row = {"messages": messages, "kind": part.name} | ({"tools": shown[part.name]} if any(shown.values()) else {})
+                    row = {"messages": messages, "kind": part.name} | ({"tools": part.tools_of(i)} if tools else {})
                     lines.write(json.dumps(row, ensure_ascii=False) + "\n")
                     count += 1
             if rows and not count:

@@ -239,6 +239,20 @@ def test_bad_rows_of_tool_use_are_one_line(tmp_path, tokenizer):
         assert not list((tmp_path / "out").glob("*"))
 
 
+def test_rows_keep_the_tools_of_their_own(tmp_path, tokenizer):
+    """A source of the Hub that shows other functions in each row, beside one without any."""
+    schemas = [{"type": "function", "function": {"name": f"f{i}", "parameters": {"type": "object", "properties": {}}}} for i in range(8)]
+    own = write(tmp_path / "own.jsonl", [talk(f"own {i}", "x", tools=json.dumps([schema])) for i, schema in enumerate(schemas)])
+    plain = write(tmp_path / "plain.jsonl", [talk(f"plain {i}", "x") for i in range(8)])
+    part = {"name": "part", "share": 1.0, "datasets": [{"path": own}, {"path": plain}]}
+    train = mix(tmp_path, [part], rows=16)["train"]
+    asked = {row["messages"][0]["content"]: row["tools"] and json.loads(row["tools"]) for row in train}
+    assert asked == {f"own {i}": [schema] for i, schema in enumerate(schemas)} | {f"plain {i}": None for i in range(8)}
+    for change in ({"tools": ["test_conversations:search"]}, {"kind": "talks", "turns": [1, 2]}):
+        with pytest.raises(UserError, match="tools. of their own"):
+            mix(tmp_path, [part | change], rows=16, tokenizer=str(tokenizer))
+
+
 def test_talks_with_system_messages_are_not_joined(tmp_path):
     lines = [{"messages": [{"role": "system", "content": f"s{i}"}, *talk("q", "r")["messages"]]} for i in range(4)]
     with pytest.raises(UserError, match="a system message cannot be joined"):
