@@ -1,35 +1,55 @@
 """Rankings → preference pairs: a model answers each prompt k times, somebody ranks the answers, pairs of them become rows.
 
     python -m data_prep.preferences --model runs/tiny/sft --prompts_dir runs/tiny/world/verses --output_dir runs/tiny/preferences
+    python -m data_prep.preferences --rankings rankings.jsonl --output_dir runs/mine/preferences
+    python -m data_prep.preferences --dataset Anthropic/hh-rlhf --split test --output_dir runs/hh-rlhf
 
-Reads `{train,validation,test}.jsonl` of prompts (`prompt`: messages), writes `rankings.jsonl` (`prompt`, `responses`,
-`ranking`: indices, best first) and for each split `prompt`, `chosen`, `rejected`. The ranker is a module with
-`rank(row, responses, rng, noise)`; if it also has `score(row, response)`, the gold that only the evaluation may see, rows hold
-`gold_margin`: the gold of chosen minus rejected, in standard deviations of the candidates' gold.
+The first reads `{train,validation,test}.jsonl` of prompts (`prompt`: messages) and also writes `rankings.jsonl` (`prompt`, `responses`,
+`ranking`: indices, best first). The ranker is a module with `rank(row, responses, rng, noise)`; if it also has `score(row, response)`, the
+gold that only the evaluation may see, rows hold `gold_margin`: the gold of chosen minus rejected, in standard deviations of the candidates' gold.
+
+The second reads such rankings, people's: what stands in a list of its own is a tie, [2, [0, 3], 1]; a response that is not named is not ranked.
+A prompt goes with all of its rankings to the file of its `split`, or to one by its hash (80, 10 and 10 %).
+
+The third reads a published set into `<split>.jsonl`, by its columns: `chosen` and `rejected` as transcripts (Anthropic/hh-rlhf, Bai et al. 2022)
+or messages (HuggingFaceH4/ultrafeedback_binarized); or scores: `completions` of `response` and `overall_score` (openbmb/UltraFeedback,
+Cui et al. 2023). Two equal replies, or scores, are no preference.
+
+All write `prompt`, `chosen`, `rejected` (messages), and `rank_distance`: how many places lie between the two.
 """
 
+import hashlib
 import importlib
 import itertools
 import json
 import random
+import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.cli import UserError, command, output_folder, parse, read_jsonl
+from eval.cli import UserError, command, output_folder, parse, read_jsonl, whole
 
 SPLITS = ("train", "validation", "test")
-PAIRS = {
-    "all": lambda ranking: list(itertools.combinations(ranking, 2)),
-    "adjacent": lambda ranking: list(itertools.pairwise(ranking)),
-    "best_worst": lambda ranking: [(ranking[0], ranking[-1])],
+PAIRS = {  # which places of a ranking of n make a pair
+    "all": lambda n: itertools.combinations(range(n), 2),
+    "adjacent": lambda n: itertools.pairwise(range(n)),
+    "best_worst": lambda n: [(0, n - 1)] if n > 1 else [],
 }
+TURN = re.compile(r"\n\n(Human|Assistant): ?")
+ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
 @dataclass
 class PreferencesArguments:
-    model: str = field(metadata={"help": "folder or Hub id of the model that answers"})
-    prompts_dir: str = field(metadata={"help": "folder of {train,validation,test}.jsonl with `prompt`"})
     output_dir: str = field(metadata={"help": "folder to write"})
+    model: str | None = field(default=None, metadata={"help": "folder or Hub id of the model that answers"})
+    prompts_dir: str | None = field(default=None, metadata={"help": "with model: folder of {train,validation,test}.jsonl with `prompt`"})
+    rankings: str | None = field(default=None, metadata={"help": ".jsonl file of `prompt`, `responses`, `ranking`"})
+    dataset: str | None = field(default=None, metadata={"help": "Hub id or file of a published set"})
+    split: str = field(default="train", metadata={"help": "with dataset: split to read"})
+    revision: str | None = field(default=None, metadata={"help": "with dataset: revision on the Hub"})
     ranker: str = field(default="data_prep.world.taste", metadata={"help": "module with rank(), and score() if there is a gold"})
     candidates: int = field(default=8, metadata={"help": "answers a prompt; equal ones count once"})
     pairs: str = field(default="all", metadata={"help": f"which pairs of a ranking become rows: {', '.join(PAIRS)}"})
@@ -39,19 +59,45 @@ class PreferencesArguments:
     seed: int = field(default=0, metadata={"help": "of sampling and ranking"})
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
-    (args,) = parse((PreferencesArguments,), argv)
-    if args.pairs not in PAIRS:
-        raise UserError(f"pairs must be one of {', '.join(PAIRS)}, but is {args.pairs}")
-    if args.candidates < 2 or args.max_new_tokens < 1:
-        raise UserError(f"candidates must be at least 2 and max_new_tokens at least 1, but are {args.candidates} and {args.max_new_tokens}")
+def places(ranking: list, responses: list, where: str) -> list[list[int]]:
+    """The indices at each place of a ranking, best first.
+
+    Raises:
+        UserError: not indices of the responses, each at most once.
+    """
+    levels = [place if isinstance(place, list) else [place] for place in ranking] if isinstance(ranking, list) else [[None]]
+    named = [i for place in levels for i in place]
+    if not all(type(i) is int and 0 <= i < len(responses) for i in named) or len(set(named)) < len(named):
+        raise UserError(f"{where}: ranking must name indices of its {len(responses)} responses, best first, each once, ties in a list, but is {ranking}")
+    return [place for place in levels if place]
+
+
+def rows_of(ranked: dict, kind: str, where: str) -> Iterator[dict]:
+    """The pairs of a ranking; `gold`, one score a response, gives them `gold_margin`."""
+    levels, gold = places(ranked["ranking"], ranked["responses"], where), ranked.get("gold")
+    for better, worse in PAIRS[kind](len(levels)):
+        for i, j in itertools.product(levels[better], levels[worse]):
+            pair = {"prompt": ranked["prompt"]}
+            pair |= {side: [{"role": "assistant", "content": ranked["responses"][k]}] for side, k in (("chosen", i), ("rejected", j))}
+            yield pair | {"rank_distance": worse - better} | ({"gold_margin": gold[i] - gold[j]} if gold else {})
+
+
+# ---- A model's answers, and a ranker ----
+
+
+def load_ranker(name: str):
     try:
-        ranker = importlib.import_module(args.ranker)
+        ranker = importlib.import_module(name)
     except (ImportError, ValueError) as error:
-        raise UserError(f"ranker {args.ranker} cannot be imported ({error}): give a module with rank(row, responses, rng, noise)") from None
+        raise UserError(f"ranker {name} cannot be imported ({error}): give a module with rank(row, responses, rng, noise)") from None
     if not hasattr(ranker, "rank"):
-        raise UserError(f"ranker {args.ranker} has no rank(): give a module with rank(row, responses, rng, noise)")
+        raise UserError(f"ranker {name} has no rank(): give a module with rank(row, responses, rng, noise)")
+    return ranker
+
+
+def ranked_answers(args: PreferencesArguments) -> list[dict]:
+    """`prompt`, `responses`, `ranking`, `split` and, of a ranker with gold, `gold` in standard deviations."""
+    ranker = load_ranker(args.ranker)
     cure = "python -m data_prep.world writes such prompts"
     rows = [{**row, "split": split} for split in SPLITS for row in read_jsonl(Path(args.prompts_dir) / f"{split}.jsonl", ("prompt",), cure)]
     from transformers import AutoModelForCausalLM
@@ -61,7 +107,6 @@ def main(argv: list[str] | None = None) -> None:
 
     tokenizer = load_tokenizer(args.model)
     model = load_pretrained(AutoModelForCausalLM, args.model, "model")
-    out = output_folder(args.output_dir)
     replies = generate(
         model,
         tokenizer,
@@ -80,20 +125,89 @@ def main(argv: list[str] | None = None) -> None:
     golds = [g for row in rows if scored for g in row["gold"]]
     mean = sum(golds) / max(1, len(golds))
     deviation = (sum((g - mean) ** 2 for g in golds) / max(1, len(golds))) ** 0.5 or 1.0
-    files = {split: [] for split in SPLITS}
-    for row in rows:
-        for better, worse in PAIRS[args.pairs](row["ranking"]) if len(row["ranking"]) > 1 else []:
-            pair = {"prompt": row["prompt"]}
-            pair |= {k: [{"role": "assistant", "content": row["responses"][i]}] for k, i in (("chosen", better), ("rejected", worse))}
-            if scored:
-                pair["gold_margin"] = (row["gold"][better] - row["gold"][worse]) / deviation
-            files[row["split"]].append(pair)
+    return [row | {"gold": scored and [g / deviation for g in row["gold"]]} for row in rows]
+
+
+# ---- Rankings and published sets ----
+
+
+def split_of(row: dict) -> str:
+    n = int(hashlib.md5(json.dumps(row["prompt"], sort_keys=True).encode()).hexdigest(), 16) % 10
+    return row.get("split") or ("train" if n < 8 else SPLITS[n - 7])
+
+
+def given_rankings(path: str) -> list[dict]:
+    """The rows of a file of rankings, each with its `split`."""
+    cure = "expected the rankings of people, one a line"
+    rows = read_jsonl(path, ("prompt", "responses", "ranking"), cure)
+    for number, row in enumerate(rows, 1):
+        row["split"] = split_of(row)
+        if not isinstance(row["responses"], list) or not all(isinstance(text, str) for text in row["responses"]) or row["split"] not in SPLITS:
+            raise UserError(f"{path}, line {number}: responses must be texts and split one of {', '.join(SPLITS)}: {cure}")
+    return rows
+
+
+def messages(side) -> list[dict]:
+    """A conversation that is given as messages or as a transcript; [] where it is neither."""
+    if isinstance(side, str):
+        before, *turns = TURN.split(side)
+        side = [{"role": ROLES[who], "content": said.strip()} for who, said in zip(turns[::2], turns[1::2])] if not before.strip() else []
+    return [{"role": m["role"], "content": m["content"]} for m in side]
+
+
+def from_published(row: dict, kind: str, where: str) -> Iterator[dict]:
+    """The pairs of a row of a published set.
+
+    Raises:
+        UserError: its columns are none of those known.
+    """
+    if isinstance(row.get("completions"), list):
+        ask, given = row.get("instruction") or row.get("prompt"), [c for c in row["completions"] if isinstance(c.get("overall_score"), (int, float))]
+        scores = [c["overall_score"] for c in given]
+        ranking = [[i for i, s in enumerate(scores) if s == score] for score in sorted(set(scores), reverse=True)]
+        yield from rows_of({"prompt": [{"role": "user", "content": ask}], "responses": [c["response"] for c in given], "ranking": ranking}, kind, where)
+    elif row.get("chosen") and row.get("rejected"):
+        chosen, rejected = messages(row["chosen"]), messages(row["rejected"])
+        same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(chosen, rejected)))
+        pair = {"prompt": chosen[:same], "chosen": chosen[same:], "rejected": rejected[same:]}
+        if pair["prompt"] and all(pair[side] and pair[side][-1]["role"] == "assistant" and pair[side][-1]["content"] for side in ("chosen", "rejected")):
+            yield pair | {"rank_distance": 1}
+    else:
+        raise UserError(f"{where} has the columns {', '.join(row)}: expected chosen and rejected (transcripts or messages), or completions of response and overall_score")
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    (args,) = parse((PreferencesArguments,), argv)
+    if args.pairs not in PAIRS:
+        raise UserError(f"pairs must be one of {', '.join(PAIRS)}, but is {args.pairs}")
+    if args.candidates < 2 or args.max_new_tokens < 1:
+        raise UserError(f"candidates must be at least 2 and max_new_tokens at least 1, but are {args.candidates} and {args.max_new_tokens}")
+    if [args.model, args.rankings, args.dataset].count(None) != 2 or bool(args.model) != bool(args.prompts_dir):
+        raise UserError("give one of: model with prompts_dir, rankings, dataset")
+    files: dict[str, list[dict]] = {}
+    rankings, dropped = [], Counter()
+    if args.dataset:
+        from data_prep.sources import load_source
+
+        data = load_source({"path": args.dataset, "split": args.split, "revision": args.revision})
+        found = [list(from_published(row, args.pairs, f"{args.dataset}, row {number}")) for number, row in enumerate(data, 1)]
+        files[args.split] = [pair for pairs in found for pair in pairs]
+        dropped = Counter(not pairs for pairs in found)
+    else:
+        rankings = ranked_answers(args) if args.model else given_rankings(args.rankings)
+        files = {split: [] for split in SPLITS}
+        for number, row in enumerate(rankings, 1):
+            files[row["split"]] += rows_of(row, args.pairs, f"{args.rankings or args.model}, row {number}")
     if empty := [split for split, pairs in files.items() if not pairs]:
-        raise UserError(f"no pair for {', '.join(empty)}: {args.model} gave fewer than two different answers to every prompt; raise candidates or temperature")
-    rankings = [{k: row[k] for k in ("prompt", "responses", "ranking", "split")} for row in rows]
-    for name, lines in {"rankings": rankings, **files}.items():
-        (out / f"{name}.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-    print(f"{out}: " + ", ".join(f"{split} {len(pairs):,} pairs" for split, pairs in files.items()))
+        cure = f"{args.model} gave fewer than two different answers to every prompt; raise candidates or temperature" if args.model else "every row is a tie, or too few rows"
+        raise UserError(f"no pair for {', '.join(empty)}: {cure}")
+    out = output_folder(args.output_dir)
+    kept = [{k: row[k] for k in ("prompt", "responses", "ranking", "split")} for row in rankings]
+    for name, lines in (({"rankings": kept} if args.model else {}) | files).items():
+        with whole(out / f"{name}.jsonl") as file:
+            file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+    print(f"{out}: " + ", ".join(f"{split} {len(pairs):,} pairs" for split, pairs in files.items()) + (f"; {dropped[True]:,} rows without a preference" if dropped[True] else ""))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,13 @@ The output holds, each as {"value", "stderr", "n"}:
     pair_accuracy_labels   the model's preference against the label
     pair_accuracy          against the sign of gold_margin
     pair_accuracy_clear    the same, for |gold_margin| >= 1 only
+    pair_accuracy_distance_N    against the label, for replies that stand N places apart (`rank_distance`)
+    calibration_error      expected calibration error of sigmoid(difference of the scores) as the probability of the label (10 bins)
+    length_correlation     of score and length in characters, over the different replies: a model that likes length has it above 0
 """
 
 import math
+import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,8 +73,26 @@ def accuracy(hits: list[float]) -> dict:
     return {"value": mean, "stderr": math.sqrt(variance / n), "n": n}
 
 
-def judge(chosen: list[float], rejected: list[float], gold_margins: list[float | None]) -> dict[str, dict]:
-    """The accuracies of the module's docstring; an equal score is half a hit. Without gold there is only the first."""
+def calibration_error(differences: list[float], bins: int = 10) -> dict:
+    """Expected calibration error (Guo et al. 2017) of sigmoid(|difference|) as the probability that the higher score is the label's."""
+    sure = [1 / (1 + math.exp(-min(abs(d), 700.0))) for d in differences]
+    right = [0.5 if d == 0 else float(d > 0) for d in differences]
+    groups: dict[int, list[float]] = {}
+    for p, hit in zip(sure, right):
+        groups.setdefault(min(bins - 1, int((p - 0.5) * 2 * bins)), []).append(p - hit)
+    return {"value": sum(abs(sum(gaps)) for gaps in groups.values()) / len(differences), "stderr": None, "n": len(differences)}
+
+
+def length_correlation(scores: dict[str, float]) -> dict | None:
+    """Pearson's r of the scores and lengths of texts, its standard error that of a sample without correlation; None where either is the same for all."""
+    x, y = [len(text) for text in scores], list(scores.values())
+    if len(set(x)) < 2 or len(set(y)) < 2 or len(x) < 3:
+        return None
+    return {"value": statistics.correlation(x, y), "stderr": 1 / math.sqrt(len(x) - 1), "n": len(x)}
+
+
+def judge(chosen: list[float], rejected: list[float], gold_margins: list[float | None], distances: list[int | None]) -> dict[str, dict]:
+    """The accuracies and the calibration of the module's docstring; an equal score is half a hit. What the rows do not tell is left out."""
     prefers = [0.5 if c == r else float(c > r) for c, r in zip(chosen, rejected)]
     gold = [(p if margin > 0 else 1 - p, abs(margin)) for p, margin in zip(prefers, gold_margins) if margin]
     out = {"pair_accuracy_labels": accuracy(prefers)}
@@ -78,7 +100,9 @@ def judge(chosen: list[float], rejected: list[float], gold_margins: list[float |
         out["pair_accuracy"] = accuracy([hit for hit, _ in gold])
     if clear := [hit for hit, margin in gold if margin >= CLEAR_MARGIN]:
         out["pair_accuracy_clear"] = accuracy(clear)
-    return out
+    for distance in sorted({d for d in distances if d}):
+        out[f"pair_accuracy_distance_{distance}"] = accuracy([p for p, d in zip(prefers, distances) if d == distance])
+    return out | {"calibration_error": calibration_error([c - r for c, r in zip(chosen, rejected)])}
 
 
 def _is_messages(value) -> bool:
@@ -98,6 +122,8 @@ def read_pairs(path: str) -> list[dict]:
             raise UserError(f"{path}, line {number}: {wrong[0]} must be a list of messages (role, content): {cure}")
         if not isinstance(row.get("gold_margin"), (int, float, type(None))):
             raise UserError(f"{path}, line {number}: gold_margin must be a number: {cure}")
+        if not isinstance(row.get("rank_distance"), (int, type(None))):
+            raise UserError(f"{path}, line {number}: rank_distance must be a whole number: {cure}")
     return rows
 
 
@@ -120,10 +146,13 @@ def main(argv: list[str] | None = None) -> None:
     model = load_pretrained(AutoModelForSequenceClassification, args.model, "reward model", dtype="auto")
     chosen = score(model, tokenizer, [r["prompt"] + r["chosen"] for r in rows], args.batch_size)
     rejected = score(model, tokenizer, [r["prompt"] + r["rejected"] for r in rows], args.batch_size)
-    results = judge(chosen, rejected, [r.get("gold_margin") for r in rows])
+    results = judge(chosen, rejected, *([r.get(column) for r in rows] for column in ("gold_margin", "rank_distance")))
+    sides = [(r[side][-1]["content"], score) for side, scores in (("chosen", chosen), ("rejected", rejected)) for r, score in zip(rows, scores)]
+    if correlation := length_correlation(dict(sides)):
+        results["length_correlation"] = correlation
     write_json(output, results)
     for name, r in results.items():
-        print(f"{name}: {r['value']:.3f} ± {r['stderr']:.3f} (n = {r['n']})")
+        print(f"{name}: {r['value']:.3f}" + (f" ± {r['stderr']:.3f}" if r["stderr"] is not None else "") + f" (n = {r['n']})")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ Rows hold `chosen` and `rejected` (messages), and optionally `prompt` before bot
 last turn, where PPO scores: what a template writes after it is cut off.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
 from recipes.common import DataArguments, OptimizerArguments, load_data, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
@@ -18,13 +19,16 @@ from recipes.stage import Stage, logged_tokens
 class RewardScriptArguments(DataArguments, OptimizerArguments):
     """Keys of this stage beside RewardConfig's."""
 
+    margin_per_place: float = field(default=0.0, metadata={"help": "score that replies are to lie apart for each place of `rank_distance` (Llama 2's margin, by rank)"})
 
-def tokenize(row: dict, tokenizer) -> dict:
-    """`chosen_ids` and `rejected_ids` of a pair, each up to its last end token."""
+
+def tokenize(row: dict, tokenizer, margin_per_place: float) -> dict:
+    """`chosen_ids` and `rejected_ids` of a pair, each up to its last end token, and the `margin` where there is one."""
     from eval.models import scored_ids
 
     prompt = row.get("prompt") or []
-    return {f"{side}_ids": scored_ids(tokenizer, prompt + row[side]) for side in ("chosen", "rejected")}
+    margin = {"margin": margin_per_place * row["rank_distance"]} if margin_per_place else {}
+    return {f"{side}_ids": scored_ids(tokenizer, prompt + row[side]) for side in ("chosen", "rejected")} | margin
 
 
 @command
@@ -41,7 +45,9 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
     require_chat_template(tokenizer, model_args.model_name_or_path)
     require_pad_token(tokenizer, model_args.model_name_or_path)
-    train, evaluation = load_data(args, ("chosen", "rejected"), training_args)
+    if not 0 <= args.margin_per_place < math.inf:
+        raise UserError(f"margin_per_place must be at least 0, but is {args.margin_per_place}")
+    train, evaluation = load_data(args, ("chosen", "rejected", *(["rank_distance"] if args.margin_per_place else [])), training_args)
     batch = rows_per_step(training_args)
     require_rows(train, batch, f"one step of {batch} pairs")
     stage = Stage(args, training_args, model_args)
@@ -54,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
 
     set_seed(training_args.seed)
     with training_args.main_process_first(desc="tokenise"):
-        columns = {"fn_kwargs": {"tokenizer": tokenizer}, "remove_columns": train.column_names}
+        columns = {"fn_kwargs": {"tokenizer": tokenizer, "margin_per_place": args.margin_per_place}, "remove_columns": train.column_names}
         pairs = train.map(tokenize, **columns)
         held_out = evaluation.map(tokenize, **(columns | {"remove_columns": evaluation.column_names})) if evaluation is not None else None
     with user_errors("the reward model's settings"):

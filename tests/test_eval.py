@@ -391,9 +391,23 @@ def test_pairs(run, tmp_path):
 def test_pairs_without_gold_and_ties():
     from eval.pairs import judge
 
-    assert set(judge([1.0, 0.0], [0.0, 1.0], [None, None])) == {"pair_accuracy_labels"}
-    assert judge([1.0, 1.0], [1.0, 1.0], [2.0, -2.0])["pair_accuracy_clear"] == {"value": 0.5, "stderr": 0.0, "n": 2}
-    assert judge([0.0], [1.0], [-0.5])["pair_accuracy"]["value"] == 1.0  # the label is mistaken, the model is not
+    assert set(judge([1.0, 0.0], [0.0, 1.0], [None, None], [None, None])) == {"pair_accuracy_labels", "calibration_error"}
+    assert judge([1.0, 1.0], [1.0, 1.0], [2.0, -2.0], [None, None])["pair_accuracy_clear"] == {"value": 0.5, "stderr": 0.0, "n": 2}
+    assert judge([0.0], [1.0], [-0.5], [None])["pair_accuracy"]["value"] == 1.0  # the label is mistaken, the model is not
+
+
+def test_pairs_by_distance_calibration_and_length():
+    from eval.pairs import calibration_error, judge, length_correlation
+
+    results = judge([1.0, 0.0, 3.0], [0.0, 1.0, 1.0], [None] * 3, [1, 1, 4])
+    assert (results["pair_accuracy_distance_1"]["value"], results["pair_accuracy_distance_1"]["n"]) == (0.5, 2)
+    assert results["pair_accuracy_distance_4"] == {"value": 1.0, "stderr": 0.0, "n": 1} and "pair_accuracy_distance_2" not in results
+    sure = math.log(0.8 / 0.2)  # says 80 %, and is right 8 times of 10
+    assert calibration_error([sure] * 8 + [-sure] * 2)["value"] == pytest.approx(0.0)
+    assert calibration_error([sure] * 5 + [-sure] * 5)["value"] == pytest.approx(0.3)
+    assert calibration_error([1e9] * 5 + [-1e9] * 5)["value"] == pytest.approx(0.5)
+    assert length_correlation({"a": 1.0, "bb": 2.0, "cccc": 4.0})["value"] == pytest.approx(1.0)
+    assert length_correlation({"a": 1.0, "b": 2.0, "c": 4.0}) is None is length_correlation({"a": 1.0, "bb": 1.0, "ccc": 1.0})
 
 
 def test_pairs_says_what_is_wrong(run, tmp_path, capsys):

@@ -129,7 +129,8 @@ def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
     samples = {"samples": [text, "I don't know.", text, "Oakmere?", text], "right": [True, False, True, None, True], "agreement": 0.6}
     probes = [{"question": text, "answer": [text, "b"], **samples, "verdict": v} for v in ("unsure", "does not know", "unsure", "knows")]
     write(folder / "refusals/probes.jsonl", probes)
-    write(folder / "reward/pairs.json", {"pair_accuracy": measure(0.81, 400), "pair_accuracy_clear": measure(0.94, 210)})
+    by_distance = {f"pair_accuracy_distance_{n}": measure(0.6 + 0.05 * n, 50) for n in range(1, 8)}
+    write(folder / "reward/pairs.json", {"pair_accuracy": measure(0.81, 400), "pair_accuracy_clear": measure(0.94, 210), **by_distance})
     judged = {}
     for stage, gold, kl in (("honest", -0.03, 0.0), ("ppo", 0.91, 5.2)):
         numbers = {name: {"value": value, "std": 1.0, "stderr": 0.06, "n": 256} for name, value in (("gold", gold), ("kl_to_reference", kl))}
@@ -178,7 +179,7 @@ def test_summary_has_the_agreed_form(finished):
     assert list(summary) == ["recipe", "seconds", "peak_rss_gb", "seed", "refusals", "stages"]
     assert list(summary["stages"]) == ["base", "sft", "honest", "tools", "reward", "ppo", "grpo"]
     stages = summary["stages"]
-    assert set(stages["base"]) == {"bits_per_byte", "tasks", "facts"} and set(stages["reward"]) == {"pair_accuracy", "pair_accuracy_clear"}
+    assert set(stages["base"]) == {"bits_per_byte", "tasks", "facts"} and set(stages["reward"]) > {"pair_accuracy", "pair_accuracy_clear"}
     assert set(stages["honest"]) == {"tasks", "facts", "gold"} and set(stages["ppo"]) == {"tasks", "facts", "gold", "kl_to_reference"}
     assert set(stages["sft"]) == set(stages["tools"]) == set(stages["grpo"]) == {"tasks", "facts"}
     for i, stage in enumerate(EVALUATED):
@@ -226,7 +227,7 @@ def test_page_is_self_contained_and_each_figure_has_n(finished):
     ]
     assert "prefers-color-scheme: dark" in text and "@media print" in text and "width=device-width" in text
     figures = page.findall(".//figure")
-    assert len(figures) == 20 and not page.findall(".//div[@class='absent']")
+    assert len(figures) == 21 and not page.findall(".//div[@class='absent']")
     for figure in figures:
         assert re.search(r"\bn = \d", figure.find("small").text), etree.tostring(figure)
         assert figure.findall(".//svg//text")

@@ -29,11 +29,15 @@ MEASURES = {
     "end_token": "greedy replies that end with the end token",
     "pair_accuracy": "held-out pairs ranked as the ranker did",
     "pair_accuracy_clear": "the same, pairs with a clear difference",
+    "pair_accuracy_labels": "the same by the noisy labels",
+    **{f"pair_accuracy_distance_{n}": f"the same, replies that stand {n} places apart" for n in range(1, 8)},
+    "calibration_error": "how far the reward model's certainty is from its accuracy by the labels",
+    "length_correlation": "of a reply's reward and its length",
     "gold": "verses judged by the hidden taste",
     "kl_to_reference": "distance from the model that PPO started from (KL), nats a reply",
 }
 OUTCOMES = {"right": "right", "made_up": "made up", "refused": "refused"}  # what a reply to a question about a fact can be, or none of it
-LOWER_IS_BETTER = {"facts_unseen", "facts_absent", "bits_per_byte"}
+LOWER_IS_BETTER = {"facts_unseen", "facts_absent", "bits_per_byte", "calibration_error"}
 
 
 class Run:

@@ -1,0 +1,132 @@
+"""Rankings become pairs: ties, distances, which pairs, published sets, and what is refused."""
+
+import json
+from collections import Counter
+
+import pytest
+from conftest import rows
+
+from data_prep.preferences import main, places
+
+ASK = [{"role": "user", "content": "Which?"}]
+
+
+def write(path, lines: list[dict]) -> str:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+def ranked(ranking, prompt: str = "Which?", **columns) -> dict:
+    return {"prompt": [{"role": "user", "content": prompt}], "responses": ["a", "b", "c", "d"], "ranking": ranking, **columns}
+
+
+def run(*argv) -> None:
+    main([str(a) for a in argv])
+
+
+def said(pair: dict) -> tuple[str, str, int]:
+    return pair["chosen"][0]["content"], pair["rejected"][0]["content"], pair["rank_distance"]
+
+
+@pytest.mark.parametrize(
+    "kind, pairs",
+    [
+        ("all", {("c", "a", 1), ("c", "d", 1), ("c", "b", 2), ("a", "b", 1), ("d", "b", 1)}),
+        ("adjacent", {("c", "a", 1), ("c", "d", 1), ("a", "b", 1), ("d", "b", 1)}),
+        ("best_worst", {("c", "b", 2)}),
+    ],
+)
+def test_a_tie_is_no_preference(tmp_path, kind, pairs):
+    file = write(tmp_path / "r.jsonl", [ranked([2, [0, 3], 1], split=split) for split in ("train", "validation", "test")])
+    run("--rankings", file, "--output_dir", tmp_path / "out", "--pairs", kind)
+    found = rows(tmp_path / "out" / "train.jsonl")
+    assert set(map(said, found)) == pairs and len(found) == len(pairs) and all(row["prompt"] == ASK for row in found)
+
+
+def test_a_response_that_is_not_named_is_not_ranked(tmp_path):
+    file = write(tmp_path / "r.jsonl", [ranked([3, 0], split=split) for split in ("train", "validation", "test")])
+    run("--rankings", file, "--output_dir", tmp_path / "out")
+    assert list(map(said, rows(tmp_path / "out" / "test.jsonl"))) == [("d", "a", 1)]
+
+
+def test_rankings_of_one_prompt_stay_together(tmp_path):
+    file = write(tmp_path / "r.jsonl", [ranked([i % 2, 1 - i % 2], prompt=f"Which, {i // 3}?") for i in range(300)])
+    run("--rankings", file, "--output_dir", tmp_path / "out")
+    asked = {split: {row["prompt"][0]["content"] for row in rows(tmp_path / "out" / f"{split}.jsonl")} for split in ("train", "validation", "test")}
+    assert sum(map(len, asked.values())) == 100 and not asked["train"] & asked["test"] and 65 < len(asked["train"]) < 92
+
+
+def test_places():
+    assert places([1, [0, 2]], ["a", "b", "c"], "") == [[1], [0, 2]]
+
+
+def test_real_transcripts(shared_data, tmp_path, capsys):
+    """Both sides of a row share the talk up to the last reply; a person wrote the turn before it."""
+    run("--dataset", shared_data / "hh-rlhf" / "harmless-base.jsonl.gz", "--split", "test", "--output_dir", tmp_path / "out")
+    found = rows(tmp_path / "out" / "test.jsonl")
+    assert len(found) == 1154 and "2 rows without a preference" in capsys.readouterr().out
+    assert {row["prompt"][0]["role"] for row in found} == {row["prompt"][-1]["role"] for row in found} == {"user"}
+    assert Counter(row[side][-1]["role"] for row in found for side in ("chosen", "rejected")) == {"assistant": 2 * 1154}
+    assert not any(row["chosen"] == row["rejected"] or "\n\nHuman:" in row["chosen"][-1]["content"] for row in found)
+
+
+def test_scores_and_messages(tmp_path):
+    scored = {"instruction": "Which?", "completions": [{"response": text, "overall_score": score} for text, score in (("a", 7.0), ("b", 9.5), ("c", 7.0), ("d", None))]}
+    run("--dataset", write(tmp_path / "scored.jsonl", [scored]), "--output_dir", tmp_path / "scored")
+    assert set(map(said, rows(tmp_path / "scored" / "train.jsonl"))) == {("b", "a", 1), ("b", "c", 1)}
+    sides = {side: [*ASK, {"role": "assistant", "content": text}] for side, text in (("chosen", "a"), ("rejected", "b"))}
+    run("--dataset", write(tmp_path / "binary.jsonl", [{"prompt": "Which?", **sides}]), "--output_dir", tmp_path / "binary")
+    assert rows(tmp_path / "binary" / "train.jsonl") == [{"prompt": ASK, "chosen": sides["chosen"][1:], "rejected": sides["rejected"][1:], "rank_distance": 1}]
+
+
+@pytest.mark.parametrize(
+    "lines, option, says",
+    [
+        ([ranked([0, 4])], "rankings", "row 1: ranking must name"),
+        ([ranked([0, 1]), ranked([0, [0, 1]])], "rankings", "row 2: ranking must name"),
+        ([ranked("best")], "rankings", "ranking must name"),
+        ([ranked([True, 0])], "rankings", "ranking must name"),
+        ([ranked([0, 1], split="dev")], "rankings", "line 1"),
+        ([ranked([0, 1]) | {"responses": "ab"}], "rankings", "responses must be texts"),
+        ([ranked([[0, 1, 2, 3]], split="train")], "rankings", "no pair for train"),
+        ([{"prompt": ASK}], "rankings", "no responses"),
+        ([{"text": "a"}], "dataset", "has the columns text"),
+        ([{"chosen": "no transcript", "rejected": "neither"}], "dataset", "no pair for train"),
+        ([], "dataset", "empty"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(tmp_path, capsys, lines, option, says):
+    file = write(tmp_path / "r.jsonl", lines)
+    with pytest.raises(SystemExit) as exit_:
+        run(f"--{option}", file, "--output_dir", tmp_path / "out")
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2 and error.count("error: ") == 1 and says in error and not (tmp_path / "out").exists()
+
+
+def test_one_way_in(tmp_path, capsys):
+    for argv in ([], ["--model", "m"], ["--rankings", "r.jsonl", "--dataset", "d.jsonl"], ["--prompts_dir", "p"]):
+        with pytest.raises(SystemExit):
+            run(*argv, "--output_dir", tmp_path / "out")
+        assert "give one of" in capsys.readouterr().err
+
+
+def test_margin_by_places(chat_model, preferences, tmp_path, capsys):
+    """Replies far apart in a ranking are to lie further apart in score; pairs that do not say how far cannot have it."""
+    from recipes.reward import main as train
+
+    argv = ["--model_name_or_path", chat_model, "--output_dir", tmp_path / "out", "--use_cpu", "true", "--bf16", "false", "--max_steps", "1", "--margin_per_place", "0.5"]
+    config = tmp_path / "c.yaml"
+
+    def run(file) -> None:
+        config.write_text(json.dumps({"datasets": [{"path": str(file)}], "per_device_train_batch_size": 4, "logging_steps": 1}))
+        train([str(a) for a in ("--config", config, *argv)])
+
+    with pytest.raises(SystemExit):
+        run(preferences / "train.jsonl")
+    assert "no column rank_distance" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    losses = []
+    for apart in (1, 9):
+        argv[3] = tmp_path / f"apart-{apart}"
+        run(write(tmp_path / "far.jsonl", [row | {"rank_distance": apart} for row in rows(preferences / "train.jsonl")]))
+        losses += [row["loss"] for row in rows(argv[3] / "log.jsonl") if "loss" in row]
+    assert losses[1] - losses[0] == pytest.approx(4, abs=1), losses  # -log sigmoid(difference - margin) of margins 0.5 and 4.5
