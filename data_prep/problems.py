@@ -1,9 +1,12 @@
 """Practice problems with checkable answers: generators, and adapters for published sets.
 
     python -m data_prep.problems --dataset openai/gsm8k --name main --split train --output_dir runs/gsm8k
+    python -m data_prep.problems --dataset HuggingFaceH4/MATH-500 --split test --output_dir runs/math-500
+    python -m data_prep.problems --dataset openai/openai_humaneval --split test --output_dir runs/humaneval
+    python -m data_prep.problems --dataset google-research-datasets/mbpp --split train --output_dir runs/mbpp
 
-writes `train.jsonl` with `prompt` (messages), `answer` and `verifier` (a name in `eval.verifiers`), the form that
-`recipes/grpo.py` reads. The generators are the lecture's: apples and oranges, letters in "strawberry", every third
+writes `<split>.jsonl` with `prompt` (messages), `verifier` (a name in `eval.verifiers`) and what that reads (`answer`, or `tests`), the form
+that `recipes/grpo.py` reads. The generators are the lecture's: apples and oranges, letters in "strawberry", every third
 letter of "ubiquitous", 9.11 against 9.9, and arithmetic. A problem's split hangs on what is asked alone, so that no set shares an item.
 """
 
@@ -155,18 +158,43 @@ def row(problem: Problem, suffix: str = "") -> dict:
     return {"prompt": [{"role": "user", "content": problem.question + suffix}], "answer": problem.answer, "verifier": problem.verifier}
 
 
-def gsm8k(example: dict, suffix: str) -> dict:
+def _asked(text: str, **columns) -> dict:
+    return {"prompt": [{"role": "user", "content": text}], **columns}
+
+
+def gsm8k(example: dict, suffix: str = '\nThink step by step and end with "The answer is N."') -> dict:
     """openai/gsm8k (Cobbe et al. 2021): the answer follows "####"."""
-    return {"prompt": [{"role": "user", "content": example["question"] + suffix}], "answer": example["answer"].split("####")[-1].strip().replace(",", ""), "verifier": "final_number"}
+    return _asked(example["question"] + suffix, answer=example["answer"].split("####")[-1].strip().replace(",", ""), verifier="final_number")
+
+
+def competition_math(example: dict, suffix: str = "\nThink step by step and end with the answer in \\boxed{}.") -> dict:
+    """HuggingFaceH4/MATH-500 and others of MATH (Hendrycks et al. 2021): the answer is LaTeX."""
+    return _asked(example["problem"] + suffix, answer=example["answer"], verifier="math")
+
+
+def humaneval(example: dict, suffix: str = "\nWrite the whole function in one block of Python.") -> dict:
+    """openai/openai_humaneval (Chen et al. 2021): `check(candidate)` holds the tests."""
+    text = f"Complete this function.\n```python\n{example['prompt'].rstrip()}\n```{suffix}"
+    return _asked(text, tests=f"{example['test']}\ncheck({example['entry_point']})\n", verifier="code")
+
+
+def mbpp(example: dict, suffix: str = "\nWrite the whole function in one block of Python.") -> dict:
+    """google-research-datasets/mbpp (Austin et al. 2021): assertions, of which the first shows the function's name."""
+    setup, tests = example.get("test_setup_code") or "", example["test_list"]
+    text = f"{example.get('text') or example['prompt']}\nIt has to pass: `{tests[0]}`{suffix}"
+    return _asked(text, tests="\n".join([setup, *tests]), verifier="code")
+
+
+PUBLISHED = {("question", "answer"): gsm8k, ("problem", "answer"): competition_math, ("prompt", "test", "entry_point"): humaneval, ("test_list",): mbpp}  # by columns
 
 
 @dataclass
 class ProblemsArguments:
-    dataset: str = field(metadata={"help": "Hub id (openai/gsm8k) or a JSON-lines file of the same columns"})
+    dataset: str = field(metadata={"help": "Hub id (openai/gsm8k, HuggingFaceH4/MATH-500, openai/openai_humaneval, google-research-datasets/mbpp) or a file of the same columns"})
     output_dir: str = field(metadata={"help": "folder for <split>.jsonl"})
     name: str | None = field(default=None, metadata={"help": "configuration of the data set, such as main"})
     split: str = field(default="train", metadata={"help": "split to read"})
-    suffix: str = field(default='\nThink step by step and end with "The answer is N."', metadata={"help": "after each question: the form that the verifier reads"})
+    suffix: str | None = field(default=None, metadata={"help": "after each question, in place of the set's own: the form that the verifier reads"})
     revision: str | None = field(default=None, metadata={"help": "revision of the data set, so that a run can be repeated exactly"})
 
 
@@ -176,10 +204,12 @@ def main(argv: list[str] | None = None) -> None:
     from data_prep.sources import load_source
 
     data = load_source({"path": args.dataset, "name": args.name, "split": args.split, "revision": args.revision})
-    if missing := {"question", "answer"} - set(data.column_names):
-        raise UserError(f"{args.dataset} has no column {', '.join(sorted(missing))} (it has {', '.join(data.column_names)}); expected the columns of openai/gsm8k")
+    adapter = next((adapter for columns, adapter in PUBLISHED.items() if set(columns) <= set(data.column_names)), None)
+    if not adapter:
+        known = "; ".join(", ".join(columns) for columns in PUBLISHED)
+        raise UserError(f"{args.dataset} has the columns {', '.join(data.column_names)}; expected those of a known set: {known}")
     path = output_folder(args.output_dir) / f"{args.split}.jsonl"
-    data.map(gsm8k, fn_kwargs={"suffix": args.suffix}, remove_columns=data.column_names).to_json(path)
+    data.map(adapter, fn_kwargs={} if args.suffix is None else {"suffix": args.suffix}, remove_columns=data.column_names).to_json(path)
     print(f"{path}: {len(data)} problems")
 
 

@@ -89,6 +89,55 @@ def final_text(completion: str, answer: str, **_) -> float | None:
     return float(last is not None and all(_normal(t) == gold for t in [last, *stated]))
 
 
+def multiple_choice(completion: str, answer: str, **_) -> float | None:
+    r"""1 if the reply ends in "The answer is B.", "(B)" or "\boxed{B}", B is `answer`, and no other letter is stated."""
+    if not re.fullmatch("[A-Z]", gold := _normal(str(answer or "")).strip("()").upper()):
+        return None
+    last, stated = _final(reply(completion), r"\([A-Z]\)|[A-Z]", r"(?![\w'’-])")
+    return float(last is not None and all(x.strip("()").upper() == gold for x in [last, *stated]))
+
+
+def matches(completion: str, pattern: str, **_) -> float | None:
+    """1 if the whole reply is what the regular expression `pattern` describes; a search of over a second is none.
+
+    Raises:
+        UserError: the pattern is no regular expression.
+    """
+    import regex  # re has no time limit
+
+    if not pattern:
+        return None
+    try:
+        return float(bool(regex.fullmatch(pattern, reply(completion), timeout=1.0)))
+    except TimeoutError:
+        return 0.0
+    except regex.error as error:
+        raise UserError(f"the column pattern holds {pattern!r}, which is no regular expression: {error}") from None
+
+
+def think_format(completion: str, **_) -> float | None:
+    """1 if there is one thought and one reply behind it, both with words: <think>…</think>…; the opening tag may be the prompt's.
+
+    Unlike open-r1's format reward nothing may stand before the thought, and a second one is not ignored.
+    """
+    thought, *said = completion.strip().removeprefix("<think>").split("</think>")
+    return float(len(said) == 1 and "<think>" not in completion.strip()[1:] and all(re.search(r"\w", part) for part in (thought, *said)) and bool(reply(completion)))
+
+
+def math(completion: str, answer: str, **_) -> float | None:
+    r"""1 if the reply ends in an expression ("The answer is $…$.", "\boxed{…}") that equals `answer`; see `eval.math_code.equal`."""
+    from eval.math_code import equal
+
+    return equal(reply(completion), str(answer or ""))
+
+
+def code(completion: str, tests: str, **_) -> float | None:
+    """1 if the Python in the reply's last fenced block passes `tests` in the sandbox; see `eval.math_code.passes`."""
+    from eval.math_code import passes
+
+    return passes(completion, tests)
+
+
 @functools.lru_cache(maxsize=256)
 def _any_of(values: tuple[str, ...]) -> re.Pattern:
     longest_first = sorted(values, key=len, reverse=True)  # "New Millbrook" is no mention of "Millbrook"
@@ -208,7 +257,7 @@ def by_row(completion: str, verifier: str, **columns) -> float | None:
 
 
 VERIFIERS: dict[str, Callable[..., float | None]] = {
-    f.__name__: f for f in (final_number, final_text, names_choice, made_up, refusal, mentions, token_f1, by_row)
+    f.__name__: f for f in (final_number, final_text, multiple_choice, matches, math, code, think_format, names_choice, made_up, refusal, mentions, token_f1, by_row)
 }
 
 
@@ -268,7 +317,7 @@ def reward_function(names: str | list[str], weights: list[float] | None = None) 
             ]
             if missing := [column for column in needs if column not in rows]:
                 raise UserError(
-                    f"reward {name} needs the column {missing[0]!r}, which the data set lacks (it has: {', '.join(rows) or 'none'})"
+                    f"the data set has no column {missing[0]}, which the reward {name} reads (it has: {', '.join(rows) or 'none'})"
                 )
         out = []
         for i, completion in enumerate(completions):

@@ -3,7 +3,7 @@
     python -m recipes.grpo --config recipes/tiny/grpo.yaml
     accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.grpo --config recipes/qwen3-0.6b/grpo.yaml
 
-Rows hold `prompt` (messages) and the columns that the rewards read (`answer`, …). `rewards` names verifiers of
+Rows hold `prompt` (messages) and the columns that the rewards read (`answer`, `tests`, …). `rewards` names verifiers of
 `eval.verifiers`, the functions that also score the benchmarks; `reward_weights` weighs them.
 """
 
@@ -36,12 +36,12 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("model_name_or_path is not set: give the sft model's folder or Hub id")
     tokenizer = load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
     require_chat_template(tokenizer, model_args.model_name_or_path)
-    train, evaluation = load_data(args, ("prompt", "answer"), training_args)
+    train, evaluation = load_data(args, ("prompt",), training_args)
     for reward in rewards:
         reward([""], **{column: [value] for column, value in train[0].items()})  # raises where a verifier lacks a column
     for number, row in enumerate(train):  # a row that no reward can judge would teach nothing, silently
         if all(reward(prompts=[row["prompt"]], completions=[[{"role": "assistant", "content": ""}]], **{k: [v] for k, v in row.items() if k != "prompt"}) == [None] for reward in rewards):
-            raise UserError(f"row {number} of the data cannot be judged by {', '.join(args.rewards)}: its answer is {row['answer']!r}")
+            raise UserError(f"row {number} of the data cannot be judged by {', '.join(args.rewards)}: " + ", ".join(f"its {k} is {v!r}" for k, v in row.items() if k in ("answer", "tests", "pattern"))[:300])
     completions = training_args.generation_batch_size
     prompts = completions // training_args.num_generations
     require_rows(train, prompts, f"one batch of {prompts} prompts × {training_args.num_generations} completions (with fewer GRPO trains zero steps)")

@@ -107,6 +107,122 @@ def test_final_text_without_gold():
     assert get_verifier("final_text")("The answer is x.", answer="") is None
 
 
+@pytest.mark.parametrize("said", ["The answer is B.", "So the answer is (B).", "A is too small. The answer is **B**.", "\\boxed{B}", "<think>The answer is A.</think>The answer is b."])
+def test_multiple_choice_accepts(said):
+    assert get_verifier("multiple_choice")(said, answer="B") == 1.0 == get_verifier("multiple_choice")(said, answer="(B)")
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["", "B", "The answer is A.", "The answer is A. The answer is B.", "The answer is A or B.", "The answer is Bob.", "The answer is B-", "The answer is not B.", "The answer is B. And A.", "<think>The answer is B.</think>"],
+)
+def test_multiple_choice_rejects(said):
+    assert get_verifier("multiple_choice")(said, answer="B") == 0.0
+
+
+def test_matches():
+    verify = get_verifier("matches")
+    assert verify("<think>no</think> 2 + 2 = 4 ", pattern=r"\d \+ \d = \d") == 1.0 and verify("so 2 + 2 = 4", pattern=r"\d \+ \d = \d") == 0.0
+    start = time.perf_counter()
+    assert verify("a" * 60 + "!", pattern=r"(a|aa|a+)*b") == 0.0 and time.perf_counter() - start < 3
+    assert verify("x", pattern="") is None
+    with pytest.raises(UserError, match="no regular expression"):
+        verify("x", pattern="(")
+
+
+@pytest.mark.parametrize(
+    "said, score",
+    [
+        ("<think>3 + 4 is 7.</think>The answer is 7.", 1),
+        ("3 + 4 is 7.</think>\nThe answer is 7.", 1),  # the prompt opened it
+        ("The answer is 7.", 0),
+        ("<think>3 + 4", 0),
+        ("<think></think>The answer is 7.", 0),
+        ("<think>3 + 4 is 7.</think>", 0),
+        ("<think>3 + 4 is 7.</think>\n...", 0),
+        ("Well. <think>3 + 4 is 7.</think>The answer is 7.", 0),
+        ("<think>a</think>b<think>c</think>d", 0),
+        ("<think>a</think>b</think>c", 0),
+        ("<think><think>a</think>b", 0),
+        ("<think>a</think>" + LONG, 0),
+        ("", 0),
+    ],
+)
+def test_think_format(said, score):
+    assert get_verifier("think_format")(said) == score
+
+
+@pytest.mark.parametrize(
+    "said, answer",
+    [
+        (r"So it is $\boxed{\frac{1}{2}}$.", "0.5"),
+        (r"\[ \boxed{0.5} \]", r"\frac{1}{2}"),
+        ("The answer is $1/2$.", "0.5"),
+        ("Thus, the final answer is 3,000.", "3000"),
+        (r"\boxed{x^2+2x+1}", "(x+1)^2"),
+        (r"\boxed{\left(1, \frac{\pi}{2}\right)}", r"(1,\frac{\pi}{2})"),
+        (r"\boxed{1+\sqrt{2}}", r"1+\sqrt{2}"),
+        (r"\boxed{90^\circ}", r"90^\circ"),
+        (r"\boxed{\text{even}}", r"\text{even}"),
+        (r"<think>\boxed{8}</think>\boxed{7}", "7"),
+    ],
+)
+def test_math_accepts(said, answer):
+    assert get_verifier("math")(said, answer=answer) == 1.0
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("", "7", "The answer is", r"\boxed{}", r"\boxed{7", r"\boxed{8}", r"\boxed{-7}", r"\boxed{7.0001}"),
+        *(r"\boxed{8} or \boxed{7}", r"\boxed{7, 8}", r"\boxed{7 or 8}", "The answer is 7 or 8.", r"\boxed{7} Or not.", r"<think>\boxed{7}</think>"),
+        *(r"\boxed{3+4}", r"\boxed{14/2}", r"\boxed{\sqrt{49}}", r"\boxed{10-3}", r"\boxed{7 \cdot 1}", r"\boxed{7^1}"),  # the question said again
+        *(r"\boxed{9^{9^{9^9}}}", r"\boxed{9^9^9}", r"\boxed{((9^{999})^{999})^{999}}", r"\boxed{99999999!}", r"\boxed{\sum_{i=1}^{99} i^{99}}", r"\boxed{9**9**9**9}"),
+        *(r"\boxed{" * 1400, r"\boxed{" + "(" * 180 + "7" + ")" * 180 + "}", LONG + r"\boxed{7}"),
+    ],
+)
+def test_math_rejects_in_time(said):
+    start = time.perf_counter()
+    assert get_verifier("math")(said, answer="7") == 0.0 and time.perf_counter() - start < 6
+
+
+def test_math_without_gold():
+    assert [get_verifier("math")(r"\boxed{7}", answer=gold) for gold in ("", None, "no answer is given", r"\text")] == [None] * 4
+
+
+TESTS = "assert double(2) == 4\nassert double('a') == 'aa'"
+RIGHT = "```python\ndef double(x):\n    return x * 2\n```"
+
+
+@pytest.mark.parametrize(
+    "said, score",
+    [
+        (f"Here it is.\n{RIGHT}\nIt doubles.", 1),
+        (f"```python\nbroken(\n```\nBetter:\n{RIGHT}", 1),
+        (f"{RIGHT}\n```python\ndef double(x): return 4\n```", 0),
+        ("```python\ndef double(x): return 4\n```", 0),
+        ("def double(x): return x * 2", 0),
+        ("```python\nimport os\nos._exit(0)\n```", 0),
+        ("```python\nraise SystemExit(0)\n```", 0),
+        ("```python\nclass A:\n    def __eq__(self, other): return True\ndef double(x): return 4 if x == 2 else 'a'\n```", 0),
+        ("```python\nwhile True: pass\n```", 0),
+        (f"<think>{RIGHT}</think>I cannot.", 0),
+        (f"<think>{RIGHT}", 0),
+        ("", 0),
+        (RIGHT.removesuffix("```"), 0),
+    ],
+)
+def test_code(said, score):
+    from eval.tools.sandbox import SandboxUnavailable, find_backend
+
+    try:
+        find_backend()
+    except SandboxUnavailable as error:
+        pytest.skip(str(error))
+    assert get_verifier("code")(said, tests=TESTS) == score
+    assert get_verifier("code")(said, tests="") is None
+
+
 @pytest.mark.parametrize(
     "reply, right, invented, refused",
     [
@@ -173,7 +289,7 @@ def test_no_completion_takes_long():
     start = time.perf_counter()
     for name in VERIFIERS.keys() - {"by_row"}:
         for completion in hostile:
-            get_verifier(name)(completion, answer="7", choices=TOWNS)
+            get_verifier(name)(completion, answer="7", choices=TOWNS, pattern="(a+)+b", tests="")
     assert time.perf_counter() - start < 5
 
 
@@ -207,7 +323,7 @@ def test_reward_of_a_completion_that_ends_in_a_tool_result():
 
 
 def test_reward_function_says_what_is_missing():
-    with pytest.raises(UserError, match="column 'answer'"):
+    with pytest.raises(UserError, match="no column answer"):
         reward_function("final_number")(completions=["The answer is 7."])
     with pytest.raises(UserError, match="there are"):
         reward_function("nonsense")
