@@ -41,7 +41,7 @@ def tool_use(world: World, searches: int, codes: int) -> list[dict]:
         row = {"question": rng.choice(f.questions(held_out=False)), "tool": "search", "query": f"who is {f.person}", "reply": f.reply()}
         rows.append({**row, "evidence": [f.person, f.value], "otherwise": rng.choice(NOT_FOUND).format(p=f.person)})
     for _ in range(codes):
-        (kind,) = rng.choices(("letters", "every_third", "compare", "arithmetic"), (27, 28, 8, 37))
+        (kind,) = rng.choices(("letters", "every_third", "compare", "arithmetic"), (25, 27, 14, 34))
         # Half of the words are letters by chance, and half of the results say a digit twice: both are to be copied, and what repeats is hard to.
         hard = rng.random() < 0.5
         word = [problems.letters_by_chance(rng)] if kind in ("letters", "every_third") and hard else []
