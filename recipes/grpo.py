@@ -10,7 +10,7 @@ Rows hold `prompt` (messages) and the columns that the rewards read (`answer`, `
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
-from recipes.common import DataArguments, load_data, load_model, parse_stage, require_rows
+from recipes.common import DataArguments, load_chat_tokenizer, load_data, load_model, parse_stage, require_rows
 from recipes.stage import Stage, logged_tokens
 
 
@@ -26,16 +26,12 @@ def main(argv: list[str] | None = None) -> None:
     args, training_args, model_args = parse_stage((GRPOScriptArguments, GRPOConfig, ModelConfig), argv)
 
     # ---- Checks and data, before any work ----
-    from eval.models import load_tokenizer, require_chat_template
     from eval.verifiers import reward_function
 
     if not args.rewards or (training_args.reward_weights and len(training_args.reward_weights) != len(args.rewards)):
         raise UserError(f"rewards must name at least one verifier, and reward_weights hold one number for each, but they are {args.rewards} and {training_args.reward_weights}")
     rewards = [reward_function(name) for name in args.rewards]
-    if not model_args.model_name_or_path:
-        raise UserError("model_name_or_path is not set: give the sft model's folder or Hub id")
-    tokenizer = load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
-    require_chat_template(tokenizer, model_args.model_name_or_path)
+    tokenizer = load_chat_tokenizer(model_args, "the sft model")
     train, evaluation = load_data(args, ("prompt",), training_args)
     for reward in rewards:
         reward([""], **{column: [value] for column, value in train[0].items()})  # raises where a verifier lacks a column

@@ -5,15 +5,13 @@
 
 Rows hold `prompt` (messages). `model_name_or_path` is the policy and the reference, `reward_model_path` the reward model
 and where the critic starts. TRL's `PPOTrainer` keeps some of its troubles silent; here each is an error or mended
-(`check`, `Trainer`). One update is one batch of `per_device_train_batch_size` episodes a process.
+(`check`, `recipes.ppo_trainer`). One update is one batch of `per_device_train_batch_size` episodes a process.
 """
 
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from eval.cli import UserError, command, user_errors
-from recipes.common import DataArguments, load_data, load_model, parse_stage, require_rows, rows_per_step
+from recipes.common import DataArguments, load_chat_tokenizer, load_data, load_model, parse_stage, require_rows, rows_per_step
 from recipes.stage import Stage
 
 
@@ -34,89 +32,6 @@ def check(args) -> None:
         raise UserError("stop_token must be eos: without it PPO goes on past the end token for all response_length tokens")
 
 
-def make_trainer_class():
-    """PPOTrainer, mended: saving under several processes, critic saved, max_grad_norm kept, response length logged, resume."""
-    from unittest import mock
-
-    import torch
-    from transformers import TrainerCallback
-    from trl.experimental.ppo import PPOTrainer, ppo_trainer
-
-    class Trainer(PPOTrainer):
-        is_distributed_loading_by_transformers = False
-
-        def __init__(self, *, checkpoint: Path | None, **kwargs):
-            super().__init__(**kwargs)
-            args, self.done = self.args, 0
-            if checkpoint:
-                self.done = int(checkpoint.name.split("-")[1])
-                self.optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", weights_only=True))
-                self.lr_scheduler.load_state_dict(torch.load(checkpoint / "scheduler.pt", weights_only=True))
-            done = self.done
-            args.num_total_batches -= done
-            if args.num_total_batches > 0:
-                # the rows are in a fixed order that covers all episodes: a resumed run goes on behind those it has used
-                rows = self.train_dataset.select(range(done * args.batch_size, len(self.train_dataset)))
-                loader = torch.utils.data.DataLoader(rows, batch_size=args.local_batch_size, collate_fn=self.data_collator, drop_last=True)
-                self.dataloader = self.accelerator.prepare(loader)
-            torch.manual_seed(self.local_seed + done)
-            self.lengths = []
-
-            class Steps(TrainerCallback):  # train() counts from 0 on
-                def on_train_begin(self, a, state, control, **_):
-                    state.global_step, state.episode = done, done * args.batch_size
-                    state.max_steps = done + args.num_total_batches
-
-            self.callback_handler.callbacks.insert(0, Steps())
-            if args.max_grad_norm:
-                parameters = [p for p in self.model.parameters() if p.requires_grad]
-
-                def clip(*_) -> None:
-                    torch.nn.utils.clip_grad_norm_(parameters, args.max_grad_norm)
-
-                self.optimizer.optimizer.register_step_pre_hook(clip)
-
-        def train(self):
-            if self.args.num_total_batches <= 0:
-                self.state.global_step = self.done
-                return
-            truncate = ppo_trainer.truncate_response
-
-            def recording(stop_token_id, pad_token_id, responses):
-                out = truncate(stop_token_id, pad_token_id, responses)
-                self.lengths.append((out != pad_token_id).sum(1).float())
-                return out
-
-            with mock.patch.object(ppo_trainer, "truncate_response", recording):  # the only place that sees the responses' ends
-                super().train()
-
-        def log(self, logs, start_time=None):
-            lengths = self.accelerator.gather_for_metrics(torch.cat(self.lengths))
-            self.lengths.clear()
-            super().log({**logs, "response_length": lengths.mean().item()}, start_time)
-
-        @contextmanager
-        def _unwrapped(self):
-            wrapped, self.model = self.model, self.accelerator.unwrap_model(self.model)
-            self.model.config = self.policy_model.config
-            try:
-                yield
-            finally:
-                self.model = wrapped
-
-        def create_model_card(self, *args, **kwargs):
-            with self._unwrapped():
-                super().create_model_card(*args, **kwargs)
-
-        def save_model(self, output_dir=None, _internal_call=False):
-            with self._unwrapped():
-                super().save_model(output_dir, _internal_call)
-            if _internal_call and self.is_world_process_zero():  # a checkpoint: PPOTrainer forgets the critic
-                self.accelerator.unwrap_model(self.model).value_model.save_pretrained(Path(output_dir) / "value_model")
-
-    return Trainer
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
     from trl import ModelConfig
@@ -129,16 +44,12 @@ def main(argv: list[str] | None = None) -> None:
     # ---- Checks and data, before any work ----
     import os
 
-    from eval.models import load_tokenizer, require_chat_template, require_pad_token
+    from eval.models import load_tokenizer
 
     policy_path, reward_path = model_args.model_name_or_path, training_args.reward_model_path
-    if not policy_path:
-        raise UserError("model_name_or_path is not set: give the sft model's folder or Hub id")
+    tokenizer = load_chat_tokenizer(model_args, "the sft model", pad_token=True, padding_side="left")  # PPO masks out every pad
     if not reward_path:
         raise UserError("reward_model_path is not set: give the reward model's folder or Hub id")
-    tokenizer = load_tokenizer(policy_path, revision=model_args.model_revision, padding_side="left")
-    require_chat_template(tokenizer, policy_path)
-    require_pad_token(tokenizer, policy_path)  # PPO masks out every pad
     check(training_args)
     if args.eval_datasets or training_args.sft_model_path != PPOConfig.sft_model_path:
         raise UserError("PPO uses neither eval_datasets nor sft_model_path: model_name_or_path is the policy and the reference, and evaluation follows training")
@@ -158,6 +69,8 @@ def main(argv: list[str] | None = None) -> None:
     from datasets import concatenate_datasets
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, set_seed
     from trl import get_peft_config
+
+    from recipes.ppo_trainer import Trainer
 
     set_seed(training_args.seed + (int(stage.checkpoint.name.split("-")[1]) if stage.checkpoint else 0))  # PPOTrainer seeds neither numpy nor Python
     os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if training_args.bf16 else "no"  # PPOTrainer's own Accelerator reads nothing else
@@ -180,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
     rounds = -(-updates * batch // len(train))
     rows = concatenate_datasets([train.shuffle(seed=training_args.seed + i) for i in range(rounds)]).select(range(updates * batch))
     with user_errors("PPO's settings"):
-        trainer = make_trainer_class()(
+        trainer = Trainer(
             checkpoint=stage.checkpoint,
             args=training_args,
             processing_class=tokenizer,

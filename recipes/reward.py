@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
-from recipes.common import DataArguments, OptimizerArguments, load_data, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
+from recipes.common import DataArguments, OptimizerArguments, load_chat_tokenizer, load_data, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
 from recipes.stage import Stage, logged_tokens
 
 
@@ -38,13 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     args, training_args, model_args = parse_stage((RewardScriptArguments, RewardConfig, ModelConfig), argv, lora_task_type="SEQ_CLS")
 
     # ---- Checks and data, before any work ----
-    from eval.models import load_tokenizer, require_chat_template, require_pad_token
-
-    if not model_args.model_name_or_path:
-        raise UserError("model_name_or_path is not set: give the sft model's folder or Hub id")
-    tokenizer = load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
-    require_chat_template(tokenizer, model_args.model_name_or_path)
-    require_pad_token(tokenizer, model_args.model_name_or_path)
+    tokenizer = load_chat_tokenizer(model_args, "the sft model", pad_token=True)
     if not 0 <= args.margin_per_place < math.inf:
         raise UserError(f"margin_per_place must be at least 0, but is {args.margin_per_place}")
     train, evaluation = load_data(args, ("chosen", "rejected", *(["rank_distance"] if args.margin_per_place else [])), training_args)

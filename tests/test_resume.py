@@ -153,23 +153,20 @@ def test_grpo_goes_on_as_if_nothing_had_happened(configs, unbroken, tmp_path):
 @pytest.fixture(scope="module")
 def watched():
     """Runs ppo in this process; what its trainer starts from: rows, policy, critic."""
-    seen, make = {}, importlib.import_module("recipes.ppo").make_trainer_class
+    seen = {}
 
-    def watching():
-        class Watched(make()):
-            def train(self):
-                model = self.accelerator.unwrap_model(self.model)
-                seen["rows"] = [ids for batch in self.dataloader for ids in batch["input_ids"].tolist()]
-                seen["policy"] = {k: v.clone() for k, v in model.policy.state_dict().items()}
-                seen["critic"] = {k: v.clone() for k, v in model.value_model.state_dict().items()}
-                seen["optimizer"] = len(self.optimizer.state_dict()["state"])
-                super().train()
-
-        return Watched
+    class Watched(importlib.import_module("recipes.ppo_trainer").Trainer):
+        def train(self):
+            model = self.accelerator.unwrap_model(self.model)
+            seen["rows"] = [ids for batch in self.dataloader for ids in batch["input_ids"].tolist()]
+            seen["policy"] = {k: v.clone() for k, v in model.policy.state_dict().items()}
+            seen["critic"] = {k: v.clone() for k, v in model.value_model.state_dict().items()}
+            seen["optimizer"] = len(self.optimizer.state_dict()["state"])
+            super().train()
 
     def run(config, out):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("recipes.ppo.make_trainer_class", watching)
+            patch.setattr("recipes.ppo_trainer.Trainer", Watched)
             importlib.import_module("recipes.ppo").main(["--config", str(config), "--output_dir", str(out)])
         return dict(seen)
 

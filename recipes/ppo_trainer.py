@@ -1,0 +1,85 @@
+"""TRL's PPOTrainer, mended: saving under several processes, critic saved, max_grad_norm kept, response length logged, resume.
+
+    trainer = Trainer(checkpoint=stage.checkpoint, args=training_args, model=policy, ref_model=reference, reward_model=reward, value_model=critic, …)
+"""
+
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import torch
+from transformers import TrainerCallback
+from trl.experimental.ppo import PPOTrainer, ppo_trainer
+
+
+class Trainer(PPOTrainer):
+    is_distributed_loading_by_transformers = False
+
+    def __init__(self, *, checkpoint: Path | None, **kwargs):
+        super().__init__(**kwargs)
+        args, self.done = self.args, 0
+        if checkpoint:
+            self.done = int(checkpoint.name.split("-")[1])
+            self.optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", weights_only=True))
+            self.lr_scheduler.load_state_dict(torch.load(checkpoint / "scheduler.pt", weights_only=True))
+        done = self.done
+        args.num_total_batches -= done
+        if args.num_total_batches > 0:
+            # the rows are in a fixed order that covers all episodes: a resumed run goes on behind those it has used
+            rows = self.train_dataset.select(range(done * args.batch_size, len(self.train_dataset)))
+            loader = torch.utils.data.DataLoader(rows, batch_size=args.local_batch_size, collate_fn=self.data_collator, drop_last=True)
+            self.dataloader = self.accelerator.prepare(loader)
+        torch.manual_seed(self.local_seed + done)
+        self.lengths = []
+
+        class Steps(TrainerCallback):  # train() counts from 0 on
+            def on_train_begin(self, a, state, control, **_):
+                state.global_step, state.episode = done, done * args.batch_size
+                state.max_steps = done + args.num_total_batches
+
+        self.callback_handler.callbacks.insert(0, Steps())
+        if args.max_grad_norm:
+            parameters = [p for p in self.model.parameters() if p.requires_grad]
+
+            def clip(*_) -> None:
+                torch.nn.utils.clip_grad_norm_(parameters, args.max_grad_norm)
+
+            self.optimizer.optimizer.register_step_pre_hook(clip)
+
+    def train(self):
+        if self.args.num_total_batches <= 0:
+            self.state.global_step = self.done
+            return
+        truncate = ppo_trainer.truncate_response
+
+        def recording(stop_token_id, pad_token_id, responses):
+            out = truncate(stop_token_id, pad_token_id, responses)
+            self.lengths.append((out != pad_token_id).sum(1).float())
+            return out
+
+        with mock.patch.object(ppo_trainer, "truncate_response", recording):  # the only place that sees the responses' ends
+            super().train()
+
+    def log(self, logs, start_time=None):
+        lengths = self.accelerator.gather_for_metrics(torch.cat(self.lengths))
+        self.lengths.clear()
+        super().log({**logs, "response_length": lengths.mean().item()}, start_time)
+
+    @contextmanager
+    def _unwrapped(self):
+        wrapped, self.model = self.model, self.accelerator.unwrap_model(self.model)
+        self.model.config = self.policy_model.config
+        try:
+            yield
+        finally:
+            self.model = wrapped
+
+    def create_model_card(self, *args, **kwargs):
+        with self._unwrapped():
+            super().create_model_card(*args, **kwargs)
+
+    def save_model(self, output_dir=None, _internal_call=False):
+        with self._unwrapped():
+            super().save_model(output_dir, _internal_call)
+        if _internal_call and self.is_world_process_zero():  # a checkpoint: PPOTrainer forgets the critic
+            self.accelerator.unwrap_model(self.model).value_model.save_pretrained(Path(output_dir) / "value_model")
