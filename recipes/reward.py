@@ -22,7 +22,7 @@ class RewardScriptArguments(DataArguments, OptimizerArguments):
     margin_per_place: float = field(default=0.0, metadata={"help": "score that replies are to lie apart for each place of `rank_distance` (Llama 2's margin, by rank)"})
 
 
-def tokenize(row: dict, tokenizer, margin_per_place: float) -> dict:
+def tokenize(row: dict, tokenizer, margin_per_place: float = 0.0) -> dict:
     """`chosen_ids` and `rejected_ids` of a pair, each up to its last end token, and the `margin` where there is one."""
     from eval.models import scored_ids
 
