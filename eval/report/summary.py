@@ -30,13 +30,13 @@ MEASURES = {
     "pair_accuracy": "held-out pairs ranked as the ranker did",
     "pair_accuracy_clear": "the same, pairs with a clear difference",
     "pair_accuracy_labels": "the same by the noisy labels",
-    **{f"pair_accuracy_distance_{n}": f"the same, replies that stand {n} places apart" for n in range(1, 8)},
     "calibration_error": "how far the reward model's certainty is from its accuracy by the labels",
     "length_correlation": "of a reply's reward and its length",
     "gold": "verses judged by the hidden taste",
     "kl_to_reference": "distance from the model that PPO started from (KL), nats a reply",
 }
 OUTCOMES = {"right": "right", "made_up": "made up", "refused": "refused"}  # what a reply to a question about a fact can be, or none of it
+APART = "pair_accuracy_distance_"
 LOWER_IS_BETTER = {"facts_unseen", "facts_absent", "bits_per_byte", "calibration_error"}
 
 
@@ -145,7 +145,10 @@ def summarize(run: Run) -> dict:
         stages[stage].update(_scores(run, stage))
         if gold := run("judge/results.json").get(stage, {}).get("gold"):
             stages[stage]["gold"] = _measure(gold)
-    stages["reward"].update({name: _measure(measure) for name, measure in run("reward/pairs.json").items()})
+    pairs = {name: _measure(measure) for name, measure in run("reward/pairs.json").items()}
+    if apart := {name.removeprefix(APART): pairs.pop(name) for name in list(pairs) if name.startswith(APART)}:
+        stages["reward"]["places_apart"] = apart
+    stages["reward"].update(pairs)
     if kl := run("judge/results.json").get("ppo", {}).get("kl_to_reference"):
         stages["ppo"]["kl_to_reference"] = _measure(kl)
     return {
