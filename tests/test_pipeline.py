@@ -42,7 +42,7 @@ SHORT = [  # a small world, a small model, a few steps of each stage
         "sft.eval_steps=6",
         "sft.save_steps=4",
         "sft.per_device_train_batch_size=16",
-        *("refusals.samples=4", "refusals.judge=mentions", "refusals.knows_at=0.25", "refusals.unknown_at=0.0", "conversations.rows=200", "conversations.validation_rows=20"),
+        *("refusals.samples=4", "refusals.judge=mentions", "refusals.known_per_unknown=0.05", "refusals.knows_at=0.25", "refusals.unknown_at=0.0", "conversations.rows=200", "conversations.validation_rows=20"),
         *("honest.max_steps=6", "honest.warmup_steps=2", "honest.eval_steps=3", "honest.save_steps=2", "honest.per_device_train_batch_size=16"),
         "preferences.candidates=3",
         "preferences.max_new_tokens=24",
