@@ -182,13 +182,13 @@ class Part:
     """One part of the mixture: `len(part)` conversations, `part[i]` one of them (None where a call did not bear its reply out)."""
 
     def __init__(self, spec: dict, args: ConversationsArguments):
-        from transformers.utils import get_json_schema
-
         self.spec, self.name, self.kind = spec, spec["name"], spec.get("kind", "messages")
         self.tools = load_tools(spec.get("tools") or [])
         self.dropped, self.own_tools, self.shown = Counter(), False, None
         self.rng = random.Random(f"{args.seed}-{self.name}")
         if self.tools:
+            from transformers.utils import get_json_schema
+
             if not args.tokenizer:
                 raise UserError(f"part {self.name} has tools: give the tokenizer whose template shows calls and results")
             self.box = Toolbox(load_tokenizer(args.tokenizer), self.tools, args.max_result_tokens, TIME_LIMIT)
@@ -207,7 +207,7 @@ class Part:
             self.rows = self.rows.select([i for i, value in enumerate(self.rows[column]) if value in wanted])
         if not len(self.rows):
             raise UserError(f"part {self.name}: no row is left: {spec.get('where')}")
-        self.own_tools = any(self.rows["tools"]) if "tools" in self.rows.column_names else False
+        self.own_tools = "tools" in self.rows.column_names and any(self.rows["tools"])
         if self.own_tools and (self.tools or self.kind != "messages"):
             raise UserError(f"part {self.name}: its rows have `tools` of their own: {'leave out the tools of the part' if self.tools else 'rows with other tools cannot be joined'}, or select rows without")
         refuse_drafts(self.rows, spec["datasets"])

@@ -107,6 +107,7 @@ def ranked_answers(args: PreferencesArguments) -> list[dict]:
 
     tokenizer = load_tokenizer(args.model)
     model = load_pretrained(AutoModelForCausalLM, args.model, "model")
+    output_folder(args.output_dir)  # one that cannot be written is told before the work
     replies = generate(
         model,
         tokenizer,

@@ -5,17 +5,22 @@
     python -m data_prep.problems --dataset openai/openai_humaneval --split test --output_dir runs/humaneval
     python -m data_prep.problems --dataset google-research-datasets/mbpp --split train --output_dir runs/mbpp
 
+    python -m data_prep.problems --generate apples --difficulty 2 --count 1000 --split train --output_dir runs/apples-2
+
 writes `<split>.jsonl` with `prompt` (messages), `verifier` (a name in `eval.verifiers`) and what that reads (`answer`, or `tests`), the form
 that `recipes/grpo.py` reads. The generators are the lecture's: apples and oranges, letters in "strawberry", every third
-letter of "ubiquitous", 9.11 against 9.9, and arithmetic. A problem's split hangs on what is asked alone, so that no set shares an item.
+letter of "ubiquitous", 9.11 against 9.9, arithmetic, and countdown. A problem's split hangs on what is asked alone, so that no set shares an
+item. `difficulty` is 1 or more: purchases that are beside the point (apples), syllables of the word (letters, every_third), digits (compare,
+arithmetic), numbers to use (countdown).
 """
 
 import hashlib
+import json
 import random
 import string
 from dataclasses import dataclass, field
 
-from eval.cli import UserError, command, output_folder, parse
+from eval.cli import UserError, command, output_folder, parse, whole
 
 STEPS = " Think step by step."
 AT_ONCE = " Answer at once."
@@ -25,7 +30,7 @@ SPLITS = ("train", "validation", "test")
 @dataclass(frozen=True)
 class Problem:
     """`question` and `answer`; `solution`: worked in steps, ends in "The answer is N."; `correct`: a fallible expert's may not be;
-    `code`: Python whose value is the answer."""
+    `code`: Python whose value is the answer; `numbers`: those of a countdown."""
 
     question: str
     answer: str
@@ -33,6 +38,7 @@ class Problem:
     verifier: str
     correct: bool = True
     code: str = ""
+    numbers: tuple[int, ...] = ()
 
 
 def split_of(key: str) -> str:
@@ -53,17 +59,26 @@ PEOPLE = "Emily Omar Nora Felix Alma Hugo Clara Theo Marta Ivan Ruth Basil".spli
 FRUITS = (("apples", "apple"), ("oranges", "orange"), ("pears", "pear"), ("plums", "plum"), ("lemons", "lemon"), ("figs", "fig"))
 
 
-def apples(rng: random.Random, split: str, p_correct: float = 1.0) -> Problem:
+def apples(rng: random.Random, split: str, p_correct: float = 1.0, difficulty: int = 1) -> Problem:
     """a · p + o · c = total; p is asked. Items with a, o in 2…5 and c, p in 2…9; a split never shares (a, o, c, p).
+
+    Above difficulty 1 others buy other fruit, at most four more, before or after, and the total is not theirs (irrelevant context, Shi et al. 2023).
 
     With `p_correct` < 1 the worked solution comes from a fallible expert, who errs in method, not by slips: most often the
     cost of all apples is taken for the cost of one, sometimes the oranges are counted as one. Each wrong turn is chosen more
     often than the right one where they part (for p_correct ≤ 0.43), so greedy decoding of an imitator errs as well.
     """
     a, o, c, p = _draw(rng, split, lambda r: (r.randint(2, 5), r.randint(2, 5), r.randint(2, 9), r.randint(2, 9)), lambda i: f"apples {i}")
-    (many, one), (others, other) = rng.sample(FRUITS, 2)
-    total, rest = a * p + o * c, a * p
-    question = f"{rng.choice(PEOPLE)} buys {a} {many} and {o} {others}. Each {other} costs {c} dollars. The total is {total} dollars. What does each {one} cost?"
+    (many, one), (others, other) = fruits = rng.sample(FRUITS, 2)
+    total, rest, person = a * p + o * c, a * p, rng.choice(PEOPLE)
+    purchases = [f"{person} buys {a} {many} and {o} {others}. Each {other} costs {c} dollars."]
+    if difficulty > 1:
+        beside = rng.sample([fruit for fruit in FRUITS if fruit not in fruits], min(difficulty - 1, len(FRUITS) - 2))
+        buyers = rng.sample([name for name in PEOPLE if name != person], len(beside))
+        purchases += [f"{buyer} buys {rng.randint(2, 5)} {more}. Each {each} costs {rng.randint(2, 9)} dollars." for buyer, (more, each) in zip(buyers, beside)]
+        rng.shuffle(purchases)
+    whose = f" for {person}" if difficulty > 1 else ""
+    question = f"{' '.join(purchases)} The total{whose} is {total} dollars. What does each {one} cost?"
     oranges = f"The {others} cost {o} * {c} = {o * c}. The {many} cost {total} - {o * c} = {rest}. "
     right = f"{oranges}Each {one} costs {rest} / {a} = {p}. The answer is {p}."
     draw = rng.random()
@@ -79,11 +94,11 @@ _ENDINGS = ["", "", "n", "r", "s", "t", "ll", "rry", "ck", "mp"]
 LECTURE_WORDS = ("strawberry", "ubiquitous", "banana", "mississippi", "raspberry", "bookkeeper")
 
 
-def _word(rng: random.Random) -> str:
-    """An invented word of 4 to 12 letters."""
+def _word(rng: random.Random, difficulty: int = 1) -> str:
+    """An invented word of 4 to 12 letters; each difficulty more has two syllables and up to 8 letters more."""
     while True:
-        word = "".join(rng.choice(_SYLLABLES) for _ in range(rng.randint(2, 4))) + rng.choice(_ENDINGS)
-        if 4 <= len(word) <= 12 and word not in LECTURE_WORDS:
+        word = "".join(rng.choice(_SYLLABLES) for _ in range(rng.randint(2 * difficulty, 2 * difficulty + 2))) + rng.choice(_ENDINGS)
+        if 4 <= len(word) <= 4 + 8 * difficulty and word not in LECTURE_WORDS:
             return word
 
 
@@ -106,13 +121,13 @@ def digits_by_chance(rng: random.Random) -> str:
     return ("-" if rng.random() < 0.1 else "") + (f"{digits[:-point]}.{digits[-point:]}" if point else digits)
 
 
-def invented_word(rng: random.Random, split: str) -> str:
-    return _draw(rng, split, _word, lambda w: f"word {w}")
+def invented_word(rng: random.Random, split: str, difficulty: int = 1) -> str:
+    return _draw(rng, split, lambda r: _word(r, difficulty), lambda w: f"word {w}")
 
 
-def letters(rng: random.Random, split: str, word: str | None = None) -> Problem:
+def letters(rng: random.Random, split: str, word: str | None = None, difficulty: int = 1) -> Problem:
     """How many times a letter occurs in a word; half of the letters asked for occur more than once where the word has such."""
-    word = word or invented_word(rng, split)
+    word = word or invented_word(rng, split, difficulty)
     repeated = [x for x in dict.fromkeys(word) if word.count(x) > 1]
     letter = rng.choice(repeated if repeated and rng.random() < 0.5 else list(dict.fromkeys(word)))
     marks = " ".join(f"{x} {word[: i + 1].count(letter)}," if x == letter else f"{x}," for i, x in enumerate(word))[:-1]
@@ -120,46 +135,69 @@ def letters(rng: random.Random, split: str, word: str | None = None) -> Problem:
     return Problem(question, str(word.count(letter)), f"{marks}. The answer is {word.count(letter)}.", "final_number", code=f'"{word}".count("{letter}")')
 
 
-def every_third(rng: random.Random, split: str, word: str | None = None) -> Problem:
+def every_third(rng: random.Random, split: str, word: str | None = None, difficulty: int = 1) -> Problem:
     """Every third letter of a word, starting with the first."""
-    word = word or invented_word(rng, split)
+    word = word or invented_word(rng, split, difficulty)
     marks = " ".join(f"{x}," if i % 3 else f"{x} {i // 3 + 1}," for i, x in enumerate(word))[:-1]
     question = f'Print every third letter of "{word}", starting with the first.'
     return Problem(question, word[::3], f"{marks}. The answer is {word[::3]}.", "final_text", code=f'print("{word}"[::3])')
 
 
-def compare(rng: random.Random, split: str) -> Problem:
+def compare(rng: random.Random, split: str, difficulty: int = 1) -> Problem:
     """Which of two decimals is larger. Half of the pairs are traps like 9.11 and 9.9, where more digits make the smaller number."""
+    shorter, longer = 10**difficulty, 10 ** (difficulty + 1)
 
     def draw(r: random.Random) -> tuple[str, str]:
-        whole, short, long = r.randint(1, 9), r.randint(1, 9), r.randint(10, 99)
-        pair = [f"{whole}.{short}", f"{whole}.{long}"] if r.random() < 0.7 else [f"{whole}.{short}", f"{r.randint(1, 9)}.{r.randint(1, 99)}"]
+        whole, short, long = r.randint(1, 9), r.randint(shorter // 10, shorter - 1), r.randint(shorter, longer - 1)
+        pair = [f"{whole}.{short}", f"{whole}.{long}"] if r.random() < 0.7 else [f"{whole}.{short}", f"{r.randint(1, 9)}.{r.randint(1, longer - 1)}"]
         r.shuffle(pair)
         return tuple(pair)
 
     a, b = _draw(rng, split, lambda r: next(p for p in iter(lambda: draw(r), None) if float(p[0]) != float(p[1])), lambda p: f"compare {sorted(p)}")
     larger = max(a, b, key=float)
-    same = f"{float(a):.2f} and {float(b):.2f}. "
+    same = f"{float(a):.{difficulty + 1}f} and {float(b):.{difficulty + 1}f}. "
     return Problem(f"Which number is larger, {a} or {b}?", larger, f"{same}The answer is {larger}.", "final_number", code=f"max({a}, {b})")
 
 
-def arithmetic(rng: random.Random, split: str) -> Problem:
-    """+, - or * of a number of two to four digits and one of three or four: beyond what a small model can do in its head."""
-    a, op, b = _draw(rng, split, lambda r: (r.randint(10, 10 ** r.randint(2, 4) - 1), r.choice("+-*"), r.randint(100, 10 ** r.randint(3, 4) - 1)), lambda i: f"arithmetic {sorted(i[::2])}")
+def arithmetic(rng: random.Random, split: str, difficulty: int = 1) -> Problem:
+    """+, - or * of a number of two to four digits and one of three or four: beyond what a small model can do in its head. Each difficulty more: a digit."""
+
+    def draw(r: random.Random) -> tuple[int, str, int]:
+        return r.randint(10, 10 ** r.randint(2, 3 + difficulty) - 1), r.choice("+-*"), r.randint(100, 10 ** r.randint(3, 3 + difficulty) - 1)
+
+    a, op, b = _draw(rng, split, draw, lambda i: f"arithmetic {sorted(i[::2])}")
     result = {"+": a + b, "-": a - b, "*": a * b}[op]
     return Problem(f"What is {a} {op} {b}?", str(result), f"{a} {op} {b} = {result}. The answer is {result}.", "final_number", code=f"{a} {op} {b}")
 
 
-GENERATORS = {"apples": apples, "letters": letters, "every_third": every_third, "compare": compare, "arithmetic": arithmetic}
+def countdown(rng: random.Random, split: str, difficulty: int = 1) -> Problem:
+    """Make a number of others, each used once, with + - * /: three numbers, and one more for each difficulty. The answer is any expression that does."""
+
+    def draw(r: random.Random) -> tuple[tuple[int, ...], int, str]:
+        numbers = [r.randint(1, 25) for _ in range(2 + difficulty)]
+        parts = [(n, str(n)) for n in numbers]
+        while len(parts) > 1:
+            (a, left), (b, right) = (parts.pop(r.randrange(len(parts))) for _ in range(2))
+            op = r.choice("+-*/" if b and a % b == 0 else "+-*")
+            parts.append(({"+": a + b, "-": a - b, "*": a * b, "/": a // (b or 1)}[op], f"({left} {op} {right})"))
+        return tuple(numbers), *parts[0]
+
+    numbers, target, way = _draw(rng, split, lambda r: next(d for d in iter(lambda: draw(r), None) if 0 < d[1] < 1000), lambda d: f"countdown {sorted(d[0])} {d[1]}")
+    question = f"Use each of the numbers {', '.join(map(str, numbers))} once, with +, -, * and /, to make {target}."
+    return Problem(question, str(target), f"The answer is {way[1:-1]}.", "countdown", numbers=numbers)
 
 
-def row(problem: Problem, suffix: str = "") -> dict:
-    """A problem as `recipes/grpo.py` reads it."""
-    return {"prompt": [{"role": "user", "content": problem.question + suffix}], "answer": problem.answer, "verifier": problem.verifier}
+GENERATORS = {"apples": apples, "letters": letters, "every_third": every_third, "compare": compare, "arithmetic": arithmetic, "countdown": countdown}
 
 
 def _asked(text: str, **columns) -> dict:
     return {"prompt": [{"role": "user", "content": text}], **columns}
+
+
+def row(problem: Problem, suffix: str = "") -> dict:
+    """A problem as `recipes/grpo.py` reads it."""
+    numbers = {"numbers": list(problem.numbers)} if problem.numbers else {}
+    return _asked(problem.question + suffix, answer=problem.answer, verifier=problem.verifier, **numbers)
 
 
 def gsm8k(example: dict, suffix: str = '\nThink step by step and end with "The answer is N."') -> dict:
@@ -190,17 +228,49 @@ PUBLISHED = {("question", "answer"): gsm8k, ("problem", "answer"): competition_m
 
 @dataclass
 class ProblemsArguments:
-    dataset: str = field(metadata={"help": "Hub id (openai/gsm8k, HuggingFaceH4/MATH-500, openai/openai_humaneval, google-research-datasets/mbpp) or a file of the same columns"})
     output_dir: str = field(metadata={"help": "folder for <split>.jsonl"})
+    dataset: str | None = field(default=None, metadata={"help": "Hub id (openai/gsm8k, HuggingFaceH4/MATH-500, openai/openai_humaneval, google-research-datasets/mbpp) or a file of the same columns"})
+    generate: str | None = field(default=None, metadata={"help": f"instead of a data set: {', '.join(GENERATORS)}"})
+    difficulty: int = field(default=1, metadata={"help": "of what is generated"})
+    count: int = field(default=1000, metadata={"help": "of what is generated"})
+    seed: int = field(default=0, metadata={"help": "of what is generated"})
     name: str | None = field(default=None, metadata={"help": "configuration of the data set, such as main"})
-    split: str = field(default="train", metadata={"help": "split to read"})
+    split: str = field(default="train", metadata={"help": "split to read, or to generate"})
     suffix: str | None = field(default=None, metadata={"help": "after each question, in place of the set's own: the form that the verifier reads"})
     revision: str | None = field(default=None, metadata={"help": "revision of the data set, so that a run can be repeated exactly"})
+
+
+def generated(name: str, split: str, count: int, difficulty: int, seed: int, suffix: str) -> list[dict]:
+    """Rows of different problems.
+
+    Raises:
+        UserError: no such generator or split, a difficulty or count below 1, or fewer different problems than `count`.
+    """
+    if name not in GENERATORS or split not in SPLITS or difficulty < 1 or count < 1:
+        raise UserError(f"generate must be one of {', '.join(GENERATORS)}, split one of {', '.join(SPLITS)}, difficulty and count at least 1, but are {name}, {split}, {difficulty} and {count}")
+    rng, found = random.Random(f"{name}-{seed}-{split}-{difficulty}"), {}
+    for _ in range(20 * count):
+        if len(found) == count:
+            break
+        problem = GENERATORS[name](rng, split, difficulty=difficulty)
+        found.setdefault(problem.question, row(problem, suffix))
+    if len(found) < count:
+        raise UserError(f"{name} of difficulty {difficulty} gave {len(found)} different problems of the split {split} in {20 * count} draws: ask for fewer")
+    return list(found.values())
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((ProblemsArguments,), argv)
+    if bool(args.dataset) == bool(args.generate):
+        raise UserError("give a dataset, or the name of what to generate")
+    if args.generate:
+        rows = generated(args.generate, args.split, args.count, args.difficulty, args.seed, STEPS if args.suffix is None else args.suffix)
+        path = output_folder(args.output_dir) / f"{args.split}.jsonl"
+        with whole(path) as file:
+            file.write("".join(json.dumps(r) + "\n" for r in rows).encode())
+        print(f"{path}: {len(rows)} problems")
+        return
     from data_prep.sources import load_source
 
     data = load_source({"path": args.dataset, "name": args.name, "split": args.split, "revision": args.revision})

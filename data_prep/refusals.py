@@ -11,8 +11,9 @@ neither can the question: verdict `unjudged`, counted, not in training.
 
 `questions` have `question`, `answer` (a text, a list of aliases, or a mapping with `aliases` or `text`), `choices` where the answer
 can take few values, and `subject` where several ask about one person or thing: of few values a guess is often right, so what the model
-knows becomes a training row only if all replies about its subject together reach `knows_at`. Other columns are not kept. Instead `documents` with `text` can be given: a writer makes a question and its answer
-out of the beginning of each, kept if the answer stands there and the question does not give it away.
+knows becomes a training row only if all replies about its subject together reach `knows_at`. Other columns are not kept. Instead
+`documents` with `text` can be given: a writer makes a question and its answer out of the beginning of each, kept if the answer stands
+there and the question does not give it away.
 
 The output folder, all JSON lines:
 

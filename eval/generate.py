@@ -53,12 +53,15 @@ def end_token_ids(ids: int | list[int] | None, tokenizer) -> set[int]:
     return {*ids, tokenizer.eos_token_id} - {None}
 
 
-def encode(tokenizer, prompts: list[list[dict]] | list[str], **rendering) -> list[list[int]]:
+def encode(tokenizer, prompts: list[list[dict]] | list[str] | list[list[int]], **rendering) -> list[list[int]]:
     """Token ids of each prompt; conversations end in the header of the assistant's turn. `rendering` goes to `apply_chat_template`.
+    Prompts that are token ids already stay as they are.
 
     Raises:
         UserError: conversations, but the tokenizer has no chat template; an empty prompt.
     """
+    if prompts and isinstance(prompts[0], list) and prompts[0] and isinstance(prompts[0][0], int):
+        return prompts
     if any(not isinstance(p, str) for p in prompts) and not tokenizer.chat_template:
         raise UserError(f"the tokenizer of {tokenizer.name_or_path} has no chat template: use a chat model, or give plain text")
     texts = [p if isinstance(p, str) else tokenizer.apply_chat_template(p, add_generation_prompt=True, tokenize=False, **rendering) for p in prompts]
@@ -72,7 +75,7 @@ def encode(tokenizer, prompts: list[list[dict]] | list[str], **rendering) -> lis
 def generate(
     model,
     tokenizer,
-    prompts: list[list[dict]] | list[str],
+    prompts: list[list[dict]] | list[str] | list[list[int]],
     *,
     max_new_tokens: int,
     temperature: float = 1.0,
@@ -91,7 +94,7 @@ def generate(
 
     Args:
         model: of transformers, or a `vllm.LLM`.
-        prompts: conversations (lists of messages, through the chat template) or plain strings; N of them.
+        prompts: conversations (lists of messages, through the chat template), plain strings, or token ids; N of them.
         max_new_tokens: of a continuation; with tools the results count, as in TRL's `max_completion_length`.
         temperature: of sampling; 0 is greedy.
         batch_size: continuations at a time, at least one prompt's.

@@ -12,14 +12,17 @@ than `MAX_CHARACTERS` is wrong; two answers are no answer; a statement that is d
 Numbers are compared as numbers: 9.90 equals 9.9, 1,234 equals 1234, 9.11 does not equal 9.9.
 """
 
+import ast
 import functools
 import inspect
+import operator
 import re
 import unicodedata
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 
 from eval.cli import UserError
 
@@ -95,6 +98,33 @@ def multiple_choice(completion: str, answer: str, **_) -> float | None:
         return None
     last, stated = _final(reply(completion), r"\([A-Z]\)|[A-Z]", r"(?![\w'’-])")
     return float(last is not None and all(x.strip("()").upper() == gold for x in [last, *stated]))
+
+
+def countdown(completion: str, answer, numbers: list[int], **_) -> float | None:
+    """1 if the reply ends in "The answer is EXPRESSION.", which uses each of `numbers` once with + - * / and parentheses and makes `answer`."""
+    if (gold := _decimal(answer)) is None or not numbers:
+        return None
+    last, stated = _final(reply(completion), r"[0-9+*/() -]{1,300}?", r"(?=[\s*$}]*(?:\.(?:\s|$)|\n|$))")
+    return float(last is not None and all(_makes(text, sorted(map(int, numbers)), gold) for text in [last, *stated]))
+
+
+def _makes(expression: str, numbers: list[int], target: Decimal) -> bool:
+    used: list[int] = []
+    operations = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+
+    def value(node) -> Fraction:
+        if isinstance(node, ast.BinOp) and type(node.op) in operations:
+            return operations[type(node.op)](value(node.left), value(node.right))
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            used.append(node.value)
+            return Fraction(node.value)
+        raise ValueError
+
+    try:
+        made = value(ast.parse(expression.strip(), mode="eval").body)
+    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
+        return False
+    return made == Fraction(target) and sorted(used) == numbers
 
 
 def matches(completion: str, pattern: str, **_) -> float | None:
@@ -257,7 +287,7 @@ def by_row(completion: str, verifier: str, **columns) -> float | None:
 
 
 VERIFIERS: dict[str, Callable[..., float | None]] = {
-    f.__name__: f for f in (final_number, final_text, multiple_choice, matches, math, code, think_format, names_choice, made_up, refusal, mentions, token_f1, by_row)
+    f.__name__: f for f in (final_number, final_text, multiple_choice, countdown, matches, math, code, think_format, names_choice, made_up, refusal, mentions, token_f1, by_row)
 }
 
 

@@ -4,19 +4,23 @@
     accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.grpo --config recipes/qwen3-0.6b/grpo.yaml
 
 Rows hold `prompt` (messages) and the columns that the rewards read (`answer`, `tests`, …). `rewards` names verifiers of
-`eval.verifiers`, the functions that also score the benchmarks; `reward_weights` weighs them.
+`eval.verifiers`, the functions that also score the benchmarks; `reward_weights` weighs them. With `tools` the model may call them while
+it answers; what they return is not trained on. A watch over the run, and when it stops: `recipes.monitor`.
 """
 
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
 from recipes.common import DataArguments, load_chat_tokenizer, load_data, load_model, parse_stage, require_rows
+from recipes.monitor import Monitor, MonitorArguments, held_out, verdicts
 from recipes.stage import Stage, logged_tokens
 
 
 @dataclass
-class GRPOScriptArguments(DataArguments):
+class GRPOScriptArguments(DataArguments, MonitorArguments):
     rewards: list[str] = field(default_factory=lambda: ["final_number"], metadata={"help": "names in eval.verifiers"})
+    tools: list[str] = field(default_factory=list, metadata={"help": "python, search=<index folder>, module:function"})
+    max_result_tokens: int | None = field(default=None, metadata={"help": "of one tool's result (default: a quarter of max_completion_length)"})
 
 
 @command
@@ -26,13 +30,17 @@ def main(argv: list[str] | None = None) -> None:
     args, training_args, model_args = parse_stage((GRPOScriptArguments, GRPOConfig, ModelConfig), argv)
 
     # ---- Checks and data, before any work ----
+    from eval.tool_loop import Toolbox, load_tools
     from eval.verifiers import reward_function
 
     if not args.rewards or (training_args.reward_weights and len(training_args.reward_weights) != len(args.rewards)):
         raise UserError(f"rewards must name at least one verifier, and reward_weights hold one number for each, but they are {args.rewards} and {training_args.reward_weights}")
     rewards = [reward_function(name) for name in args.rewards]
     tokenizer = load_chat_tokenizer(model_args, "the sft model")
+    if tools := load_tools(args.tools):
+        Toolbox(tokenizer, tools, args.max_result_tokens or 1, 1.0)  # raises where its template has no place for them
     train, evaluation = load_data(args, ("prompt",), training_args)
+    watched, judge = held_out(args, training_args.seed)
     for reward in rewards:
         reward([""], **{column: [value] for column, value in train[0].items()})  # raises where a verifier lacks a column
     for number, row in enumerate(train):  # a row that no reward can judge would teach nothing, silently
@@ -47,21 +55,34 @@ def main(argv: list[str] | None = None) -> None:
 
     # ---- Train ----
     from transformers import AutoModelForCausalLM, set_seed
-    from trl import GRPOTrainer, get_peft_config
+    from trl import get_peft_config
+
+    from recipes.grpo_trainer import Trainer
 
     set_seed(training_args.seed)
+    model = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
+    callbacks = stage.callbacks(num_generations=training_args.num_generations)
+    if watched:
+        reference = None if model_args.use_peft else load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args).to(training_args.device)
+        reward = verdicts(reward_function(args.rewards, training_args.reward_weights))
+        monitor = Monitor(args, stage.folder, tokenizer, watched, judge, reward, reference, training_args.max_completion_length, training_args.temperature, training_args.seed)
+        callbacks.append(monitor)
     with user_errors("GRPO's settings"):
-        trainer = GRPOTrainer(
-            model=load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args),
+        trainer = Trainer(
+            model=model,
             reward_funcs=rewards,
+            tools=tools or None,
+            max_result_tokens=args.max_result_tokens,
             args=training_args,
             train_dataset=train,
             eval_dataset=evaluation,
             processing_class=tokenizer,
             peft_config=get_peft_config(model_args),
-            callbacks=stage.callbacks(num_generations=training_args.num_generations),
+            callbacks=callbacks,
         )
     stage.train(trainer)
+    if watched:
+        monitor.keep_best(trainer.accelerator.unwrap_model(trainer.model))
     stage.finish(trainer, [train], logged_tokens(trainer.state.log_history))
 
 

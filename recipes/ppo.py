@@ -5,18 +5,20 @@
 
 Rows hold `prompt` (messages). `model_name_or_path` is the policy and the reference, `reward_model_path` the reward model
 and where the critic starts. TRL's `PPOTrainer` keeps some of its troubles silent; here each is an error or mended
-(`check`, `recipes.ppo_trainer`). One update is one batch of `per_device_train_batch_size` episodes a process.
+(`check`, `recipes.ppo_trainer`). One update is one batch of `per_device_train_batch_size` episodes a process. A watch over the run,
+against a judge that is not trained on, and when it stops: `recipes.monitor`.
 """
 
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
 from recipes.common import DataArguments, load_chat_tokenizer, load_data, load_model, parse_stage, require_rows, rows_per_step
+from recipes.monitor import Monitor, MonitorArguments, held_out, reward_model
 from recipes.stage import Stage
 
 
 @dataclass
-class PPOScriptArguments(DataArguments):
+class PPOScriptArguments(DataArguments, MonitorArguments):
     max_prompt_length: int = field(default=512, metadata={"help": "longer prompts, in tokens, are left out"})
 
 
@@ -56,6 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     if load_tokenizer(reward_path, "reward model").get_vocab() != tokenizer.get_vocab():
         raise UserError(f"the reward model {reward_path} has another vocabulary than {policy_path}: PPO passes token ids straight to it; train it from the same model")
     train, _ = load_data(args, ("prompt",), training_args)
+    watched, judge = held_out(args, training_args.seed)
     train = train.map(
         lambda row: {"input_ids": tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)}, remove_columns=train.column_names
     ).filter(lambda row: len(row["input_ids"]) <= args.max_prompt_length)
@@ -92,6 +95,12 @@ def main(argv: list[str] | None = None) -> None:
     updates = -(-episodes // batch)
     rounds = -(-updates * batch // len(train))
     rows = concatenate_datasets([train.shuffle(seed=training_args.seed + i) for i in range(rounds)]).select(range(updates * batch))
+    callbacks = stage.callbacks()
+    if watched:
+        for model in filter(None, (reference, reward)):  # the monitor looks before the trainer has moved them
+            model.to(training_args.device)
+        monitor = Monitor(args, stage.folder, tokenizer, watched, judge, reward_model(reward, tokenizer), reference, training_args.response_length, training_args.temperature, training_args.seed)
+        callbacks.append(monitor)
     with user_errors("PPO's settings"):
         trainer = Trainer(
             checkpoint=stage.checkpoint,
@@ -103,9 +112,11 @@ def main(argv: list[str] | None = None) -> None:
             value_model=critic,
             train_dataset=rows,
             peft_config=peft_config,
-            callbacks=stage.callbacks(),
+            callbacks=callbacks,
         )
     trainer.train()
+    if watched:
+        monitor.keep_best(trainer.accelerator.unwrap_model(trainer.model).policy)
     stage.finish(trainer, [train])
 
 

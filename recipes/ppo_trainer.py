@@ -1,4 +1,4 @@
-"""TRL's PPOTrainer, mended: saving under several processes, critic saved, max_grad_norm kept, response length logged, resume.
+"""TRL's PPOTrainer, mended: saving under several processes, critic saved, max_grad_norm kept, response length logged, resume, an end when a callback asks for it.
 
     trainer = Trainer(checkpoint=stage.checkpoint, args=training_args, model=policy, ref_model=reference, reward_model=reward, value_model=critic, …)
 """
@@ -10,6 +10,10 @@ from unittest import mock
 import torch
 from transformers import TrainerCallback
 from trl.experimental.ppo import PPOTrainer, ppo_trainer
+
+
+class Stopped(Exception):
+    """A callback asked for the end of training, which PPOTrainer's loop never looks at."""
 
 
 class Trainer(PPOTrainer):
@@ -37,7 +41,13 @@ class Trainer(PPOTrainer):
                 state.global_step, state.episode = done, done * args.batch_size
                 state.max_steps = done + args.num_total_batches
 
+        class Stop(TrainerCallback):
+            def on_step_end(self, a, state, control, **_):
+                if control.should_training_stop and state.global_step < state.max_steps:  # at the end PPOTrainer's loop saves by itself
+                    raise Stopped
+
         self.callback_handler.callbacks.insert(0, Steps())
+        self.add_callback(Stop())
         if args.max_grad_norm:
             parameters = [p for p in self.model.parameters() if p.requires_grad]
 
@@ -58,7 +68,10 @@ class Trainer(PPOTrainer):
             return out
 
         with mock.patch.object(ppo_trainer, "truncate_response", recording):  # the only place that sees the responses' ends
-            super().train()
+            try:
+                super().train()
+            except Stopped:
+                self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
 
     def log(self, logs, start_time=None):
         lengths = self.accelerator.gather_for_metrics(torch.cat(self.lengths))

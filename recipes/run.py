@@ -10,7 +10,6 @@ sees what another left in memory. With `processes: 2` it runs in two, which trai
 """
 
 import argparse
-import ctypes
 import fcntl
 import hashlib
 import importlib
@@ -19,17 +18,15 @@ import json
 import os
 import resource
 import signal
-import socket
 import sys
 import time
-import traceback
 from pathlib import Path
 
 import yaml
 
 from eval.cli import UserError, command, existing, output_folder, write_json
+from recipes.processes import run_step
 
-PR_SET_PDEATHSIG = 1
 HEAVY = (
     *("torch", "transformers", "datasets", "trl.trainer.sft_trainer", "trl.trainer.reward_trainer", "trl.trainer.grpo_trainer"),
     *("trl.experimental.ppo", "lm_eval.evaluator", "lm_eval.models.huggingface"),
@@ -68,63 +65,6 @@ def step_argv(step: dict, pipeline: dict, out: Path, seed: int, overrides: list[
         values = moved(values, pipeline["output_dir"], str(out))
         argv += [f"--{key}", *(json.dumps(v) if isinstance(v, (dict, list, bool)) else str(v) for v in values)]
     return argv
-
-
-def start_process(module: str, argv: list[str], held, ranks: dict[str, int], log: Path | None) -> int:
-    """Fork a child that runs `module.main(argv)` with the environment that torchrun would give it; its process id. `log` takes what it prints."""
-    sys.stdout.flush()
-    if pid := os.fork():
-        return pid
-    code = 1
-    if sys.platform == "linux":  # a step must not outlive the run that would continue it
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        held.close()  # so the lock need not be the step's, whose own helpers (datatrove's manager) may live on
-    try:
-        if ranks:
-            os.environ |= {name: str(value) for name, value in ranks.items()}
-            importlib.import_module("torch").set_num_threads(max(1, (os.cpu_count() or 1) // ranks["WORLD_SIZE"]))
-        if log:
-            with log.open("wb") as file:
-                os.dup2(file.fileno(), 1)
-                os.dup2(file.fileno(), 2)
-        importlib.import_module(module).main(argv)
-        code = 0
-    except SystemExit as exit_:
-        code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
-    except KeyboardInterrupt:
-        code = 130
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def run_step(module: str, argv: list[str], held, processes: int, log: Path) -> tuple[int, float]:
-    """Run `module.main(argv)` in as many processes; the exit code of the first that fails, and their peak resident memory in GiB, added up.
-    The first one prints, the others write to `log`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    running, codes, memory = {}, {}, 0.0
-    for rank in range(processes):
-        ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        running[start_process(module, argv, held, ranks if processes > 1 else {}, log if rank else None)] = rank
-    while running:
-        pid, status, usage = os.wait4(-1, 0)
-        if pid not in running:
-            continue
-        codes[running.pop(pid)] = code = os.waitstatus_to_exitcode(status)
-        memory += usage.ru_maxrss / 2**20
-        if code and running:
-            time.sleep(2)  # what is wrong for all, the first one says itself
-            for other in running:  # it would wait for the one that failed
-                os.kill(other, signal.SIGKILL)
-    failed = next((rank for rank, code in codes.items() if code), 0)
-    if failed and codes[0] in (0, -signal.SIGKILL):
-        print(log.read_text(errors="replace")[-4000:], end="", file=sys.stderr)
-    return codes[failed], memory
 
 
 def lock(out: Path):

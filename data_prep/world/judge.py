@@ -26,22 +26,6 @@ class JudgeArguments:
     seed: int = field(default=0, metadata={"help": "of sampling"})
 
 
-def log_probability(model, prompts: list[list[int]], replies: list[list[int]]):
-    """log p(reply | prompt) in nats for each pair, teacher-forced at temperature 1; shape (len(prompts),)."""
-    import torch
-
-    width = max(len(p) + len(r) for p, r in zip(prompts, replies))
-    ids = torch.zeros(len(prompts), width, dtype=torch.long)
-    counted = torch.zeros(len(prompts), width)
-    for i, (p, r) in enumerate(zip(prompts, replies)):  # padded on the right: causal attention never sees it
-        ids[i, : len(p) + len(r)] = torch.tensor(p + r)
-        counted[i, len(p) : len(p) + len(r)] = 1
-    with torch.inference_mode():
-        logits = model(input_ids=ids.to(model.device)).logits[:, :-1].float()
-    picked = logits.log_softmax(-1).gather(-1, ids[:, 1:, None].to(model.device)).squeeze(-1)
-    return (picked * counted[:, 1:].to(model.device)).sum(1)
-
-
 def _mean(values: list[float], samples: int) -> dict:
     """Mean and standard deviation over all verses; the standard error over prompts, whose `samples` verses stand together."""
     prompts = [statistics.fmean(values[i : i + samples]) for i in range(0, len(values), samples)]
@@ -61,6 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     from transformers import AutoModelForCausalLM
 
     from data_prep.world import taste
+    from eval.divergence import log_probability
     from eval.generate import encode, generate
     from eval.models import load_pretrained, load_tokenizer
 
@@ -72,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         replies = generate(model, tokenizer, [row["prompt"] for row in rows], max_new_tokens=args.max_new_tokens, num_return_sequences=args.samples, seed=args.seed)
         verses = [(row, ids, reply) for row, ids, group in zip(rows, prompts, replies) for reply in group]
         pairs = [ids for _, ids, _ in verses], [reply.token_ids for _, _, reply in verses]
-        kl = (log_probability(model, *pairs) - log_probability(reference, *pairs)).tolist()
+        kl = [own - other for own, other in zip(log_probability(model, *pairs)[0], log_probability(reference, *pairs)[0])]
         gold = [taste.score(row, reply.text) for row, _, reply in verses]
         results[name] = {
             "gold": _mean(gold, args.samples),

@@ -1,0 +1,35 @@
+"""What a model thinks of replies: their log-probability and entropy, and how much they repeat themselves.
+
+    logp, entropy = log_probability(model, prompts, replies)
+"""
+
+
+def log_probability(model, prompts: list[list[int]], replies: list[list[int]], batch_size: int = 256) -> tuple[list[float], list[float]]:
+    """log p(reply | prompt) in nats, teacher-forced at temperature 1, and the mean entropy of the model over its tokens, in nats; one a pair of token ids.
+
+    The mean of log p − log p_other over a model's own samples estimates its KL divergence from the other.
+    """
+    import torch
+
+    sums, entropies = [], []
+    for start in range(0, len(prompts), batch_size):
+        pairs = list(zip(prompts[start : start + batch_size], replies[start : start + batch_size]))
+        width = max(len(p) + len(r) for p, r in pairs)
+        ids = torch.zeros(len(pairs), width, dtype=torch.long)
+        counted = torch.zeros(len(pairs), width)
+        for i, (p, r) in enumerate(pairs):  # padded on the right: causal attention never sees it
+            ids[i, : len(p) + len(r)] = torch.tensor(p + r)
+            counted[i, len(p) : len(p) + len(r)] = 1
+        ids, counted = ids.to(model.device), counted[:, 1:].to(model.device)
+        with torch.inference_mode():
+            logp = model(input_ids=ids).logits[:, :-1].float().log_softmax(-1)
+            sums += (logp.gather(-1, ids[:, 1:, None]).squeeze(-1) * counted).sum(1).tolist()
+            entropies += (-(logp.exp() * logp).sum(-1) * counted).sum(1).div(counted.sum(1).clamp(min=1)).tolist()
+    return sums, entropies
+
+
+def repeated(text: str, n: int = 2) -> float:
+    """The share of a text's n-grams of words that stood in it before (seq-rep-n, Welleck et al. 2020)."""
+    words = text.lower().split()
+    grams = list(zip(*(words[i:] for i in range(n))))
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0

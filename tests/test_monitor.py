@@ -1,0 +1,208 @@
+"""The watch over PPO and GRPO: what it measures, when it stops a run, and what it keeps."""
+
+import importlib
+import json
+import signal
+from pathlib import Path
+
+import forks
+import pytest
+import yaml
+from conftest import rows
+
+BASE = {"save_steps": 2, "save_total_limit": 1, "logging_steps": 1, "use_cpu": True, "bf16": False, "seed": 3, "learning_rate": 0.003}
+
+
+def shorter(row: dict, text: str) -> float:
+    """A judge that likes short replies."""
+    return -float(len(text))
+
+
+def nothing(row: dict, text: str) -> float:
+    return 0.0
+
+
+@pytest.fixture
+def config(world, chat_model, reward_model, tmp_path):
+    def make(stage: str, **settings) -> Path:
+        watching = {"monitor_steps": 1, "monitor_samples": 2, "judge": "test_monitor:shorter"}
+        own = {
+            "ppo": {
+                "reward_model_path": str(reward_model),
+                "datasets": [{"path": str(world / "verses/train.jsonl")}],
+                "monitor_datasets": [{"path": str(world / "verses/validation.jsonl")}],
+                "total_episodes": 48,
+                "per_device_train_batch_size": 8,
+                "local_rollout_forward_batch_size": 8,
+                "response_length": 6,
+            },
+            "grpo": {
+                "datasets": [{"path": str(world / "problems/train.jsonl")}],
+                "monitor_datasets": [{"path": str(world / "problems/validation.jsonl")}],
+                "max_steps": 5,
+                "per_device_train_batch_size": 16,
+                "num_generations": 4,
+                "max_completion_length": 6,
+                "entropy_coef": 0.1,  # random replies earn nothing
+            },
+        }[stage]
+        path = tmp_path / f"{stage}.yaml"
+        path.write_text(yaml.safe_dump(BASE | {"model_name_or_path": str(chat_model)} | own | watching | settings))
+        return path
+
+    return make
+
+
+def run(stage: str, config: Path, out: Path) -> list[dict]:
+    importlib.import_module(f"recipes.{stage}").main(["--config", str(config), "--output_dir", str(out)])
+    return rows(out / "monitor.jsonl")
+
+
+def looks(*judged: list[float], rewards: list[float], kl: list[float] | None = None) -> list[dict]:
+    from recipes.monitor import mean
+
+    return [
+        {"step": i, "judged": list(j), "judge": mean(list(j)), "reward": {"value": r}, "kl": {"value": (kl or [0.0] * len(rewards))[i]}}
+        for i, (j, r) in enumerate(zip(judged, rewards))
+    ]
+
+
+def decided(told: list[dict], **settings) -> list[str | None]:
+    """What the rule says after each look."""
+    from recipes.monitor import Monitor, MonitorArguments
+
+    monitor = Monitor.__new__(Monitor)
+    monitor.args = MonitorArguments(monitor_datasets=[{"path": "x"}], monitor_steps=1, judge="refusal", **settings)
+    monitor.judge, monitor.looks, out = object(), [], []
+    for look in told:
+        monitor.looks.append(look)
+        out.append(monitor.decide())
+    return out
+
+
+def test_the_rule_stops_where_the_judge_falls_and_the_reward_does_not():
+    up, best, down = [0.0, 0.1, 0.2, 0.1], [1.0, 1.1, 1.2, 1.1], [0.5, 0.6, 0.6, 0.6]
+    told = looks(up, best, down, down, rewards=[0, 1, 2, 3])
+    assert [bool(why) for why in decided(told, stop_patience=2)] == [False, False, False, True]
+    assert [bool(why) for why in decided(told, stop_patience=1)] == [False, False, True, True]
+    assert "from 1.100 (step 1) to 0.575 while the reward went from 1.000 to 3.000" in decided(told, stop_patience=2)[-1]
+    assert not any(decided(told, stop_patience=3)) and not any(decided(told, max_kl=5.0))
+    assert not any(decided(looks(up, best, down, down, rewards=[0, 1, 0.5, 0.4]), stop_patience=2))  # the reward fell, too: no gaming
+    assert not any(decided(looks(up, best, down, best, down, rewards=[0, 1, 2, 3, 4]), stop_patience=2))  # not in a row
+    noisy = [2.0, 0.2, 2.3, -0.5]
+    assert not any(decided(looks(up, best, noisy, noisy, rewards=[0, 1, 2, 3]), stop_patience=2))  # within chance
+
+
+def test_the_rule_stops_beyond_its_budget_of_kl():
+    told = looks([0.0, 0.0], [1.0, 1.0], [2.0, 2.0], rewards=[0, 1, 2], kl=[0.0, 3.0, 9.0])
+    why = decided(told, max_kl=5.0)
+    assert why[:2] == [None, None] and "KL 9.0 nats is beyond max_kl 5" in why[2]
+
+
+@pytest.mark.parametrize("stage", ["ppo", "grpo"])
+def test_a_line_a_look(stage, config, tmp_path):
+    told = run(stage, config(stage, monitor_steps=2), tmp_path / "run")
+    assert [line["step"] for line in told] == ([0, 2, 4, 6] if stage == "ppo" else [0, 2, 4, 5])
+    held_out = len(rows(Path(yaml.safe_load((tmp_path / f"{stage}.yaml").read_text())["monitor_datasets"][0]["path"])))
+    for line in told:
+        for name in ("reward", "judge", "kl", "entropy", "length", "repeated"):
+            assert line[name]["n"] == held_out, name
+        assert -6 * 20 <= line["judge"]["value"] <= 0 and 0 < line["length"]["value"] <= 6 and 0 <= line["repeated"]["value"] <= 1
+        assert len(line["winners"]) == min(5, 2 * held_out) and set(line["winners"][0]) == {"prompt", "text", "reward", "judge"}
+    assert told[0]["kl"]["value"] == pytest.approx(0, abs=1e-4) and told[-1]["kl"]["value"] > 1e-3
+    assert "decision" not in told[-1] and not list((tmp_path / "run").glob("best-*"))
+
+
+def test_watching_changes_nothing(config, tmp_path):
+    from test_resume import same, weights
+
+    run("grpo", config("grpo"), tmp_path / "watched")
+    plain = config("grpo", monitor_steps=0, monitor_datasets=None, judge=None)
+    importlib.import_module("recipes.grpo").main(["--config", str(plain), "--output_dir", str(tmp_path / "plain")])
+    assert same(weights(tmp_path / "watched"), weights(tmp_path / "plain"))
+
+
+@pytest.mark.parametrize("stage", ["ppo", "grpo"])
+def test_a_run_stops_and_keeps_the_best_model(stage, config, tmp_path, monkeypatch):
+    """The judge's scores are given: they rise once and fall ever after, while the reward stays."""
+    from test_resume import same, weights
+
+    from recipes.monitor import Monitor
+
+    true_look, count = Monitor.look, []
+
+    def look(self, policy):
+        prompts = true_look(self, policy)
+        count.append(1)
+        for number, prompt in enumerate(prompts):
+            prompt["means"] |= {"judge": {1: 0.0, 2: 1.0}.get(len(count), 0.5 - len(count)) + number / 1000, "reward": 1.0}
+        return prompts
+
+    monkeypatch.setattr(Monitor, "look", look)
+    told = run(stage, config(stage, stop_patience=2), tmp_path / "run")
+    assert [line["step"] for line in told] == [0, 1, 2, 3]
+    assert "stopped at step 3: the judge fell" in told[-1]["decision"] and told[-1]["decision"].endswith("kept step 1")
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "run" / "best-1"))
+    assert json.loads((tmp_path / "run" / "stage.json").read_text())["steps"] == 3
+    first = {p.name for p in (tmp_path / "run").glob("best-*")}
+    assert first <= {"best-0", "best-1"} and "best-1" in first
+
+
+def test_a_killed_run_looks_on_where_it_was(config, tmp_path):
+    """GRPO, bit for bit: the same lines, and the same decision."""
+    path = config("grpo", save_steps=1, max_kl=1e6)
+    whole = run("grpo", path, tmp_path / "whole")
+    out, log = tmp_path / "run", tmp_path / "run.log"
+    command = ["--config", path, "--output_dir", out]
+    assert forks.run("recipes.grpo", command, log, "log:3") == -signal.SIGKILL, log.read_text()[-2000:]
+    assert forks.run("recipes.grpo", command, log, None) == 0, log.read_text()[-2000:]
+    assert rows(out / "monitor.jsonl") == whole
+    told = run("grpo", config("grpo", max_kl=1e-9), tmp_path / "stopped")
+    assert len(told) < 6 and "beyond max_kl" in told[-1]["decision"] and f"kept step {told[-1]['step']}" not in told[-1]["decision"]
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"judge": "no_such:thing"}, "there is no judge no_such:thing"),
+        ({"judge": "nowhere/at/all"}, "does not exist"),
+        ({"judge": None, "stop_patience": 1}, "stop_patience needs a judge"),
+        ({"monitor_datasets": None}, "belong together"),
+        ({"monitor_steps": 0}, "belong together"),
+        ({"monitor_steps": -1}, "must not be negative"),
+        ({"max_kl": 0.0}, "max_kl above 0"),
+        ({"monitor_datasets": [{"path": "/nowhere.jsonl"}]}, "/nowhere.jsonl"),
+    ],
+)
+def test_bad_settings_are_one_line(settings, message, config, tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        run("grpo", config("grpo", **settings), tmp_path / "run")
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2 and message in error and len(error.strip().splitlines()) == 1, error
+
+
+def test_adapters_are_watched_and_kept(config, tmp_path):
+    """The start is the model without its adapter; the best look's adapter is put back."""
+    told = run("grpo", config("grpo", use_peft=True, lora_target_modules=["q_proj", "v_proj"], learning_rate=0.05, max_kl=1e-4), tmp_path / "run")
+    assert told[0]["kl"]["value"] == pytest.approx(0, abs=1e-4)
+    assert (tmp_path / "run" / "adapter_model.safetensors").exists()
+
+
+def test_repeats_and_divergence(chat_model, tokenizer):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from eval.divergence import log_probability, repeated
+
+    assert repeated("the the the the") == pytest.approx(2 / 3) and repeated("one two three") == 0 and repeated("") == 0 and repeated("a b a b", 2) == pytest.approx(1 / 3)
+    model = AutoModelForCausalLM.from_pretrained(chat_model)
+    prompts, replies = [[20, 21, 22], [23]], [[30, 31], [32, 33, 34]]
+    found, entropies = log_probability(model, prompts, replies, batch_size=1)
+    both, together = log_probability(model, prompts, replies)
+    for prompt, reply, logp, entropy in zip(prompts, replies, found, entropies):
+        with torch.no_grad():
+            table = model(torch.tensor([prompt + reply])).logits[0].log_softmax(-1)
+        at = range(len(prompt) - 1, len(prompt) + len(reply) - 1)
+        assert logp == pytest.approx(sum(table[i, token].item() for i, token in zip(at, reply)), abs=1e-4)
+        assert entropy == pytest.approx(-sum((table[i].exp() * table[i]).sum().item() for i in at) / len(reply), abs=1e-4)
+    assert both == pytest.approx(found, abs=1e-4) and together == pytest.approx(entropies, abs=1e-4)
