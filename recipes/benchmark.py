@@ -6,8 +6,8 @@
 Each round trains every variant for a few steps, one after the other; the first step of each is left out. Printed: the median seconds
 of a step, and the ratio to TRL's defaults, taken within each round (median and range over the rounds), so that a noisy machine slows both.
 
-    defaults   TRL's trainer, GRPOConfig or PPOConfig as it comes (bf16 autocast, gradient checkpointing, sdpa)
-    settings   TRL's trainer with the settings of recipes/tiny (float32, no checkpointing, eager attention)
+    defaults   TRL's trainer, GRPOConfig or PPOConfig as it comes (bf16 autocast, gradient checkpointing)
+    settings   TRL's trainer with the settings of recipes/tiny (float32, no checkpointing)
     recipe     what recipes.grpo or recipes.ppo runs, with those settings
 """
 
@@ -49,7 +49,7 @@ def grpo(args: BenchmarkArguments, variant: str, folder: str):
 
     batch = {"per_device_train_batch_size": args.prompts * args.completions, "num_generations": args.completions, "max_completion_length": args.max_new_tokens}
     config = GRPOConfig(output_dir=folder, max_steps=args.steps, **batch, **COMMON, **device(), **({} if variant == "defaults" else SETTINGS))
-    model = load_pretrained(AutoModelForCausalLM, args.model, "model", attn_implementation=None if variant == "defaults" else "eager")
+    model = load_pretrained(AutoModelForCausalLM, args.model, "model")
     trainer = Trainer if variant == "recipe" else GRPOTrainer
     rewards = [reward_function("final_number")]
     return trainer(model=model, reward_funcs=rewards, args=config, train_dataset=load_source({"path": args.data}), processing_class=load_tokenizer(args.model))
@@ -71,10 +71,8 @@ def ppo(args: BenchmarkArguments, variant: str, folder: str):
     rows = Dataset.from_dict({"input_ids": (ids * (1 + args.steps * episodes // len(ids)))[: args.steps * episodes]})
     both = {"per_device_train_batch_size": episodes, "total_episodes": args.steps * episodes, "response_length": args.max_new_tokens, "stop_token": "eos", "num_sample_generations": 0}
     config = PPOConfig(output_dir=folder, **both, **COMMON, **device(), **({} if variant == "defaults" else SETTINGS))
-    attention = None if variant == "defaults" else "eager"
-    models = {name: load_pretrained(AutoModelForCausalLM, args.model, "model", attn_implementation=attention) for name in ("model", "ref_model")}
-    options = {"num_labels": 1, "attn_implementation": attention}
-    models |= {name: load_pretrained(AutoModelForSequenceClassification, args.reward_model, "reward model", **options) for name in ("reward_model", "value_model")}
+    models = {name: load_pretrained(AutoModelForCausalLM, args.model, "model") for name in ("model", "ref_model")}
+    models |= {name: load_pretrained(AutoModelForSequenceClassification, args.reward_model, "reward model", num_labels=1) for name in ("reward_model", "value_model")}
     trainer = {"checkpoint": None} if variant == "recipe" else {}
     return (Trainer if trainer else PPOTrainer)(args=config, processing_class=tokenizer, train_dataset=rows, **models, **trainer)
 

@@ -130,3 +130,23 @@ def test_margin_by_places(chat_model, preferences, tmp_path, capsys):
         run(write(tmp_path / "far.jsonl", [row | {"rank_distance": apart} for row in rows(preferences / "train.jsonl")]))
         losses += [row["loss"] for row in rows(argv[3] / "log.jsonl") if "loss" in row]
     assert losses[1] - losses[0] == pytest.approx(4, abs=1), losses  # -log sigmoid(difference - margin) of margins 0.5 and 4.5
+
+
+def test_real_rankings_train_a_reward_model_end_to_end(shared_data, chat_model, tmp_path):
+    """hh-rlhf's real half: pairs, a reward model that has taken some of them in, and its accuracy on pairs that it has not seen."""
+    from eval.pairs import main as judge
+    from recipes.reward import main as reward
+
+    run("--dataset", shared_data / "hh-rlhf" / "harmless-base.jsonl.gz", "--split", "test", "--output_dir", tmp_path / "pairs")
+    short = [p for p in rows(tmp_path / "pairs" / "test.jsonl") if len(str(p)) < 900]
+    assert len(short) > 300
+    train, held_out = write(tmp_path / "train.jsonl", short[:200]), write(tmp_path / "test.jsonl", short[200:300])
+    training = {"datasets": [{"path": train}], "eval_datasets": [{"path": held_out}], "max_steps": 20, "per_device_train_batch_size": 16, "learning_rate": 0.003, "max_length": 512}
+    config = {"model_name_or_path": str(chat_model), "output_dir": str(tmp_path / "reward"), "use_cpu": True, "bf16": False, "activation_checkpointing": False, "logging_steps": 1, "save_strategy": "no"}
+    (tmp_path / "reward.yaml").write_text(json.dumps(config | training))
+    reward(["--config", str(tmp_path / "reward.yaml")])
+    judge(["--model", str(tmp_path / "reward"), "--pairs", held_out, "--output", str(tmp_path / "pairs.json")])
+    losses = [row["loss"] for row in rows(tmp_path / "reward" / "log.jsonl") if "loss" in row]
+    found = json.loads((tmp_path / "pairs.json").read_text())
+    assert len(losses) == 20 and sum(losses[-5:]) < sum(losses[:5])
+    assert found["pair_accuracy_labels"]["n"] == 100 and 0 < found["pair_accuracy_labels"]["value"] < 1 and -1 <= found["length_correlation"]["value"] <= 1

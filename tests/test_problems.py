@@ -61,3 +61,78 @@ def test_an_unknown_set_is_one_line(tmp_path, capsys):
         adapted(write(tmp_path / "odd.jsonl", [{"query": "x"}]), tmp_path)
     error = capsys.readouterr().err
     assert exit_.value.code == 2 and "has the columns query; expected those of a known set: question, answer; problem, answer" in error and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["apples", "letters", "every_third", "compare", "arithmetic", "countdown"])
+def test_each_difficulty_has_solutions_that_its_verifier_passes(name):
+    import random
+
+    from data_prep import problems
+
+    rng, lengths = random.Random(0), []
+    for difficulty in (1, 2, 3):
+        found = [problems.GENERATORS[name](rng, split, difficulty=difficulty) for split in problems.SPLITS for _ in range(60)]
+        rows_ = [problems.row(p) for p in found]
+        columns = {key: [row[key] for row in rows_] for key in rows_[0] if key != "prompt"}
+        assert reward_function("by_row")(completions=[p.solution for p in found], **columns) == [1.0] * 180
+        assert reward_function("by_row")(completions=[p.solution for p in found[1:]] + ["The answer is -7."], **columns).count(1.0) < 60
+        lengths.append(sum(len(p.question) for p in found))
+    assert lengths[0] < lengths[1] < lengths[2]
+
+
+def test_what_is_beside_the_point_belongs_to_others():
+    import random
+    import re
+
+    from data_prep import problems
+
+    rng, places = random.Random(1), set()
+    for _ in range(100):
+        p = problems.apples(rng, "train", difficulty=3)
+        buyers = re.findall(r"(\w+) buys", p.question)
+        (whose,) = re.findall(r"The total for (\w+) is", p.question)
+        assert len(set(buyers)) == 3 and whose in buyers and len(set(re.findall(r"Each (\w+) costs", p.question))) == 3
+        places.add(buyers.index(whose))
+    assert places == {0, 1, 2} and "for" not in problems.apples(rng, "train").question
+
+
+def test_generated_problems_differ_and_their_splits_share_none(tmp_path, capsys):
+    for split in ("train", "test"):
+        main(["--generate", "apples", "--difficulty", "2", "--count", "50", "--split", split, "--output_dir", str(tmp_path)])
+    asked = {split: {row["prompt"][0]["content"] for row in rows(tmp_path / f"{split}.jsonl")} for split in ("train", "test")}
+    assert len(asked["train"]) == len(asked["test"]) == 50 and not asked["train"] & asked["test"]
+    for argv, message in [
+        (["--generate", "pears"], "generate must be one of apples"),
+        (["--generate", "apples", "--difficulty", "0"], "difficulty and count at least 1"),
+        (["--generate", "compare", "--count", "99999", "--split", "validation"], "ask for fewer"),
+        ([], "give a dataset, or the name of what to generate"),
+        (["--generate", "apples", "--dataset", "x"], "give a dataset, or the name of what to generate"),
+    ]:
+        with pytest.raises(SystemExit) as exit_:
+            main([*argv, "--output_dir", str(tmp_path / "none")])
+        assert exit_.value.code == 2 and message in capsys.readouterr().err and not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    "completion, score",
+    [
+        ("The answer is 3 * 7 + 8.", 1.0),
+        ("First 21. The answer is (7*3)+8", 1.0),
+        ("The answer is 29.", 0.0),
+        ("The answer is 3 * 7 + 8 + 0.", 0.0),
+        ("The answer is 3 * 7 + 8 * 1.", 0.0),
+        ("The answer is 3 * 7. The answer is 3 * 7 + 8.", 0.0),
+        ("The answer is 3 ** 7 + 8.", 0.0),
+        ("The answer is 37 - 8.", 0.0),
+        ("The answer is 3 * 7 // 8.", 0.0),
+        ("The answer is 8 / (7 - 7) + 3.", 0.0),
+        ("The answer is " + "(" * 200 + "3 * 7 + 8" + ")" * 80 + ".", 0.0),
+        ("The answer is not 3 * 7 + 8.", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_countdown(completion, score):
+    from eval.verifiers import countdown
+
+    assert countdown(completion, answer="29", numbers=[7, 8, 3]) == score
+    assert countdown(completion, answer="", numbers=[7]) is None

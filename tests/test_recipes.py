@@ -99,6 +99,8 @@ class Stages:
             ("web/documents", self.documents),
             ("preferences", self.preferences),
             ("tokenizer", self.tokenizer_dir),
+            ("problems_hard/train", self.world / "problems/train"),
+            ("problems_hard/test", self.world / "problems/validation"),
         ):
             if value.startswith(f"runs/tiny/{prefix}"):
                 return value.replace(f"runs/tiny/{prefix}", str(local))
@@ -129,7 +131,7 @@ class Stages:
             if config.get(key):
                 config[key] = self.path(config[key], recipe)
         config.pop("model_revision", None)
-        for key in ("datasets", "eval_datasets"):
+        for key in ("datasets", "eval_datasets", "monitor_datasets"):
             if config.get(key):
                 config[key] = [self.data(source, recipe) for source in config[key]]
         if script == "tokens":

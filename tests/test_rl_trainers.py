@@ -148,3 +148,34 @@ def test_tools_run_in_the_loop_and_their_results_carry_no_loss(chat_model, token
     assert masks == [[1, 1, 0, 0, 1, 1]] * 16 and [m["role"] for m in seen[0]] == ["assistant", "tool", "assistant"]
     log = trainer.state.log_history[0]
     assert log["tools/call_frequency"] == 1.0 and log["tools/failure_frequency"] == 1.0 and log["completions/mean_length"] == 4.0
+
+
+def test_ppos_update_is_trls(world, chat_model, reward_model, tmp_path):
+    """One update with the same random numbers: losses, KL and score are those of TRL's own PPOTrainer."""
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, set_seed
+    from trl.experimental.ppo import PPOConfig, PPOTrainer
+
+    from conftest import rows
+    from eval.models import load_tokenizer
+    from recipes.ppo_trainer import Trainer
+
+    logs, tokenizer = [], load_tokenizer(chat_model, padding_side="left")
+    prompts = [tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False) for row in rows(world / "verses/train.jsonl")[:16]]
+    for trainer, options in ((PPOTrainer, {}), (Trainer, {"checkpoint": None})):
+        set_seed(0)
+        both = {"per_device_train_batch_size": 8, "total_episodes": 16, "response_length": 12, "stop_token": "eos", "num_sample_generations": 0, "learning_rate": 1e-4, "max_grad_norm": None}
+        config = PPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, activation_checkpointing=False, report_to="none", save_strategy="no", seed=0, temperature=0.7, **both)
+        models = {name: AutoModelForCausalLM.from_pretrained(chat_model) for name in ("model", "ref_model")}
+        models |= {name: AutoModelForSequenceClassification.from_pretrained(reward_model, num_labels=1) for name in ("reward_model", "value_model")}
+        made = trainer(args=config, processing_class=tokenizer, train_dataset=Dataset.from_dict({"input_ids": prompts}), **models, **options)
+        made.dataloader = torch.utils.data.DataLoader(made.train_dataset, batch_size=8, collate_fn=made.data_collator)  # the same order
+        torch.manual_seed(1)
+        made.train()
+        logs.append([log for log in made.state.log_history if "objective/kl" in log])
+    assert len(logs[0]) == len(logs[1]) == 2
+    for theirs, ours in zip(*logs):
+        for key in ("objective/kl", "objective/entropy", "objective/scores", "policy/approxkl_avg", "loss/policy_avg", "loss/value_avg", "policy/entropy_avg", "val/ratio"):
+            assert ours[key] == pytest.approx(theirs[key], rel=1e-3, abs=1e-5), key
+    assert logs[0][1]["objective/kl"] != 0
