@@ -1,4 +1,4 @@
-"""What a model thinks of replies: their log-probability and entropy, and how much they repeat themselves.
+"""What a model thinks of replies: their log-probability and entropy, how much they repeat themselves, and where leaving the start stops to pay.
 
     logp, entropy = log_probability(model, prompts, replies)
 """
@@ -26,6 +26,27 @@ def log_probability(model, prompts: list[list[int]], replies: list[list[int]], b
             sums += (logp.gather(-1, ids[:, 1:, None]).squeeze(-1) * counted).sum(1).tolist()
             entropies += (-(logp.exp() * logp).sum(-1) * counted).sum(1).div(counted.sum(1).clamp(min=1)).tolist()
     return sums, entropies
+
+
+def overoptimization(points: list[tuple[float, float]]) -> tuple[float, float] | None:
+    """α and β of gain(d) = d (α − β ln d), the law of a gold score under RL on a reward model (Gao, Schulman, Hilton 2022, section 3.1), by least squares.
+
+    The gain is greatest at d = exp(α / β − 1).
+
+    Args:
+        points: (d, gain over the start), d the square root of the KL divergence from the start in nats.
+
+    Returns:
+        None with fewer than three points beyond the start, or where the fitted gain has no peak (β ≤ 0).
+    """
+    import numpy as np
+
+    away = np.array([(d, gain) for d, gain in points if d > 0])
+    if len(away) < 3:
+        return None
+    d, gain = away.T
+    (alpha, beta), *_ = np.linalg.lstsq(np.stack([d, -d * np.log(d)], 1), gain, rcond=None)
+    return (float(alpha), float(beta)) if beta > 0 else None
 
 
 def repeated(text: str, n: int = 2) -> float:

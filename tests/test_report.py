@@ -131,6 +131,12 @@ def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
     write(folder / "refusals/probes.jsonl", probes)
     by_distance = {f"pair_accuracy_distance_{n}": measure(0.6 + 0.05 * n, 50) for n in range(1, 8)}
     write(folder / "reward/pairs.json", {"pair_accuracy": measure(0.81, 400), "pair_accuracy_clear": measure(0.94, 210), **by_distance})
+    looks = []
+    for step, d in enumerate((0.0, 1.0, 2.0, 3.0, 4.0)):  # the law with α = 2 and β = 1: its peak is at d = e
+        gold = 0.5 + (d * (2 - math.log(d)) if d else 0.0)
+        winners = [{"prompt": text, "text": f"silver {text}", "reward": 4.2, "judge": -1.5}]
+        looks.append({"step": step, "reward": measure(d, 40), "judge": measure(gold, 40), "kl": measure(d * d, 40), "winners": winners})
+    write(folder / "ppo_long/monitor.jsonl", looks)
     judged = {}
     for stage, gold, kl in (("honest", -0.03, 0.0), ("ppo", 0.91, 5.2)):
         numbers = {name: {"value": value, "std": 1.0, "stderr": 0.06, "n": 256} for name, value in (("gold", gold), ("kl_to_reference", kl))}
@@ -227,13 +233,22 @@ def test_page_is_self_contained_and_each_figure_has_n(finished):
     ]
     assert "prefers-color-scheme: dark" in text and "@media print" in text and "width=device-width" in text
     figures = page.findall(".//figure")
-    assert len(figures) == 21 and not page.findall(".//div[@class='absent']")
+    assert len(figures) == 22 and not page.findall(".//div[@class='absent']")
     for figure in figures:
         assert re.search(r"\bn = \d", figure.find("small").text), etree.tostring(figure)
         assert figure.findall(".//svg//text")
     for drawing in re.findall(r"<svg.*?</svg>", text, re.S):
         etree.fromstring(drawing)  # well-formed on its own
     assert all(any("scroll" in (a.get("class") or "") for a in table.iterancestors()) for table in page.iterfind(".//table"))
+
+
+def test_the_peak_of_an_overdone_reward_is_found(finished):
+    from eval.divergence import overoptimization
+
+    text = html.parse(finished[0] / "report/index.html").getroot().text_content()
+    assert "fitted: 0.50 + d (2.00 − 1.00 ln d), peak at d = 2.72" in text and "reward 4.200, judge −1.500" in text
+    assert overoptimization([(0, 0), (1, 1), (2, 2), (3, 3.5)]) is None  # it only rises
+    assert overoptimization([(0, 0), (1, 1), (2, 1)]) is None  # too little to go by
 
 
 def test_hostile_text_stays_text(tmp_path):

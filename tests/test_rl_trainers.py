@@ -153,11 +153,11 @@ def test_tools_run_in_the_loop_and_their_results_carry_no_loss(chat_model, token
 def test_ppos_update_is_trls(world, chat_model, reward_model, tmp_path):
     """One update with the same random numbers: losses, KL and score are those of TRL's own PPOTrainer."""
     import torch
+    from conftest import rows
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, set_seed
     from trl.experimental.ppo import PPOConfig, PPOTrainer
 
-    from conftest import rows
     from eval.models import load_tokenizer
     from recipes.ppo_trainer import Trainer
 
