@@ -75,7 +75,7 @@ def test_each_difficulty_has_solutions_that_its_verifier_passes(name):
         rows_ = [problems.row(p) for p in found]
         columns = {key: [row[key] for row in rows_] for key in rows_[0] if key != "prompt"}
         assert reward_function("by_row")(completions=[p.solution for p in found], **columns) == [1.0] * 180
-        assert reward_function("by_row")(completions=[p.solution for p in found[1:]] + ["The answer is -7."], **columns).count(1.0) < 60
+        assert reward_function("by_row")(completions=[p.solution for p in found[1:]] + ["The answer is -7."], **columns).count(1.0) < 150  # letters: the next answer is often the same
         lengths.append(sum(len(p.question) for p in found))
     assert lengths[0] < lengths[1] < lengths[2]
 
