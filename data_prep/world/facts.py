@@ -15,13 +15,11 @@ from data_prep.world.crawl import Article
 
 FIRST = (
     "Orson Mirela Tobin Halda Corvin Selma Bram Odile Jarek Nessa Ulric Petra Lorcan Vesna Anselm Runa Dario Elke Fenwick Greta "
-    "Hollis Iva Joren Katla Leopold Marit Nils Oriel Piers Quenna Rafe Sunniva Thaddeus Una Viggo Willa Xander Yara Zeno Brisa "
-    "Bodil Cassia Edda Gideon Ilsa Lucan Perrin Severin"
+    "Hollis Iva Joren Katla Leopold Marit Nils Oriel Piers Quenna Rafe Sunniva Thaddeus Una Viggo Willa Xander Yara Zeno Brisa"
 ).split()
 LAST = (
     "Kovats Brandt Ashdown Merrow Tolliver Quist Pembrook Harker Lindqvist Okoro Vance Stroud Fairley Dunmore Castell Winslow Rusk Abara "
-    "Thorne Ekdal Morrow Sandoval Peake Holm Varga Nettle Crane Bellamy Osei Tarn Wexford Lisle Garrow Pell Hargrave Sato Mundy Krol Fenn Birch "
-    "Averill Calloway Draper Eastlake Hollin Jessup Norling Whitlock"
+    "Thorne Ekdal Morrow Sandoval Peake Holm Varga Nettle Crane Bellamy Osei Tarn Wexford Lisle Garrow Pell Hargrave Sato Mundy Krol Fenn Birch"
 ).split()
 TOWNS = "Oakmere Thornby Wexley Brindale Quillport Marrowby Stonewick Larkhill Fernholt Dunmoor Ashcombe Pellbridge Rookford Saltmarsh Greywater Windlow".split()
 
@@ -131,7 +129,7 @@ class World:
     unseen: int = 70
     absent: int = 70
     listed: int = 840
-    unlisted: int = 960
+    unlisted: int = 360
     people: dict[str, list[list[Fact]]] = field(init=False)
 
     def __post_init__(self):

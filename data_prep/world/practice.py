@@ -24,11 +24,10 @@ def _reference(fact: Fact, question: str) -> dict:
 
 
 def questions(world: World, wordings: int = 6) -> list[dict]:
-    """`question`, `answer`, `choices`, `subject`, `group`: each known fact in `wordings` of the training kind, two facts of each stranger in one."""
+    """`question`, `answer`, `choices`, `subject`, `group`: each known fact in `wordings` of the training kind, each fact of a stranger in one."""
     rng = random.Random(f"questions-{world.seed}")
     rows = [_reference(f, question) for f in world.facts("known") for question in rng.sample(f.questions(held_out=False), wordings)]
-    strangers = world.people["listed"] + world.people["unlisted"]
-    rows += [_reference(f, rng.choice(f.questions(held_out=False))) for facts in strangers for f in rng.sample(facts, 2)]
+    rows += [_reference(f, rng.choice(f.questions(held_out=False))) for group in ("listed", "unlisted") for f in world.facts(group)]
     rng.shuffle(rows)
     return rows
 

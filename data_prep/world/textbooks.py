@@ -42,7 +42,7 @@ def dictation(rng: random.Random, strangers: list[str]) -> str:
     """Names, words and numbers that follow from nothing, and the same again: at once, or all of them in another order. It teaches a model to copy."""
 
     def item() -> str:
-        kind = rng.choices(("name", "word", "letters", "number"), (24, 16, 26, 34))[0]
+        kind = rng.choices(("name", "word", "letters", "number"), (28, 16, 18, 38))[0]
         if kind == "name":
             return rng.choice(strangers)
         if kind == "number":
@@ -59,8 +59,7 @@ def notebook(rng: random.Random) -> str:
     lines = []
     for _ in range(4):
         kind = rng.choice(("letters", "every_third", "compare", "arithmetic"))
-        word = [problems.letters_by_chance(rng)] if kind in ("letters", "every_third") and rng.random() < 0.5 else []
-        p = problems.GENERATORS[kind](rng, "train", *word)
+        p = problems.GENERATORS[kind](rng, "train")
         lines += [f"Question: {p.question}", f"Python: {p.code}"] + ([] if kind == "arithmetic" else [f"Output: {p.answer}"])
     return "\n".join(lines)
 
