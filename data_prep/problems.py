@@ -248,14 +248,13 @@ def generated(name: str, split: str, count: int, difficulty: int, seed: int, suf
     """
     if name not in GENERATORS or split not in SPLITS or difficulty < 1 or count < 1:
         raise UserError(f"generate must be one of {', '.join(GENERATORS)}, split one of {', '.join(SPLITS)}, difficulty and count at least 1, but are {name}, {split}, {difficulty} and {count}")
-    rng, found = random.Random(f"{name}-{seed}-{split}-{difficulty}"), {}
-    for _ in range(20 * count):
-        if len(found) == count:
-            break
+    rng, found, known = random.Random(f"{name}-{seed}-{split}-{difficulty}"), {}, 0
+    while len(found) < count:
         problem = GENERATORS[name](rng, split, difficulty=difficulty)
+        known = known + 1 if problem.question in found else 0
+        if known == 1000:
+            raise UserError(f"{name} of difficulty {difficulty} gave {len(found)} different problems of the split {split}, then none in 1,000 draws: ask for fewer")
         found.setdefault(problem.question, row(problem, suffix))
-    if len(found) < count:
-        raise UserError(f"{name} of difficulty {difficulty} gave {len(found)} different problems of the split {split} in {20 * count} draws: ask for fewer")
     return list(found.values())
 
 

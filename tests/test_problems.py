@@ -104,7 +104,7 @@ def test_generated_problems_differ_and_their_splits_share_none(tmp_path, capsys)
     for argv, message in [
         (["--generate", "pears"], "generate must be one of apples"),
         (["--generate", "apples", "--difficulty", "0"], "difficulty and count at least 1"),
-        (["--generate", "compare", "--count", "99999", "--split", "validation"], "ask for fewer"),
+        (["--generate", "apples", "--count", "99999", "--split", "validation"], "ask for fewer"),
         ([], "give a dataset, or the name of what to generate"),
         (["--generate", "apples", "--dataset", "x"], "give a dataset, or the name of what to generate"),
     ]:

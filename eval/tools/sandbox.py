@@ -167,15 +167,19 @@ def _filter_fd() -> int:
 
 
 class Bwrap:
-    name, cure = "bwrap", "apt install bubblewrap (Debian, Ubuntu); in a container bwrap needs user namespaces, else pip install sandlock"
+    name, cure = "bwrap", "apt install bubblewrap util-linux (Debian, Ubuntu); in a container bwrap needs user namespaces, else pip install sandlock"
 
     def version(self) -> str:
         return subprocess.run([self._path(), "--version"], capture_output=True, text=True, timeout=10).stdout.strip()
 
-    def _path(self) -> str:
-        if not (path := shutil.which("bwrap")):
-            raise SandboxUnavailable("bwrap is not installed")
+    def _path(self, name: str = "bwrap") -> str:
+        if not (path := shutil.which(name)):
+            raise SandboxUnavailable(f"{name} is not installed")
         return path
+
+    def _as_nobody(self) -> list[str]:
+        """What drops root. Not Popen's `user`: with it Python forks instead of vforks, 30 ms for each GiB that this process holds."""
+        return [self._path("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"] if os.geteuid() == 0 else []
 
     def command(self, python: str, limits: Limits, seccomp: int) -> list[str]:
         prefix = str(Path(python).parent.parent)
@@ -194,11 +198,9 @@ class Bwrap:
     @contextlib.contextmanager
     def start(self, python: str, limits: Limits) -> Iterator[_Child]:
         seccomp, pipe = _filter_fd(), subprocess.PIPE
-        user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
         try:
             line = self.command(python, limits, seccomp)
-            pipes = {"stdin": pipe, "stdout": pipe, "stderr": subprocess.STDOUT, "bufsize": 0}
-            process = subprocess.Popen(line, env={}, cwd="/", pass_fds=(seccomp,), **pipes, **user)
+            process = subprocess.Popen([*self._as_nobody(), *line], env={}, cwd="/", pass_fds=(seccomp,), stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, bufsize=0)
         finally:
             os.close(seccomp)
         alive = os.pidfd_open(process.pid)
