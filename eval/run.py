@@ -9,6 +9,10 @@ more row, `end_token`: the share of their greedy replies that end with the end t
 are there and were made from the same files with the same settings is not run again.
 
 With `--tools python search=runs/tiny/index` chat models may call these tools before they answer; base models have none.
+
+Under `accelerate launch` the processes share the tasks out, and the numbers are those of one process:
+
+    accelerate launch --num_processes 2 -m eval.run --models …
 """
 
 import functools
@@ -93,7 +97,7 @@ def tool_files(names: list[str], tools: list, tool_tokens: int) -> dict:
 
 
 def load_tasks(data_files: dict[str, Path], base: bool) -> dict:
-    """lm-eval's task objects, `{"tasks": {name: task}}`, reading `data_files` {name without _base: file}."""
+    """lm-eval's task objects, {name: task}, reading `data_files` {name without _base: file}."""
     from lm_eval.api.task import ConfigurableTask
     from lm_eval.tasks._yaml_loader import load_yaml
 
@@ -102,26 +106,29 @@ def load_tasks(data_files: dict[str, Path], base: bool) -> dict:
         name = f"{name}_base" if base else name
         config = load_yaml(TASKS_DIR / f"{name}.yaml")
         tasks[name] = ConfigurableTask(config={**config, "dataset_kwargs": {"data_files": {"test": str(path)}}})
-    return {"tasks": tasks}
+    return tasks
 
 
 def evaluate(lm, tasks: dict, chat: bool, limit: int | None = None) -> dict:
-    """lm-eval's results of one model, with its samples, and `end_token` for a chat model.
+    """lm-eval's results of one model, with its samples, and `end_token` for a chat model; in each of the processes.
 
     Args:
         lm: `eval.harness.GenerateLM`.
-        tasks: what `load_tasks` returned; can be used again for the next model.
+        tasks: {name: task}, what `load_tasks` returned or, of several processes, this one's share of it; can be used again for the next model.
     """
     import lm_eval.api.task
+    from accelerate.utils import gather_object
     from lm_eval.evaluator import evaluate as lm_evaluate
     from lm_eval.loggers.utils import add_tokenizer_info
 
     bar, lm_eval.api.task.tqdm = lm_eval.api.task.tqdm, functools.partial(lm_eval.api.task.tqdm, disable=True)  # a bar a task
     try:
-        results = lm_evaluate(lm, tasks, limit=limit, apply_chat_template=chat, bootstrap_iters=1)
+        own = lm_evaluate(lm, {"tasks": tasks}, limit=limit, apply_chat_template=chat, bootstrap_iters=1) if tasks else {}
     finally:
         lm_eval.api.task.tqdm = bar
-    if chat and (ended := [end for ends in lm.finished.values() for end in ends]):
+    parts = gather_object([json.loads(dump(own))])
+    results = {key: {name: value for part in parts for name, value in part.get(key, {}).items()} for key in max(parts, key=len)}
+    if chat and (ended := [end for ends in gather_object([*lm.finished.values()]) for end in ends]):
         n, share = len(ended), sum(ended) / len(ended)
         stderr = math.sqrt(share * (1 - share) / (n - 1)) if n > 1 else "N/A"
         row = {"name": "end_token", "alias": "end_token", "sample_len": n, "score,none": share, "score_stderr,none": stderr}
@@ -132,11 +139,35 @@ def evaluate(lm, tasks: dict, chat: bool, limit: int | None = None) -> dict:
     return results
 
 
-def write(results: dict, folder: Path) -> None:
-    """`results.json` and `samples_<task>.jsonl` as lm-eval writes them; the folder appears when all is in it."""
+def processes() -> tuple[int, int]:
+    """This process's number, and how many there are."""
+    import torch
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not torch.cuda.is_available())
+    return state.process_index, state.num_processes
+
+
+def dump(value, **options) -> str:
+    """JSON as lm-eval writes it."""
     from lm_eval.utils import handle_non_serializable
 
-    dump = functools.partial(json.dumps, default=handle_non_serializable, ensure_ascii=False)
+    return json.dumps(value, default=handle_non_serializable, ensure_ascii=False, **options)
+
+
+def share_out(tasks: dict, processes: int) -> list[dict]:
+    """The tasks for each process, about as many tokens to each: a task draws from a random stream of its own, so it does not matter who has it."""
+    shares, tokens = [{} for _ in range(processes)], [0] * processes
+    cost = {name: t.config.repeats * len(t.eval_docs) * (t.config.generation_kwargs or {}).get("max_gen_toks", 1) for name, t in tasks.items()}
+    for name in sorted(tasks, key=lambda name: -cost[name]):
+        least = tokens.index(min(tokens))
+        shares[least][name] = tasks[name]
+        tokens[least] += cost[name]
+    return [{name: share[name] for name in tasks if name in share} for share in shares]
+
+
+def write(results: dict, folder: Path) -> None:
+    """`results.json` and `samples_<task>.jsonl` as lm-eval writes them; the folder appears when all is in it."""
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -201,6 +232,7 @@ def main(argv: list[str] | None = None) -> None:
         check_target(Path(args.output_dir) / name, list(models.values()))
     tools = load_tools(args.tools)
     output_dir = output_folder(args.output_dir)
+    first = processes()[0] == 0
 
     # What decides the scores. Equal: the results that are there stand.
     code = [
@@ -224,13 +256,14 @@ def main(argv: list[str] | None = None) -> None:
             done = json.loads((output_dir / name / "results.json").read_text())["config"]["made_from"]
         except (OSError, ValueError, KeyError):
             done = None
-        if done == made_from[name]:
-            print(f"{name}: results are there, from the same files and settings")
-        else:
+        if done != made_from[name]:
             todo.append(name)
+        elif first:
+            print(f"{name}: results are there, from the same files and settings")
     if todo:
         run(args, {name: models[name] for name in todo}, data_files, made_from, output_dir, tools)
-    print(table(output_dir, list(models), list(data_files)))
+    if first:
+        print(table(output_dir, list(models), list(data_files)))
 
 
 def run(args: EvalArguments, models: dict[str, str], data_files: dict[str, Path], made_from: dict[str, dict], output_dir: Path, tools: list) -> None:
@@ -252,13 +285,12 @@ def run(args: EvalArguments, models: dict[str, str], data_files: dict[str, Path]
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
+    rank, world = processes()
     kinds = {name in args.base for name in models}
-    tasks = {base: load_tasks(data_files, base) for base in kinds}
-    counts = {
-        base: sum(t.config.repeats * min(args.limit or math.inf, len(t.eval_docs)) for t in tasks[base]["tasks"].values()) for base in kinds
-    }
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with tqdm(total=sum(counts[name in args.base] for name in models), unit="reply", mininterval=1) as bar:
+    tasks = {base: share_out(load_tasks(data_files, base), world)[rank] for base in kinds}
+    counts = {base: sum(t.config.repeats * min(args.limit or math.inf, len(t.eval_docs)) for t in tasks[base].values()) for base in kinds}
+    device = f"cuda:{rank % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
+    with tqdm(total=sum(counts[name in args.base] for name in models), unit="reply", mininterval=1, disable=rank > 0) as bar:
         for name, path in models.items():
             start = time.time()
 
@@ -292,7 +324,8 @@ def run(args: EvalArguments, models: dict[str, str], data_files: dict[str, Path]
             results["transformers_version"] = transformers.__version__
             results["lm_eval_version"] = _version("lm_eval")
             results["total_evaluation_time_seconds"] = str(time.time() - start)
-            write(results, output_dir / name)
+            if rank == 0:
+                write(results, output_dir / name)
 
 
 def _version(package: str) -> str:

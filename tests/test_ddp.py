@@ -12,6 +12,11 @@ from conftest import ROOT, SIZES, rows
 STAGES = ("pretrain", "sft", "reward", "ppo", "grpo")
 
 
+def evaluation(model, world, out) -> list[str]:
+    tasks = ("facts_known", "apples", "identity")
+    return ["--models", f"model={model}", "--tasks", *tasks, "--limit", "4", "--data_dir", str(world / "eval"), "--output_dir", str(out)]
+
+
 @pytest.fixture(scope="module")
 def folder(world, tokens_dir, tokenizer_dir, chat_model, reward_model, preferences, tmp_path_factory):
     """The stages' outputs and what both processes printed."""
@@ -47,6 +52,7 @@ def folder(world, tokens_dir, tokenizer_dir, chat_model, reward_model, preferenc
     for name in STAGES:
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(configs[name] | {"output_dir": str(folder / name)}))
         stages.append([f"recipes.{name}", ["--config", str(folder / f"{name}.yaml")]])
+    stages.append(["eval.run", evaluation(chat_model, world, folder / "eval")])
     (folder / "stages.json").write_text(json.dumps(stages))
     launch = [
         sys.executable,
@@ -100,3 +106,16 @@ def test_what_two_processes_saved_loads(folder, stage):
     model = (AutoModelForSequenceClassification if stage == "reward" else AutoModelForCausalLM).from_pretrained(folder / stage)
     tokenizer = AutoTokenizer.from_pretrained(folder / stage)
     assert model(**tokenizer("Who are you?", return_tensors="pt")).logits.isfinite().all()
+
+
+def test_two_processes_evaluate_as_one(folder, chat_model, world, tmp_path):
+    from eval.run import main
+
+    main(evaluation(chat_model, world, tmp_path))
+    one, two = (json.loads((out / "model/results.json").read_text()) for out in (tmp_path, folder / "eval"))
+    for results in (one, two):
+        del results["date"], results["total_evaluation_time_seconds"]
+    assert one == two
+    for file in (tmp_path / "model").glob("samples_*.jsonl"):
+        assert file.read_text() == (folder / "eval/model" / file.name).read_text()
+    assert (folder / "printed.txt").read_text().count("end_token ") == 1
