@@ -1,6 +1,7 @@
 """Rankings → preference pairs: a model answers each prompt k times, somebody ranks the answers, pairs of them become rows.
 
     python -m data_prep.preferences --model runs/tiny/sft --prompts_dir runs/tiny/world/verses --output_dir runs/tiny/preferences
+    python -m data_prep.preferences --model runs/tiny/sft --prompts_dir runs/tiny/world/verses --ranker none --output_dir runs/mine
     python -m data_prep.preferences --rankings rankings.jsonl --output_dir runs/mine/preferences
     python -m data_prep.preferences --dataset Anthropic/hh-rlhf --split test --output_dir runs/hh-rlhf
 
@@ -8,14 +9,16 @@ The first reads `{train,validation,test}.jsonl` of prompts (`prompt`: messages) 
 `ranking`: indices, best first). The ranker is a module with `rank(row, responses, rng, noise)`; if it also has `score(row, response)`, the
 gold that only the evaluation may see, rows hold `gold_margin`: the gold of chosen minus rejected, in standard deviations of the candidates' gold.
 
-The second reads such rankings, people's: what stands in a list of its own is a tie, [2, [0, 3], 1]; a response that is not named is not ranked.
+The second ranks nothing: it writes `candidates.jsonl` for people to rank in `data_prep.label`.
+
+The third reads such rankings, people's: what stands in a list of its own is a tie, [2, [0, 3], 1]; a response that is not named is not ranked.
 A prompt goes with all of its rankings to the file of its `split`, or to one by its hash (80, 10 and 10 %).
 
-The third reads a published set into `<split>.jsonl`, by its columns: `chosen` and `rejected` as transcripts (Anthropic/hh-rlhf, Bai et al. 2022)
+The last reads a published set into `<split>.jsonl`, by its columns: `chosen` and `rejected` as transcripts (Anthropic/hh-rlhf, Bai et al. 2022)
 or messages (HuggingFaceH4/ultrafeedback_binarized); or scores: `completions` of `response` and `overall_score` (openbmb/UltraFeedback,
 Cui et al. 2023). Two equal replies, or scores, are no preference.
 
-All write `prompt`, `chosen`, `rejected` (messages), and `rank_distance`: how many places lie between the two.
+Pairs are `prompt`, `chosen`, `rejected` (messages), and `rank_distance`: how many places lie between the two.
 """
 
 import hashlib
@@ -29,7 +32,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.cli import UserError, command, output_folder, parse, read_jsonl, whole
+from eval.cli import UserError, command, output_folder, parse, read_jsonl, write_jsonl
 
 SPLITS = ("train", "validation", "test")
 PAIRS = {  # which places of a ranking of n make a pair
@@ -50,7 +53,7 @@ class PreferencesArguments:
     dataset: str | None = field(default=None, metadata={"help": "Hub id or file of a published set"})
     split: str = field(default="train", metadata={"help": "with dataset: split to read"})
     revision: str | None = field(default=None, metadata={"help": "with dataset: revision on the Hub"})
-    ranker: str = field(default="data_prep.world.taste", metadata={"help": "module with rank(), and score() if there is a gold"})
+    ranker: str = field(default="data_prep.world.taste", metadata={"help": "module with rank(), and score() if there is a gold; none: people will rank"})
     candidates: int = field(default=8, metadata={"help": "answers a prompt; equal ones count once"})
     pairs: str = field(default="all", metadata={"help": f"which pairs of a ranking become rows: {', '.join(PAIRS)}"})
     noise: float = field(default=0.35, metadata={"help": "scale of the ranker's Gumbel noise, in units of its gold"})
@@ -95,9 +98,8 @@ def load_ranker(name: str):
     return ranker
 
 
-def ranked_answers(args: PreferencesArguments) -> list[dict]:
-    """`prompt`, `responses`, `ranking`, `split` and, of a ranker with gold, `gold` in standard deviations."""
-    ranker = load_ranker(args.ranker)
+def answers(args: PreferencesArguments) -> list[dict]:
+    """The prompts' rows with `split`, and `responses` that differ."""
     cure = "python -m data_prep.world writes such prompts"
     rows = [{**row, "split": split} for split in SPLITS for row in read_jsonl(Path(args.prompts_dir) / f"{split}.jsonl", ("prompt",), cure)]
     from transformers import AutoModelForCausalLM
@@ -117,10 +119,15 @@ def ranked_answers(args: PreferencesArguments) -> list[dict]:
         num_return_sequences=args.candidates,
         seed=args.seed,
     )
-    rng = random.Random(args.seed)
+    return [row | {"responses": list(dict.fromkeys(g.text for g in generations if g.text.strip()))} for row, generations in zip(rows, replies)]
+
+
+def ranked_answers(args: PreferencesArguments) -> list[dict]:
+    """`prompt`, `responses`, `ranking`, `split` and, of a ranker with gold, `gold` in standard deviations."""
+    ranker = load_ranker(args.ranker)
+    rows, rng = answers(args), random.Random(args.seed)
     scored = hasattr(ranker, "score")
-    for row, generations in zip(rows, replies):
-        row["responses"] = list(dict.fromkeys(g.text for g in generations if g.text.strip()))
+    for row in rows:
         row["ranking"] = ranker.rank(row, row["responses"], rng, args.noise)
         row["gold"] = [ranker.score(row, text) for text in row["responses"]] if scored else None
     golds = [g for row in rows if scored for g in row["gold"]]
@@ -186,6 +193,13 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"candidates must be at least 2 and max_new_tokens at least 1, but are {args.candidates} and {args.max_new_tokens}")
     if [args.model, args.rankings, args.dataset].count(None) != 2 or bool(args.model) != bool(args.prompts_dir):
         raise UserError("give one of: model with prompts_dir, rankings, dataset")
+    if args.ranker == "none" and args.model:
+        rows = [{k: row[k] for k in ("prompt", "responses", "split")} for row in answers(args) if len(row["responses"]) > 1]
+        if not rows:
+            raise UserError(f"{args.model} gave fewer than two different answers to every prompt; raise candidates or temperature")
+        write_jsonl(Path(args.output_dir) / "candidates.jsonl", rows)
+        print(f"{args.output_dir}: candidates for {len(rows):,} prompts; rank them with python -m data_prep.label --items {args.output_dir}/candidates.jsonl")
+        return
     files: dict[str, list[dict]] = {}
     rankings, dropped = [], Counter()
     if args.dataset:
@@ -206,8 +220,7 @@ def main(argv: list[str] | None = None) -> None:
     out = output_folder(args.output_dir)
     kept = [{k: row[k] for k in ("prompt", "responses", "ranking", "split")} for row in rankings]
     for name, lines in (({"rankings": kept} if args.model else {}) | files).items():
-        with whole(out / f"{name}.jsonl") as file:
-            file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+        write_jsonl(out / f"{name}.jsonl", lines)
     print(f"{out}: " + ", ".join(f"{split} {len(pairs):,} pairs" for split, pairs in files.items()) + (f"; {dropped[True]:,} rows without a preference" if dropped[True] else ""))
 
 

@@ -15,12 +15,11 @@ arithmetic), numbers to use (countdown).
 """
 
 import hashlib
-import json
 import random
 import string
 from dataclasses import dataclass, field
 
-from eval.cli import UserError, command, output_folder, parse, whole
+from eval.cli import UserError, command, output_folder, parse, write_jsonl
 
 STEPS = " Think step by step."
 AT_ONCE = " Answer at once."
@@ -266,8 +265,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.generate:
         rows = generated(args.generate, args.split, args.count, args.difficulty, args.seed, STEPS if args.suffix is None else args.suffix)
         path = output_folder(args.output_dir) / f"{args.split}.jsonl"
-        with whole(path) as file:
-            file.write("".join(json.dumps(r) + "\n" for r in rows).encode())
+        write_jsonl(path, rows)
         print(f"{path}: {len(rows)} problems")
         return
     from data_prep.sources import load_source

@@ -199,6 +199,11 @@ def write_json(path: str | os.PathLike, value, **options) -> None:
         file.write(json.dumps(value, **{"indent": 2, **options}).encode() + b"\n")
 
 
+def write_jsonl(path: str | os.PathLike, rows: list[dict]) -> None:
+    with whole(path) as file:
+        file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+
+
 def sha256(path: str | os.PathLike, cure: str) -> str:
     """The digest of a file, in hexadecimal; a `UserError` with the `cure` where it cannot be read."""
     try:

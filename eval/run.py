@@ -12,7 +12,7 @@ With `--tools python search=runs/tiny/index` chat models may call these tools be
 
 Under `accelerate launch` the processes share the tasks out, and the numbers are those of one process:
 
-    accelerate launch --num_processes 2 -m eval.run --models …
+    accelerate launch --config_file accelerate_configs/cpu_ddp.yaml -m eval.run --models sft=runs/tiny/sft --data_dir runs/tiny/world/eval --output_dir runs/tiny/eval
 """
 
 import functools

@@ -1,0 +1,224 @@
+"""People's labels: a journal of their actions, who gets which item, how far they agree, and the rows they give.
+
+`labels.jsonl` holds one action a line, on disk before the page hears that it is saved: `id` (of the action: one that comes twice counts once),
+`labeller`, `item` (`item_id`), `kind` (`KINDS`), `time`, and what the kind has. A person's last label of an item is the one that counts.
+The state is these lines read again, so that nothing else can be lost; a line that a kill cut short was never confirmed, and is cut off.
+"""
+
+import fcntl
+import hashlib
+import itertools
+import json
+import os
+import random
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+from data_prep.preferences import places
+from eval.cli import UserError, output_folder, read_jsonl
+
+KINDS = {"rank": ("open", "rank", "skip"), "write": ("open", "edit", "accept", "reject", "skip")}
+LABELS = ("rank", "accept", "reject")
+LEASE = 30 * 60  # seconds that an opened item is kept for the person who opened it
+NAME = 40  # letters of a person's name
+
+
+def item_id(row: dict) -> str:
+    """Of what is shown, so that rows may be added or moved between two starts."""
+    shown = [row.get("prompt"), row.get("responses"), row.get("messages")]
+    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_items(path: str) -> tuple[str, dict[str, dict]]:
+    """What is to be done ("rank" or "write"), and {id: row}.
+
+    Raises:
+        UserError: no rows of `prompt` and `responses`, nor of `messages` that end with the assistant's.
+    """
+    cure = "give rows of prompt and responses (to be ranked; data_prep.preferences --ranker none), or of messages (drafts; data_prep.synthesize)"
+    rows = read_jsonl(path, (), cure)
+    task = "rank" if "responses" in rows[0] else "write"
+    for number, row in enumerate(rows, 1):
+        if task == "rank":
+            ok = isinstance(row.get("responses"), list) and len(row["responses"]) > 1 and all(isinstance(text, str) for text in row["responses"])
+            turns = row.get("prompt")
+        else:
+            turns = row.get("messages")
+            ok = isinstance(turns, list) and turns and isinstance(turns[-1], dict) and turns[-1].get("role") == "assistant"
+        if not ok or not isinstance(turns, list) or not all(isinstance(turn, dict) and isinstance(turn.get("content") or "", str) and turn.get("role") for turn in turns):
+            raise UserError(f"{path}, line {number} is nothing to {task}: {cure}")
+    return task, {item_id(row): row for row in rows}
+
+
+class Labels:
+    """The labels of a folder, held by one process.
+
+    Args:
+        folder: of `labels.jsonl`.
+        items: {id: row}, in the order in which they are given out.
+        task: "rank" or "write".
+        twice: share of the items that two people label, from which `agreement` is measured.
+
+    Raises:
+        UserError: another process holds the folder, or `labels.jsonl` is not a journal.
+    """
+
+    def __init__(self, folder: str | Path, items: dict[str, dict], task: str, twice: float = 0.1):
+        self.folder, self.items, self.task, self.twice = output_folder(folder), items, task, twice
+        self.labels: dict[str, dict[str, dict]] = {}  # {item: {labeller: the action that counts}}
+        self.drafts: dict[tuple[str, str], str] = {}  # {(item, labeller): text}
+        self.leases: dict[str, dict[str, float]] = {}  # {item: {labeller: when they last touched it}}
+        self.skipped: dict[str, set[str]] = {}  # {labeller: items}
+        self.history: dict[str, list[str]] = {}  # {labeller: items in the order of their labels}
+        self.seen: set[str] = set()  # ids of actions
+        self.mutex = threading.Lock()
+        self.held = (self.folder / ".lock").open("w")
+        try:
+            fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another process is at work in {self.folder}: open its page, or choose another --output_dir") from None
+        path = self.folder / "labels.jsonl"
+        self.journal = path.open("ab")
+        text = path.read_bytes()
+        whole = text.rfind(b"\n") + 1
+        self.journal.truncate(whole)
+        for number, line in enumerate(text[:whole].splitlines(), 1):
+            try:
+                self._apply(json.loads(line))
+            except (ValueError, KeyError, TypeError):
+                raise UserError(f"{path}, line {number} is not an action of this program: put the line right, or choose another --output_dir") from None
+
+    def wanted(self, item: str) -> int:
+        """How many people label an item."""
+        return 1 + (int(item, 16) % 1000 < 1000 * self.twice)
+
+    # ---- Actions ----
+
+    def _check(self, action: dict) -> None:
+        name, kind, row = action.get("labeller"), action.get("kind"), self.items.get(action.get("item"))
+        if not isinstance(name, str) or not name.strip() or len(name) > NAME:
+            raise UserError(f"labeller must be a name of at most {NAME} letters")
+        if not isinstance(action.get("id"), str) or not 8 <= len(action["id"]) <= 64:
+            raise UserError("id must be a text of 8 to 64 letters, another for each action")
+        if kind not in KINDS[self.task] or row is None:
+            raise UserError(f"kind must be one of {', '.join(KINDS[self.task])} and item one of the {len(self.items):,} items, but they are {kind} and {action.get('item')}")
+        if kind == "rank" and sum(map(len, places(action.get("ranking"), row["responses"], "the ranking"))) != len(row["responses"]):
+            raise UserError(f"ranking must name all {len(row['responses'])} responses")
+        if kind in ("edit", "accept") and (not isinstance(action.get("text"), str) or (kind == "accept" and not action["text"].strip())):
+            raise UserError("text must be the answer")
+
+    def act(self, action: dict) -> None:
+        """Store an action, once.
+
+        Raises:
+            UserError: it is not complete, or the disk is full: it is not stored.
+        """
+        with self.mutex:
+            self._act(action)
+
+    def _act(self, action: dict) -> None:
+        self._check(action)
+        if action["id"] in self.seen:
+            return
+        action = {key: action[key] for key in ("id", "labeller", "item", "kind", "ranking", "text", "reason") if key in action} | {"time": round(time.time(), 3)}
+        end = self.journal.tell()
+        try:
+            self.journal.write((json.dumps(action, ensure_ascii=False) + "\n").encode("utf-8"))
+            self.journal.flush()
+            os.fsync(self.journal.fileno())
+        except (OSError, UnicodeEncodeError) as error:
+            os.truncate(self.journal.fileno(), end)
+            raise UserError(f"the action is not saved ({error}): make room in {self.folder}, then try again") from None
+        self._apply(action)
+
+    def _apply(self, action: dict) -> None:
+        who, item, kind = action["labeller"], action["item"], action["kind"]
+        self.seen.add(action["id"])
+        if kind == "skip":
+            self.skipped.setdefault(who, set()).add(item)
+        if kind in ("open", "edit"):
+            self.leases.setdefault(item, {})[who] = action["time"]
+        else:
+            self.leases.get(item, {}).pop(who, None)
+        if kind == "edit":
+            self.drafts[item, who] = action["text"]
+        if kind in LABELS:
+            self.labels.setdefault(item, {})[who] = action
+            self.skipped.get(who, set()).discard(item)
+            history = self.history.setdefault(who, [])
+            if item not in self.history[who]:
+                history.append(item)
+
+    # ---- Who gets what ----
+
+    def next(self, labeller: str, skipped: bool = False) -> str | None:
+        """The item a person works at, or a new one, now theirs; None where nothing is left for them. With `skipped` also what they skipped."""
+        now = time.time()
+        with self.mutex:
+            done = {item for item, labels in self.labels.items() if labeller in labels} | (set() if skipped else self.skipped.get(labeller, set()))
+            others = {item: {who for who, at in leases.items() if who != labeller and now - at < LEASE} for item, leases in self.leases.items()}
+            free = [i for i in self.items if i not in done and len({*self.labels.get(i, {}), *others.get(i, ())}) < self.wanted(i)]
+            found = next((item for item in free if labeller in self.leases.get(item, {})), free[0] if free else None)
+            if found and labeller not in self.leases.get(found, {}):
+                self._act({"id": os.urandom(8).hex(), "labeller": labeller, "item": found, "kind": "open"})
+        return found
+
+    def shown(self, item: str, labeller: str) -> dict:
+        """What a person sees of an item: the responses in an order of their own, and their label so far."""
+        row, label = self.items[item], self.labels.get(item, {}).get(labeller)
+        if self.task == "write":
+            last = row["messages"][-1].get("content") or ""
+            text = label["text"] if label and "text" in label else self.drafts.get((item, labeller), last)
+            return {"item": item, "turns": row["messages"][:-1], "tools": row.get("tools"), "draft": last, "text": text, "label": label and label["kind"]}
+        order = list(range(len(row["responses"])))
+        random.Random(f"{item}-{labeller}").shuffle(order)
+        return {"item": item, "turns": row["prompt"], "responses": [{"index": i, "text": row["responses"][i]} for i in order], "ranking": label and label["ranking"]}
+
+    # ---- How far, and how far they agree ----
+
+    def progress(self, labeller: str) -> dict:
+        with self.mutex:
+            mine = [item for item in self.history.get(labeller, []) if item in self.items]
+            counts = {"done": sum(min(len(self.labels.get(i, {})), self.wanted(i)) for i in self.items), "wanted": sum(map(self.wanted, self.items))}
+            skipped = len(self.skipped.get(labeller, ()))
+            return counts | {"yours": len(mine), "skipped": skipped, "people": len({who for labels in self.labels.values() for who in labels}), "agreement": self.agreement()}
+
+    def agreement(self) -> dict:
+        """Of two people who labelled the same item: the share of pairs of responses that both put in the same order (pairs that one of them
+        ties do not count), or of drafts that both accept or both reject; `n` pairs or drafts."""
+        same = []
+        for item, labels in self.labels.items():
+            for a, b in itertools.combinations(labels.values(), 2):
+                if self.task == "write":
+                    same.append(a["kind"] == b["kind"])
+                    continue
+                first, second = ({i: place for place, tied in enumerate(x["ranking"]) for i in (tied if isinstance(tied, list) else [tied])} for x in (a, b))
+                signs = [(first[i] - first[j]) * (second[i] - second[j]) for i, j in itertools.combinations(first.keys() & second.keys(), 2)]
+                same += [sign > 0 for sign in signs if sign]
+        return {"share": sum(same) / len(same) if same else None, "n": len(same)}
+
+    # ---- What they give ----
+
+    def rows(self) -> list[dict]:
+        """Rankings (`prompt`, `responses`, `ranking`, `labeller`; each person's a row), or conversations that were accepted and by nobody rejected."""
+        found = []
+        for item, labels in self.labels.items():
+            row = self.items.get(item)
+            if row is None:
+                continue
+            if self.task == "rank":
+                split = {"split": row["split"]} if row.get("split") else {}
+                shared = {"prompt": row["prompt"], "responses": row["responses"]} | split
+                found += [shared | {"ranking": [tied[0] if isinstance(tied, list) and len(tied) == 1 else tied for tied in x["ranking"]], "labeller": who} for who, x in labels.items()]
+            elif all(label["kind"] == "accept" for label in labels.values()):
+                who, label = max(labels.items(), key=lambda pair: pair[1]["time"])
+                text = label["text"].strip()
+                by = {"labeller": who, "edited": text != (row["messages"][-1].get("content") or "").strip()}
+                turns = [*row["messages"][:-1], row["messages"][-1] | {"content": text}]
+                found.append(row | {"messages": turns, "status": "accepted", "provenance": (row.get("provenance") or {}) | by})
+        return found
+
+    def counts(self) -> Counter:
+        return Counter(label["kind"] for labels in self.labels.values() for label in labels.values())
