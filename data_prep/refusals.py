@@ -45,8 +45,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data_prep.chunks import by_chunks, dump, stream, whole_chunks
 from data_prep.rows import columns_of, find_parts, read_rows
-from data_prep.work import Progress
 from eval.cli import UserError, command, existing, output_folder, parse, whole, write_json
 from eval.models import load_tokenizer, require_chat_template
 from eval.replies import Replier
@@ -205,19 +205,6 @@ def read_inputs(args: RefusalsArguments) -> Iterator[dict]:
             yield question_row(row, where) if args.questions else passage_row(row, where, args.passage_characters)
 
 
-def dump(row: dict) -> bytes:
-    return json.dumps(row, ensure_ascii=False).encode(errors="replace") + b"\n"  # half a surrogate pair is no UTF-8
-
-
-def stream(path: Path) -> Iterator[dict]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield json.loads(line)
-            except ValueError:
-                raise UserError(f"{path}, line {number} is not JSON: delete the folder, and run again") from None
-
-
 class Settings:
     """settings.json: what decides the replies in a folder, and where they are from.
 
@@ -249,58 +236,6 @@ class Settings:
     def write(self, **provenance: dict) -> None:
         self.provenance |= provenance
         write_json(self.path, {"settings": self.settings, "thresholds": self.thresholds, "provenance": self.provenance}, ensure_ascii=False)
-
-
-# ---- Chunks ----
-
-
-def whole_chunks(path: Path, chunk: int, total: int) -> int:
-    """Rows of the whole chunks in a file; what a killed run left behind them is cut off."""
-    if not path.exists():
-        return 0
-    done = end = at = 0
-    with path.open("rb+") as file:
-        for rows, line in enumerate(itertools.islice(file, total), 1):
-            try:
-                json.loads(line)["question"]
-            except (ValueError, KeyError, TypeError):
-                break
-            if not line.endswith(b"\n"):
-                break
-            at += len(line)
-            if rows % chunk == 0 or rows == total:
-                done, end = rows, at
-        file.truncate(end)
-    return done
-
-
-def by_chunks(path: Path, inputs: Path, total: int, args: RefusalsArguments, start: Callable[[], Callable[[list[dict], int], list[dict]]]) -> None:
-    """Append a row to `path` for each row of `inputs` that it lacks, a chunk at a time.
-
-    Args:
-        start: loads what is needed, if anything is left to do, and returns `work(rows, seed)`, which returns a row for each.
-    """
-    done, what = whole_chunks(path, args.chunk, total), path.name
-    if done:
-        print(f"{what}: {done:,} of {total:,} rows were there", flush=True)
-    if done == total:
-        return
-    work, progress, left = start(), Progress(what), total - done
-    rows = itertools.islice(stream(inputs), done, None)
-    with path.open("ab") as out:
-        for place in itertools.count(done // args.chunk):
-            if not (batch := list(itertools.islice(rows, args.chunk))):
-                return
-            first = place * args.chunk + 1
-            try:
-                results = work(batch, args.seed * 1_000_000 + place)
-            except UserError as error:
-                raise UserError(f"{inputs.name}, rows {first} to {first + len(batch) - 1}: {error}") from None
-            out.write(b"".join(map(dump, results)))
-            out.flush()
-            os.fsync(out.fileno())
-            done += len(batch)
-            progress(done, f"of {total:,} rows", 1 - (total - done) / left)
 
 
 # ---- Questions out of documents ----
@@ -560,16 +495,16 @@ def main(argv: list[str] | None = None) -> None:
             (out / stale).unlink(missing_ok=True)
         probes, written = out / "probes.jsonl", out / "written.jsonl"
         work, first, start = None, *((written, start_writing) if args.documents else (probes, start_probing))
-        if whole_chunks(first, args.chunk, count) < count:
+        if whole_chunks(first, args.chunk, count, "question") < count:
             work = start(args, settings)  # a model that is not there leaves nothing behind
 
     # ---- Ask ----
     reasons = None
     if args.documents:
-        by_chunks(written, inputs, count, args, lambda: work)
+        by_chunks(written, inputs, count, "question", args.chunk, args.seed, lambda: work)
         reasons = keep_questions(written, out / "questions.jsonl")
         count, work = reasons["kept"], None  # the writer makes room for the model
-    by_chunks(probes, out / "questions.jsonl", count, args, lambda: work or start_probing(args, settings))
+    by_chunks(probes, out / "questions.jsonl", count, "question", args.chunk, args.seed, lambda: work or start_probing(args, settings))
     if not settings.thresholds:
         new_verdicts(probes, args)
         settings.thresholds = [args.knows_at, args.unknown_at]

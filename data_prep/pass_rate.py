@@ -1,0 +1,144 @@
+"""Problems by how often a model solves them: what it always or never solves teaches nothing, since GRPO's advantages are then all zero.
+
+    python -m data_prep.pass_rate --model runs/tiny/honest --problems runs/tiny/world/problems/train.jsonl --output_dir runs/tiny/solvable
+
+Rows have `prompt` (messages) and what the verifiers in `rewards` read, as for `recipes.grpo`. Each is answered `samples` times; its pass
+rate is the share of replies with the full score of every verifier. The output folder:
+
+    probes.jsonl    each row with `pass_rate`, `passed` and `judged` (counts); in the order of the problems
+    train.jsonl     the rows with a pass rate from `least` to `most`, which is what `recipes.grpo` practises on
+    summary.json    how many rows have which rate, and where the replies are from
+
+A killed run goes on behind its last whole chunk, to the same bytes; with other thresholds nothing is asked again. Online, as a step of
+training, this is the dynamic sampling of DAPO (Yu et al. 2025, section 3.2); before training it costs each problem once.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+
+from data_prep.chunks import by_chunks, dump, stream
+from data_prep.rows import find_parts, read_rows
+from eval.cli import UserError, command, output_folder, parse, whole, write_json
+from eval.replies import Replier
+from eval.run import model_fingerprint
+from eval.verifiers import get_verifier
+
+DECIDE_NO_REPLY = ("output_dir", "problems", "limit", "least", "most", "batch_size")
+
+
+@dataclass
+class PassRateArguments:
+    model: str = field(metadata={"help": "folder, Hub id or endpoint (URL up to /v1)"})
+    problems: list[str] = field(metadata={"help": "files, globs, folders, Hub ids, or sources as JSON, with `prompt` and what the rewards read"})
+    output_dir: str = field(metadata={"help": "folder to write"})
+    rewards: list[str] = field(default_factory=lambda: ["final_number"], metadata={"help": "names in eval.verifiers, all of which a reply must satisfy"})
+    least: float = field(default=0.1, metadata={"help": "pass rate from which a problem is kept"})
+    most: float = field(default=0.9, metadata={"help": "pass rate up to which a problem is kept"})
+    samples: int = field(default=8, metadata={"help": "replies to each problem"})
+    temperature: float = field(default=1.0, metadata={"help": "of the replies: as in training"})
+    max_new_tokens: int = field(default=256, metadata={"help": "of a reply: as in training"})
+    limit: int | None = field(default=None, metadata={"help": "only the first problems"})
+    model_name: str | None = field(default=None, metadata={"help": "of the model behind an endpoint"})
+    revision: str | None = field(default=None, metadata={"help": "of the model on the Hub"})
+    chunk: int = field(default=64, metadata={"help": "problems asked, and written, at a time"})
+    batch_size: int = field(default=256, metadata={"help": "replies at a time, of a model that runs here"})
+    seed: int = field(default=0, metadata={"help": "of sampling"})
+
+
+def check(args: PassRateArguments) -> None:
+    for key in ("samples", "chunk", "batch_size"):
+        if getattr(args, key) < 1:
+            raise UserError(f"{key} must be at least 1, but is {getattr(args, key)}")
+    if not 0 <= args.least <= args.most <= 1:
+        raise UserError(f"least and most must lie between 0 and 1, least not above most, but are {args.least} and {args.most}")
+    if args.temperature == 0 and args.samples > 1:
+        raise UserError(f"at temperature 0 all {args.samples} samples would be the same: raise temperature, or take one sample")
+    if args.limit is not None and args.limit < 1 or not args.rewards:
+        raise UserError("limit must be at least 1, and rewards name at least one verifier")
+    for name in args.rewards:
+        get_verifier(name)
+
+
+def scores(row: dict, text: str, names: list[str]) -> bool | None:
+    """Whether a reply satisfies every verifier that can judge it; None where none can."""
+    columns = {key: value for key, value in row.items() if key != "prompt"}
+    try:
+        given = [score for name in names if (score := get_verifier(name)(text, **columns)) is not None]
+    except TypeError as error:
+        raise UserError(f"the problems lack a column that {', '.join(names)} reads ({error})") from None
+    return min(given) >= 1 if given else None
+
+
+def same_settings(path, settings: dict, begun: bool) -> None:
+    """Store what decides the replies; a `UserError` where the replies that are there are of other settings."""
+    if begun:
+        try:
+            before = dict(json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            raise UserError(f"{path} cannot be read: delete the folder, or choose another --output_dir") from None
+        if other := [f"{key}: {before.get(key)}, now {settings.get(key)}" for key in settings | before if settings.get(key) != before.get(key)]:
+            raise UserError(f"{path.parent} was made with other settings ({', '.join(other)[:300]}): delete it, or choose another --output_dir")
+    write_json(path, settings, ensure_ascii=False)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    (args,) = parse((PassRateArguments,), argv)
+    check(args)
+    out = output_folder(args.output_dir)
+
+    # ---- Problems ----
+    count, digest = 0, hashlib.sha256()
+    with whole(out / "problems.jsonl") as file:
+        for part in find_parts(args.problems):
+            for number, _, row in read_rows(part):
+                if args.limit and count >= args.limit:
+                    break
+                if not isinstance(row.get("prompt"), list) or not row["prompt"]:
+                    raise UserError(f"{part.path}, row {number} has no prompt (messages): data_prep.problems writes such rows")
+                scores(row, "", args.rewards)  # raises where a column is missing
+                file.write(line := dump(row))
+                digest.update(line)
+                count += 1
+        if not count:
+            raise UserError(f"the problems ({', '.join(map(str, args.problems))}) are empty: expected at least one row with `prompt`")
+        settings = {key: value for key, value in asdict(args).items() if key not in DECIDE_NO_REPLY}
+        settings |= {"problems": digest.hexdigest(), "model_files": model_fingerprint(args.model)}
+        probes = out / "probes.jsonl"
+        same_settings(out / "settings.json", settings, probes.exists() and probes.stat().st_size > 0)
+
+    # ---- Ask ----
+    def start():
+        replier = Replier(args.model, args.max_new_tokens, args.temperature, args.model_name, args.revision, args.batch_size)
+
+        def ask(rows: list[dict], seed: int) -> list[dict]:
+            found = []
+            for row, replies in zip(rows, replier([row["prompt"] for row in rows], args.samples, seed)):
+                judged = [right for reply in replies if (right := scores(row, reply.text, args.rewards)) is not None]
+                found.append(row | {"pass_rate": sum(judged) / len(judged) if judged else None, "passed": sum(judged), "judged": len(judged)})
+            return found
+
+        return ask
+
+    by_chunks(probes, out / "problems.jsonl", count, "pass_rate", args.chunk, args.seed, start)
+
+    # ---- Keep ----
+    rates, kept = Counter(), 0
+    with whole(out / "train.jsonl") as file:
+        for row in stream(probes):
+            rate = row["pass_rate"]
+            rates["unjudged" if rate is None else "0" if rate == 0 else "1" if rate == 1 else "below 0.5" if rate < 0.5 else "from 0.5"] += 1
+            if rate is not None and args.least <= rate <= args.most:
+                file.write(dump(row))
+                kept += 1
+        told = ", ".join(f"{name}: {rates[name]:,}" for name in ("0", "below 0.5", "from 0.5", "1", "unjudged") if rates[name])
+        if not kept:
+            raise UserError(f"no problem of {count:,} has a pass rate from {args.least} to {args.most} (pass rates {told}): move least and most, or give other problems")
+    write_json(out / "summary.json", {"problems": count, "kept": kept, "pass_rates": dict(rates), "least": args.least, "most": args.most, "settings": settings})
+    print(f"{out / 'train.jsonl'}: {kept:,} of {count:,} problems (pass rates {told})")
+
+
+if __name__ == "__main__":
+    main()
