@@ -36,7 +36,6 @@ import inspect
 import itertools
 import json
 import math
-import os
 import random
 import re
 import time
