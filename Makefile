@@ -1,6 +1,7 @@
 # make tiny   the whole education on two CPU cores, into runs/tiny        (SEED=1 RUN=runs/tiny-1 for another)
+# make experiments   the long experiments on what `make tiny` has left there
 # make test   the tests
-# Both set up .venv first; it is rebuilt only when the pins change.
+# All set up .venv first; it is rebuilt only when the pins change.
 PYTHON ?= python3
 VENV ?= .venv
 SEED ?= 0
@@ -13,6 +14,9 @@ export MALLOC_TRIM_THRESHOLD_ = 8589934592
 tiny: $(VENV)/.ready
 	$(VENV)/bin/python -m recipes.run recipes/tiny/pipeline.yaml --seed $(SEED) --output_dir $(RUN)
 
+experiments: $(VENV)/.ready
+	$(VENV)/bin/python -m recipes.run recipes/tiny/experiments.yaml --seed $(SEED) --output_dir $(RUN)
+
 test: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest
 
@@ -24,4 +28,4 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-.PHONY: tiny test
+.PHONY: tiny experiments test

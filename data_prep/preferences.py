@@ -9,6 +9,8 @@ The first reads `{train,validation,test}.jsonl` of prompts (`prompt`: messages) 
 `ranking`: indices, best first). The ranker is a module with `rank(row, responses, rng, noise)`; if it also has `score(row, response)`, the
 gold that only the evaluation may see, rows hold `gold_margin`: the gold of chosen minus rejected, in standard deviations of the candidates' gold.
 
+Strange replies that won a reward model over are unlearned by ranking them beside others: with the model before and the model after as `--model`.
+
 The second ranks nothing: it writes `candidates.jsonl` for people to rank in `data_prep.label`.
 
 The third reads such rankings, people's: what stands in a list of its own is a tie, [2, [0, 3], 1]; a response that is not named is not ranked.
@@ -47,7 +49,7 @@ ROLES = {"Human": "user", "Assistant": "assistant"}
 @dataclass
 class PreferencesArguments:
     output_dir: str = field(metadata={"help": "folder to write"})
-    model: str | None = field(default=None, metadata={"help": "folder or Hub id of the model that answers"})
+    model: list[str] = field(default_factory=list, metadata={"help": "folder or Hub id of the model that answers; of several, each answers every prompt"})
     prompts_dir: str | None = field(default=None, metadata={"help": "with model: folder of {train,validation,test}.jsonl with `prompt`"})
     rankings: str | None = field(default=None, metadata={"help": ".jsonl file of `prompt`, `responses`, `ranking`"})
     dataset: str | None = field(default=None, metadata={"help": "Hub id or file of a published set"})
@@ -107,19 +109,11 @@ def answers(args: PreferencesArguments) -> list[dict]:
     from eval.generate import generate
     from eval.models import load_pretrained, load_tokenizer
 
-    tokenizer = load_tokenizer(args.model)
-    model = load_pretrained(AutoModelForCausalLM, args.model, "model")
+    models = [(load_pretrained(AutoModelForCausalLM, name, "model"), load_tokenizer(name)) for name in args.model]
     output_folder(args.output_dir)  # one that cannot be written is told before the work
-    replies = generate(
-        model,
-        tokenizer,
-        [row["prompt"] for row in rows],
-        max_new_tokens=args.max_new_tokens,
-        temperature=args.temperature,
-        num_return_sequences=args.candidates,
-        seed=args.seed,
-    )
-    return [row | {"responses": list(dict.fromkeys(g.text for g in generations if g.text.strip()))} for row, generations in zip(rows, replies)]
+    sampling = {"max_new_tokens": args.max_new_tokens, "temperature": args.temperature, "num_return_sequences": args.candidates, "seed": args.seed}
+    replies = [generate(model, tokenizer, [row["prompt"] for row in rows], **sampling) for model, tokenizer in models]
+    return [row | {"responses": list(dict.fromkeys(g.text for g in itertools.chain(*groups) if g.text.strip()))} for row, *groups in zip(rows, *replies)]
 
 
 def ranked_answers(args: PreferencesArguments) -> list[dict]:
@@ -191,12 +185,12 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"pairs must be one of {', '.join(PAIRS)}, but is {args.pairs}")
     if args.candidates < 2 or args.max_new_tokens < 1:
         raise UserError(f"candidates must be at least 2 and max_new_tokens at least 1, but are {args.candidates} and {args.max_new_tokens}")
-    if [args.model, args.rankings, args.dataset].count(None) != 2 or bool(args.model) != bool(args.prompts_dir):
+    if sum(map(bool, (args.model, args.rankings, args.dataset))) != 1 or bool(args.model) != bool(args.prompts_dir):
         raise UserError("give one of: model with prompts_dir, rankings, dataset")
     if args.ranker == "none" and args.model:
         rows = [{k: row[k] for k in ("prompt", "responses", "split")} for row in answers(args) if len(row["responses"]) > 1]
         if not rows:
-            raise UserError(f"{args.model} gave fewer than two different answers to every prompt; raise candidates or temperature")
+            raise UserError(f"{', '.join(args.model)} gave fewer than two different answers to every prompt; raise candidates or temperature")
         write_jsonl(Path(args.output_dir) / "candidates.jsonl", rows)
         print(f"{args.output_dir}: candidates for {len(rows):,} prompts; rank them with python -m data_prep.label --items {args.output_dir}/candidates.jsonl")
         return
@@ -213,9 +207,9 @@ def main(argv: list[str] | None = None) -> None:
         rankings = ranked_answers(args) if args.model else given_rankings(args.rankings)
         files = {split: [] for split in SPLITS}
         for number, row in enumerate(rankings, 1):
-            files[row["split"]] += rows_of(row, args.pairs, f"{args.rankings or args.model}, row {number}")
+            files[row["split"]] += rows_of(row, args.pairs, f"{args.rankings or ', '.join(args.model)}, row {number}")
     if empty := [split for split, pairs in files.items() if not pairs]:
-        cure = f"{args.model} gave fewer than two different answers to every prompt; raise candidates or temperature" if args.model else "every row is a tie, or too few rows"
+        cure = f"{', '.join(args.model)} gave fewer than two different answers to every prompt; raise candidates or temperature" if args.model else "every row is a tie, or too few rows"
         raise UserError(f"no pair for {', '.join(empty)}: {cure}")
     out = output_folder(args.output_dir)
     kept = [{k: row[k] for k in ("prompt", "responses", "ranking", "split")} for row in rankings]

@@ -11,7 +11,8 @@ writes `<split>.jsonl` with `prompt` (messages), `verifier` (a name in `eval.ver
 that `recipes/grpo.py` reads. The generators are the lecture's: apples and oranges, letters in "strawberry", every third
 letter of "ubiquitous", 9.11 against 9.9, arithmetic, and countdown. A problem's split hangs on what is asked alone, so that no set shares an
 item. `difficulty` is 1 or more: purchases that are beside the point (apples), syllables of the word (letters, every_third), digits (compare,
-arithmetic), numbers to use (countdown).
+arithmetic), numbers to use (countdown). With `--expert 0.38` rows are conversations for `recipes.sft`: the worked solutions of an expert who
+chooses the right method that often (apples), which is what imitation learns from and practice passes.
 """
 
 import hashlib
@@ -231,6 +232,7 @@ class ProblemsArguments:
     dataset: str | None = field(default=None, metadata={"help": "Hub id (openai/gsm8k, HuggingFaceH4/MATH-500, openai/openai_humaneval, google-research-datasets/mbpp) or a file of the same columns"})
     generate: str | None = field(default=None, metadata={"help": f"instead of a data set: {', '.join(GENERATORS)}"})
     difficulty: int = field(default=1, metadata={"help": "of what is generated"})
+    expert: float | None = field(default=None, metadata={"help": "with generate apples: worked solutions (`messages`) of an expert who is right that often"})
     count: int = field(default=1000, metadata={"help": "of what is generated"})
     seed: int = field(default=0, metadata={"help": "of what is generated"})
     name: str | None = field(default=None, metadata={"help": "configuration of the data set, such as main"})
@@ -239,21 +241,29 @@ class ProblemsArguments:
     revision: str | None = field(default=None, metadata={"help": "revision of the data set, so that a run can be repeated exactly"})
 
 
-def generated(name: str, split: str, count: int, difficulty: int, seed: int, suffix: str) -> list[dict]:
-    """Rows of different problems.
+def conversation(problem: Problem, suffix: str = "") -> dict:
+    """A problem and its worked solution, as `recipes/sft.py` reads it."""
+    return {"messages": [*row(problem, suffix)["prompt"], {"role": "assistant", "content": problem.solution}], "correct": problem.correct}
+
+
+def generated(name: str, split: str, count: int, difficulty: int, seed: int, suffix: str, expert: float | None = None) -> list[dict]:
+    """Rows of different problems, or an expert's solutions of them.
 
     Raises:
-        UserError: no such generator or split, a difficulty or count below 1, or fewer different problems than `count`.
+        UserError: no such generator or split, a difficulty or count below 1, an expert of anything but apples, or fewer different problems than `count`.
     """
+    if expert is not None and (name != "apples" or not 0 <= expert <= 1):
+        raise UserError(f"expert must lie between 0 and 1 and goes with generate apples, but is {expert} with {name}")
+    form, skill = (row, {}) if expert is None else (conversation, {"p_correct": expert})
     if name not in GENERATORS or split not in SPLITS or difficulty < 1 or count < 1:
         raise UserError(f"generate must be one of {', '.join(GENERATORS)}, split one of {', '.join(SPLITS)}, difficulty and count at least 1, but are {name}, {split}, {difficulty} and {count}")
     rng, found, known = random.Random(f"{name}-{seed}-{split}-{difficulty}"), {}, 0
     while len(found) < count:
-        problem = GENERATORS[name](rng, split, difficulty=difficulty)
+        problem = GENERATORS[name](rng, split, difficulty=difficulty, **skill)
         known = known + 1 if problem.question in found else 0
         if known == 1000:
             raise UserError(f"{name} of difficulty {difficulty} gave {len(found)} different problems of the split {split}, then none in 1,000 draws: ask for fewer")
-        found.setdefault(problem.question, row(problem, suffix))
+        found.setdefault(problem.question, form(problem, suffix))
     return list(found.values())
 
 
@@ -263,7 +273,7 @@ def main(argv: list[str] | None = None) -> None:
     if bool(args.dataset) == bool(args.generate):
         raise UserError("give a dataset, or the name of what to generate")
     if args.generate:
-        rows = generated(args.generate, args.split, args.count, args.difficulty, args.seed, STEPS if args.suffix is None else args.suffix)
+        rows = generated(args.generate, args.split, args.count, args.difficulty, args.seed, STEPS if args.suffix is None else args.suffix, args.expert)
         path = output_folder(args.output_dir) / f"{args.split}.jsonl"
         write_jsonl(path, rows)
         print(f"{path}: {len(rows)} problems")

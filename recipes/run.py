@@ -6,7 +6,8 @@
 A pipeline is a list of steps, each the `main` of a module with `args` or a `config` file; `--output_dir` takes the place of
 the pipeline's own folder in all of them. A finished step leaves `steps/<name>.json` and is not done again; a killed one goes
 on. Each step runs in a forked child of this process, which has imported the libraries once: no step pays for start-up, none
-sees what another left in memory. With `processes: 2` it runs in two, which train together as under `accelerate launch`.
+sees what another left in memory. With `processes: 2` it runs in two, which train together as under `accelerate launch`. A pipeline that goes on
+from another's folder names one within it, `state: experiments`, for its markers and times.
 """
 
 import argparse
@@ -42,11 +43,11 @@ def moved(value, old: str, new: str):
     return value.replace(old, new) if isinstance(value, str) else value
 
 
-def step_argv(step: dict, pipeline: dict, out: Path, seed: int, overrides: list[str]) -> list[str]:
-    """The command line of a step, its config file copied with the run's own folder in it."""
+def step_argv(step: dict, pipeline: dict, out: Path, state: Path, seed: int, overrides: list[str]) -> list[str]:
+    """The command line of a step, its config file copied to `state` with the run's own folder in it."""
     argv = []
     if config := step.get("config"):
-        copy = out / "configs" / Path(config).name
+        copy = state / "configs" / Path(config).name
         copy.parent.mkdir(exist_ok=True)
         keys = moved(yaml.safe_load(Path(config).read_text()), pipeline["output_dir"], str(out))
         copy.write_text(yaml.safe_dump(keys, sort_keys=False, allow_unicode=True))
@@ -112,8 +113,8 @@ def read_pipeline(path: str) -> dict:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"pipeline {path} cannot be read: {error}") from None
     keys = {"recipe", "output_dir", "steps"}
-    if not isinstance(pipeline, dict) or not keys <= pipeline.keys():
-        raise UserError(f"{path} is no pipeline: it must hold {', '.join(sorted(keys))}")
+    if not isinstance(pipeline, dict) or not keys <= pipeline.keys() <= keys | {"offline", "state"}:
+        raise UserError(f"{path} is no pipeline: it must hold {', '.join(sorted(keys))}, may hold offline and state, and nothing else")
     names = [step.get("name") if isinstance(step, dict) else step for step in pipeline["steps"]]
     for name, step in zip(names, pipeline["steps"]):
         if not isinstance(step, dict) or (wrong := (STEP_KEYS - set(step)) | (set(step) - STEP_KEYS - STEP_OPTIONS)):
@@ -151,26 +152,27 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"--set names no step of {args.pipeline}: {', '.join(sorted(unknown))}")
     out = output_folder(args.output_dir or pipeline["output_dir"])
     held = lock(out)
-    (out / "steps").mkdir(exist_ok=True)
+    state = out / pipeline.get("state", "")
+    (state / "steps").mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("HF_HUB_OFFLINE", str(int(pipeline.get("offline", False))))
     seconds, peak, spent, expected = {}, 0.0, 0.0, sum(step["seconds"] for step in steps)
     behind = 0.0  # expected seconds of the steps behind us
     for number, step in enumerate(steps, 1):
         name = step["name"]
-        options = step_argv(step, pipeline, out, args.seed, args.set)
+        options = step_argv(step, pipeline, out, state, args.seed, args.set)
         config = Path(options[1]).read_text() if "config" in step else ""
         fingerprint = hashlib.sha256(json.dumps([step["module"], step.get("processes", 1), options, config]).encode()).hexdigest()
-        marker = out / "steps" / f"{name}.json"
+        marker = state / "steps" / f"{name}.json"
         record = finished(marker, fingerprint, out)
         if record is None:
             pace = spent / behind if behind and spent else 1.0
             print(f"\n━━ [{number}/{len(steps)}] {name} · {spent:.0f} s so far · about {(expected - behind) * pace:.0f} s left", flush=True)
-            write_json(out / "seconds.json", summary(pipeline, args.seed, seconds, peak))
+            write_json(state / "seconds.json", summary(pipeline, args.seed, seconds, peak))
             start = time.perf_counter()
             if step.get("imports") == "heavy":
                 for module in HEAVY:
                     importlib.import_module(module)
-            code, memory = run_step(step["module"], options, held, step.get("processes", 1), out / "steps" / f"{name}.log")
+            code, memory = run_step(step["module"], options, held, step.get("processes", 1), state / "steps" / f"{name}.log")
             if code < 0:
                 by = signal.Signals(-code).name
                 print(f"error: step {name} was killed by {by} (for memory, perhaps); the same command goes on from its last checkpoint", file=sys.stderr)
@@ -183,7 +185,7 @@ def main(argv: list[str] | None = None) -> None:
         spent += record["seconds"]
         behind += step["seconds"]
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    write_json(out / "seconds.json", summary(pipeline, args.seed, seconds, max(peak, own)))
+    write_json(state / "seconds.json", summary(pipeline, args.seed, seconds, max(peak, own)))
     print(f"\n━━ {pipeline['recipe']} · {spent:.0f} s · peak memory {max(peak, own):.1f} GiB · {out / 'report' / 'index.html'}")
 
 

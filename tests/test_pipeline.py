@@ -188,3 +188,30 @@ def test_processes_of_a_step(tmp_path):
     )
     assert (good.returncode, good.stdout) == (0, "rank 0 of 2 good\n")
     assert (bad.returncode, bad.stdout, bad.stderr) == (2, "rank 0 of 2 fail\n", "rank 1 of 2 fail\n")
+
+
+PPO_SHORT = ("total_episodes=32", "per_device_train_batch_size=16", "local_rollout_forward_batch_size=16", "response_length=12", "monitor_samples=2", "monitor_steps=1", "save_steps=1")
+EXPERIMENTS_SHORT = [
+    *(f"{name}.{key}" for name in ("ppo_long", "ppo_stop", "ppo_again") for key in PPO_SHORT),
+    *("judge.samples=2", "judge.max_new_tokens=12", "preferences.candidates=3", "preferences.max_new_tokens=24"),
+    *("reward.max_steps=2", "reward.eval_steps=2", "reward.per_device_train_batch_size=8", "hard_train.count=64", "hard_test.count=8", "easy_test.count=8"),
+    *("grpo_hard.max_steps=2", "grpo_hard.monitor_steps=1", "grpo_hard.per_device_train_batch_size=16", "grpo_hard.max_completion_length=8", "grpo_hard.monitor_samples=2"),
+    *("start.max_steps=2", "start.per_device_train_batch_size=8", "expert.count=128", "imitation.max_steps=2", "imitation.save_steps=1", "imitation.logging_steps=1", "imitation.per_device_train_batch_size=8"),
+    *("practice.max_steps=2", "practice.save_steps=1", "practice.per_device_train_batch_size=16", "practice.max_completion_length=8", "eval.limit=4"),
+    *(f"{name}.{key}" for name in ("guess_check", "guess_check_hard") for key in ("samples=4", "max_new_tokens=8", "limit=4")),
+]
+
+
+def test_the_experiments_go_on_from_the_run_and_stand_in_its_report(finished):
+    out, before = finished[0], (finished[0] / "seconds.json").read_bytes()
+    models = ["start=runs/tiny/experiments/start", *(f"{name}-{n}=runs/tiny/experiments/{name}/checkpoint-{n}" for name in ("imitation", "practice") for n in (1, 2))]
+    command = [sys.executable, "-m", "recipes.run", "recipes/tiny/experiments.yaml", "--output_dir", str(out), "--seed", "5"]
+    environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
+    run = subprocess.run([*command, "--set", *EXPERIMENTS_SHORT, f"eval.models={json.dumps(models)}"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-5000:]
+    assert (out / "seconds.json").read_bytes() == before  # the run's own times and markers are as they were
+    assert {path.stem for path in (out / "experiments/steps").glob("*.json")} > {"ppo_long", "grpo_hard", "guess_check", "report"}
+    page = (out / "report/index.html").read_text()
+    for title in ("PPO past its peak", "Over a long run", "Imitation against practice, greedy", "A harder grade", "Guess and check"):
+        assert f"<b>{title}" in page
+    assert "is not shown: <code>experiments/" not in page or "experiments/grpo_hard" in page  # a few steps may gain nothing

@@ -101,7 +101,11 @@ def test_generated_problems_differ_and_their_splits_share_none(tmp_path, capsys)
         main(["--generate", "apples", "--difficulty", "2", "--count", "50", "--split", split, "--output_dir", str(tmp_path)])
     asked = {split: {row["prompt"][0]["content"] for row in rows(tmp_path / f"{split}.jsonl")} for split in ("train", "test")}
     assert len(asked["train"]) == len(asked["test"]) == 50 and not asked["train"] & asked["test"]
+    main(["--generate", "apples", "--expert", "0.38", "--count", "400", "--output_dir", str(tmp_path / "expert")])
+    solved = rows(tmp_path / "expert/train.jsonl")
+    assert 0.3 < sum(row["correct"] for row in solved) / 400 < 0.46 and all("The answer is" in row["messages"][1]["content"] for row in solved)
     for argv, message in [
+        (["--generate", "letters", "--expert", "0.5"], "goes with generate apples"),
         (["--generate", "pears"], "generate must be one of apples"),
         (["--generate", "apples", "--difficulty", "0"], "difficulty and count at least 1"),
         (["--generate", "apples", "--count", "99999", "--split", "validation"], "ask for fewer"),

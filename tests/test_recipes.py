@@ -14,7 +14,7 @@ from conftest import ROOT, SIZES, rows, save_model
 
 SCRIPTS = ("pretrain", "sft", "reward", "ppo", "grpo")
 RECIPES = sorted(path for path in ROOT.glob("recipes/*/*.yaml") if path.stem.split("_")[0] in SCRIPTS)
-OTHERS = {"tokens", "pipeline", "refusals", "conversations"}
+OTHERS = {"tokens", "pipeline", "experiments", "refusals", "conversations"}
 FAMILIES = {"tiny": "llama", "gpt2-124m": "gpt2", "qwen3-0.6b": "qwen3"}
 HUB_ROWS = {  # the columns of the data sets on the Hub that the recipes name
     "HuggingFaceTB/smol-smoltalk": lambda r: {"messages": r["messages"], "source": "local"},
@@ -99,8 +99,9 @@ class Stages:
             ("web/documents", self.documents),
             ("preferences", self.preferences),
             ("tokenizer", self.tokenizer_dir),
-            ("problems_hard/train", self.world / "problems/train"),
-            ("problems_hard/test", self.world / "problems/validation"),
+            ("experiments/hard/train", self.world / "problems/train"),
+            ("experiments/hard/test", self.world / "problems/validation"),
+            ("experiments/expert", self.world / "conversations"),
         ):
             if value.startswith(f"runs/tiny/{prefix}"):
                 return value.replace(f"runs/tiny/{prefix}", str(local))

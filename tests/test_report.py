@@ -136,7 +136,21 @@ def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
         gold = 0.5 + (d * (2 - math.log(d)) if d else 0.0)
         winners = [{"prompt": text, "text": f"silver {text}", "reward": 4.2, "judge": -1.5}]
         looks.append({"step": step, "reward": measure(d, 40), "judge": measure(gold, 40), "kl": measure(d * d, 40), "winners": winners})
-    write(folder / "ppo_long/monitor.jsonl", looks)
+    for name in ("ppo_long", "ppo_again", "grpo_hard"):
+        write(folder / f"experiments/{name}/monitor.jsonl", looks)
+    write(folder / "experiments/ppo_stop/monitor.jsonl", looks[:3] + [looks[3] | {"decision": f"stopped at step 3: {text}; kept step 2"}])
+    golds = {"honest": -0.03, "ppo_long": 0.4, "ppo_stop": 0.9}
+    write(folder / "experiments/judge.json", {name: {"gold": measure(gold, 40)} for name, gold in golds.items()})
+    write(folder / "experiments/expert/train.jsonl", [{"messages": [], "correct": i < 3} for i in range(8)])
+    for name, steps in (("start", ()), ("imitation", (40, 80)), ("practice", (8, 16))):
+        if steps:
+            write(folder / f"experiments/{name}/log.jsonl", [{"step": step, "num_tokens": 1000.0 * step} for step in steps])
+        for i, model in enumerate([f"{name}-{step}" for step in steps] or ["start"]):
+            scores = {task: {"score,none": 0.2 + 0.1 * i, "sample_len": 60} for task in ("apples", "apples_greedy")}
+            write(folder / f"experiments/eval/{model}/results.json", {"results": scores})
+    tried = {"best_of": {str(n): measure(0.5, 30) for n in (1, 2, 4)}, "majority_of": {str(n): measure(0.4, 30) for n in (1, 2, 4)}, "checks_itself": measure(0.0, 30)}
+    for name, models in (("guess_check", ("honest", "grpo")), ("guess_check_hard", ("honest", "grpo", "grpo_hard"))):
+        write(folder / f"experiments/{name}.json", {"models": {model: tried for model in models}})
     judged = {}
     for stage, gold, kl in (("honest", -0.03, 0.0), ("ppo", 0.91, 5.2)):
         numbers = {name: {"value": value, "std": 1.0, "stderr": 0.06, "n": 256} for name, value in (("gold", gold), ("kl_to_reference", kl))}
@@ -175,9 +189,9 @@ def leaves(value, path=()):
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     fake_run(folder)
-    start = time.perf_counter()
+    start = time.process_time()
     main(["--run_dir", str(folder)])
-    return folder, time.perf_counter() - start
+    return folder, time.process_time() - start
 
 
 def test_summary_has_the_agreed_form(finished):
@@ -233,7 +247,7 @@ def test_page_is_self_contained_and_each_figure_has_n(finished):
     ]
     assert "prefers-color-scheme: dark" in text and "@media print" in text and "width=device-width" in text
     figures = page.findall(".//figure")
-    assert len(figures) == 22 and not page.findall(".//div[@class='absent']")
+    assert len(figures) == 30 and not page.findall(".//div[@class='absent']")
     for figure in figures:
         assert re.search(r"\bn = \d", figure.find("small").text), etree.tostring(figure)
         assert figure.findall(".//svg//text")

@@ -60,6 +60,7 @@ def build(run_dir: str | Path, output_dir: str | Path | None = None) -> Path:
 def _build(run, output_dir: str | Path | None) -> Path:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    from eval.report.experiments import Experiments
     from eval.report.figures import compact, duration, score
     from eval.report.story import FACTS, Story
     from eval.report.summary import LOWER_IS_BETTER, MEASURES, OUTCOMES, half_width, in_order, summarize
@@ -81,6 +82,7 @@ def _build(run, output_dir: str | Path | None) -> Path:
         facts=FACTS,
         outcomes=OUTCOMES,
         story=story,
+        experiments=Experiments(story),
         commit=run("seconds.json").get("git_commit"),
     )
     folder = output_folder(folder)

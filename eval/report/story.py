@@ -8,7 +8,6 @@ from collections import Counter
 
 from markupsafe import Markup
 
-from eval.divergence import overoptimization
 from eval.report.figures import bars, columns, duration, lines, score
 from eval.report.summary import OUTCOMES, STAGES, Run, half_width
 
@@ -21,7 +20,7 @@ WRITERS = {
     "refusals/": "python -m data_prep.refusals --config recipes/{r}/refusals.yaml",
     "reward/pairs": "python -m eval.pairs --model {d}/reward --pairs {d}/preferences/test.jsonl --output {d}/reward/pairs.json",
     "reward/": "python -m recipes.reward --config recipes/{r}/reward.yaml",
-    "ppo_long/": "python -m recipes.ppo --config recipes/{r}/ppo_long.yaml",
+    "experiments/": "python -m recipes.run recipes/{r}/experiments.yaml --output_dir {d}",
     "ppo/": "python -m recipes.ppo --config recipes/{r}/ppo.yaml",
     "grpo/": "python -m recipes.grpo --config recipes/{r}/grpo.yaml",
     "judge/": "python -m data_prep.world.judge --models honest={d}/honest ppo={d}/ppo"
@@ -116,19 +115,6 @@ class Story:
         rows = [(stage, gb, f"{gb:.2f} GB") for stage, record in self.records if (gb := record.get("peak_memory_gb"))]
         return self.or_absent(bars(title, rows, "n = 1 run; <stage>/stage.json"), title, "base/stage.json")
 
-    def past_the_peak(self, title: str) -> Markup:
-        """The reward that is trained on and the judge's against the way from the start, and the law that fits the judge's."""
-        looks = self.run("ppo_long/monitor.jsonl")
-        away = [math.sqrt(max(0.0, look["kl"]["value"])) for look in looks]
-        told = {name: [(d, look[key]["value"]) for d, look in zip(away, looks) if look.get(key)] for name, key in (("reward", "reward"), ("judge", "judge"))}
-        note = f"n = {looks[0]['reward']['n'] if looks else 0} prompts a point; ppo_long/monitor.jsonl"
-        start = told["judge"][0][1] if told["judge"] else 0.0
-        if fit := overoptimization([(d, value - start) for d, value in told["judge"]]):
-            alpha, beta = fit
-            told["fitted"] = [(d, start + d * (alpha - beta * math.log(d))) for d in (max(away) * i / 40 for i in range(1, 41))]
-            note += f"; fitted: {start:.2f} + d ({alpha:.2f} − {beta:.2f} ln d), peak at d = {math.exp(alpha / beta - 1):.2f}"
-        return self.or_absent(lines(title, {name: sorted(points) for name, points in told.items()}, "√KL from the start", note), title, "ppo_long/monitor.jsonl")
-
     # --- overlap of the training data with the benchmarks ---
 
     def overlap(self) -> dict:
@@ -208,16 +194,6 @@ class Story:
                     {"label": stage, "text": e["text"], "verdict": f"gold {score(e['gold'])}", "css": ""}
                 )
         return [{"question": prompt, "answer": None, "replies": replies} for prompt, replies in list(said.items())[:3]]
-
-
-    def winners(self) -> list[dict]:
-        """Of the replies that the reward model liked most at the last look, those that the judge liked least."""
-        looks = self.run("ppo_long/monitor.jsonl")
-        told = looks[-1]["winners"][:3] if looks else []
-        return [
-            {"question": w["prompt"], "answer": None, "replies": [{"label": f"step {looks[-1]['step']}", "text": w["text"], "verdict": f"reward {score(w['reward'])}" + (f", judge {score(w['judge'])}" if w["judge"] is not None else ""), "css": "bad"}]}
-            for w in told
-        ]
 
 
 def reply(label: str, row: dict) -> dict:

@@ -1,0 +1,123 @@
+"""The long experiments in the report: PPO past its peak and stopped, strange winners unlearned, imitation against practice, guess and check.
+
+Each figure is drawn from what `recipes/<recipe>/experiments.yaml` leaves in `experiments/`; what is not there is named with that command.
+"""
+
+import math
+
+from markupsafe import Markup
+
+from eval.divergence import overoptimization
+from eval.report.figures import lines, score
+from eval.report.story import Story
+
+
+class Experiments:
+    """What the template asks for beside the `Story`."""
+
+    def __init__(self, story: Story):
+        self.story, self.run, self.or_absent = story, story.run, story.or_absent
+
+    # --- a reward that is overdone ---
+
+    def looks(self, name: str) -> list[dict]:
+        """What the monitor of a run in `experiments/` saw."""
+        return self.run(f"experiments/{name}/monitor.jsonl")
+
+    def past_the_peak(self, title: str, name: str) -> Markup:
+        """The reward that is trained on and the judge's against the way from the start, and the law that fits the judge's."""
+        looks, file = self.looks(name), f"experiments/{name}/monitor.jsonl"
+        away = [math.sqrt(max(0.0, look["kl"]["value"])) for look in looks]
+        told = {key: [(d, look[key]["value"]) for d, look in zip(away, looks) if look.get(key)] for key in ("reward", "judge")}
+        note = f"n = {looks[0]['reward']['n'] if looks else 0} prompts a point; {file}"
+        start = told["judge"][0][1] if told["judge"] else 0.0
+        if fit := overoptimization([(d, value - start) for d, value in told["judge"]]):
+            alpha, beta = fit
+            told["fitted"] = [(d, start + d * (alpha - beta * math.log(d))) for d in (max(away) * i / 40 for i in range(1, 41))]
+            note += f"; fitted: {start:.2f} + d ({alpha:.2f} − {beta:.2f} ln d), peak at d = {math.exp(alpha / beta - 1):.2f}"
+        return self.or_absent(lines(title, {key: sorted(points) for key, points in told.items()}, "√KL from the start", note), title, file)
+
+    def fall(self, name: str) -> dict | None:
+        """The judge's gain at its best look and at the last, and what was lost of it."""
+        golds = [look["judge"]["value"] for look in self.looks(name) if look.get("judge")]
+        if len(golds) < 2 or max(golds) <= golds[0]:
+            return None
+        best = max(golds)
+        steps = [look["step"] for look in self.looks(name) if look.get("judge")]
+        return {"start": golds[0], "best": best, "last": golds[-1], "step": steps[golds.index(best)], "lost": (best - golds[-1]) / (best - golds[0])}
+
+    def decision(self) -> str | None:
+        return next((look["decision"] for look in self.looks("ppo_stop") if look.get("decision")), None)
+
+    def kept(self, title: str) -> Markup:
+        """The judge's score of the start, of the run past its peak and of the one that the rule stopped, on other prompts."""
+        judged = self.run("experiments/judge.json")
+        names = {"honest": "start", "ppo_long": "past the peak", "ppo_stop": "stopped"}
+        series = {"gold": {label: judged[name]["gold"] for name, label in names.items() if name in judged}}
+        return self.story.compare(title, series, "replies", "experiments/judge.json", whole=False)
+
+    def winners(self, name: str) -> list[dict]:
+        """Of the replies that the reward model liked most at the last look, those that the judge liked least."""
+        looks = self.looks(name)
+        told = looks[-1]["winners"][:3] if looks else []
+        return [
+            {"question": w["prompt"], "answer": None, "replies": [{"label": f"step {looks[-1]['step']}", "text": w["text"], "verdict": f"reward {score(w['reward'])}" + (f", judge {score(w['judge'])}" if w["judge"] is not None else ""), "css": "bad"}]}
+            for w in told
+        ]
+
+    def long_run(self, title: str) -> Markup:
+        """What counts over a long run, as a share of the greatest gain: the judge's score under PPO, answers that are right under GRPO."""
+        told = {}
+        for label, name, key in (("PPO: the judge", "ppo_long", "judge"), ("GRPO: right answers", "grpo_hard", "reward")):
+            points = [(look["step"], look[key]["value"]) for look in self.looks(name) if look.get(key)]
+            gain = max((value for _, value in points), default=0.0) - points[0][1] if points else 0.0
+            if gain > 0:
+                told[label] = [(step / points[-1][0], (value - points[0][1]) / gain) for step, value in points]
+        n = ", ".join(str(looks[0]["reward"]["n"]) for name in ("ppo_long", "grpo_hard") if (looks := self.looks(name)))
+        note = f"n = {n} prompts a point; experiments/ppo_long/monitor.jsonl, experiments/grpo_hard/monitor.jsonl"
+        return self.or_absent(lines(title, told if len(told) == 2 else {}, "share of the run", note, whole=True), title, "experiments/grpo_hard/monitor.jsonl")
+
+    # --- practice ---
+
+    def harder(self, title: str) -> Markup:
+        """Right answers of a grade that no lesson shows, over GRPO's steps."""
+        looks = self.looks("grpo_hard")
+        points = [(look["step"], look["reward"]["value"]) for look in looks]
+        note = f"n = {looks[0]['reward']['n'] if looks else 0} problems a point; experiments/grpo_hard/monitor.jsonl"
+        return self.or_absent(lines(title, {"right": points}, "step", note, whole=True), title, "experiments/grpo_hard/monitor.jsonl")
+
+    def imitation(self, title: str, task: str) -> Markup:
+        """Accuracy against the tokens that imitation and practice trained on, from the same start, and the expert's own."""
+        told, n = {}, 0
+        for name in ("imitation", "practice"):
+            tokens = {row["step"]: row["num_tokens"] for row in self.run.log(f"experiments/{name}") if row.get("num_tokens")}
+            points = []
+            for step, model in ((0, "start"), *((step, f"{name}-{step}") for step in sorted(tokens))):
+                results = self.run(f"experiments/eval/{model}/results.json").get("results", {})
+                if task in results:
+                    points.append((tokens.get(step, 0), results[task]["score,none"]))
+                    n = results[task]["sample_len"]
+            told[name] = points if len(points) > 1 else []
+        solutions = self.run("experiments/expert/train.jsonl")
+        if all(told.values()) and solutions:
+            expert = sum(row["correct"] for row in solutions) / len(solutions)
+            told["the expert"] = [(0, expert), (max(x for points in told.values() for x, _ in points), expert)]
+        drawn = lines(title, told, "tokens", f"n = {n} problems a point; experiments/eval", whole=True) if all(told.values()) else None
+        return self.or_absent(drawn, title, "experiments/eval/start/results.json")
+
+    def guesses(self, title: str, name: str, before: str, after: str) -> Markup:
+        """The best and the majority of n tries, before and after."""
+        found = self.run(f"experiments/{name}.json")
+        models = found.get("models", {})
+        told = {
+            f"{what} of n, {when}": [(math.log2(int(size)), m["value"]) for size, m in models[model][f"{what}_of"].items()]
+            for what in ("best", "majority")
+            for when, model in (("before", before), ("after", after))
+            if model in models
+        }
+        n = next((m["n"] for model in models.values() for m in model["best_of"].values()), 0)
+        return self.or_absent(lines(title, told, "log₂ n", f"n = {n} problems; experiments/{name}.json", whole=True), title, f"experiments/{name}.json")
+
+    def checks(self) -> dict[str, dict]:
+        """How often a reply checks itself, by model."""
+        return {name: model["checks_itself"] for name, model in self.run("experiments/guess_check.json").get("models", {}).items()}
