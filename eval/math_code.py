@@ -6,6 +6,7 @@ r"""The two verifiers that need more than a look at the words: mathematics by `m
 They are `math` and `code` of `eval.verifiers`.
 """
 
+import ast
 import logging
 import math
 import re
@@ -13,6 +14,7 @@ import re
 LONGEST = 200  # characters of a final expression
 # What a final answer may be written with. Others (sums, products, limits) could compute for ever, and stand only where the reference has them.
 COMMANDS = set("frac dfrac tfrac sqrt pi cdot times left right text mathrm mathbf infty pm le ge leq geq neq lt gt circ in cup cap begin end pmatrix quad ldots sin cos tan log ln".split())
+SECONDS = 30  # of the wall clock, which math-verify counts: its own 5 are not enough for the first expression on a busy machine
 LARGEST = 10_000  # product of the exponents: what stands in parentheses can be raised again
 _EXPONENT = re.compile(r"\^\s*(?:\{\s*-?\s*([A-Za-z]{1,2}|[0-9.]{1,4})(?:/[0-9]{1,2})?\s*\}|\{?(\\circ|\\frac\{[0-9]{1,2}\}\{[0-9]{1,2}\})\}?|([A-Za-z0-9]))(?!\s*\^)")
 _BOX = re.compile(r"\\boxed\s*\{")
@@ -74,7 +76,7 @@ def equal(text: str, answer: str) -> float | None:
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     if not answer.strip() or re.search(r"[A-Za-z]{3}", re.sub(r"\\(?:text|mathrm)\{[^}]*\}|\\[A-Za-z]+", " ", answer)):  # words, that would be read as a product
         return None
-    gold = parse(f"${answer}$")
+    gold = parse(f"${answer}$", parsing_timeout=SECONDS)
     if all(isinstance(part, str) for part in gold):
         return None
     stated = _final(text)
@@ -82,14 +84,47 @@ def equal(text: str, answer: str) -> float | None:
         return 0.0
     if not any(getattr(part, "free_symbols", ()) for part in gold) and not all(_worked_out(s, answer) for s in stated):
         return 0.0
-    return float(all(verify(gold, parse(f"${s}$", fallback_mode="no_fallback")) for s in dict.fromkeys(stated)))
+    return float(all(verify(gold, parse(f"${s}$", fallback_mode="no_fallback", parsing_timeout=SECONDS), timeout_seconds=SECONDS) for s in dict.fromkeys(stated)))
 
 
 _FENCE = re.compile(r"^```[ \t]*(?:python|py)?[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE | re.IGNORECASE)
 
 
+# What a program with tests has no use for but to decide what the tests find: how its values compare, and the interpreter's own frames and builtins.
+COMPARES = {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__bool__", "__contains__", "__instancecheck__", "__subclasscheck__", "__class__", "__rsub__"}
+INTERNALS = {"_getframe", "settrace", "setprofile", "f_lineno", "f_back", "f_globals", "f_locals", "gi_frame", "tb_frame", "tb_next", "__code__", "__globals__", "__builtins__", "__import__"}
+MODULES = {"builtins", "gc", "ctypes", "inspect", "importlib", "_testcapi"}
+RUNS_TEXT = {"exec", "compile"}
+
+
+def tampers(code: str, tests: str) -> bool:
+    """Whether a program reaches for what decides its tests, such as objects that equal everything; classes that the tests name may compare.
+
+    The tests run in the program's own interpreter, so this is no wall but a look: it takes what a policy comes upon, not all that a person could write.
+    """
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False  # it does not run either
+    own = {id(node) for c in ast.walk(tree) if isinstance(c, ast.ClassDef) and re.search(rf"\b{c.name}\b", tests) for node in ast.walk(c)}
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            named = {alias.name.split(".")[0] for alias in node.names} | {(getattr(node, "module", "") or "").split(".")[0]}
+            if named & (MODULES | INTERNALS):
+                return True
+        elif isinstance(node, ast.Name) and (node.id in INTERNALS | RUNS_TEXT or (isinstance(node.ctx, ast.Store) and node.id in COMPARES and id(node) not in own)):
+            return True
+        elif isinstance(node, ast.Attribute) and (node.attr in INTERNALS or (isinstance(node.ctx, ast.Store) and node.attr in COMPARES)):
+            return True
+        elif isinstance(node, ast.FunctionDef) and node.name in COMPARES and id(node) not in own:
+            return True
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in INTERNALS | COMPARES:
+            return True
+    return False
+
+
 def passes(completion: str, tests: str, cpu_seconds: float = 5) -> float | None:
-    """1.0 if the last fenced block of the reply (not of its thinking) passes the tests; None without tests.
+    """1.0 if the last fenced block of the reply (not of its thinking) passes the tests and does not tamper with them; None without tests.
 
     Raises:
         SandboxUnavailable: nothing here can run foreign code safely.
@@ -100,4 +135,4 @@ def passes(completion: str, tests: str, cpu_seconds: float = 5) -> float | None:
         return None
     said = completion.rpartition("</think>")[2]
     blocks = [] if "<think>" in said else _FENCE.findall(said)
-    return float(bool(blocks) and len(blocks[-1]) <= 100_000 and run_program(blocks[-1], tests, cpu_seconds=cpu_seconds).passed)
+    return float(bool(blocks) and len(blocks[-1]) <= 100_000 and not tampers(blocks[-1], tests) and run_program(blocks[-1], tests, cpu_seconds=cpu_seconds).passed)
