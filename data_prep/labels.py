@@ -80,7 +80,7 @@ class Labels:
         except OSError:
             raise UserError(f"another process is at work in {self.folder}: open its page, or choose another --output_dir") from None
         path = self.folder / "labels.jsonl"
-        self.journal = path.open("ab")
+        self.journal = path.open("ab", buffering=0)
         text = path.read_bytes()
         whole = text.rfind(b"\n") + 1
         self.journal.truncate(whole)
@@ -123,13 +123,13 @@ class Labels:
         if action["id"] in self.seen:
             return
         action = {key: action[key] for key in ("id", "labeller", "item", "kind", "ranking", "text", "reason") if key in action} | {"time": round(time.time(), 3)}
-        end = self.journal.tell()
+        line, end = json.dumps(action).encode() + b"\n", os.fstat(self.journal.fileno()).st_size
         try:
-            self.journal.write((json.dumps(action, ensure_ascii=False) + "\n").encode("utf-8"))
-            self.journal.flush()
+            if self.journal.write(line) < len(line):
+                raise OSError("the disk is full")
             os.fsync(self.journal.fileno())
-        except (OSError, UnicodeEncodeError) as error:
-            os.truncate(self.journal.fileno(), end)
+        except OSError as error:
+            self.journal.truncate(end)
             raise UserError(f"the action is not saved ({error}): make room in {self.folder}, then try again") from None
         self._apply(action)
 
@@ -161,7 +161,7 @@ class Labels:
             others = {item: {who for who, at in leases.items() if who != labeller and now - at < LEASE} for item, leases in self.leases.items()}
             free = [i for i in self.items if i not in done and len({*self.labels.get(i, {}), *others.get(i, ())}) < self.wanted(i)]
             found = next((item for item in free if labeller in self.leases.get(item, {})), free[0] if free else None)
-            if found and labeller not in self.leases.get(found, {}):
+            if found and now - self.leases.get(found, {}).get(labeller, 0) > LEASE / 2:
                 self._act({"id": os.urandom(8).hex(), "labeller": labeller, "item": found, "kind": "open"})
         return found
 

@@ -200,8 +200,9 @@ def write_json(path: str | os.PathLike, value, **options) -> None:
 
 
 def write_jsonl(path: str | os.PathLike, rows: list[dict]) -> None:
+    """Write rows whole, or not at all; half a surrogate pair, which is no UTF-8, becomes "?"."""
     with whole(path) as file:
-        file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+        file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode(errors="replace"))
 
 
 def sha256(path: str | os.PathLike, cure: str) -> str:
