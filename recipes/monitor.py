@@ -31,6 +31,7 @@ from eval.cli import UserError
 from recipes.callbacks import keep_rows
 
 SURE = 1.645  # standard errors (95 %, one-sided) by which the judge must have fallen
+KEPT = 0.95  # share of the reward's gain that is still there: a learned reward levels off, and then moves up and down by little
 
 
 @dataclass
@@ -180,10 +181,11 @@ class Monitor(TrainerCallback):
 
     # ---- Deciding ----
     def _fell(self, now: dict, best: dict) -> bool:
-        """Whether the judge likes this look less than the best one, prompt by prompt and beyond chance, though its reward is no lower."""
+        """Whether the judge likes this look less than the best one, prompt by prompt and beyond chance, though the reward is where it was or higher."""
         pairs = [(a - b) for a, b in zip(best["judged"], now["judged"]) if a is not None and b is not None]
         drop = mean(pairs)
-        return bool(drop) and drop["value"] > SURE * drop["stderr"] and now["reward"]["value"] >= best["reward"]["value"]
+        start, then = self.looks[0]["reward"]["value"], best["reward"]["value"]
+        return bool(drop) and drop["value"] > SURE * drop["stderr"] and now["reward"]["value"] >= min(then, start + KEPT * (then - start))
 
     def best(self) -> dict | None:
         """The look that the judge liked best; without a judge the last one within max_kl."""
