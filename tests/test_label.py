@@ -241,6 +241,20 @@ class Server:
 
 
 @pytest.fixture
+def serve():
+    """Starts servers, and ends them with the test."""
+    servers = []
+
+    def start(*args):
+        servers.append(Server(*args))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture
 def browser():
     """Starts headless Chromium; each thread needs one of its own."""
     playwright = pytest.importorskip("playwright.sync_api")
@@ -266,10 +280,10 @@ def browser():
     return Browser
 
 
-def test_two_people_rank_200_and_the_server_is_killed_in_the_middle(browser, tmp_path):
+def test_two_people_rank_200_and_the_server_is_killed_in_the_middle(browser, serve, tmp_path):
     """One by keyboard, one by mouse. What each put in the page is what comes out: nothing lost, nothing twice."""
     items = candidates(tmp_path / "items.jsonl", 180, k=3)
-    server = Server(items, tmp_path / "out", "--twice", "0.12")
+    server = serve(items, tmp_path / "out", "--twice", "0.12")
     meant: dict[str, dict[str, list[str]]] = {"ann": {}, "bob": {}}
     errors, enough = [], threading.Event()
 
@@ -328,8 +342,8 @@ def test_two_people_rank_200_and_the_server_is_killed_in_the_middle(browser, tmp
     assert len(ids) == len(set(ids)) and sum(row["kind"] == "rank" for row in rows(tmp_path / "out/labels.jsonl")) == wanted
 
 
-def test_drag_tie_skip_and_back(browser, tmp_path):
-    server = Server(candidates(tmp_path / "items.jsonl", 3), tmp_path / "out")
+def test_drag_tie_skip_and_back(browser, serve, tmp_path):
+    server = serve(candidates(tmp_path / "items.jsonl", 3), tmp_path / "out")
     with browser() as b:
         page = b.new_page(viewport={"width": 900, "height": 900})
         page.goto(f"http://127.0.0.1:{server.port}/?labeller=ann")
@@ -369,9 +383,9 @@ def test_drag_tie_skip_and_back(browser, tmp_path):
     assert len(labels.rows()) == 3
 
 
-def test_drafts_are_edited_beside_the_guidelines(browser, tmp_path):
+def test_drafts_are_edited_beside_the_guidelines(browser, serve, tmp_path):
     path = drafts(tmp_path / "drafts.jsonl", 4)
-    server = Server(path, tmp_path / "out", "--twice", "0")
+    server = serve(path, tmp_path / "out", "--twice", "0")
     with browser() as b:
         page = b.new_page(viewport={"width": 1200, "height": 800})
         page.goto(f"http://127.0.0.1:{server.port}/?labeller=ann")

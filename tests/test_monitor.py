@@ -88,6 +88,7 @@ def test_the_rule_stops_where_the_judge_falls_and_the_reward_does_not():
     assert "from 1.100 (step 1) to 0.575 while the reward went from 1.000 to 3.000" in decided(told, stop_patience=2)[-1]
     assert not any(decided(told, stop_patience=3)) and not any(decided(told, max_kl=5.0))
     assert not any(decided(looks(up, best, down, down, rewards=[0, 1, 0.5, 0.4]), stop_patience=2))  # the reward fell, too: no gaming
+    assert decided(looks(up, best, down, down, rewards=[0, 1, 0.97, 0.98]), stop_patience=2)[-1]  # a reward that has levelled off
     assert not any(decided(looks(up, best, down, best, down, rewards=[0, 1, 2, 3, 4]), stop_patience=2))  # not in a row
     noisy = [2.0, 0.2, 2.3, -0.5]
     assert not any(decided(looks(up, best, noisy, noisy, rewards=[0, 1, 2, 3]), stop_patience=2))  # within chance
