@@ -6,7 +6,6 @@ r"""The two verifiers that need more than a look at the words: mathematics by `m
 They are `math` and `code` of `eval.verifiers`.
 """
 
-import ast
 import logging
 import math
 import re
@@ -90,45 +89,13 @@ def equal(text: str, answer: str) -> float | None:
 _FENCE = re.compile(r"^```[ \t]*(?:python|py)?[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE | re.IGNORECASE)
 
 
-# What a program with tests has no use for but to decide what the tests find: how its values compare, and the interpreter's own frames and builtins.
-COMPARES = {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__bool__", "__contains__", "__instancecheck__", "__subclasscheck__", "__class__", "__rsub__"}
-INTERNALS = {"_getframe", "settrace", "setprofile", "f_lineno", "f_back", "f_globals", "f_locals", "gi_frame", "tb_frame", "tb_next", "__code__", "__globals__", "__builtins__", "__import__"}
-MODULES = {"builtins", "gc", "ctypes", "inspect", "importlib", "_testcapi"}
-RUNS_TEXT = {"exec", "compile"}
-
-
-def tampers(code: str, tests: str) -> bool:
-    """Whether a program reaches for what decides its tests, such as objects that equal everything; classes that the tests name may compare.
-
-    The tests run in the program's own interpreter, so this is no wall but a look: it takes what a policy comes upon, not all that a person could write.
-    """
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False  # it does not run either
-    own = {id(node) for c in ast.walk(tree) if isinstance(c, ast.ClassDef) and re.search(rf"\b{c.name}\b", tests) for node in ast.walk(c)}
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            named = {alias.name.split(".")[0] for alias in node.names} | {(getattr(node, "module", "") or "").split(".")[0]}
-            if named & (MODULES | INTERNALS):
-                return True
-        elif isinstance(node, ast.Name) and (node.id in INTERNALS | RUNS_TEXT or (isinstance(node.ctx, ast.Store) and node.id in COMPARES and id(node) not in own)):
-            return True
-        elif isinstance(node, ast.Attribute) and (node.attr in INTERNALS or (isinstance(node.ctx, ast.Store) and node.attr in COMPARES)):
-            return True
-        elif isinstance(node, ast.FunctionDef) and node.name in COMPARES and id(node) not in own:
-            return True
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in INTERNALS | COMPARES:
-            return True
-    return False
-
-
 def passes(completion: str, tests: str, cpu_seconds: float = 5) -> float | None:
     """1.0 if the last fenced block of the reply (not of its thinking) passes the tests and does not tamper with them; None without tests.
 
     Raises:
         SandboxUnavailable: nothing here can run foreign code safely.
     """
+    from eval.tampering import tampers
     from eval.tools.sandbox import run_program
 
     if not tests or not tests.strip():

@@ -79,8 +79,8 @@ def _final(text: str, value: str, stop: str) -> tuple[str | None, list[str]]:
 def final_answer(completion: str) -> str | None:
     """The number that a reply ends on, in one form for equal numbers (9.90 and 9.9); None where it ends on none, or states two."""
     last, stated = _final(reply(completion), _NUMBER, r"(?![0-9]|[.,][0-9])")
-    found = {_decimal(n).normalize() for n in [last, *stated]} if last is not None else set()
-    return str(found.pop()) if len(found) == 1 else None
+    found = {_decimal(n).normalize() + 0 for n in [last, *stated]} if last is not None else set()  # + 0: no -0
+    return format(found.pop(), "f") if len(found) == 1 else None
 
 
 def final_number(completion: str, answer, **_) -> float | None:

@@ -23,6 +23,7 @@ def test_the_majority_is_voted_on_numbers():
     rng = random.Random(0)
     assert majority_of(5, ["3", "3", "4", None, "4.0"], "3", rng) == 1  # "4.0" is a vote of its own here: final_answer makes equal numbers equal
     assert majority_of(4, ["3", "3", "4", "4"], "3", rng) == 0.5  # a tie, drawn by lot
+    assert majority_of(4, [final_answer("The answer is 1,200.")] * 4, "1200", rng) == 1
     assert majority_of(3, [None, None, None], "3", rng) == 0
     many = [majority_of(1, ["3"] * 6 + ["4"] * 4, "3", rng) for _ in range(40)]
     assert 0.5 < sum(many) / len(many) < 0.7
@@ -30,7 +31,7 @@ def test_the_majority_is_voted_on_numbers():
 
 @pytest.mark.parametrize(
     "text, answer",
-    [("The answer is 9.90.", "9.9"), ("So 3. The answer is 1,234.", "1234"), ("The answer is 3. The answer is 4.", None), ("I do not know.", None), (r"\boxed{7}", "7"), ("The answer is 100.", "1E+2")],
+    [("The answer is 9.90.", "9.9"), ("So 3. The answer is 1,234.", "1234"), ("The answer is 3. The answer is 4.", None), ("I do not know.", None), (r"\boxed{7}", "7"), ("The answer is 100.", "100"), ("The answer is -0.", "0"), ("The answer is 1,200.50.", "1200.5")],
 )
 def test_final_answer(text, answer):
     assert final_answer(text) == answer

@@ -333,6 +333,7 @@ OWN = {
             "import sys\nsys.excepthook = lambda *a: None\ndef f(x): return 1",
             "raise SystemExit(0)",
             "exec('def f(x): return 4')",
+            "from unittest.mock import ANY\\ndef f(x): return ANY",
             "def f(x): return 4\nprint('passed')",
             "def f(x): return 4\nassert = 1",
         )
@@ -356,12 +357,42 @@ def test_no_hostile_completion_gets_more_than_an_honest_wrong_answer(name):
             assert verify(text, **columns) <= most, text[:200]
 
 
-def test_classes_that_the_tests_name_may_compare():
-    from eval.math_code import tampers
+TAMPERING = [
+    "from unittest.mock import ANY\ndef f(x): return ANY",
+    "class f:\n    def __init__(self, x): pass\n    def __eq__(self, o): return True",
+    "class A(float):\n    def __sub__(self, o): return 0.0\ndef f(x): return A(1)",
+    "def abs(x): return 0",
+    "isinstance = lambda *a: True",
+    "def f(x):\n    global abs\n    abs = lambda x: 0",
+    "import math\nmath.isclose = lambda *a, **k: True",
+    "import sys\nsys.modules['x'] = 1",
+    "A = type('A', (int,), dict(__eq__=lambda s, o: True))",
+    "class A(int):\n    from random import Random as __eq__",
+    "import os\nos.write(1, os.read(3, 32))\nos._exit(0)",
+    "open(3, 'rb').read()",
+    "exec(\"class A(int):\\n    def __eq__(s, o): return True\")",
+    "class A(int):\n    def __eq__(self, o): return o == o",
+]
+HONEST = [
+    "import heapq\nclass Node:\n    def __lt__(self, o): return self.cost < o.cost",
+    "class K(str):\n    def __lt__(x, y): return x + y > y + x",
+    "class Trie:\n    def __contains__(self, word):\n        for c in word:\n            if c not in self.n: return False\n        return True",
+    "class Stack:\n    def __bool__(self): return bool(self.items)",
+    "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n    def __eq__(self, o):\n        if not isinstance(o, P): return NotImplemented\n        return self.x == o.x",
+    "from re import compile\nx = compile('a')",
+    "def f(x): return eval(x)",
+    "import inspect\ninspect.signature(len)",
+    "def g(x):\n    abs = 3\n    return abs",
+    "import os\nos.path.join('a', 'b')",
+    "class B:\n    def __init__(self): self.__class__.__name__",
+]
 
-    program = "class Point:\n    def __eq__(self, o): return self.x == o.x\n"
-    assert tampers(program, "assert f(1) == 2") and not tampers(program, "assert Point(1) == Point(1)")
-    assert not tampers("import re\nx = re.compile('a')\nclass B(A):\n    def __init__(self): self.__class__.__name__", "")
+
+@pytest.mark.parametrize("program, expected", [(p, True) for p in TAMPERING] + [(p, False) for p in HONEST])
+def test_tampering(program, expected):
+    from eval.tampering import tampers
+
+    assert tampers(program, "assert abs(f(2) - 4) < 1e-6 and isinstance(f(2), float)") == expected
 
 
 def test_registry():
