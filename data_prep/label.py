@@ -15,13 +15,14 @@ lets in whoever reaches it, so put a proxy with one in front.
 Install: pip install -c constraints.txt -e '.[label]' (Gradio).
 """
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.labels import Labels, read_items
+from data_prep.labels import Labels, person, read_items
 from data_prep.synthesize import GUIDELINES
-from eval.cli import UserError, command, existing, parse, write_jsonl
+from eval.cli import UserError, command, existing, output_folder, parse, write_jsonl
 
 PAGE = Path(__file__).with_name("label.html")
 STYLE = Path(__file__).parents[1] / "eval" / "report" / "style.css"
@@ -49,7 +50,7 @@ def app(labels: Labels, guidelines: str):
 
     server = Server(title="Tumbler: labelling", docs_url=None, redoc_url=None, openapi_url=None)
     page = Template(PAGE.read_text(encoding="utf-8"), autoescape=True).render(
-        task=labels.task, style=STYLE.read_text(encoding="utf-8"), guidelines=MarkdownIt("commonmark", {"html": False}).render(guidelines)
+        task=labels.task, key=hashlib.sha256(str(labels.folder.resolve()).encode()).hexdigest()[:12], style=STYLE.read_text(encoding="utf-8"), guidelines=MarkdownIt("commonmark", {"html": False}).render(guidelines)
     )
 
     @server.exception_handler(UserError)
@@ -63,11 +64,12 @@ def app(labels: Labels, guidelines: str):
     @server.post("/act")
     def act(action: dict = Body()):
         labels.act(action)
-        return {"progress": labels.progress(action["labeller"])}
+        return {"progress": labels.progress(action.get("labeller"))}
 
     @server.post("/next")
-    def next_item(labeller: str = Body(min_length=1, max_length=40), before: str | None = Body(default=None), skipped: bool = Body(default=False)):
+    def next_item(labeller: str = Body(), before: str | None = Body(default=None), skipped: bool = Body(default=False)):
         """The next item; with `before`, the one that this person labelled before it ("" for the last); with `skipped` also what they skipped."""
+        labeller = person(labeller)
         history = [item for item in labels.history.get(labeller, []) if item in labels.items]
         if before is None:
             item = labels.next(labeller, skipped)
@@ -103,8 +105,20 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"twice must lie between 0 and 1, but is {args.twice}")
     if args.push_to_hub and not args.export:
         raise UserError("push_to_hub goes with export: give the file to write, too")
+    if not 0 < args.port < 65536:
+        raise UserError(f"port must lie between 1 and 65535, but is {args.port}")
     task, items = read_items(args.items)
-    guidelines = existing(args.guidelines, "guidelines", "give a Markdown file").read_text(encoding="utf-8")
+    try:
+        guidelines = existing(args.guidelines, "guidelines", "give a Markdown file").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"guidelines {args.guidelines} cannot be read as text ({error}): give a Markdown file") from None
+    if args.export:
+        journal, target = Path(args.output_dir) / "labels.jsonl", Path(args.export)
+        if not journal.exists():
+            raise UserError(f"there is no {journal}: give the --output_dir that the labels are in")
+        if target.is_dir() or target.resolve() in (journal.resolve(), Path(args.items).resolve()):
+            raise UserError(f"--export {target} is a folder, the labels or the items themselves: give another file")
+        output_folder(target.parent)
     labels = Labels(Path(args.output_dir), items, task, args.twice)
     if args.export:
         export(labels, args.export, args.push_to_hub)

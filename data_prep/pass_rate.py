@@ -15,12 +15,13 @@ training, this is the dynamic sampling of DAPO (Yu et al. 2025, section 3.2); be
 
 import hashlib
 import json
+import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 
 from data_prep.chunks import by_chunks, dump, stream
 from data_prep.rows import find_parts, read_rows
-from eval.cli import UserError, command, output_folder, parse, whole, write_json
+from eval.cli import UserError, check_prompt, command, output_folder, parse, whole, write_json
 from eval.replies import Replier
 from eval.run import model_fingerprint
 from eval.verifiers import get_verifier
@@ -53,6 +54,8 @@ def check(args: PassRateArguments) -> None:
             raise UserError(f"{key} must be at least 1, but is {getattr(args, key)}")
     if not 0 <= args.least <= args.most <= 1:
         raise UserError(f"least and most must lie between 0 and 1, least not above most, but are {args.least} and {args.most}")
+    if not 0 <= args.temperature < math.inf:
+        raise UserError(f"temperature must be at least 0, but is {args.temperature}")
     if args.temperature == 0 and args.samples > 1:
         raise UserError(f"at temperature 0 all {args.samples} samples would be the same: raise temperature, or take one sample")
     if args.limit is not None and args.limit < 1 or not args.rewards:
@@ -66,8 +69,9 @@ def scores(row: dict, text: str, names: list[str]) -> bool | None:
     columns = {key: value for key, value in row.items() if key != "prompt"}
     try:
         given = [score for name in names if (score := get_verifier(name)(text, **columns)) is not None]
-    except TypeError as error:
-        raise UserError(f"the problems lack a column that {', '.join(names)} reads ({error})") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        asked = str(row["prompt"])[:80]
+        raise UserError(f"the problem {asked} lacks a column that {', '.join(names)} reads, or has it in another form ({error}): data_prep.problems writes such rows") from None
     return min(given) >= 1 if given else None
 
 
@@ -75,8 +79,9 @@ def same_settings(path, settings: dict, begun: bool) -> None:
     """Store what decides the replies; a `UserError` where the replies that are there are of other settings."""
     if begun:
         try:
-            before = dict(json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError):
+            before = json.loads(path.read_text()).copy()
+            before.items()
+        except (OSError, ValueError, AttributeError):
             raise UserError(f"{path} cannot be read: delete the folder, or choose another --output_dir") from None
         if other := [f"{key}: {before.get(key)}, now {settings.get(key)}" for key in settings | before if settings.get(key) != before.get(key)]:
             raise UserError(f"{path.parent} was made with other settings ({', '.join(other)[:300]}): delete it, or choose another --output_dir")
@@ -96,8 +101,7 @@ def main(argv: list[str] | None = None) -> None:
             for number, _, row in read_rows(part):
                 if args.limit and count >= args.limit:
                     break
-                if not isinstance(row.get("prompt"), list) or not row["prompt"]:
-                    raise UserError(f"{part.path}, row {number} has no prompt (messages): data_prep.problems writes such rows")
+                check_prompt(row, f"{part.path}, row {number}")
                 scores(row, "", args.rewards)  # raises where a column is missing
                 file.write(line := dump(row))
                 digest.update(line)
@@ -125,6 +129,8 @@ def main(argv: list[str] | None = None) -> None:
     by_chunks(probes, out / "problems.jsonl", count, "pass_rate", args.chunk, args.seed, start)
 
     # ---- Keep ----
+    for stale in ("train.jsonl", "summary.json"):
+        (out / stale).unlink(missing_ok=True)
     rates, kept = Counter(), 0
     with whole(out / "train.jsonl") as file:
         for row in stream(probes):

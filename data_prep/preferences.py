@@ -27,6 +27,7 @@ import hashlib
 import importlib
 import itertools
 import json
+import math
 import random
 import re
 from collections import Counter
@@ -34,7 +35,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.cli import UserError, command, output_folder, parse, read_jsonl, write_jsonl
+from eval.cli import UserError, check_prompt, command, output_folder, parse, read_jsonl, write_jsonl
 
 SPLITS = ("train", "validation", "test")
 PAIRS = {  # which places of a ranking of n make a pair
@@ -104,6 +105,8 @@ def answers(args: PreferencesArguments) -> list[dict]:
     """The prompts' rows with `split`, and `responses` that differ."""
     cure = "python -m data_prep.world writes such prompts"
     rows = [{**row, "split": split} for split in SPLITS for row in read_jsonl(Path(args.prompts_dir) / f"{split}.jsonl", ("prompt",), cure)]
+    for row in rows:
+        check_prompt(row, f"{args.prompts_dir}, a row of {row['split']}.jsonl")
     from transformers import AutoModelForCausalLM
 
     from eval.generate import generate
@@ -143,6 +146,7 @@ def given_rankings(path: str) -> list[dict]:
     cure = "expected the rankings of people, one a line"
     rows = read_jsonl(path, ("prompt", "responses", "ranking"), cure)
     for number, row in enumerate(rows, 1):
+        check_prompt(row, f"{path}, line {number}")
         row["split"] = split_of(row)
         if not isinstance(row["responses"], list) or not all(isinstance(text, str) for text in row["responses"]) or row["split"] not in SPLITS:
             raise UserError(f"{path}, line {number}: responses must be texts and split one of {', '.join(SPLITS)}: {cure}")
@@ -183,8 +187,10 @@ def main(argv: list[str] | None = None) -> None:
     (args,) = parse((PreferencesArguments,), argv)
     if args.pairs not in PAIRS:
         raise UserError(f"pairs must be one of {', '.join(PAIRS)}, but is {args.pairs}")
-    if args.candidates < 2 or args.max_new_tokens < 1:
-        raise UserError(f"candidates must be at least 2 and max_new_tokens at least 1, but are {args.candidates} and {args.max_new_tokens}")
+    if args.candidates < 2 or args.max_new_tokens < 1 or not 0 < args.temperature < math.inf:
+        raise UserError(f"candidates must be at least 2, max_new_tokens at least 1 and temperature above 0, but are {args.candidates}, {args.max_new_tokens} and {args.temperature}")
+    if args.revision and not args.dataset or args.ranker == "none" and not args.model:
+        raise UserError("revision goes with dataset, and ranker none with model: leave it out")
     if sum(map(bool, (args.model, args.rankings, args.dataset))) != 1 or bool(args.model) != bool(args.prompts_dir):
         raise UserError("give one of: model with prompts_dir, rankings, dataset")
     if args.ranker == "none" and args.model:

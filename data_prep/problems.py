@@ -272,6 +272,9 @@ def main(argv: list[str] | None = None) -> None:
     (args,) = parse((ProblemsArguments,), argv)
     if bool(args.dataset) == bool(args.generate):
         raise UserError("give a dataset, or the name of what to generate")
+    stray = ("difficulty", "count", "seed", "expert") if args.dataset else ("name", "revision")
+    if given := [key for key in stray if getattr(args, key) != getattr(ProblemsArguments, key)]:
+        raise UserError(f"{given[0]} goes with {'generate' if args.dataset else 'dataset'}: leave it out")
     if args.generate:
         rows = generated(args.generate, args.split, args.count, args.difficulty, args.seed, STEPS if args.suffix is None else args.suffix, args.expert)
         path = output_folder(args.output_dir) / f"{args.split}.jsonl"

@@ -168,7 +168,7 @@ def read_jsonl(path: str | os.PathLike, columns: tuple[str, ...], cure: str) -> 
     for number, line in enumerate(lines if any(lines) else [], 1):  # not splitlines(), which also splits at U+2028
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UserError(f"{path}, line {number} is not JSON: {cure}") from None
         if not isinstance(row, dict) or (missing := [c for c in columns if row.get(c) is None]):
             raise UserError(f"{path}, line {number} has no {missing[0] if isinstance(row, dict) else 'columns'}: {cure}")
@@ -176,6 +176,17 @@ def read_jsonl(path: str | os.PathLike, columns: tuple[str, ...], cure: str) -> 
     if not rows:
         raise UserError(f"{path} is empty: {cure}")
     return rows
+
+
+def check_prompt(row: dict, where: str) -> None:
+    """That `prompt` is a conversation that can be put to a chat model.
+
+    Raises:
+        UserError: it is a text, or not of messages with a role and a text.
+    """
+    prompt = row.get("prompt")
+    if not isinstance(prompt, list) or not prompt or not all(isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in prompt):
+        raise UserError(f"{where}: prompt must be messages" + ', such as [{"role": "user", "content": "Who are you?"}]')
 
 
 @contextlib.contextmanager

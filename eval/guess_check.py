@@ -19,7 +19,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.cli import UserError, command, output_folder, parse, read_jsonl, write_json
+from eval.cli import UserError, check_prompt, command, output_folder, parse, read_jsonl, write_json
 from eval.pairs import accuracy
 from eval.verifiers import final_answer, final_number
 
@@ -82,6 +82,10 @@ def main(argv: list[str] | None = None) -> None:
     if args.samples < 2 or args.max_new_tokens < 1 or not args.temperature > 0 or (args.limit is not None and args.limit < 2):
         raise UserError("samples and limit must be at least 2, max_new_tokens at least 1 and temperature above 0")
     rows = read_jsonl(args.problems, ("prompt", "answer"), "python -m data_prep.problems writes such rows")[: args.limit]
+    for number, row in enumerate(rows, 1):
+        check_prompt(row, f"{args.problems}, line {number}")
+    if Path(args.output).is_dir():
+        raise UserError(f"output {args.output} is a folder: give a .json file")
     if not_numbers := [row["answer"] for row in rows if final_number("", row["answer"]) is None]:
         raise UserError(f"{args.problems}: answer must be a number, but is {not_numbers[0]!r}")
     output_folder(Path(args.output).parent)

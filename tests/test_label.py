@@ -106,6 +106,9 @@ def test_what_cannot_be_stored_is_told_and_not_stored(tmp_path):
         (action(item, who=" ", kind="skip"), "labeller must be a name"),
         (action(item, who=["ann"], kind="skip"), "labeller must be a name"),
         (action(item, kind="skip") | {"id": 5}, "id must be"),
+        (action([item], kind="skip"), "one of the 20 items"),
+        (action(item, kind="\ud800"), "kind must be one of"),
+        (action(item, who="\ud800", kind="skip"), "labeller must be a name"),
     ]:
         with pytest.raises(UserError, match=message):
             labels.act(wrong)
@@ -141,6 +144,30 @@ def test_what_was_skipped_comes_again_when_asked_for(tmp_path):
     assert labels.next("ann") is None and labels.next("ann", skipped=True) is None  # bob has it
     labels.leases[first]["bob"] -= 3600
     assert labels.next("ann", skipped=True) == first
+
+
+def test_skipped_items_come_in_turn_and_a_label_is_no_skip(tmp_path):
+    labels = opened(tmp_path / "out", candidates(tmp_path / "items.jsonl", 3))
+    for item in labels.items:
+        labels.act(action(item, kind="skip"))
+    turns = []
+    for _ in range(6):
+        turns.append(labels.next("ann", skipped=True))
+        labels.act(action(turns[-1], kind="skip"))
+    assert turns == [*labels.items] * 2
+    labels.act(action(turns[0], ranking=[[0], [1], [2], [3]]))
+    labels.act(action(turns[0], kind="skip"))
+    assert labels.progress("Ann ")["skipped"] == 2 and labels.progress("ann")["yours"] == 1
+
+
+def test_a_folder_may_hold_labels_of_other_items(tmp_path):
+    labels = opened(tmp_path / "out", drafts(tmp_path / "drafts.jsonl"), twice=1.0)
+    for who in ("ann", "bob"):
+        labels.act(action(next(iter(labels.items)), who, kind="accept", text="yes"))
+    close(labels)
+    labels = opened(tmp_path / "out", candidates(tmp_path / "items.jsonl"), twice=1.0)
+    assert labels.progress("ann") == {"done": 0, "wanted": 40, "yours": 0, "skipped": 0, "people": 0, "agreement": {"share": None, "n": 0}}
+    assert not labels.rows() and not labels.counts()
 
 
 def test_agreement_is_of_pairs_that_both_order(tmp_path):
@@ -192,6 +219,8 @@ def test_bad_input_is_one_line(tmp_path, capsys):
     good = candidates(tmp_path / "items.jsonl")
     (tmp_path / "one.jsonl").write_text('{"prompt": [{"role": "user", "content": "?"}], "responses": ["alone"]}\n')
     (tmp_path / "text.jsonl").write_text('{"messages": [{"role": "user", "content": "?"}]}\n')
+    half = tmp_path / "half.jsonl"
+    half.write_text('{"prompt": [{"role": "user", "content": "?"}], "responses": ["a\\ud800", "b"]}\n')
     for argv, message in [
         (["--items", str(tmp_path / "none.jsonl")], "does not exist"),
         (["--items", str(tmp_path / "one.jsonl")], "line 1 is nothing to rank"),
@@ -199,12 +228,24 @@ def test_bad_input_is_one_line(tmp_path, capsys):
         (["--items", str(good), "--twice", "2"], "between 0 and 1"),
         (["--items", str(good), "--push_to_hub", "me/x"], "goes with export"),
         (["--items", str(good), "--guidelines", str(tmp_path / "none.md")], "does not exist"),
-        (["--items", str(good), "--export", str(tmp_path / "x.jsonl")], "no label that gives a row"),
+        (["--items", str(good), "--export", str(tmp_path / "x.jsonl")], "give the --output_dir that the labels are in"),
+        (["--items", str(good), "--port", "70000"], "port must lie"),
+        (["--items", str(good), "--guidelines", str(tmp_path)], "cannot be read as text"),
+        (["--items", str(half)], "half a character"),
     ]:
         with pytest.raises(SystemExit) as exit_:
             main([*argv, "--output_dir", str(tmp_path / "out")])
         error = capsys.readouterr().err
         assert exit_.value.code == 2 and message in error and error.count("\n") == 1
+    labels = opened(tmp_path / "out", good)
+    labels.act(action(labels.next("ann"), ranking=[[0], [1], [2], [3]]))
+    close(labels)
+    for target in (tmp_path / "out/labels.jsonl", good, tmp_path):
+        with pytest.raises(SystemExit):
+            main(["--items", str(good), "--output_dir", str(tmp_path / "out"), "--export", str(target)])
+        assert "give another file" in capsys.readouterr().err
+    main(["--items", str(good), "--output_dir", str(tmp_path / "out"), "--export", str(tmp_path / "new/x.jsonl")])
+    assert len(rows(tmp_path / "new/x.jsonl")) == 1
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -361,7 +402,7 @@ def test_drag_tie_skip_and_back(browser, serve, tmp_path):
         places = [text.strip(".") for text in page.locator(".place").all_inner_texts()]
         assert places == ["1", "2", "2", "4"]
         page.keyboard.press("Enter")
-        page.wait_for_function("$('counts').textContent.includes('1 yours')")
+        page.wait_for_function("!busy && $('counts').textContent.includes('1 yours') && document.body.textContent.includes('Say number 1')")
         page.keyboard.press("s")
         page.wait_for_function("shown && !busy && document.body.textContent.includes('Say number 2')")
         page.keyboard.press("z")

@@ -84,8 +84,8 @@ def test_bad_input_is_one_line(tmp_path, fake, capsys):
     for more, message in [
         (["--problems", tmp_path / "none.jsonl"], "are empty"),
         (["--problems", tmp_path / "absent.jsonl"], "does not exist"),
-        (["--problems", tmp_path / "bare.jsonl"], "row 1 has no prompt"),
-        (["--problems", tmp_path / "column.jsonl"], "lack a column"),
+        (["--problems", tmp_path / "bare.jsonl"], "row 1: prompt must be messages"),
+        (["--problems", tmp_path / "column.jsonl"], "lacks a column"),
         (["--rewards", "nonsense"], "nonsense"),
         (["--least", 0.9, "--most", 0.1], "least not above most"),
         (["--temperature", 0], "would be the same"),
@@ -97,4 +97,4 @@ def test_bad_input_is_one_line(tmp_path, fake, capsys):
             main(argv(tmp_path, *more))
         error = capsys.readouterr().err
         assert exit_.value.code == 2 and message in error and error.count("\n") == 1, error
-    assert len(rows(tmp_path / "out/train.jsonl")) == 12
+    assert len(rows(tmp_path / "out/probes.jsonl")) == 20 and not (tmp_path / "out/train.jsonl").exists()  # it was of other thresholds
