@@ -17,8 +17,8 @@ namespace, a process and more memory than it may; and whose user, seen from the 
 
 A program has passed when a nonce comes out after its tests; the exit code is not asked (`sys.exit(0)` before the tests). CPU seconds are the
 limit: on a loaded machine the wall clock fails programs that are right. What a sandbox cannot decide: an object that equals everything
-passes any `assert`, and a program that knows this file can find the nonce in its own process. Compare values in the tests' own types, and
-give no reward for programs that touch `__eq__`, `sys._getframe`, `gc` or `settrace`.
+passes any `assert`, and a program that knows this file can find the nonce in its own process. So the verifier `code`
+looks at a program first (`eval.tampering`), and gives nothing to one that reaches for what decides its tests.
 
 bwrap runs 48 of HumanEval's canonical solutions a second on one core, tests included, and all 164 pass; a bare interpreter starts in a third
 of that time (15 ms and 5 ms). Threads may share the work. Only the standard library is there; one thread, no processes; bwrap gives an empty
