@@ -1,5 +1,6 @@
 """Rows made out of rows by long work, a chunk at a time: a killed run goes on behind its last whole chunk, to the same bytes."""
 
+import fcntl
 import itertools
 import json
 import os
@@ -23,12 +24,21 @@ def stream(path: Path) -> Iterator[dict]:
                 raise UserError(f"{path}, line {number} is not JSON: delete the folder, and run again") from None
 
 
+def hold(file) -> None:
+    """Keep other runs off a file while it is open; a `UserError` where one has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise UserError(f"another run is at work on {file.name}: wait for it, or choose another --output_dir") from None
+
+
 def whole_chunks(path: Path, chunk: int, total: int, column: str) -> int:
     """Rows (they have `column`) of the whole chunks in a file; what a killed run left behind them is cut off."""
     if not path.exists():
         return 0
     done = end = at = 0
     with path.open("rb+") as file:
+        hold(file)
         for rows, line in enumerate(itertools.islice(file, total), 1):
             try:
                 json.loads(line)[column]
@@ -59,6 +69,7 @@ def by_chunks(path: Path, inputs: Path, total: int, column: str, chunk: int, see
     work, progress, left = start(), Progress(what), total - done
     rows = itertools.islice(stream(inputs), done, None)
     with path.open("ab") as out:
+        hold(out)
         for place in itertools.count(done // chunk):
             if not (batch := list(itertools.islice(rows, chunk))):
                 return

@@ -208,7 +208,7 @@ class Labels:
         if self.task == "write":
             last = plain(row["messages"][-1].get("content"))
             text = self.drafts.get((item, labeller), last)
-            return {"item": item, "turns": row["messages"][:-1], "tools": row.get("tools"), "draft": last, "text": text, "label": label and label["kind"]}
+            return {"item": item, "turns": row["messages"][:-1], "calls": row["messages"][-1].get("tool_calls") or [], "draft": last, "text": text, "label": label and label["kind"]}
         order = list(range(len(row["responses"])))
         random.Random(f"{item}-{labeller}").shuffle(order)
         return {"item": item, "turns": row["prompt"], "responses": [{"index": i, "text": row["responses"][i]} for i in order], "ranking": label and label["ranking"]}

@@ -20,7 +20,7 @@ import random
 import string
 from dataclasses import dataclass, field
 
-from eval.cli import UserError, command, output_folder, parse, write_jsonl
+from eval.cli import UserError, command, output_folder, parse, whole, write_jsonl
 
 STEPS = " Think step by step."
 AT_ONCE = " Answer at once."
@@ -289,7 +289,9 @@ def main(argv: list[str] | None = None) -> None:
         known = "; ".join(", ".join(columns) for columns in PUBLISHED)
         raise UserError(f"{args.dataset} has the columns {', '.join(data.column_names)}; expected those of a known set: {known}")
     path = output_folder(args.output_dir) / f"{args.split}.jsonl"
-    data.map(adapter, fn_kwargs={} if args.suffix is None else {"suffix": args.suffix}, remove_columns=data.column_names).to_json(path)
+    rows = data.map(adapter, fn_kwargs={} if args.suffix is None else {"suffix": args.suffix}, remove_columns=data.column_names)
+    with whole(path) as file:
+        rows.to_json(file)
     print(f"{path}: {len(data)} problems")
 
 

@@ -6,6 +6,7 @@ import pytest
 from conftest import rows
 
 from data_prep import pass_rate
+from data_prep.chunks import hold
 from data_prep.pass_rate import main
 from eval.replies import Reply
 
@@ -67,6 +68,16 @@ def test_a_killed_run_asks_nothing_twice_and_ends_with_the_same_bytes(tmp_path, 
     assert len(asked) == len(set(asked)) == 20
     for name in ("probes.jsonl", "train.jsonl"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_two_runs_in_one_folder_do_not_mix(tmp_path, fake, capsys):
+    problems(tmp_path / "p.jsonl")
+    main(argv(tmp_path))
+    with (tmp_path / "out/probes.jsonl").open("ab") as other:
+        hold(other)
+        with pytest.raises(SystemExit):
+            main(argv(tmp_path))
+    assert "another run is at work on" in capsys.readouterr().err
 
 
 def test_a_real_model(chat_model, world, tmp_path):
