@@ -6,9 +6,9 @@
 Each round trains every variant for a few steps, one after the other; the first step of each is left out. Printed: the median seconds
 of a step, and the ratio to TRL's defaults, taken within each round (median and range over the rounds), so that a noisy machine slows both.
 
-    defaults   TRL's trainer, GRPOConfig or PPOConfig as it comes (bf16 autocast, gradient checkpointing)
-    settings   TRL's trainer with the settings of recipes/tiny (float32, no checkpointing)
-    recipe     what recipes.grpo or recipes.ppo runs, with those settings
+    defaults   TRL's trainer, GRPOConfig or PPOConfig as it comes (GRPO with bf16 autocast and gradient checkpointing, PPO in float32 whatever its `bf16` says)
+    settings   TRL's trainer with the settings of recipes/tiny (GRPO in float32 without checkpointing; PPO with eager attention and rollouts all at once)
+    recipe     what recipes.grpo or recipes.ppo runs, with those settings (PPO with bf16 autocast where it trains)
 """
 
 import statistics
@@ -33,7 +33,6 @@ class BenchmarkArguments:
     threads: int = field(default=2, metadata={"help": "of torch"})
 
 
-SETTINGS = {"bf16": False, "activation_checkpointing": False}
 COMMON = {"report_to": "none", "save_strategy": "no", "disable_tqdm": True, "learning_rate": 1e-5, "logging_steps": 1}
 
 
@@ -48,7 +47,7 @@ def grpo(args: BenchmarkArguments, variant: str, folder: str):
     from recipes.grpo_trainer import Trainer
 
     batch = {"per_device_train_batch_size": args.prompts * args.completions, "num_generations": args.completions, "max_completion_length": args.max_new_tokens}
-    config = GRPOConfig(output_dir=folder, max_steps=args.steps, **batch, **COMMON, **device(), **({} if variant == "defaults" else SETTINGS))
+    config = GRPOConfig(output_dir=folder, max_steps=args.steps, **batch, **COMMON, **device(), **({} if variant == "defaults" else {"bf16": False, "activation_checkpointing": False}))
     model = load_pretrained(AutoModelForCausalLM, args.model, "model")
     trainer = Trainer if variant == "recipe" else GRPOTrainer
     rewards = [reward_function("final_number")]
@@ -70,9 +69,10 @@ def ppo(args: BenchmarkArguments, variant: str, folder: str):
     ids, episodes = encode(tokenizer, list(load_source({"path": args.data})["prompt"])), args.prompts * args.completions
     rows = Dataset.from_dict({"input_ids": (ids * (1 + args.steps * episodes // len(ids)))[: args.steps * episodes]})
     both = {"per_device_train_batch_size": episodes, "total_episodes": args.steps * episodes, "response_length": args.max_new_tokens, "stop_token": "eos", "num_sample_generations": 0}
-    config = PPOConfig(output_dir=folder, **both, **COMMON, **device(), **({} if variant == "defaults" else SETTINGS))
-    models = {name: load_pretrained(AutoModelForCausalLM, args.model, "model") for name in ("model", "ref_model")}
-    models |= {name: load_pretrained(AutoModelForSequenceClassification, args.reward_model, "reward model", num_labels=1) for name in ("reward_model", "value_model")}
+    settings, attention = ({}, {}) if variant == "defaults" else ({"activation_checkpointing": False, "local_rollout_forward_batch_size": episodes}, {"attn_implementation": "eager"})
+    config = PPOConfig(output_dir=folder, **both, **COMMON, **device(), **settings)
+    models = {name: load_pretrained(AutoModelForCausalLM, args.model, "model", **attention) for name in ("model", "ref_model")}
+    models |= {name: load_pretrained(AutoModelForSequenceClassification, args.reward_model, "reward model", num_labels=1, **attention) for name in ("reward_model", "value_model")}
     trainer = {"checkpoint": None} if variant == "recipe" else {}
     return (Trainer if trainer else PPOTrainer)(args=config, processing_class=tokenizer, train_dataset=rows, **models, **trainer)
 
@@ -106,11 +106,13 @@ def main(argv: list[str] | None = None) -> None:
     if args.steps < 2 or args.rounds < 1:
         raise UserError(f"steps must be at least 2 and rounds at least 1, but are {args.steps} and {args.rounds}")
     import torch
+    from accelerate.state import AcceleratorState
 
     torch.set_num_threads(args.threads)
     seconds: dict[str, list[float]] = {"defaults": [], "settings": [], "recipe": []}
     for number in range(args.rounds):
         for variant, of_rounds in seconds.items():
+            AcceleratorState._reset_state()  # else the precision of the first variant is that of all
             with tempfile.TemporaryDirectory() as folder:
                 of_rounds.append(statistics.median(step_seconds((grpo if args.stage == "grpo" else ppo)(args, variant, folder))))
             print(f"round {number + 1}, {variant}: {of_rounds[-1]:.2f} s a step", flush=True)

@@ -44,8 +44,6 @@ def main(argv: list[str] | None = None) -> None:
     args, training_args, model_args = parse_stage((PPOScriptArguments, PPOConfig, ModelConfig), argv, **defaults)
 
     # ---- Checks and data, before any work ----
-    import os
-
     from eval.models import load_tokenizer
 
     policy_path, reward_path = model_args.model_name_or_path, training_args.reward_model_path
@@ -76,7 +74,6 @@ def main(argv: list[str] | None = None) -> None:
     from recipes.ppo_trainer import Trainer
 
     set_seed(training_args.seed + (int(stage.checkpoint.name.split("-")[1]) if stage.checkpoint else 0))  # PPOTrainer seeds neither numpy nor Python
-    os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if training_args.bf16 else "no"  # PPOTrainer's own Accelerator reads nothing else
     peft_config = get_peft_config(model_args)
     start = str(stage.checkpoint) if stage.checkpoint else None
     policy = load_model(AutoModelForCausalLM, policy_path if peft_config else start or policy_path, model_args, training_args)

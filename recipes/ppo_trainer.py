@@ -5,6 +5,7 @@ And faster: logits are computed for the responses only, and nothing is kept for 
     trainer = Trainer(checkpoint=stage.checkpoint, args=training_args, model=policy, ref_model=reference, reward_model=reward, value_model=critic, …)
 """
 
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
@@ -44,7 +45,8 @@ class Trainer(PPOTrainer):
     is_distributed_loading_by_transformers = False
 
     def __init__(self, *, checkpoint: Path | None, **kwargs):
-        with mock.patch.object(ppo_trainer, "PolicyAndValueWrapper", PolicyAndCritic):
+        precision = {"ACCELERATE_MIXED_PRECISION": "bf16" if kwargs["args"].bf16 else "no"}  # PPOTrainer's own Accelerator reads nothing else
+        with mock.patch.object(ppo_trainer, "PolicyAndValueWrapper", PolicyAndCritic), mock.patch.dict(os.environ, precision):
             super().__init__(**kwargs)
         args, self.done = self.args, 0
         if checkpoint:

@@ -179,3 +179,24 @@ def test_ppos_update_is_trls(world, chat_model, reward_model, tmp_path):
         for key in ("objective/kl", "objective/entropy", "objective/scores", "policy/approxkl_avg", "loss/policy_avg", "loss/value_avg", "policy/entropy_avg", "val/ratio"):
             assert ours[key] == pytest.approx(theirs[key], rel=1e-3, abs=1e-5), key
     assert logs[0][1]["objective/kl"] != 0
+
+
+@pytest.mark.parametrize("bf16, precision", [(True, "bf16"), (False, "no")])
+def test_ppo_trains_in_the_precision_it_is_told(chat_model, reward_model, tmp_path, bf16, precision):
+    """TRL's own takes it from the environment alone, and so trains in float32 whatever `bf16` says."""
+    from accelerate.state import AcceleratorState
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from trl.experimental.ppo import PPOConfig
+
+    from eval.models import load_tokenizer
+    from recipes.ppo_trainer import Trainer
+
+    models = {name: AutoModelForCausalLM.from_pretrained(chat_model) for name in ("model", "ref_model")}
+    models |= {name: AutoModelForSequenceClassification.from_pretrained(reward_model, num_labels=1) for name in ("reward_model", "value_model")}
+    config = PPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=bf16, report_to="none", per_device_train_batch_size=2, total_episodes=2)
+    rows = Dataset.from_dict({"input_ids": [[5, 6], [7, 8]]})
+    AcceleratorState._reset_state()
+    made = Trainer(checkpoint=None, args=config, processing_class=load_tokenizer(chat_model, padding_side="left"), train_dataset=rows, **models)
+    AcceleratorState._reset_state()
+    assert made.accelerator.mixed_precision == precision
