@@ -198,5 +198,6 @@ def test_ppo_trains_in_the_precision_it_is_told(chat_model, reward_model, tmp_pa
     rows = Dataset.from_dict({"input_ids": [[5, 6], [7, 8]]})
     AcceleratorState._reset_state()
     made = Trainer(checkpoint=None, args=config, processing_class=load_tokenizer(chat_model, padding_side="left"), train_dataset=rows, **models)
+    mixed_precision = made.accelerator.mixed_precision  # of a state that all Accelerators of a process share
     AcceleratorState._reset_state()
-    assert made.accelerator.mixed_precision == precision
+    assert mixed_precision == precision
