@@ -4,22 +4,26 @@
 """
 
 
-def log_probability(model, prompts: list[list[int]], replies: list[list[int]], batch_size: int = 256) -> tuple[list[float], list[float]]:
+def log_probability(model, prompts: list[list[int]], replies: list[list[int]], written: list[list[int]] | None = None, batch_size: int = 256) -> tuple[list[float], list[float]]:
     """log p(reply | prompt) in nats, teacher-forced at temperature 1, and the mean entropy of the model over its tokens, in nats; one a pair of token ids.
 
     The mean of log p − log p_other over a model's own samples estimates its KL divergence from the other.
+
+    Args:
+        written: for each reply which of its tokens count (1; 0: a tool's result); default all.
     """
     import torch
 
     sums, entropies = [], []
     for start in range(0, len(prompts), batch_size):
-        pairs = list(zip(prompts[start : start + batch_size], replies[start : start + batch_size]))
+        part = slice(start, start + batch_size)
+        pairs = list(zip(prompts[part], replies[part]))
         width = max(len(p) + len(r) for p, r in pairs)
         ids = torch.zeros(len(pairs), width, dtype=torch.long)
         counted = torch.zeros(len(pairs), width)
         for i, (p, r) in enumerate(pairs):  # padded on the right: causal attention never sees it
             ids[i, : len(p) + len(r)] = torch.tensor(p + r)
-            counted[i, len(p) : len(p) + len(r)] = 1
+            counted[i, len(p) : len(p) + len(r)] = torch.tensor(written[part][i]).float() if written else 1
         ids, counted = ids.to(model.device), counted[:, 1:].to(model.device)
         with torch.inference_mode():
             logp = model(input_ids=ids).logits[:, :-1].float().log_softmax(-1)

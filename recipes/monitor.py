@@ -127,12 +127,13 @@ class Monitor(TrainerCallback):
         rows, judge: what `held_out` gave.
         reward: the scores that are trained on.
         reference: the model that training began from; None for a policy with an adapter, which is switched off for it.
+        tools: with tools: what `eval.generate` takes of them, `tools` and their limits.
     """
 
-    def __init__(self, args: MonitorArguments, folder: Path, tokenizer, rows: list[dict], judge: Scores | None, reward: Scores, reference, max_new_tokens: int, temperature: float, seed: int):
+    def __init__(self, args: MonitorArguments, folder: Path, tokenizer, rows: list[dict], judge: Scores | None, reward: Scores, reference, max_new_tokens: int, temperature: float, seed: int, **tools):
         self.args, self.folder, self.tokenizer, self.rows = args, folder, tokenizer, rows
         self.reward, self.judge, self.reference = reward, judge, reference
-        self.sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "num_return_sequences": args.monitor_samples, "seed": seed}
+        self.sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "num_return_sequences": args.monitor_samples, "seed": seed, **tools}
         self.path, self.stops = folder / "monitor.jsonl", bool(args.stop_patience or args.max_kl)
         self.looks: list[dict] = []
 
@@ -144,26 +145,29 @@ class Monitor(TrainerCallback):
 
         from eval.divergence import log_probability, repeated
         from eval.generate import encode, generate
+        from eval.tool_loop import Toolbox
 
         rank, world = PartialState().process_index, PartialState().num_processes
         rows = self.rows[rank::world]
-        prompts = encode(self.tokenizer, [row["prompt"] for row in rows])
+        rendering = Toolbox(self.tokenizer, tools, 0, 0).rendering if (tools := self.sampling.get("tools")) else {}
+        prompts = encode(self.tokenizer, [row["prompt"] for row in rows], **rendering)
         groups = generate(policy, self.tokenizer, prompts, **self.sampling)
         replies = [reply for group in groups for reply in group]
         repeats = self.sampling["num_return_sequences"]
         each, ids = [row for row in rows for _ in range(repeats)], [p for p in prompts for _ in range(repeats)]
         texts, tokens = [reply.text for reply in replies], [reply.token_ids for reply in replies]
+        written = [reply.written for reply in replies] if rendering else None
         training = policy.training
         policy.eval()
-        own, entropy = log_probability(policy, ids, tokens)
+        own, entropy = log_probability(policy, ids, tokens, written)
         if self.reference is not None:
-            start, _ = log_probability(self.reference, ids, tokens)
+            start, _ = log_probability(self.reference, ids, tokens, written)
         else:
             with policy.disable_adapter():
-                start, _ = log_probability(policy, ids, tokens)
+                start, _ = log_probability(policy, ids, tokens, written)
         policy.train(training)
         scores = {"reward": self.reward(each, texts), "judge": self.judge(each, texts) if self.judge else [None] * len(each)}
-        scores |= {"kl": [a - b for a, b in zip(own, start)], "entropy": entropy, "length": [float(len(t)) for t in tokens], "repeated": [repeated(t) for t in texts]}
+        scores |= {"kl": [a - b for a, b in zip(own, start)], "entropy": entropy, "length": [float(sum(w)) for w in written or [[1] * len(t) for t in tokens]], "repeated": [repeated(t) for t in texts]}
         out = []
         for i in range(len(rows)):
             part = slice(i * repeats, (i + 1) * repeats)

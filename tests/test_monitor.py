@@ -200,6 +200,8 @@ def test_repeats_and_divergence(chat_model, tokenizer):
     prompts, replies = [[20, 21, 22], [23]], [[30, 31], [32, 33, 34]]
     found, entropies = log_probability(model, prompts, replies, batch_size=1)
     both, together = log_probability(model, prompts, replies)
+    first, _ = log_probability(model, prompts, [reply[:1] for reply in replies])
+    assert log_probability(model, prompts, replies, written=[[1] + [0] * (len(reply) - 1) for reply in replies])[0] == pytest.approx(first, abs=1e-4)
     for prompt, reply, logp, entropy in zip(prompts, replies, found, entropies):
         with torch.no_grad():
             table = model(torch.tensor([prompt + reply])).logits[0].log_softmax(-1)
@@ -207,3 +209,21 @@ def test_repeats_and_divergence(chat_model, tokenizer):
         assert logp == pytest.approx(sum(table[i, token].item() for i, token in zip(at, reply)), abs=1e-4)
         assert entropy == pytest.approx(-sum((table[i].exp() * table[i]).sum().item() for i in at) / len(reply), abs=1e-4)
     assert both == pytest.approx(found, abs=1e-4) and together == pytest.approx(entropies, abs=1e-4)
+
+
+def test_with_tools_the_watch_uses_them_and_counts_what_the_model_wrote(config, tmp_path, monkeypatch):
+    import eval.generate
+
+    asked, real = [], eval.generate.generate
+
+    def generate(model, tokenizer, prompts, **options):
+        asked.append((options["tools"][0].__name__, options["max_result_tokens"], "Tools:" in tokenizer.decode(prompts[0])))
+        groups = real(model, tokenizer, prompts, **options)
+        for group in groups:
+            for reply in group:
+                reply.written[-1:] = [0]  # as if a tool had said it
+        return groups
+
+    monkeypatch.setattr(eval.generate, "generate", generate)
+    (told, *_) = run("grpo", config("grpo", tools=["python"], max_result_tokens=3, max_steps=1, judge=None), tmp_path / "out")
+    assert set(asked) == {("python", 3, True)} and told["length"]["value"] == 5.0 and told["kl"]["value"] == 0.0
