@@ -8,6 +8,7 @@ Rows hold `prompt` (messages) and the columns that the rewards read (`answer`, `
 it answers; what they return is not trained on. A watch over the run, and when it stops: `recipes.monitor`.
 """
 
+import sys
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     if watched:
         reference = None if model_args.use_peft else load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args).to(training_args.device)
         reward = verdicts(reward_function(args.rewards, training_args.reward_weights))
-        options = {"tools": tools, "max_result_tokens": args.max_result_tokens, "max_tool_calls": training_args.max_tool_calling_iterations} if tools else {}
+        options = {"tools": tools, "max_result_tokens": args.max_result_tokens, "max_tool_calls": training_args.max_tool_calling_iterations or sys.maxsize} if tools else {}
         monitor = Monitor(args, stage.folder, tokenizer, watched, judge, reward, reference, training_args.max_completion_length, training_args.temperature, training_args.seed, **options)
         callbacks.append(monitor)
     with user_errors("GRPO's settings"):
