@@ -8,7 +8,7 @@ In the YAML of either stage:
     stop_patience: 2                      # stop where the judge falls while the reward climbs, so many evaluations in a row
     max_kl: 20                            # and where the policy is further than this from its start, in nats a reply
 
-Every `monitor_steps` the same prompts are answered with the same random numbers, and `monitor.jsonl` gets a line: the reward that is
+Every `monitor_steps` the same prompts are answered with the same random numbers, at temperature 1 whatever training explores at, and `monitor.jsonl` gets a line: the reward that is
 trained on, the judge's score, the KL divergence from the start, entropy, length in tokens, the share of repeated 2-grams (each with
 standard error and n), and the strangest winners: of the tenth of replies with the highest reward those that the judge likes least
 (without a judge: that repeat themselves most). With `stop_patience` or `max_kl` the best model by the judge is kept beside, the run
@@ -130,10 +130,10 @@ class Monitor(TrainerCallback):
         tools: with tools: what `eval.generate` takes of them, `tools` and their limits.
     """
 
-    def __init__(self, args: MonitorArguments, folder: Path, tokenizer, rows: list[dict], judge: Scores | None, reward: Scores, reference, max_new_tokens: int, temperature: float, seed: int, **tools):
+    def __init__(self, args: MonitorArguments, folder: Path, tokenizer, rows: list[dict], judge: Scores | None, reward: Scores, reference, max_new_tokens: int, seed: int, **tools):
         self.args, self.folder, self.tokenizer, self.rows = args, folder, tokenizer, rows
         self.reward, self.judge, self.reference = reward, judge, reference
-        self.sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "num_return_sequences": args.monitor_samples, "seed": seed, **tools}
+        self.sampling = {"max_new_tokens": max_new_tokens, "temperature": 1.0, "num_return_sequences": args.monitor_samples, "seed": seed, **tools}
         self.path, self.stops = folder / "monitor.jsonl", bool(args.stop_patience or args.max_kl)
         self.looks: list[dict] = []
 

@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
     if watched:
         for model in filter(None, (reference, reward)):  # the monitor looks before the trainer has moved them
             model.to(training_args.device)
-        monitor = Monitor(args, stage.folder, tokenizer, watched, judge, reward_model(reward, tokenizer), reference, training_args.response_length, training_args.temperature, training_args.seed)
+        monitor = Monitor(args, stage.folder, tokenizer, watched, judge, reward_model(reward, tokenizer), reference, training_args.response_length, training_args.seed)
         callbacks.append(monitor)
     with user_errors("PPO's settings"):
         trainer = Trainer(

@@ -217,7 +217,7 @@ def test_with_tools_the_watch_uses_them_and_counts_what_the_model_wrote(config, 
     asked, real = [], eval.generate.generate
 
     def generate(model, tokenizer, prompts, **options):
-        asked.append((options["tools"][0].__name__, options["max_result_tokens"], options["max_tool_calls"] > 1, "Tools:" in tokenizer.decode(prompts[0])))
+        asked.append((options["tools"][0].__name__, options["max_result_tokens"], options["max_tool_calls"] > 1, options["temperature"], "Tools:" in tokenizer.decode(prompts[0])))
         groups = real(model, tokenizer, prompts, **options)
         for group in groups:
             for reply in group:
@@ -225,5 +225,5 @@ def test_with_tools_the_watch_uses_them_and_counts_what_the_model_wrote(config, 
         return groups
 
     monkeypatch.setattr(eval.generate, "generate", generate)
-    (told, *_) = run("grpo", config("grpo", tools=["python"], max_result_tokens=3, max_steps=1, judge=None), tmp_path / "out")
-    assert set(asked) == {("python", 3, True, True)} and told["length"]["value"] == 5.0 and told["kl"]["value"] == 0.0
+    (told, *_) = run("grpo", config("grpo", tools=["python"], max_result_tokens=3, max_steps=1, judge=None, temperature=1.3), tmp_path / "out")
+    assert set(asked) == {("python", 3, True, 1.0, True)} and told["length"]["value"] == 5.0 and told["kl"]["value"] == 0.0
