@@ -217,7 +217,8 @@ def test_with_tools_the_watch_uses_them_and_counts_what_the_model_wrote(config, 
     asked, real = [], eval.generate.generate
 
     def generate(model, tokenizer, prompts, **options):
-        asked.append((options["tools"][0].__name__, options["max_result_tokens"], options["max_tool_calls"] > 1, options["temperature"], "Tools:" in tokenizer.decode(prompts[0])))
+        if "seed" in options:  # not the trainer's own
+            asked.append((options["tools"][0].__name__, options["max_result_tokens"], options["max_tool_calls"] > 1, options["temperature"], "Tools:" in tokenizer.decode(prompts[0])))
         groups = real(model, tokenizer, prompts, **options)
         for group in groups:
             for reply in group:
