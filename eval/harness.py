@@ -17,15 +17,14 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from eval.cli import UserError
-from eval.generate import generate
+from eval.generate import encode, generate
 from eval.tool_loop import Toolbox, load_tools
 
 NEUTRAL = {"top_k": (0, None), "top_p": (1, None), "min_p": (0, None), "num_beams": (1, None)}  # values that change nothing
 
 
-@register_model("tumbler")
-class GenerateLM(HFLM):
-    """`HFLM` that generates with `eval.generate`.
+class Generates:
+    """What an lm-eval model becomes that generates with `eval.generate`.
 
     Args:
         seed: of sampled tasks; each task draws from streams of its own, so scores do not depend on the other tasks.
@@ -47,6 +46,13 @@ class GenerateLM(HFLM):
         if self.tools:
             self.chat_template_args |= Toolbox(self.tokenizer, self.tools, 0, 0).rendering
 
+    @property
+    def described(self) -> dict:
+        """For the results' `config`."""
+        if not isinstance(self, HFLM):
+            return {}
+        return {"model_num_parameters": self.model.num_parameters(), "model_dtype": str(self.model.dtype), "device": str(self.model.device)}
+
     def generate_until(self, requests, disable_tqdm: bool = False) -> list[str]:
         """Replies in the order of `requests`; a request that stands there k times is sampled k times."""
         groups: dict[tuple, dict[int, list[int]]] = {}  # (task, settings) -> request -> its places
@@ -61,10 +67,12 @@ class GenerateLM(HFLM):
             if unknown := {k: v for k, v in settings.items() if v not in NEUTRAL.get(k, ())}:
                 raise UserError(f"task {task}: generation_kwargs {unknown} are not supported; evaluate it with lm_eval --model hf")
             repeats = max(map(len, places.values()))
+            room = self.max_length - max_new_tokens - self.tool_tokens
+            prompts = [row[-room:] if room > 0 else row for row in encode(self.tokenizer, [request.args[0] for request in first])]  # cut as lm-eval does
             generations = generate(
                 self.model,
                 self.tokenizer,
-                [request.args[0] for request in first],
+                prompts,
                 max_new_tokens=max_new_tokens + self.tool_tokens,
                 temperature=temperature,
                 num_return_sequences=repeats if temperature else 1,
@@ -83,3 +91,27 @@ class GenerateLM(HFLM):
                 for place, generation in zip(at, done):
                     replies[place] = generation.text
         return replies
+
+
+@register_model("tumbler")
+class GenerateLM(Generates, HFLM):
+    """lm-eval's Hugging Face model that generates with `eval.generate`."""
+
+
+def load_lm(backend: str, path: str, tokenizer, device: str, **options):
+    """The model of a folder or Hub id for lm-eval, by transformers or vLLM.
+
+    Raises:
+        UserError: it cannot be loaded, or vLLM is not installed.
+    """
+    if backend == "vllm":
+        try:
+            from lm_eval.models.vllm_causallms import VLLM
+        except ImportError as error:
+            raise UserError(f"--backend vllm needs vLLM ({error}): pip install vllm, or leave the option out") from None
+        return type("GenerateVLLM", (Generates, VLLM), {})(pretrained=path, **options)
+    from transformers import AutoModelForCausalLM
+
+    from eval.models import load_pretrained
+
+    return GenerateLM(pretrained=load_pretrained(AutoModelForCausalLM, path, "model", dtype="auto").to(device), tokenizer=tokenizer, **options)

@@ -1,21 +1,23 @@
-"""Run the benchmarks of `eval/tasks` on several models in one process.
+"""Run benchmarks on several models in one process: ours in `eval/tasks`, and any of lm-evaluation-harness's by name.
 
     python -m eval.run --models base=runs/tiny/base sft=runs/tiny/sft --base base \
         --data_dir runs/tiny/world/eval --output_dir runs/tiny/eval
+    python -m eval.run --models qwen=Qwen/Qwen3-0.6B --tasks arc_easy gsm8k mmlu --output_dir runs/qwen3/eval
 
-Chat models answer through their chat template; models named in `--base` complete text (tasks `<name>_base`).
-<output_dir>/<name>/results.json is lm-eval's own JSON, samples_<task>.jsonl its samples. Chat models get one
-more row, `end_token`: the share of their greedy replies that end with the end token. A model whose results
-are there and were made from the same files with the same settings is not run again.
+Chat models answer through their chat template; models named in `--base` complete text (of our tasks the twins `<name>_base`).
+<output_dir>/<name>/results.json is lm-eval's own JSON, samples_<task>.jsonl its samples. Chat models get one more row, `end_token`: the
+share of their greedy replies that end with the end token. `chance` is what guessing scores; the table ends with the mean above it. What is there
+and was made from the same files with the same settings is not run again, task by task.
 
 With `--tools python search=runs/tiny/index` chat models may call these tools before they answer; base models have none.
 
 Under `accelerate launch` the processes share the tasks out, and the numbers are those of one process:
 
     accelerate launch --config_file accelerate_configs/cpu_ddp.yaml -m eval.run --models sft=runs/tiny/sft --data_dir runs/tiny/world/eval --output_dir runs/tiny/eval
+
+Two models on the same items, paired: `python -m eval.compare`.
 """
 
-import functools
 import hashlib
 import inspect
 import json
@@ -25,12 +27,13 @@ import re
 import shutil
 import time
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
+from eval.benchmarks import TASKS_DIR, above_chance, data_file, dump, evaluate, load, main_metric, manager, share_out, task_names
 from eval.cli import UserError, command, existing, output_folder, parse
 from eval.tool_loop import Toolbox, load_tools
 
-TASKS_DIR = Path(__file__).parent / "tasks"
 MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja")
 
 
@@ -38,36 +41,18 @@ MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja")
 class EvalArguments:
     models: list[str] = field(metadata={"help": "name=folder (or Hub id) of each model"})
     output_dir: str = field(metadata={"help": "where <name>/results.json goes"})
-    data_dir: str | None = field(default=None, metadata={"help": "folder of the tasks' .jsonl files (default: runs/tiny/world/eval)"})
-    tasks: list[str] = field(default_factory=list, metadata={"help": "names of tasks in eval/tasks (default: all)"})
+    data_dir: str | None = field(default=None, metadata={"help": "folder of our tasks' .jsonl files (default: runs/tiny/world/eval)"})
+    tasks: list[str] = field(default_factory=list, metadata={"help": "tasks of eval/tasks; tasks, groups and tags of lm-eval; YAML files (default: all of eval/tasks)"})
+    include_path: str | None = field(default=None, metadata={"help": "folder of more lm-eval task YAML"})
+    num_fewshot: int | None = field(default=None, metadata={"help": "examples before each question, of lm-eval's tasks (default: as their YAML says)"})
     base: list[str] = field(default_factory=list, metadata={"help": "names of the models that complete text, not chat"})
     limit: int | None = field(default=None, metadata={"help": "only the first items of each task, for a trial"})
     batch_size: int = field(default=256, metadata={"help": "replies sampled at a time"})
     seed: int = field(default=0, metadata={"help": "of sampled tasks"})
     tools: list[str] = field(default_factory=list, metadata={"help": "what chat models may call: python, search=<index folder> or module:function"})
     tool_tokens: int = field(default=512, metadata={"help": "with tools: tokens that calls and results may take beside a reply's own"})
-
-
-def task_names() -> list[str]:
-    """Names of the tasks in eval/tasks, each of which has a twin `<name>_base`."""
-    names = {path.stem for path in TASKS_DIR.glob("*.yaml") if not path.stem.startswith("_")}
-    return sorted(name for name in names if not name.endswith("_base"))
-
-
-def data_file(task: str, data_dir: str | None) -> Path:
-    """The rows of a task; its twin reads the same.
-
-    Raises:
-        UserError: the file is missing or empty.
-    """
-    from lm_eval.tasks._yaml_loader import load_yaml
-
-    path = Path(load_yaml(TASKS_DIR / f"{task}.yaml", resolve_func=False)["dataset_kwargs"]["data_files"]["test"])
-    path = Path(data_dir) / path.name if data_dir else path
-    existing(path, f"data file of task {task}", "python -m data_prep.world writes it, or give --data_dir")
-    if not path.stat().st_size:
-        raise UserError(f"data file of task {task} {path} is empty")
-    return path
+    backend: str = field(default="transformers", metadata={"help": "transformers or vllm"})
+    confirm_run_unsafe_code: bool = field(default=False, metadata={"help": "run lm-eval's tasks that execute a model's code outside a sandbox"})
 
 
 def fingerprint(files: list[Path], by_content: bool) -> str:
@@ -96,49 +81,6 @@ def tool_files(names: list[str], tools: list, tool_tokens: int) -> dict:
     return {"tools": names, "tool_tokens": tool_tokens, "tools_code": fingerprint([*code], by_content=True), "tools_data": fingerprint(read, by_content=False)}
 
 
-def load_tasks(data_files: dict[str, Path], base: bool) -> dict:
-    """lm-eval's task objects, {name: task}, reading `data_files` {name without _base: file}."""
-    from lm_eval.api.task import ConfigurableTask
-    from lm_eval.tasks._yaml_loader import load_yaml
-
-    tasks = {}
-    for name, path in data_files.items():
-        name = f"{name}_base" if base else name
-        config = load_yaml(TASKS_DIR / f"{name}.yaml")
-        tasks[name] = ConfigurableTask(config={**config, "dataset_kwargs": {"data_files": {"test": str(path)}}})
-    return tasks
-
-
-def evaluate(lm, tasks: dict, chat: bool, limit: int | None = None) -> dict:
-    """lm-eval's results of one model, with its samples, and `end_token` for a chat model; in each of the processes.
-
-    Args:
-        lm: `eval.harness.GenerateLM`.
-        tasks: {name: task}, what `load_tasks` returned or, of several processes, this one's share of it; can be used again for the next model.
-    """
-    import lm_eval.api.task
-    from accelerate.utils import gather_object
-    from lm_eval.evaluator import evaluate as lm_evaluate
-    from lm_eval.loggers.utils import add_tokenizer_info
-
-    bar, lm_eval.api.task.tqdm = lm_eval.api.task.tqdm, functools.partial(lm_eval.api.task.tqdm, disable=True)  # a bar a task
-    try:
-        own = lm_evaluate(lm, {"tasks": tasks}, limit=limit, apply_chat_template=chat, bootstrap_iters=1) if tasks else {}
-    finally:
-        lm_eval.api.task.tqdm = bar
-    parts = gather_object([json.loads(dump(own))])
-    results = {key: {name: value for part in parts for name, value in part.get(key, {}).items()} for key in max(parts, key=len)}
-    if chat and (ended := [end for ends in gather_object([*lm.finished.values()]) for end in ends]):
-        n, share = len(ended), sum(ended) / len(ended)
-        stderr = math.sqrt(share * (1 - share) / (n - 1)) if n > 1 else "N/A"
-        row = {"name": "end_token", "alias": "end_token", "sample_len": n, "score,none": share, "score_stderr,none": stderr}
-        results["results"]["end_token"] = row
-        results["n-samples"]["end_token"] = {"original": n, "effective": n}
-        results["higher_is_better"]["end_token"] = {"score": True}
-    add_tokenizer_info(results, lm)
-    return results
-
-
 def processes() -> tuple[int, int]:
     """This process's number, and how many there are."""
     import torch
@@ -148,26 +90,44 @@ def processes() -> tuple[int, int]:
     return state.process_index, state.num_processes
 
 
-def dump(value, **options) -> str:
-    """JSON as lm-eval writes it."""
-    from lm_eval.utils import handle_non_serializable
+def task_fingerprint(name: str, args: EvalArguments) -> str:
+    """Of what decides a task's scores beside the model and the settings of all tasks."""
+    if name in task_names():
+        code = [*TASKS_DIR.glob("_*.yaml"), *TASKS_DIR.glob(f"{name}*.yaml"), *TASKS_DIR.glob("*.py"), *(TASKS_DIR.parent / f"{m}.py" for m in ("verifiers", "generate", "harness", "tool_loop"))]
+        return fingerprint([*code, data_file(name, args.data_dir)], by_content=True)
+    folders = [Path(args.include_path)] if args.include_path else []
+    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()] + [Path(name)] * Path(name).is_file()
+    return f"lm_eval {version('lm_eval')}, {args.num_fewshot}-shot, {fingerprint(files, by_content=False)}"
 
-    return json.dumps(value, default=handle_non_serializable, ensure_ascii=False, **options)
+
+def read(folder: Path) -> dict:
+    """The results in a folder; {} where there are none that this script wrote."""
+    try:
+        results = json.loads((folder / "results.json").read_text())
+        return results if isinstance(results["config"]["made_from"]["tasks"], dict) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
-def share_out(tasks: dict, processes: int) -> list[dict]:
-    """The tasks for each process, about as many tokens to each: a task draws from a random stream of its own, so it does not matter who has it."""
-    shares, tokens = [{} for _ in range(processes)], [0] * processes
-    cost = {name: t.config.repeats * len(t.eval_docs) * (t.config.generation_kwargs or {}).get("max_gen_toks", 1) for name, t in tasks.items()}
-    for name in sorted(tasks, key=lambda name: -cost[name]):
-        least = tokens.index(min(tokens))
-        shares[least][name] = tasks[name]
-        tokens[least] += cost[name]
-    return [{name: share[name] for name in tasks if name in share} for share in shares]
+def together(old: dict, new: dict, kept: list[str]) -> dict:
+    """`new` results and, of the same model's older ones, the rows `kept`."""
+    parts = {key: {row: value[row] for row in kept if row in value} for key, value in old.items() if isinstance(value, dict) and key != "config"}
+    return {**new, **{key: {**part, **new.get(key, {})} for key, part in parts.items() if part}}
+
+
+def add_end_token(results: dict) -> None:
+    """The row `end_token`, out of the counts in `ended`."""
+    n, ended = sum(n for _, n in results["ended"].values()), sum(ended for ended, _ in results["ended"].values())
+    if n:
+        share = ended / n
+        stderr = math.sqrt(share * (1 - share) / (n - 1)) if n > 1 else "N/A"
+        results["results"]["end_token"] = {"name": "end_token", "alias": "end_token", "sample_len": n, "score,none": share, "score_stderr,none": stderr}
+        results["n-samples"]["end_token"] = {"original": n, "effective": n}
+        results["higher_is_better"]["end_token"] = {"score": True}
 
 
 def write(results: dict, folder: Path) -> None:
-    """`results.json` and `samples_<task>.jsonl` as lm-eval writes them; the folder appears when all is in it."""
+    """`results.json` and `samples_<task>.jsonl` as lm-eval writes them; the folder appears when all is in it. Samples of other tasks stay."""
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -176,6 +136,10 @@ def write(results: dict, folder: Path) -> None:
             for sample in samples:
                 arguments = {f"gen_args_{i}": {f"arg_{k}": a for k, a in enumerate(args)} for i, args in enumerate(sample["arguments"])}
                 file.write(dump({**sample, "arguments": arguments}) + "\n")
+    for task in results["n-samples"]:
+        kept = folder / f"samples_{task}.jsonl"
+        if kept.exists() and not (part / kept.name).exists():
+            shutil.copy2(kept, part)
     (part / "results.json").write_text(dump(results, indent=2), encoding="utf-8")
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
@@ -197,20 +161,26 @@ def check_target(folder: Path, models: list[str]) -> None:
         raise UserError(f"the results would replace {folder}, which is not of eval.run (no results.json): choose another --output_dir or name")
 
 
-def _cell(row: dict) -> str:
-    score, stderr = row.get("score,none"), row.get("score_stderr,none")  # "N/A" of a single item
-    return "–" if score is None else f"{score:.3f}" + (f" ± {stderr:.3f}" if isinstance(stderr, float) else "")
+def _cell(value: float | None, stderr) -> str:
+    return "–" if value is None else f"{value:.3f}" + (f" ± {stderr:.3f}" if isinstance(stderr, float) else "")  # "N/A" of a single item
 
 
-def table(output_dir: Path, names: list[str], tasks: list[str]) -> str:
-    """Score ± standard error of each task and model, from the files."""
-    results = {name: json.loads((output_dir / name / "results.json").read_text())["results"] for name in names}
-    lines = [f"{'task':<24}" + "".join(f"{name:>16}" for name in names)]
-    for task in [*tasks, "end_token"]:
-        rows = [results[name].get(task) or results[name].get(f"{task}_base") or {} for name in names]
-        cells = [_cell(row) for row in rows]
-        lines.append(f"{task:<24}" + "".join(f"{cell:>16}" for cell in cells))
-    return "\n".join(lines)
+def table(output_dir: Path, names: list[str]) -> str:
+    """Score ± standard error of each task and model, and their means above chance, from the files."""
+    results = {name: json.loads((output_dir / name / "results.json").read_text()) for name in names}
+    rows: dict[str, dict[str, str]] = {}
+    for name, found in results.items():
+        for task, row in found["results"].items():
+            if key := main_metric(row):
+                label = task.removesuffix("_base") + ("" if key in ("score,none", "acc,none") else f" ({key.removesuffix(',none')})")
+                rows.setdefault(label, {})[name] = _cell(row[key], row.get(key.replace(",", "_stderr,", 1)))
+        for group, children in [*found["group_subtasks"].items(), ("all tasks", found["n-samples"])]:
+            if mean := above_chance(found, [child for child in children if child in found["n-samples"]]):
+                rows.setdefault(f"{group}: above chance", {})[name] = _cell(mean["value"], mean["stderr"])
+    last = [label for label in rows if label.startswith(("end_token", "all tasks:"))]
+    width = max(map(len, rows)) + 2
+    lines = [f"{'task':<{width}}" + "".join(f"{name:>18}" for name in names)]
+    return "\n".join(lines + [f"{label:<{width}}" + "".join(f"{rows[label].get(name, '–'):>18}" for name in names) for label in [label for label in rows if label not in last] + last])
 
 
 @command
@@ -221,13 +191,23 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"--models takes name=folder, each name once and of letters, digits, . _ -, but got: {' '.join(args.models)}")
     if stray := [name for name in args.base if name not in models]:
         raise UserError(f"--base {stray[0]} is none of the models ({', '.join(models)})")
-    if unknown := [task for task in args.tasks if task not in task_names()]:
-        raise UserError(f"unknown task {unknown[0]}; there are: {', '.join(task_names())}")
-    if min(args.batch_size, args.tool_tokens) < 1 or (args.limit is not None and args.limit < 1):
-        raise UserError("--batch_size, --limit and --tool_tokens must be at least 1")
+    if min(args.batch_size, args.tool_tokens) < 1 or (args.limit is not None and args.limit < 1) or (args.num_fewshot or 0) < 0:
+        raise UserError("--batch_size, --limit and --tool_tokens must be at least 1, --num_fewshot at least 0")
     if args.tool_tokens != EvalArguments.tool_tokens and not args.tools:
         raise UserError("--tool_tokens goes with --tools, and does nothing without: leave it out")
-    data_files = {task: data_file(task, args.data_dir) for task in args.tasks or task_names()}
+    if args.backend not in ("transformers", "vllm"):
+        raise UserError(f"--backend is transformers or vllm, but is {args.backend}")
+    if args.backend == "vllm" and len(models) > 1:
+        raise UserError("--backend vllm keeps the GPU's memory for one model: give one, and run the others after it")
+    names = list(dict.fromkeys(args.tasks or task_names()))
+    theirs = [name for name in names if name not in task_names()]
+    if not theirs and (args.include_path or args.num_fewshot is not None):
+        raise UserError("--include_path and --num_fewshot are for lm-eval's tasks, and there are none among --tasks: leave them out")
+    if args.include_path:
+        existing(args.include_path, "--include_path", "give a folder of lm-eval task YAML")
+    if theirs:
+        manager(theirs, args.include_path)
+    prints = {name: task_fingerprint(name, args) for name in names}
     for name in models:
         check_target(Path(args.output_dir) / name, list(models.values()))
     tools = load_tools(args.tools)
@@ -235,46 +215,33 @@ def main(argv: list[str] | None = None) -> None:
     first = processes()[0] == 0
 
     # What decides the scores. Equal: the results that are there stand.
-    code = [
-        *TASKS_DIR.glob("*.yaml"),
-        *TASKS_DIR.glob("*.py"),
-        *(TASKS_DIR.parent / f"{m}.py" for m in ("verifiers", "generate", "harness", "tool_loop")),
-    ]
-    common = {
-        "tasks": list(data_files),
-        "limit": args.limit,
-        "seed": args.seed,
-        "code": fingerprint(code, by_content=True),
-        "data": fingerprint(list(data_files.values()), by_content=True),
-    }
-    made_from, todo = {}, []
+    made_from, todo, there = {}, {}, {}
     for name, path in models.items():
-        made_from[name] = {**common, "model": path, "files": model_fingerprint(path), "chat": name not in args.base}
+        made_from[name] = {"limit": args.limit, "seed": args.seed, "backend": args.backend, "model": path, "files": model_fingerprint(path), "chat": name not in args.base}
         if made_from[name]["chat"]:
             made_from[name] |= tool_files(args.tools, tools, args.tool_tokens)
-        try:
-            done = json.loads((output_dir / name / "results.json").read_text())["config"]["made_from"]
-        except (OSError, ValueError, KeyError):
-            done = None
-        if done != made_from[name]:
-            todo.append(name)
-        elif first:
+        there[name] = read(output_dir / name)
+        old = there[name].get("config", {}).get("made_from", {})
+        done = old.get("tasks", {}) if {**made_from[name], "tasks": 0} == {**old, "tasks": 0} else {}
+        todo[name] = [task for task in names if done.get(task) != prints[task]]
+        made_from[name]["tasks"] = {**done, **prints}
+        if first and not todo[name]:
             print(f"{name}: results are there, from the same files and settings")
-    if todo:
-        run(args, {name: models[name] for name in todo}, data_files, made_from, output_dir, tools)
+    if any(todo.values()):
+        run(args, {name: path for name, path in models.items() if todo[name]}, todo, there, made_from, output_dir, tools)
     if first:
-        print(table(output_dir, list(models), list(data_files)))
+        print(table(output_dir, list(models)))
 
 
-def run(args: EvalArguments, models: dict[str, str], data_files: dict[str, Path], made_from: dict[str, dict], output_dir: Path, tools: list) -> None:
-    """Evaluate the models one after the other and write each one's results."""
+def run(args: EvalArguments, models: dict[str, str], todo: dict[str, list[str]], there: dict[str, dict], made_from: dict[str, dict], output_dir: Path, tools: list) -> None:
+    """Evaluate the models one after the other on their tasks and write each one's results."""
     import datasets
     import torch
     import transformers
     from tqdm import tqdm
 
-    from eval.harness import GenerateLM
-    from eval.models import load_pretrained, load_tokenizer, require_chat_template
+    from eval.harness import load_lm
+    from eval.models import load_tokenizer, require_chat_template
 
     tokenizers = {name: load_tokenizer(path) for name, path in models.items()}
     for name, path in models.items():
@@ -286,11 +253,14 @@ def run(args: EvalArguments, models: dict[str, str], data_files: dict[str, Path]
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     rank, world = processes()
-    kinds = {name in args.base for name in models}
-    tasks = {base: share_out(load_tasks(data_files, base), world)[rank] for base in kinds}
-    counts = {base: sum(t.config.repeats * min(args.limit or math.inf, len(t.eval_docs)) for t in tasks[base].values()) for base in kinds}
+    loaded = {}
+    for name in models:
+        if (key := (name in args.base, *todo[name])) not in loaded:
+            loaded[key] = load(todo[name], key[0], args.data_dir, args.include_path, args.num_fewshot)
     device = f"cuda:{rank % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
-    with tqdm(total=sum(counts[name in args.base] for name in models), unit="reply", mininterval=1, disable=rank > 0) as bar:
+    tasks = {name: loaded[(name in args.base, *todo[name])] for name in models}
+    replies = sum((t.config.repeats or 1) * min(args.limit or math.inf, len(t.eval_docs)) for name in models for t in share_out(tasks[name][0], world)[rank].values() if t.OUTPUT_TYPE == "generate_until")
+    with tqdm(total=replies, unit="reply", mininterval=1, disable=rank > 0) as bar:
         for name, path in models.items():
             start = time.time()
 
@@ -298,40 +268,27 @@ def run(args: EvalArguments, models: dict[str, str], data_files: dict[str, Path]
                 bar.set_description(f"{name} {task}", refresh=False)
                 bar.update(n)
 
-            model = load_pretrained(transformers.AutoModelForCausalLM, path, "model", dtype="auto").to(device)
-            lm = GenerateLM(
-                pretrained=model,
-                tokenizer=tokenizers[name],
-                batch_size=args.batch_size,
-                seed=args.seed,
-                progress=progress,
-                tools=[] if name in args.base else tools,
-                tool_tokens=args.tool_tokens,
-            )
-            results = evaluate(lm, tasks[name in args.base], chat=name not in args.base, limit=args.limit)
+            options = {"batch_size": args.batch_size, "seed": args.seed, "progress": progress, "tools": [] if name in args.base else tools, "tool_tokens": args.tool_tokens}
+            lm = load_lm(args.backend, path, tokenizers[name], device, **options)
+            results = evaluate(lm, *tasks[name][:2], chat=name not in args.base, limit=args.limit, rank=rank, world=world, unsafe_code=args.confirm_run_unsafe_code)
             results["config"] = {
                 "model": "tumbler",
                 "model_args": {"pretrained": path},
-                "model_num_parameters": model.num_parameters(),
-                "model_dtype": str(model.dtype),
+                **lm.described,
                 "batch_size": args.batch_size,
-                "device": str(model.device),
                 "limit": args.limit,
                 "random_seed": args.seed,
                 "made_from": made_from[name],
             }
             results["date"] = start
-            results["transformers_version"] = transformers.__version__
-            results["lm_eval_version"] = _version("lm_eval")
+            results["transformers_version"], results["lm_eval_version"] = transformers.__version__, version("lm_eval")
             results["total_evaluation_time_seconds"] = str(time.time() - start)
+            kept = {task: there[name]["rows"][task] for task in made_from[name]["tasks"] if task not in todo[name]}
+            results = together(there[name], results, [row for rows in kept.values() for row in rows])
+            results["rows"] = kept | tasks[name][2]
+            add_end_token(results)
             if rank == 0:
                 write(results, output_dir / name)
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import version
-
-    return version(package)
 
 
 if __name__ == "__main__":

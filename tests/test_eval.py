@@ -345,7 +345,7 @@ def test_run_says_what_is_wrong(run, tmp_path, capsys):
     assert "does not exist" in error(models=[f"sft={tmp_path / 'none'}"])
     assert "name=folder" in error(models=["runs/tiny/sft"])
     assert "chat template" in error(models=[f"sft={plain}"])
-    assert "unknown task identities; there are: apples" in error(tasks=["identities"])
+    assert "unknown task identities; near it are identity" in error(tasks=["identities"])
     assert "identity.jsonl does not exist" in error(data_dir=[str(tmp_path / "none")])
     assert "identity.jsonl is empty" in error(data_dir=[str(tmp_path)])
     assert "none of the models" in error(base=["bsae"])
