@@ -128,6 +128,8 @@ def add_end_token(results: dict) -> None:
 
 def write(results: dict, folder: Path) -> None:
     """`results.json` and `samples_<task>.jsonl` as lm-eval writes them; the folder appears when all is in it. Samples of other tasks stay."""
+    from lm_eval.utils import sanitize_list
+
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -135,7 +137,8 @@ def write(results: dict, folder: Path) -> None:
         with open(part / f"samples_{task}.jsonl", "w", encoding="utf-8") as file:
             for sample in samples:
                 arguments = {f"gen_args_{i}": {f"arg_{k}": a for k, a in enumerate(args)} for i, args in enumerate(sample["arguments"])}
-                file.write(dump({**sample, "arguments": arguments}) + "\n")
+                texts = {"resps": sanitize_list(sample["resps"]), "filtered_resps": sanitize_list(sample["filtered_resps"]), "target": str(sample["target"])}
+                file.write(dump({**sample, **texts, "arguments": arguments}) + "\n")
     for task in results["n-samples"]:
         kept = folder / f"samples_{task}.jsonl"
         if kept.exists() and not (part / kept.name).exists():

@@ -67,7 +67,7 @@ def test_scores_and_answers_are_those_of_lm_evals_own_command(world, standard, c
     command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={chat_model}", "--tasks", ",".join([*ours, *theirs]), "--include_path", str(both)]
     command += ["--batch_size", "8", "--device", "cpu", "--log_samples", "--output_path", str(tmp_path / "theirs")] + ["--apply_chat_template"] * chat
     subprocess.run(command, cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
-    run("--models", f"m={chat_model}", *(() if chat else ("--base", "m")), "--tasks", *OURS, *theirs, "--include_path", standard, "--data_dir", world / "eval", "--output_dir", tmp_path / "ours")
+    run("--models", f"m={chat_model}", *(() if chat else ("--base", "m")), "--tasks", *OURS, *theirs, "--include_path", standard, "--data_dir", world / "eval", "--output_dir", tmp_path / "ours", "--batch_size", "8")
     (path,) = (tmp_path / "theirs").rglob("results_*.json")
     expected, found = json.loads(path.read_text()), json.loads((tmp_path / "ours/m/results.json").read_text())
     for task in [*ours, *theirs]:
