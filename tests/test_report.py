@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from lxml import etree, html
+from markdown_it import MarkdownIt
 
 from eval.report.__main__ import build, main
 from eval.report.story import WRITERS
@@ -196,7 +197,8 @@ def finished(tmp_path_factory):
 
 def test_summary_has_the_agreed_form(finished):
     summary = json.loads((finished[0] / "report/summary.json").read_text())
-    assert list(summary) == ["recipe", "seconds", "peak_rss_gb", "seed", "refusals", "stages"]
+    first = ["recipe", "seconds", "peak_rss_gb", "seed", "git_commit", "refusals", "stages", "differences", "overlap", "training"]
+    assert list(summary) == [*first, "figures", "absent", "experiments"] and summary["absent"] == {}
     assert list(summary["stages"]) == ["base", "sft", "honest", "tools", "reward", "ppo", "grpo"]
     stages = summary["stages"]
     assert set(stages["base"]) == {"bits_per_byte", "tasks", "facts"} and set(stages["reward"]) > {"pair_accuracy", "pair_accuracy_clear"}
@@ -216,25 +218,66 @@ def test_summary_has_the_agreed_form(finished):
     assert stages["base"]["bits_per_byte"] == log[-1]["eval_bits_per_byte"]
 
 
+def shown_numbers(page) -> list[tuple[str, float, str]]:
+    """(path in the JSON, value, text) of every number on the page."""
+    return [(e.get("data-key"), float(e.get("value")), e.text.replace("−", "-")) for e in page.iterfind(".//data")]
+
+
 def test_every_number_of_the_page_stands_in_the_json_and_back(finished):
     summary = json.loads((finished[0] / "report/summary.json").read_text())
     page = html.parse(finished[0] / "report/index.html")
-    shown = {e.get("data-key"): e for e in page.iterfind(".//data[@data-key]")}
-    expected = {key: value for key, value in leaves(summary) if not key.startswith("seconds/") or key == "seconds/total"}
-    assert set(shown) == set(expected)
-    for key, value in expected.items():
-        assert float(shown[key].get("value")) == value
-        text = shown[key].text.replace("−", "-")
+    shown = shown_numbers(page)
+    expected = {key: value for key, value in leaves(summary) if not key.startswith(("seconds/", "figures/")) or key == "seconds/total"}
+    assert {key for key, _, _ in shown} == set(expected)
+    for key, value, text in shown:
+        assert value == expected[key]
         if key.endswith("/stderr"):
             n = expected[key.replace("/stderr", "/n")]
             assert float(text) == pytest.approx(1.96 * value or 3 / n, abs=5.1e-4)
-        elif key != "seconds/total":
+        elif key.endswith("/lost"):
+            assert float(text.removesuffix(" %")) == pytest.approx(100 * value, abs=0.51)
+        elif key != "seconds/total" and not re.search("training/.*/(seconds|tokens|flops|tokens_per_second)$", key):
             assert float(text.removesuffix(" GB")) == pytest.approx(value, abs=5.1e-3 if key == "peak_rss_gb" else 5.1e-4)
     # the bars of the figures carry the same numbers
     titles = [t.text for t in page.iterfind(".//svg//title")]
     assert "grpo, step by step: 0.930 ± 0.035" in titles and "arithmetic, with Python: 0.960 ± 0.027" in titles
     assert "read often, right: 0.970 ± 0.024" in titles and "never, in no document, made up: 0.000 ± 0.015" in titles
     assert "1.0 n=40, right: 1.000 ± 0.075" in titles
+    drawn = {e.find("figcaption/b").text: e for e in page.iterfind(".//figure")}
+    assert set(drawn) == set(summary["figures"])
+    for title, figure in summary["figures"].items():
+        tips = [t.text for t in drawn[title].iterfind(".//svg//title")]
+        if "columns" in figure:
+            bars = [(f"{group}, {name}".replace("\n", " "), bar) for i, group in enumerate(figure["groups"]) for name, row in figure["columns"].items() if (bar := row[i])]
+            assert tips == [f"{name}: {bar['value']:.3f} ± {bar['half_width']:.3f}".replace("-", "−") for name, bar in bars]
+        elif "lines" in figure:
+            assert len(tips) == len(drawn[title].findall(".//svg/circle")) == len(figure["lines"]) and all(figure["lines"].values())
+        else:
+            assert len(drawn[title].findall(".//svg/rect")) == len(figure["bars"]) > 0
+
+
+def test_the_markdown_says_what_the_json_says(finished):
+    summary = json.loads((finished[0] / "report/summary.json").read_text())
+    text = (finished[0] / "report/report.md").read_text()
+    page = html.fromstring(MarkdownIt("commonmark").enable("table").render(text))
+    tables = [[[cell.text_content().strip() for cell in row] for row in table.iterfind(".//tr")] for table in page.iterfind(".//table")]
+    (head, *rows), training = tables[0], tables[-1]
+    assert head == ["measure", *summary["stages"], "in the training data"]
+    for row in rows:
+        name = row[0].split()[0]
+        for stage, cell in zip(summary["stages"], row[1:]):
+            numbers = summary["stages"][stage]
+            measure = numbers.get(name, numbers.get("tasks", {}).get(name))
+            if measure is None:
+                assert cell == "–"
+            else:
+                value = measure["value"] if isinstance(measure, dict) else measure
+                assert cell.split()[0] == f"{value:.3f}".replace("-", "−") and (not isinstance(measure, dict) or cell.endswith(f"(n = {measure['n']})"))
+    assert [row[0] for row in training[1:]] == list(summary["training"])
+    assert [h.text for h in page.iterfind(".//h3")] == list(summary["figures"]) and len(tables) == 2 + len(summary["figures"])
+    for title, table in zip(summary["figures"], tables[1:]):
+        if "columns" in summary["figures"][title]:
+            assert len(table) == 1 + len(summary["figures"][title]["groups"])
 
 
 def test_page_is_self_contained_and_each_figure_has_n(finished):
@@ -273,6 +316,8 @@ def test_hostile_text_stays_text(tmp_path):
     assert "<script>alert(1)</script>" in page.text_content() and "{{ 7*7 }}" in page.text_content()
     assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f]", text) and "W" * 700 not in text
     assert len(page.findall(".//h2")) == 8  # nothing broke out of its box
+    plain = html.fromstring(MarkdownIt("commonmark").enable("table").render((tmp_path / "tiny/report/report.md").read_text()))
+    assert not plain.findall(".//script") and not plain.findall(".//img") and len(plain.findall(".//h2")) == 3
 
 
 def test_missing_data_are_named_with_their_command(tmp_path):
@@ -283,6 +328,7 @@ def test_missing_data_are_named_with_their_command(tmp_path):
     absent = [e.text_content() for e in page.iterfind(".//div[@class='absent']")]
     assert len(absent) == 6 and all(len(re.findall(r"python -m \w", a)) == 1 for a in absent)
     summary = json.loads((tmp_path / "tiny/report/summary.json").read_text())
+    assert len(summary["absent"]) == 6 and "## Not measured" in (tmp_path / "tiny/report/report.md").read_text()
     assert "kl_to_reference" not in summary["stages"]["ppo"] and "tasks" not in summary["stages"]["base"]
 
 

@@ -1,10 +1,10 @@
-"""Write the report of a run: `report/index.html`, one file to look at, send or print, and `report/summary.json`.
+"""Write the report of a run: `report/index.html`, one file to look at, send or print, `report/report.md` and `report/summary.json`.
 
     python -m eval.report --run_dir runs/tiny
 
 Reads only what the stages and the evaluations left in the run folder; loads no model. What is missing is named with the
-command that makes it, so the report can be built at any time. A number of summary.json stands on the page as
-`<data data-key="path/in/the/json" value="...">`.
+command that makes it, so the report can be built at any time. Every number on the page is one of summary.json and stands there as
+`<data data-key="path/in/the/json" value="...">`; what each figure draws is in `figures`. The Markdown is written from summary.json alone.
 """
 
 import json
@@ -40,8 +40,18 @@ def table(summary: dict) -> dict[str, dict[str, dict]]:
     return rows
 
 
+def few(points: list, most: int = 8) -> list:
+    """At most `most` of the points, evenly, the first and the last among them."""
+    return points if len(points) <= most else [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
+
+
+def joined(text) -> str:
+    """A text for a cell of a Markdown table: one line, nothing in it that Markdown or HTML would take for its own."""
+    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", " ".join(clean(text).split()))
+
+
 def build(run_dir: str | Path, output_dir: str | Path | None = None) -> Path:
-    """Write the two files and return the path of the page.
+    """Write the three files and return the path of the page.
 
     Raises:
         UserError: no such run folder, nothing in it, or a file that cannot be read.
@@ -63,30 +73,26 @@ def _build(run, output_dir: str | Path | None) -> Path:
     from eval.report.experiments import Experiments
     from eval.report.figures import compact, duration, score
     from eval.report.story import FACTS, Story
-    from eval.report.summary import LOWER_IS_BETTER, MEASURES, OUTCOMES, half_width, in_order, summarize
+    from eval.report.summary import LOWER_IS_BETTER, MEASURES, OUTCOMES, TRAINING, half_width, in_order, summarize
 
     summary = summarize(run)
     story = Story(run, summary)
+    experiments = Experiments(story)
+    summary["experiments"] = experiments.numbers()
     if not summary["stages"] and not story.records:
         raise UserError(f"{run.folder} holds no stage and no evaluation: run `make tiny` first, or name another with --run_dir")
     folder = output_dir or run.folder / "report"
-    page = Environment(
-        loader=PackageLoader("eval.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page.filters.update(clean=clean, compact=compact, duration=duration, score=score, half_width=half_width)
-    html = page.get_template("template.html").render(
-        summary=summary,
-        rows=in_order(table(summary)),
-        labels=MEASURES,
-        lower=LOWER_IS_BETTER,
-        facts=FACTS,
-        outcomes=OUTCOMES,
-        story=story,
-        experiments=Experiments(story),
-        commit=run("seconds.json").get("git_commit"),
-    )
+    options = {"loader": PackageLoader("eval.report", "."), "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    page, plain = Environment(autoescape=True, **options), Environment(**options)
+    filters = {"clean": clean, "compact": compact, "duration": duration, "score": score, "half_width": half_width, "few": few, "joined": joined}
+    known = {"summary": summary, "rows": in_order(table(summary)), "labels": MEASURES, "lower": LOWER_IS_BETTER, "training": TRAINING, "outcomes": OUTCOMES}
+    for environment in (page, plain):
+        environment.filters.update(filters)
+    html = page.get_template("template.html").render(facts=FACTS, story=story, experiments=experiments, **known)
+    markdown = plain.get_template("template.md").render(known)
     folder = output_folder(folder)
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    (folder / "report.md").write_text(markdown, encoding="utf-8")
     (folder / "index.html").write_text(html, encoding="utf-8")
     return folder / "index.html"
 

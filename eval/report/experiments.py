@@ -46,6 +46,12 @@ class Experiments:
         steps = [look["step"] for look in self.looks(name) if look.get("judge")]
         return {"start": golds[0], "best": best, "last": golds[-1], "step": steps[golds.index(best)], "lost": (best - golds[-1]) / (best - golds[0])}
 
+    def numbers(self) -> dict:
+        """For the summary: where the judge's score was best and what was lost after it, the stop rule's decision, replies that check themselves."""
+        falls = {name: fall for name in ("ppo_long", "ppo_again") if (fall := self.fall(name))}
+        checks = {name: model["checks_itself"] for name, model in self.run("experiments/guess_check.json").get("models", {}).items()}
+        return {"falls": falls, "decision": self.decision(), "checks": checks}
+
     def decision(self) -> str | None:
         return next((look["decision"] for look in self.looks("ppo_stop") if look.get("decision")), None)
 
@@ -117,7 +123,3 @@ class Experiments:
         }
         n = next((m["n"] for model in models.values() for m in model["best_of"].values()), 0)
         return self.or_absent(lines(title, told, "log₂ n", f"n = {n} problems; experiments/{name}.json", whole=True), title, f"experiments/{name}.json")
-
-    def checks(self) -> dict[str, dict]:
-        """How often a reply checks itself, by model."""
-        return {name: model["checks_itself"] for name, model in self.run("experiments/guess_check.json").get("models", {}).items()}

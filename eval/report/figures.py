@@ -76,19 +76,28 @@ class Panel:
         self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{css}">{escape(words)}</text>')
 
 
-def _figure(title: str, parts: list[str], note: str, legend: list[str] = (), height: float = HEIGHT) -> Markup:
+class Figure(Markup):
+    """A drawing as HTML, and in `data` what is drawn."""
+
+    data: dict
+
+
+def _figure(title: str, parts: list[str], note: str, data: dict, legend: list[str] = (), height: float = HEIGHT) -> Figure:
     """Wrap drawing parts. `note` says n and where the data lie."""
     keys = Markup("").join(
         Markup('<span class="s{}"><i></i>{}</span>').format(i, name) for i, name in enumerate(legend if len(legend) > 1 else [])
     )
     drawing = Markup("".join(parts))
-    return Markup(
+    html = Markup(
         "<figure><figcaption><b>{0}</b> {1}</figcaption>"
         '<svg viewBox="0 0 {2} {3:.0f}" role="img" aria-label="{0}">{4}</svg><small>{5}</small></figure>'
     ).format(title, keys, WIDTH, height, drawing, note)
+    figure = Figure(html)
+    figure.data = data | {"note": note}
+    return figure
 
 
-def lines(title: str, series: dict[str, list[tuple[float, float]]], x_label: str, note: str, whole: bool = False) -> Markup | None:
+def lines(title: str, series: dict[str, list[tuple[float, float]]], x_label: str, note: str, whole: bool = False) -> Figure | None:
     """Curves. Noisy ones (over 40 points) are drawn thin, with their running mean over a tenth of the points on top.
 
     Args:
@@ -108,8 +117,9 @@ def lines(title: str, series: dict[str, list[tuple[float, float]]], x_label: str
         if min(xs) <= mark <= max(xs):
             panel.text(min(panel.x(mark), WIDTH - 14), HEIGHT - BOTTOM + 15, compact(mark))
     panel.text((panel.left + WIDTH - RIGHT) / 2, HEIGHT - 4, x_label, css="label")
-    averaged = ""
-    for i, points in enumerate(series.values()):
+    averaged, drawn = "", {}
+    for i, (name, points) in enumerate(series.items()):
+        drawn[name] = points[:: len(points) // 400 + 1]
         half = len(points) // 20
         curves = [(points, "line")]
         if half >= 2:
@@ -126,12 +136,12 @@ def lines(title: str, series: dict[str, list[tuple[float, float]]], x_label: str
         panel.parts.append(
             f'<circle cx="{panel.x(x):.1f}" cy="{panel.y(y):.1f}" r="2.5" class="s{i}"><title>{compact(x)}: {compact(y)}</title></circle>'
         )
-    return _figure(title, panel.parts, note + averaged, list(series))
+    return _figure(title, panel.parts, note + averaged, {"x": x_label, "lines": drawn}, list(series))
 
 
 def columns(
     title: str, groups: list[str], series: dict[str, list[tuple[float, float] | None]], note: str, whole: bool = True
-) -> Markup | None:
+) -> Figure | None:
     """Upright bars with intervals, a cluster for each group.
 
     Args:
@@ -160,10 +170,11 @@ def columns(
             high, low = (max(TOP - 6, min(HEIGHT - BOTTOM, panel.y(value + sign * half))) for sign in (1, -1))
             panel.line(left + width / 2, high, left + width / 2, low, "whisker")
             panel.text(left + width / 2, high - 4, f"{value:.2f}".replace("-", "−"), css="small")
-    return _figure(title, panel.parts, note, list(series), HEIGHT - 14 + 12 * any("\n" in group for group in groups))
+    data = {"groups": groups, "columns": {name: [bar and {"value": bar[0], "half_width": bar[1]} for bar in bars_] for name, bars_ in series.items()}}
+    return _figure(title, panel.parts, note, data, list(series), HEIGHT - 14 + 12 * any("\n" in group for group in groups))
 
 
-def bars(title: str, rows: list[tuple], note: str) -> Markup | None:
+def bars(title: str, rows: list[tuple], note: str) -> Figure | None:
     """Lying bars with their value written beside them: (label, value, value as text), where wanted a line of details below."""
     if not rows:
         return None
@@ -181,4 +192,4 @@ def bars(title: str, rows: list[tuple], note: str) -> Markup | None:
             line = textwrap.shorten(line, int((WIDTH - left) / 5.5), placeholder=" …")
             parts.append(f'<text x="{left:.1f}" y="{y + 7}" class="label small">{escape(line)}</text>')
             y += 13
-    return _figure(title, parts, note, height=y + 2)
+    return _figure(title, parts, note, {"bars": {label: value for label, value, *_ in rows}}, height=y + 2)

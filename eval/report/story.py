@@ -3,12 +3,11 @@
 A figure whose file is missing becomes a line that names the file and the command that writes it.
 """
 
-import math
 from collections import Counter
 
 from markupsafe import Markup
 
-from eval.report.figures import bars, columns, duration, lines, score
+from eval.report.figures import Figure, bars, columns, duration, lines, score
 from eval.report.summary import OUTCOMES, STAGES, Run, half_width
 
 EVALUATED = ("base", "sft", "honest", "ppo", "grpo")
@@ -41,6 +40,7 @@ class Story:
 
     def __init__(self, run: Run, summary: dict):
         self.run, self.summary = run, summary
+        summary["figures"], summary["absent"] = {}, {}  # what is drawn while the page is made, and what could not be
         self.records = [(stage, record) for stage in STAGES if (record := run(f"{stage}/stage.json"))]
 
     def measure(self, *path: str) -> dict | None:
@@ -50,12 +50,14 @@ class Story:
             found = found.get(key, {})
         return found or None
 
-    def or_absent(self, drawn: Markup | None, title: str, file: str) -> Markup:
+    def or_absent(self, drawn: Figure | None, title: str, file: str) -> Markup:
         if drawn is not None:
+            self.summary["figures"][title] = drawn.data
             return drawn
         command = next(command for start, command in WRITERS.items() if file.startswith(start)).format(
             r=self.summary["recipe"], d=self.run.folder
         )
+        self.summary["absent"][title] = {"file": file, "command": command}
         return Markup(
             '<div class="absent"><b>{}</b> is not shown: <code>{}</code> is missing or empty. <code>{}</code> writes it.</div>'
         ).format(title, file, command)
@@ -120,17 +122,6 @@ class Story:
     def overlap(self) -> dict:
         """What `data_prep.decontaminate` found; empty when it was not run."""
         return self.run("decontaminate/verdict.json")
-
-    def verdict(self, task: str) -> dict | None:
-        """The verdict on a task's questions, however they were answered."""
-        return self.overlap().get("eval", {}).get(task.removesuffix("_greedy"))
-
-    # --- differences of what the summary holds ---
-
-    def difference(self, plus: tuple[str, ...], minus: tuple[str, ...]) -> tuple[float, float] | None:
-        """(difference of two measures, half-width of its 95 % interval as if they were independent)."""
-        a, b = self.measure(*plus), self.measure(*minus)
-        return (a["value"] - b["value"], math.hypot(half_width(a) or 0, half_width(b) or 0)) if a and b else None
 
     # --- examples ---
 

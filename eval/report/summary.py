@@ -37,6 +37,19 @@ MEASURES = {
 }
 OUTCOMES = {"right": "right", "made_up": "made up", "refused": "refused"}  # what a reply to a question about a fact can be, or none of it
 APART = "pair_accuracy_distance_"
+TRAINING = {  # of stage.json -> how the page shows it
+    "seconds": "duration",
+    "tokens": "compact",
+    "tokens_per_second": "compact",
+    "flops": "compact",
+    "mfu": "score",
+    "peak_memory_gb": "score",
+    "cost": "score",
+    "device": "text",
+    "world_size": "text",
+    "parent": "code",
+    "git_commit": "code",
+}
 LOWER_IS_BETTER = {"facts_unseen", "facts_absent", "bits_per_byte", "calibration_error"}
 
 
@@ -107,6 +120,8 @@ def _scores(run: Run, stage: str) -> dict:
             for metric in ("score", *OUTCOMES)
             if _number(row.get(f"{metric},none")) is not None
         }
+        if stage == "tools" and name in LOWER_IS_BETTER and "made_up" in found:
+            found["score"] = found["made_up"]  # who can look it up need not make an answer up; the task's own score counts every answer
         if "score" in found:
             parts["tasks"][name] = found.pop("score")
         if found:
@@ -126,6 +141,13 @@ def _refusals(run: Run) -> dict:
         "verdicts": {verdict: int(n) for verdict, n in found.get("verdicts", {}).items()},
         "calibration": {agreement: _measure({"value": p, "stderr": math.sqrt(p * (1 - p) / n), "n": n}) for agreement, (p, n) in shares.items()},
     }
+
+
+def difference(plus: dict | None, minus: dict | None) -> dict | None:
+    """Of two measures: `value`, and `half_width` of its 95 % interval as if they were independent."""
+    if not (plus and minus):
+        return None
+    return {"value": plus["value"] - minus["value"], "half_width": math.hypot(half_width(plus) or 0, half_width(minus) or 0)}
 
 
 def in_order(measures: dict) -> list[tuple]:
@@ -151,11 +173,18 @@ def summarize(run: Run) -> dict:
     stages["reward"].update(pairs)
     if kl := run("judge/results.json").get("ppo", {}).get("kl_to_reference"):
         stages["ppo"]["kl_to_reference"] = _measure(kl)
+    at_once = {stage: difference(tasks.get("apples"), tasks.get("apples_at_once")) for stage, found in stages.items() if (tasks := found.get("tasks"))}
+    differences = {"in_steps": {stage: d for stage, d in at_once.items() if d}, "gold": difference(stages["ppo"].get("gold"), stages["honest"].get("gold"))}
+    overlap, records = run("decontaminate/verdict.json"), {stage: run(f"{stage}/stage.json") for stage in STAGES}
     return {
         "recipe": total.get("recipe", run.folder.resolve().name),
         "seconds": total.get("seconds", {}),
         "peak_rss_gb": total.get("peak_rss_gb"),
         "seed": total.get("seed"),
+        "git_commit": total.get("git_commit"),
         "refusals": _refusals(run),
         "stages": {stage: numbers for stage, numbers in stages.items() if numbers},
+        "differences": {name: found for name, found in differences.items() if found},
+        "overlap": {task: {key: found[key] for key in ("verdict", "items", "contaminated", "whole", "any")} for task, found in overlap.get("eval", {}).items()},
+        "training": {stage: {key: record.get(key) for key in TRAINING} for stage, record in records.items() if record},
     }
