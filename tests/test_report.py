@@ -174,6 +174,9 @@ def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
         "eval": 66.6,
     }
     total = {"recipe": "tiny", "seed": 0, "git_commit": "0123456789abcdef", "peak_rss_gb": 3.217}
+    call = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "python", "arguments": {"query": "2 * 3"}}}]}
+    turns = [{"role": "user", "content": text[:40]}, call, {"role": "tool", "name": "python", "content": "6"}, {"role": "assistant", "content": "6"}]
+    write(folder / "conversations/validation.jsonl", [{"messages": turns, "tools": "[]"}])
     write(folder / "seconds.json", {**total, "seconds": {"total": sum(seconds.values()), **seconds}})
 
 
@@ -187,9 +190,10 @@ def leaves(value, path=()):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, tokenizer_dir):
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     fake_run(folder)
+    (folder / "tokenizer").symlink_to(tokenizer_dir)
     start = time.process_time()
     main(["--run_dir", str(folder)])
     return folder, time.process_time() - start
@@ -198,7 +202,7 @@ def finished(tmp_path_factory):
 def test_summary_has_the_agreed_form(finished):
     summary = json.loads((finished[0] / "report/summary.json").read_text())
     first = ["recipe", "seconds", "peak_rss_gb", "seed", "git_commit", "refusals", "stages", "differences", "overlap", "training"]
-    assert list(summary) == [*first, "figures", "absent", "experiments"] and summary["absent"] == {}
+    assert list(summary) == [*first, "figures", "absent", "experiments", "tokens"] and summary["absent"] == {}
     assert list(summary["stages"]) == ["base", "sft", "honest", "tools", "reward", "ppo", "grpo"]
     stages = summary["stages"]
     assert set(stages["base"]) == {"bits_per_byte", "tasks", "facts"} and set(stages["reward"]) > {"pair_accuracy", "pair_accuracy_clear"}
@@ -256,6 +260,13 @@ def test_every_number_of_the_page_stands_in_the_json_and_back(finished):
             assert len(drawn[title].findall(".//svg/rect")) == len(figure["bars"]) > 0
 
 
+def test_tokens_are_the_whole_text_piece_by_piece(finished):
+    page = html.parse(finished[0] / "report/index.html")
+    first, second = ([piece.text for piece in shown.iterfind("span")] for shown in page.iterfind(".//p[@class='tokens said']"))
+    assert "".join(first) == "Orson Kovats lives in Millbrook.lives in Millbrook, where he mends clocks." and len(first) > 5
+    assert {"<|python_start|>", "<|output_end|>"} <= set(second) and "Orson Kovats lives in Millbrook." in "".join(second)
+
+
 def test_the_markdown_says_what_the_json_says(finished):
     summary = json.loads((finished[0] / "report/summary.json").read_text())
     text = (finished[0] / "report/report.md").read_text()
@@ -283,7 +294,7 @@ def test_the_markdown_says_what_the_json_says(finished):
 def test_page_is_self_contained_and_each_figure_has_n(finished):
     path = finished[0] / "report/index.html"
     text, page = path.read_text(), html.parse(path)
-    assert finished[1] < 3 and path.stat().st_size < 5e6
+    assert finished[1] < 8 and path.stat().st_size < 5e6
     assert not page.findall(".//script") and "@import" not in text and "url(" not in text
     assert not [
         e for e in page.iter() if isinstance(e.tag, str) and not (e.get("src") or e.get("href") or "data:").startswith(("data:", "#"))

@@ -3,15 +3,18 @@
 A figure whose file is missing becomes a line that names the file and the command that writes it.
 """
 
+import json
 from collections import Counter
 
 from markupsafe import Markup
 
+from eval.models import load_tokenizer
 from eval.report.figures import Figure, bars, columns, duration, lines, score
 from eval.report.summary import OUTCOMES, STAGES, Run, half_width
 
 EVALUATED = ("base", "sft", "honest", "ppo", "grpo")
 FACTS = {"facts_known": "read often", "facts_rare": "once or twice", "facts_unseen": "never", "facts_absent": "never,\nin no document"}
+SHOWN_TOKENS = 160
 # who writes a file, by the beginning of its path; {r}: the recipe, {d}: the run folder
 WRITERS = {
     "web/": "python -m data_prep.web --input_dir {d}/world/warc --output_dir {d}/web",
@@ -133,6 +136,22 @@ class Story:
         said = {(row["prompt"], row["step"]): row["continuation"] for row in rows}
         prompts = list(dict.fromkeys(row["prompt"] for row in rows))[:3]
         return [{"prompt": p, "steps": {s: said[p, s] for s in (steps[0], early, steps[-1]) if (p, s) in said}} for p in prompts]
+
+    def tokens(self) -> list[dict]:
+        """What the model sees of a page, and of a conversation with a tool: (text, id) of each token, from the run's own files."""
+        page = next((row["prompt"] + row["continuation"] for row in reversed(self.run("base/samples.jsonl"))), None)
+        called = next((row for row in self.run("conversations/validation.jsonl") if len(row["messages"]) < 6 and any(m.get("tool_calls") for m in row["messages"])), None)
+        if not (page and called and (self.run.folder / "tokenizer").is_dir()):
+            return []
+        tokenizer = load_tokenizer(str(self.run.folder / "tokenizer"))
+        tools = called.get("tools")
+        asked = tokenizer.apply_chat_template(called["messages"], tools=json.loads(tools) if isinstance(tools, str) else tools, tokenize=False)
+        shown = []
+        for label, text in (("a page", page), ("a conversation with a tool", asked)):
+            found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+            pieces = [(text[start:end], i) for (start, end), i in zip(found["offset_mapping"], found["input_ids"])]
+            shown.append({"label": label, "tokens": pieces[:SHOWN_TOKENS], "n": len(pieces), "letters": len(text)})
+        return shown
 
     def examples(self, *replies: tuple[str, str, str]) -> list[dict]:
         """Three questions: the first two of the samples file, then the first that scores below 1 (else the third).
