@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -128,3 +129,14 @@ def test_what_is_wrong_is_said(world, standard, chat_model, tmp_path, capsys):
     (broken / "broken.yaml").write_text("task: broken\ndataset_path: json\ndataset_kwargs: {data_files: {test: nowhere.jsonl}}\ntest_split: test\noutput_type: generate_until\ndoc_to_text: a\ndoc_to_target: b\n")
     assert "task broken cannot be loaded" in error("--include_path", broken, "--tasks", "broken")
     assert not (tmp_path / "out/m").exists()
+
+
+def test_the_benchmark_times_both_and_compares_their_scores(world, chat_model, capsys):
+    from eval.benchmark import main
+
+    main(["--models", f"a={chat_model}", f"b={chat_model}", "--base", "b", "--tasks", "compare", "identity", "--data_dir", str(world / "eval"), "--limit", "3"])
+    text = capsys.readouterr().out
+    numbers = [float(line.split()[2]) for line in text.splitlines()[:2]]
+    total, together, ratio = (float(x) for x in re.findall(r"([\d.]+) s|: ([\d.]+) of it", text.splitlines()[2]) for x in x if x)
+    assert total == pytest.approx(sum(numbers), abs=0.2) and ratio == pytest.approx(together / total, abs=0.01)
+    assert "scores of greedy tasks: 4 of 4 equal" in text
