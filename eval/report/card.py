@@ -1,0 +1,260 @@
+"""The cards that a model and a data set have on the Hub: metadata that the Hub reads, and what a person needs to use and to judge them.
+
+    card = model_card("me/tumbler-tiny-sft", record, {"": results}, rows, license="apache-2.0")
+
+A model's card is made of its `stage.json`, of lm-eval's results and of the report's summary; without the last two it says that nothing is measured.
+The same input gives the same card, byte for byte. `python -m recipes.push` writes and pushes them.
+"""
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+
+from eval.benchmarks import MAIN
+from eval.cli import UserError
+from eval.report.figures import duration
+from eval.report.summary import MEASURES, half_width
+
+HERE = Path(__file__).parent
+METHODS = {  # a key that only one stage's config has -> the stage's method, and the transformers class that loads the model
+    "tokens_dir": ("pretraining", "AutoModelForCausalLM"),
+    "margin_per_place": ("reward model", "AutoModelForSequenceClassification"),
+    "reward_model_path": ("PPO", "AutoModelForCausalLM"),
+    "rewards": ("GRPO", "AutoModelForCausalLM"),
+}
+SFT = ("supervised fine-tuning", "AutoModelForCausalLM")
+MADE_UP = {"facts_rare": "about what it has read once or twice", "facts_unseen": "about people it has never read of", "facts_absent": "about people of whom no document tells, either"}
+SIZES = {"n<1K": 1e3, "1K<n<10K": 1e4, "10K<n<100K": 1e5, "100K<n<1M": 1e6, "1M<n<10M": 1e7, "10M<n<100M": 1e8, "100M<n<1B": 1e9}
+DATA_SETS = {  # name -> what it is, which module makes it, what to know before use
+    "conversations": (
+        "Conversations that make an assistant of a base model: `messages`, and `tools` (JSON) where the assistant may call some. `kind` is the part of the mixture that a row is from.",
+        "data_prep.conversations",
+        "The results of tool calls are real: the calls were run.",
+    ),
+    "refusals": (
+        "Conversations in which an assistant says that it does not know, and some in which it answers what it knows; `probe` is how that was found out.",
+        "data_prep.refusals",
+        "A refusal stands where this one model was wrong at each try. Another model knows other things: probe it anew.",
+    ),
+    "preferences": (
+        "Pairs of replies to a prompt, the better one `chosen`, as reward models read them.",
+        "data_prep.preferences",
+        "Where there is a `gold_margin`, a program ranked the replies, with noise, and no person: it says how much better the chosen reply is by the program's taste, below 0 where the label is mistaken.",
+    ),
+}
+
+
+def _number(value) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def scores(results: dict, setting: str = "") -> list[dict]:
+    """Every score in lm-eval's JSON as {task, setting, metric, value, stderr, n, version, shots, higher, main}; a group has the n of its tasks together.
+
+    Raises:
+        KeyError: a score without its n.
+    """
+
+    def count(task: str) -> int:
+        inside = results.get("group_subtasks", {}).get(task)
+        return sum(map(count, inside)) if inside else results["n-samples"][task]["effective"]
+
+    found = []
+    for task, row in results.get("results", {}).items():
+        for key in (key for key, value in row.items() if "," in key and "_stderr," not in key and _number(value)):
+            metric, _, way = key.partition(",")
+            stderr = row.get(f"{metric}_stderr,{way}")
+            found.append(
+                {
+                    "task": task,
+                    "setting": setting,
+                    "metric": metric if way == "none" else f"{metric} ({way})",
+                    "value": row[key],
+                    "stderr": stderr if _number(stderr) else None,  # lm-eval writes "N/A" for n = 1
+                    "n": count(task),
+                    "version": results.get("versions", {}).get(task),
+                    "shots": results.get("n-shot", {}).get(task),
+                    "higher": results.get("higher_is_better", {}).get(task, {}).get(metric, True),
+                    "main": key in MAIN,
+                }
+            )
+    return found
+
+
+def measures(numbers: dict) -> list[dict]:
+    """What the report's summary measured of a stage beside its tasks, in the form of `scores`."""
+    found = []
+    for name, m in numbers.items():
+        if name not in ("tasks", "facts", "places_apart"):
+            m = m if isinstance(m, dict) else {"value": m}
+            found.append({"task": name, "setting": "", "metric": name, "value": m["value"], "stderr": m.get("stderr"), "n": m.get("n"), "version": None, "shots": None, "higher": None, "main": False})
+    return found
+
+
+def told(measure: dict) -> str:
+    """'0.914 ± 0.038 (n = 210)', with half the 95 % interval."""
+    half = half_width(measure) if measure.get("n") else None
+    return f"{measure['value']:.3f}" + (f" ± {half:.3f}" if half is not None else "") + (f" (n = {measure['n']})" if measure.get("n") else "")
+
+
+def limits(numbers: dict, rows: list[dict], fall: dict | None = None) -> list[str]:
+    """What the evaluation found wanting, a sentence each.
+
+    Args:
+        numbers: of the stage, from the report's summary.
+        fall: `Experiments.fall` of a PPO run that went on past its peak.
+    """
+    said, tasks = [], numbers.get("tasks", {})
+    for task, asked in MADE_UP.items():
+        if (made_up := numbers.get("facts", {}).get(task, {}).get("made_up")) and made_up["value"] > 0:
+            said.append(f"Asked {asked}, it makes an answer up in a share of {told(made_up)}.")
+    pairs = [(task, tasks[task], at_once) for task in tasks if (at_once := tasks.get(f"{task}_at_once"))]
+    if worse := [f"`{task}` {told(at_once)} instead of {told(steps)}" for task, steps, at_once in pairs if steps["value"] - at_once["value"] > math.hypot(half_width(steps) or 0, half_width(at_once) or 0)]:
+        said.append(f"Made to answer at once instead of step by step, it is right less often: {', '.join(worse)}.")
+    if low := [f"`{row['task']}` {told(row)}" for row in rows if row["main"] and row["higher"] and not row["setting"] and row["value"] < 0.5]:
+        said.append(f"Less than half right: {', '.join(low)}.")
+    if (ended := tasks.get("end_token")) and ended["value"] < 1:
+        said.append(f"Not all of its greedy replies end by themselves: {told(ended)} do.")
+    if near := numbers.get("places_apart", {}).get("1"):
+        said.append(f"Of replies that stand next to each other in the ranking it prefers the better one: {told(near)}.")
+    if moved := numbers.get("kl_to_reference"):
+        said.append(f"It has learned what one reward model likes, {moved['value']:.1f} nats a reply (KL, n = {moved['n']}) from where it started; that is not what people like.")
+    if fall:
+        said.append(
+            f"A reward that is pursued for long is overdone: in a longer PPO run on this reward model a judge that was not trained on rose from {fall['start']:.2f} to {fall['best']:.2f} (step {fall['step']}) "
+            f"and fell to {fall['last']:.2f} (n = {fall['n']} prompts)."
+        )
+    return said
+
+
+def method(record: dict) -> tuple[str, str]:
+    """How a stage was trained, in words, and the transformers class that loads it."""
+    return next((found for key, found in METHODS.items() if key in record["config"]), SFT)
+
+
+def procedure(record: dict) -> dict[str, str]:
+    """The training of a `stage.json`: what -> how much."""
+    config, each = record["config"], record["config"].get
+    batch = (each("per_device_train_batch_size") or 1) * (each("gradient_accumulation_steps") or 1) * record["world_size"]
+    optimizer = f"Muon at {each('muon_learning_rate')}, AdamW at {config['learning_rate']}" if each("optimizer") == "muon" else f"{each('optim')} at {config['learning_rate']}"
+    adapter = f"LoRA of rank {each('lora_r')}" + (" on 4-bit weights" if each("load_in_4bit") else "") if each("use_peft") else None
+    found = {
+        "method": method(record)[0] + (f", {adapter}" if adapter else ""),
+        "steps": f"{record['steps']:,} of {batch:,} rows",
+        "tokens": f"{record['tokens']:,.0f}" if record.get("tokens") else None,
+        "time": duration(record["seconds"]),
+        "speed": f"{record['tokens_per_second']:,.0f} tokens/s" if record.get("tokens_per_second") else None,
+        "device": f"{record['world_size']} × {record['device']}",
+        "peak memory of a process": f"{record['peak_memory_gb']:.2f} GiB",
+        "optimizer": f"{optimizer}, {str(each('lr_scheduler_type'))}",
+        "precision": "bf16" if each("bf16") else "fp16" if each("fp16") else str(each("dtype") or "float32"),
+        "seed": str(each("seed")),
+        "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
+        "cost": f"{record['cost']:.2f}" if record.get("cost") else None,
+    }
+    return {what: text for what, text in found.items() if text}
+
+
+def model_card(
+    repo_id: str, record: dict, results: dict[str, dict], numbers: dict, *, license: str, base_model: str | None = None, datasets: list[str] = (), tools: bool = False, adapter: bool = False, fall: dict | None = None
+):  # fmt: skip
+    """The card of a stage's model, as a `huggingface_hub.ModelCard`.
+
+    Args:
+        record: the stage's `stage.json`.
+        results: lm-eval's JSON by setting: "" for the model alone, else with what it was helped.
+        numbers: of the stage, from the report's summary.
+        base_model: Hub id of what it was trained from.
+        datasets: Hub ids of what it was trained on.
+        tools: its chat template has a place for tools.
+        adapter: it is an adapter of `base_model`.
+        fall: as in `limits`.
+
+    Raises:
+        KeyError, TypeError, ValueError: the files are not as the stage and `eval.run` write them.
+    """
+    from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+    name, loader = method(record)
+    order = {task: i for i, task in enumerate(MEASURES)}
+    rows = [row for setting, found in results.items() for row in sorted(scores(found, setting), key=lambda row: order.get(row["task"].removesuffix("_base"), len(order)))] + measures(numbers)
+    task = "text-generation" if loader == "AutoModelForCausalLM" else "text-classification"
+    evaluated = [
+        EvalResult(
+            task_type=task,
+            dataset_type=row["task"],
+            dataset_name=row["task"],
+            dataset_config=row["setting"] or None,
+            dataset_args={key: value for key, value in (("n", row["n"]), ("task_version", row["version"]), ("num_fewshot", row["shots"])) if value is not None} or None,
+            metric_type=row["metric"],
+            metric_value=row["value"],
+            metric_args={"stderr": row["stderr"]} if row["stderr"] is not None else None,
+        )
+        for row in rows
+    ]
+    data = ModelCardData(
+        license=license,
+        library_name="peft" if adapter else "transformers",
+        pipeline_tag=task,
+        base_model=base_model,
+        datasets=list(datasets) or None,
+        tags=["tumbler", name.lower().replace(" ", "-"), *(["lora"] if adapter else [])],
+        model_name=repo_id.split("/")[-1],
+        eval_results=evaluated or None,
+    )
+    prompts = record["config"].get("sample_prompts") or ["Once upon a time"]
+    return ModelCard.from_template(
+        data, str(HERE / "model_card.jinja"), repo_id=repo_id, record=record, method=name, loader=loader, base=base_model, rows=rows, labels=MEASURES, told=told, prompt=json.dumps(prompts[0]),
+        procedure=procedure(record), limits=limits(numbers, rows, fall), tools=tools, data_sets=data.datasets or [], sources=record["datasets"],
+    )  # fmt: skip
+
+
+def describe(path: Path) -> dict:
+    """A JSON-lines file read once: its `rows`, `columns`, `first` row and `kinds` (how many rows have each `kind`).
+
+    Raises:
+        UserError: a line is no JSON object, or there is none.
+    """
+    n, first, kinds = 0, {}, Counter()
+    with path.open(encoding="utf-8") as file:
+        for n, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+                kinds[row.get("kind")] += 1
+            except (ValueError, AttributeError):
+                raise UserError(f"{path}, line {n} is not a JSON object: run the step that writes it again") from None
+            first = first or row
+    if not n:
+        raise UserError(f"{path} is empty: run the step that writes it again, or leave the data set out")
+    return {"rows": n, "columns": list(first), "first": first, "kinds": {kind: count for kind, count in kinds.most_common() if kind}}
+
+
+def data_set_card(repo_id: str, name: str, files: dict[str, dict[str, dict]], *, license: str, origin: str, facts: list[str] = ()):
+    """The card of a data set, as a `huggingface_hub.DatasetCard`; `load_dataset(repo_id)` finds the splits by its metadata.
+
+    Args:
+        name: a key of `DATA_SETS`.
+        files: configuration -> file `<name>.jsonl` -> what `describe` says of it; in the first configuration, "default", a file is a split.
+        origin: which run made it.
+        facts: sentences about how it was made.
+    """
+    from huggingface_hub import DatasetCard, DatasetCardData
+
+    what, module, before = DATA_SETS[name]
+    main = files["default"]
+    data = DatasetCardData(
+        license=license,
+        task_categories=["text-generation"],
+        size_categories=[next((size for size, most in SIZES.items() if sum(split["rows"] for split in main.values()) < most), "n>1T")],
+        tags=["tumbler", name],
+        configs=[
+            {"config_name": config, "data_files": [{"split": file if config == "default" else "train", "path": f"{file}.jsonl"} for file in parts]} | ({"default": True} if config == "default" else {})
+            for config, parts in files.items()
+        ],
+    )
+    example = json.dumps(next(iter(main.values()))["first"], ensure_ascii=False, indent=1)
+    return DatasetCard.from_template(
+        data, str(HERE / "data_set_card.jinja"), repo_id=repo_id, what=what, module=module, before=before, files=files, split=next(iter(main)),
+        kinds=main.get("train", {}).get("kinds", {}), facts=facts, origin=origin, example=example[:1200].replace("```", "\'\'\'") + (" …" if len(example) > 1200 else ""),
+    )  # fmt: skip

@@ -1,0 +1,167 @@
+"""A repository on the Hub is made to hold a set of files, in one commit.
+
+    push("me/tumbler-tiny-sft", "model", {"README.md": b"...", "model.safetensors": Path("runs/tiny/sft/model.safetensors")}, private=True)
+
+The blobs go first and nothing can be seen before the commit. An upload that was cut off goes on: blobs that are there are not sent again, and where
+every file is there and equal, no commit is made, so the lost answer to a commit makes no second one. `huggingface_hub` itself sends the requests for
+blobs again when the Hub is busy or the line breaks; its requests that make a repository, check a card and commit it sends once, so `insist` does it.
+"""
+
+import fnmatch
+import mmap
+import re
+import sys
+import time
+from json import JSONDecodeError
+from pathlib import Path
+
+from eval.cli import UserError
+
+WAITS = (1, 2, 4, 8, 16, 30)  # seconds before each new try
+BUSY = {408, 412, 429, 500, 502, 503, 504}  # 412: another commit came between, so look again what is to be done
+TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{30,}")
+# Of a stage's folder; not training_args.bin (a pickle), logs, checkpoints and the trainers' own README.md
+MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "adapter_config.json", "tokenizer*.json", "*.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja", "pairs.json")
+OURS = (*MODEL_FILES, "*.jsonl", "stage.json", "results*.json")  # what a later push may delete
+
+
+def model_files(folder: Path) -> dict[str, Path]:
+    """What of a stage's folder is the model; links are left out.
+
+    Raises:
+        UserError: no weights.
+    """
+    found = {path.name: path for path in sorted(folder.iterdir()) if path.is_file() and not path.is_symlink() and any(fnmatch.fnmatchcase(path.name, pattern) for pattern in MODEL_FILES)}
+    if not any(name.endswith(".safetensors") for name in found):
+        raise UserError(f"{folder} holds no weights (*.safetensors, no links): train the stage, or leave it out")
+    return found
+
+
+def mask(text: str) -> str:
+    """The text without the token."""
+    from huggingface_hub import get_token
+
+    token = get_token()
+    text = text.replace(token, "hf_***") if token else text
+    return TOKEN.sub(b"hf_***", text.encode(errors="replace")).decode(errors="replace")
+
+
+def refuse_tokens(files: dict[str, Path | bytes]) -> None:
+    """Raises `UserError` for a file that holds a Hub token."""
+    from huggingface_hub import get_token
+
+    token = re.compile(b"|".join([TOKEN.pattern, *([re.escape(get_token().encode())] if get_token() else [])]))
+    for name, content in files.items():
+        if isinstance(content, bytes):
+            found = token.search(content)
+        elif name.endswith(".safetensors") or not content.stat().st_size:
+            continue
+        else:
+            with content.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+                found = token.search(text)
+        if found:
+            raise UserError(f"{name if isinstance(content, bytes) else content} holds a Hub token: take it out; nothing was uploaded")
+
+
+def explain(error: Exception, what: str) -> tuple[str, float | None]:
+    """What went wrong in one line, and the seconds to wait at least before a new try (None: it would fail again)."""
+    import httpx2
+    from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
+
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    lines = mask(str(error)).strip().splitlines()
+    said = next((line for line in lines if line.strip()), type(error).__name__)[:300]
+    if isinstance(error, OfflineModeIsEnabled):
+        return f"{what}: HF_HUB_OFFLINE is set, so nothing goes to the Hub: unset it, or do not push", None
+    if status == 401 or isinstance(error, LocalTokenNotFoundError):
+        return f"{what}: the Hub does not know the token, or there is none: `hf auth login`, or set HF_TOKEN", None
+    if status == 403:
+        return f"{what}: the token may not write there: take one that may (huggingface.co/settings/tokens), or another namespace", None
+    if status == 404:
+        return f"{what}: the Hub has no such place, or does not show it to this token: look at the namespace and at HF_ENDPOINT", None
+    if status == 409:
+        return f"{what}: the Hub reports a conflict ({said}): something else is changing it; run the same command again when that is done", None
+    if status in BUSY or isinstance(error, (httpx2.TransportError, JSONDecodeError)):
+        after = response.headers.get("Retry-After", "") if status else ""
+        return f"{what}: the Hub is busy or the line broke ({status or said})", float(after) if after.isdigit() else 0.0
+    return f"{what}: {said}", None
+
+
+def insist(act, what: str):
+    """`act()`, again after a pause where the Hub is busy or the line breaks.
+
+    Raises:
+        UserError: it failed for another reason, or each time.
+    """
+    import httpx2
+
+    for wait in (*WAITS, None):
+        try:
+            return act()
+        except (httpx2.HTTPError, OSError, ValueError, RuntimeError) as error:
+            message, least = explain(error, what)
+            if least is None or wait is None:
+                raise UserError(message + ("; the same command goes on from here" if wait is None else "")) from None
+            print(f"{message}; again in {max(wait, least):.0f} s", file=sys.stderr, flush=True)
+            time.sleep(max(wait, least))
+
+
+def check_access(namespace: str | None = None) -> str:
+    """The namespace to write to, the token's own user by default; asked before any work.
+
+    Raises:
+        UserError: no token, a token that the Hub does not know or that may only read, or another's namespace.
+    """
+    from huggingface_hub import HfApi
+
+    who = insist(HfApi().whoami, "push")
+    if who.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise UserError("push: the token may only read: take one that may write (huggingface.co/settings/tokens), `hf auth login`")
+    names = [who["name"], *(org["name"] for org in who.get("orgs") or [])]
+    if namespace and namespace not in names:
+        raise UserError(f"push: the token cannot write to {namespace}, only to {', '.join(names)}: give one of these, or log in as another (`hf auth login`)")
+    return namespace or names[0]
+
+
+def push(repo_id: str, kind: str, files: dict[str, Path | bytes], private: bool, message: str = "Push by Tumbler's recipes") -> bool:
+    """Make the repository, if need be, and make it hold the files; says what was done. Files of an earlier push that are no longer among them go.
+
+    Args:
+        kind: model or dataset.
+
+    Returns:
+        Whether there was anything to commit.
+
+    Raises:
+        UserError: the Hub refuses, or cannot be reached for long; a file holds a token; the repository is public and should be private, or the other way.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+    refuse_tokens(files)
+    api, heads = HfApi(), []
+    insist(lambda: api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True), repo_id)
+
+    def commit() -> str:
+        there = api.repo_info(repo_id, repo_type=kind)
+        if there.private and not private:
+            raise UserError(f"{repo_id} is there and is private: make it public in its settings, or push it as private")
+        if private and not there.private:
+            raise UserError(f"{repo_id} is there and everyone can read it: push it as public (--public, or hub_private_repo: false), or give it another name")
+        heads.append(there.sha)
+        old = [f.rfilename for f in there.siblings or [] if f.rfilename not in files and any(fnmatch.fnmatchcase(f.rfilename, pattern) for pattern in OURS)]
+        operations = [*(CommitOperationAdd(name, content) for name, content in files.items()), *map(CommitOperationDelete, old)]
+        return api.create_commit(repo_id, operations, repo_type=kind, commit_message=message, parent_commit=there.sha).oid
+
+    made = insist(commit, repo_id) != heads[0]
+    where = f"{api.endpoint}/{'datasets/' if kind == 'dataset' else ''}{repo_id}"
+    print(f"{where}: {'pushed, ' + ('private' if private else 'public') if made else 'is there already, nothing to push'}")
+    return made
+
+
+def public(text: str, run: Path) -> str:
+    """The text with paths of this machine made relative: the run's own folder, the working directory and the home folder."""
+    for path, short in ((run.resolve(), run.name), (Path.cwd(), "."), (Path.home(), "~")):
+        if str(path) != "/":
+            text = re.sub(re.escape(str(path)) + r"(?=/|\b)", short, text)
+    return text
