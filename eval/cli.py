@@ -90,6 +90,13 @@ def _check_types(dataclass_types, config: dict, path: str) -> None:
                 raise UserError(f"{path}: {field.name} must be {names}, but is {value!r} ({type(value).__name__})")
 
 
+def refuse_token(config: dict, path: str | os.PathLike) -> None:
+    """Raises `UserError` where a YAML file holds a token of the Hub: it would be read by all who read the file or a copy of it."""
+    env = config.get("env")
+    if config.get("hub_token") or (isinstance(env, dict) and env.keys() & {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}):
+        raise UserError(f"{path} holds a token of the Hub: take it out, and `hf auth login`, or set HF_TOKEN in the shell")
+
+
 def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defaults: dict | None = None) -> tuple:
     """Parse `--config` YAML and `--key value` overrides into one instance of each dataclass.
 
@@ -124,6 +131,7 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
             raise UserError(f"{path} is not valid YAML: {error}") from None
         if not isinstance(config, dict):
             raise UserError(f"{path} must hold `key: value` lines, but holds {type(config).__name__}")
+        refuse_token(config, path)
         known = {f.name for cls in dataclass_types for f in dataclasses.fields(cls)} | {"env"}
         if unknown := [str(k) for k in config if k not in known]:
             import difflib

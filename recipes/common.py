@@ -10,6 +10,9 @@ IGNORED = {
     "resume_from_checkpoint": "a killed run goes on from the last complete checkpoint in output_dir; `resume: false` forbids it",
     "model_init_kwargs": "the keys of ModelConfig (dtype, attn_implementation, model_revision, load_in_4bit, …) say how a model is loaded",
     "trust_remote_code": "only models that transformers itself has are loaded",
+    "hub_token": "what stands in a file or a command line is soon read by others; `hf auth login`, or set HF_TOKEN",
+    "hub_always_push": "the model is pushed once, when it is finished",
+    "hub_revision": "the model is pushed to main",
 }
 
 
@@ -19,6 +22,7 @@ class ScriptArguments:
 
     resume: bool = field(default=True, metadata={"help": "continue a killed run from its last complete checkpoint"})
     peak_flops: float | None = field(default=None, metadata={"help": "peak FLOP/s of one device, for MFU; known for common GPUs"})
+    hub_license: str = field(default="apache-2.0", metadata={"help": "with push_to_hub: the model's licence, as the Hub spells it"})
     price_per_hour: float | None = field(default=None, metadata={"help": "price of one device for an hour, for the cost in stage.json"})
 
 
@@ -55,6 +59,8 @@ def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> 
     for key, instead in IGNORED.items():
         if getattr(training_args, key, None):
             raise UserError(f"{key} is not used here: {instead}")
+    if training_args.hub_strategy != type(training_args).hub_strategy:
+        raise UserError("hub_strategy is not used here: the model is pushed once, when it is finished")
     if training_args.use_cpu and training_args.bf16 and not torch.cpu._is_avx512_bf16_supported():
         print("this CPU has no bf16 instructions: training in fp32")
         training_args.bf16, training_args.mixed_precision = False, "no"

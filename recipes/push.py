@@ -9,6 +9,7 @@ not sent again, so the same command goes on with a push that was cut off. `--pus
 made of its `stage.json` alone. The token is the one of `hf auth login` or HF_TOKEN.
 """
 
+import functools
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from eval.report.experiments import Experiments
 from eval.report.figures import compact
 from eval.report.story import Story
 from eval.report.summary import STAGES, Run, summarize
-from recipes.hub import check_access, model_files, public, push
+from recipes.hub import check_access, insist, model_files, public, push
 
 SPLITS = ("train", "validation", "test")
 MORE = {"refusals": ("probes",), "preferences": ("rankings",)}  # further files, each a configuration of its own
@@ -95,11 +96,19 @@ class Pushed:
     def id(self, name: str) -> str:
         return f"{self.args.namespace}/{self.args.prefix or 'tumbler-' + self.folder.resolve().name}-{name}"
 
+    @functools.cache
+    def linked(self, name: str, kind: str) -> bool:
+        """Whether cards may name the stage's or data set's repository: it goes to the Hub now, or is there."""
+        from huggingface_hub import HfApi
+
+        now = name in (self.stages if kind == "model" else self.data_sets)
+        return now or not self.args.dry_run and insist(lambda: HfApi().repo_exists(self.id(name), repo_type=kind), self.id(name))
+
     def base(self, name: str) -> str | None:
-        """The Hub id of the nearest model that the stage was trained from: one that goes there, too, or that was from there."""
+        """The Hub id of the nearest model that the stage was trained from: one of this run, or one that was from there."""
         parent = self.records[name]["parent"]
         while parent and (stage := self.homes.get(os.path.normpath(parent))):
-            if stage in self.stages:
+            if self.linked(stage, "model"):
                 return self.id(stage)
             parent = self.records[stage]["parent"]
         return parent if is_hub_id(parent) else None
@@ -108,7 +117,7 @@ class Pushed:
         """The Hub ids of the data that the stage was trained on."""
         config = self.records[name]["config"]
         root, paths = os.path.dirname(os.path.normpath(config["output_dir"])), [str(source["path"]) for source in config.get("datasets") or []]
-        ours = [self.id(made) for made in self.data_sets if any(os.path.normpath(path).startswith(os.path.join(root, made) + "/") for path in paths)]
+        ours = [self.id(made) for made in DATA_SETS if any(os.path.normpath(path).startswith(os.path.join(root, made) + "/") for path in paths) and self.linked(made, "dataset")]
         return ours + [path for path in paths if is_hub_id(path)]
 
     def evaluations(self, name: str) -> dict[str, tuple[str, dict]]:

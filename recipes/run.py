@@ -25,7 +25,7 @@ from pathlib import Path
 
 import yaml
 
-from eval.cli import UserError, command, existing, output_folder, write_json
+from eval.cli import UserError, command, existing, output_folder, refuse_token, write_json
 from recipes.processes import run_step
 
 HEAVY = (
@@ -50,6 +50,7 @@ def step_argv(step: dict, pipeline: dict, out: Path, state: Path, seed: int, ove
         copy = state / "configs" / Path(config).name
         copy.parent.mkdir(exist_ok=True)
         keys = moved(yaml.safe_load(Path(config).read_text()), pipeline["output_dir"], str(out))
+        refuse_token(keys, config)
         copy.write_text(yaml.safe_dump(keys, sort_keys=False, allow_unicode=True))
         argv += ["--config", str(copy)]
     options = dict(step.get("args") or {})

@@ -13,6 +13,7 @@ complete checkpoint (`trainer_state.json` is what a checkpoint writes last).
 import dataclasses
 import json
 import math
+import os
 import resource
 import subprocess
 import time
@@ -84,12 +85,14 @@ class Stage:
                 raise UserError(f"output_dir {training_args.output_dir} is the model that the stage starts from: choose another")
         self.folder = output_folder(training_args.output_dir)
         self.config = {k: v for part in (args, training_args, model_args) for k, v in _plain(part).items()}
+        self.repo_id, training_args.push_to_hub = self._repo_id() if training_args.push_to_hub else None, False  # Trainer's own push makes public repositories of many commits
         self.finished = args.resume and (self.folder / "stage.json").exists()
         self.checkpoint = last_complete_checkpoint(self.folder) if args.resume else None
         if not args.resume and any(self.folder.glob("checkpoint-*")):
             raise UserError(f"{self.folder} holds checkpoints of an earlier run and resume is false: delete it or choose another output_dir")
         if self.finished:
             print(f"{self.folder} is finished (stage.json): delete it to train again")
+            self._push()
         elif self.checkpoint:
             print(f"continuing from {self.checkpoint}")
         self.earlier_seconds = 0.0  # of killed runs, up to their last checkpoint
@@ -100,6 +103,23 @@ class Stage:
             if changed := [k for k, v in before.get("config", now).items() if k in now and now[k] != v and k not in ("output_dir", "resume")]:
                 print(f"note: it was started with other settings ({', '.join(changed)})")
         self.start = time.perf_counter()
+
+    def _repo_id(self) -> str | None:
+        """Where the first process is to push; asked of the Hub before any work."""
+        from recipes.hub import check_access
+
+        namespace, _, name = (self.training_args.hub_model_id or self.folder.resolve().name).rpartition("/")
+        return f"{check_access(namespace or None)}/{name}" if os.environ.get("RANK", "0") == "0" else None
+
+    def _push(self) -> None:
+        """Push the model, with a card made of `stage.json`, in one commit; private unless `hub_private_repo` is false."""
+        if self.repo_id:
+            from recipes.hub import push
+            from recipes.push import is_hub_id, stage_files
+
+            base = self.parent if is_hub_id(self.parent) else None
+            data = [str(source["path"]) for source in self.config.get("datasets") or [] if is_hub_id(str(source["path"]))]
+            push(self.repo_id, "model", stage_files(self.folder, self.repo_id, self.args.hub_license, base_model=base, datasets=data), self.training_args.hub_private_repo is not False)
 
     def _read(self, name: str) -> dict:
         try:
@@ -176,8 +196,7 @@ class Stage:
         }
         write_json(self.folder / "stage.json", record, default=str)
         (self.folder / "progress.json").unlink(missing_ok=True)
-        if self.training_args.push_to_hub:
-            trainer.push_to_hub()
+        self._push()
 
 
 def _plain(part) -> dict:
