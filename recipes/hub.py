@@ -65,13 +65,14 @@ def refuse_tokens(files: dict[str, Path | bytes]) -> None:
 
 def explain(error: Exception, what: str) -> tuple[str, float | None]:
     """What went wrong in one line, and the seconds to wait at least before a new try (None: it would fail again)."""
-    import httpx2
     from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.utils import httpx
 
+    while isinstance(error, RuntimeError) and error.__cause__:  # "error while uploading": why?
+        error = error.__cause__
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
-    lines = mask(str(error)).strip().splitlines()
-    said = next((line for line in lines if line.strip()), type(error).__name__)[:300]
+    said = " ".join(mask(str(error)).split())[:300] or type(error).__name__
     if isinstance(error, OfflineModeIsEnabled):
         return f"{what}: HF_HUB_OFFLINE is set, so nothing goes to the Hub: unset it, or do not push", None
     if status == 401 or isinstance(error, LocalTokenNotFoundError):
@@ -82,7 +83,7 @@ def explain(error: Exception, what: str) -> tuple[str, float | None]:
         return f"{what}: the Hub has no such place, or does not show it to this token: look at the namespace and at HF_ENDPOINT", None
     if status == 409:
         return f"{what}: the Hub reports a conflict ({said}): something else is changing it; run the same command again when that is done", None
-    if status in BUSY or isinstance(error, (httpx2.TransportError, JSONDecodeError)):
+    if status in BUSY or isinstance(error, (httpx.TransportError, JSONDecodeError)):
         after = response.headers.get("Retry-After", "") if status else ""
         return f"{what}: the Hub is busy or the line broke ({status or said})", float(after) if after.isdigit() else 0.0
     return f"{what}: {said}", None
@@ -94,12 +95,12 @@ def insist(act, what: str):
     Raises:
         UserError: it failed for another reason, or each time.
     """
-    import httpx2
+    from huggingface_hub.utils import httpx
 
     for wait in (*WAITS, None):
         try:
             return act()
-        except (httpx2.HTTPError, OSError, ValueError, RuntimeError) as error:
+        except (httpx.HTTPError, OSError, ValueError, RuntimeError) as error:
             message, least = explain(error, what)
             if least is None or wait is None:
                 raise UserError(message + ("; the same command goes on from here" if wait is None else "")) from None

@@ -69,7 +69,7 @@ def stage_files(folder: Path, repo_id: str, license: str, run: Path | None = Non
         made = model_card(repo_id, record, {setting: found for setting, found in results.values()}, numbers or {}, license=license, tools="tools" in template, adapter=bool(adapter), **card)
     except (OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"{folder}: stage.json or the results are not as their step writes them ({type(error).__name__}: {error}); run the step again") from None
-    texts = {"README.md": str(made), "stage.json": json.dumps(record, indent=2) + "\n"} | {name: json.dumps({k: v for k, v in found.items() if k != "samples"}, indent=2) + "\n" for name, (_, found) in results.items()}
+    texts = {"README.md": f"{made}\n", "stage.json": json.dumps(record, indent=2) + "\n"} | {name: json.dumps({k: v for k, v in found.items() if k != "samples"}, indent=2) + "\n" for name, (_, found) in results.items()}
     return files | {name: public(text, run).encode() for name, text in texts.items()}
 
 
@@ -145,11 +145,11 @@ class Pushed:
         files = {config: {part: describe(folder / f"{part}.jsonl") for part in parts if (folder / f"{part}.jsonl").exists()} for config, parts in paths.items()}
         made, facts = self.run("seconds.json"), []
         if name == "refusals" and (asked := self.run("refusals/settings.json").get("settings")):
-            verdicts = ", ".join(f"{verdict} {n:,}" for verdict, n in self.summary["refusals"]["verdicts"].items())
+            verdicts = ", ".join(f"{verdict} {n:,}" for verdict, n in self.summary["refusals"]["verdicts"].items() if n)
             facts.append(f"`{asked['model']}` answered each question {asked['samples']} times and `{asked['judge']}` judged the answers: {verdicts}.")
         origin = f"recipe `{self.summary['recipe']}`, seed {self.summary['seed']}, commit `{made.get('git_commit') or 'unknown'}`"
         card = data_set_card(self.id(name), name, {config: parts for config, parts in files.items() if parts}, license=self.args.license, origin=origin, facts=facts)
-        return {f"{part}.jsonl": folder / f"{part}.jsonl" for parts in files.values() for part in parts} | {"README.md": public(str(card), self.folder).encode()}
+        return {f"{part}.jsonl": folder / f"{part}.jsonl" for parts in files.values() for part in parts} | {"README.md": public(f"{card}\n", self.folder).encode()}
 
     def stage(self, name: str) -> dict[str, Path | bytes]:
         """What the repository of a stage holds."""

@@ -138,7 +138,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def error(self, status: int, message: str = "", code: str = "") -> None:
         code, message = code or ERRORS.get(status, ("", ""))[0], message or ERRORS.get(status, ("", ""))[1]
-        self.answer(status, {"error": message, "url": self.hub.url}, X_Error_Message=message, **({"X_Error_Code": code} if code else {}))
+        self.answer(status, {"error": message, "url": f"{self.hub.url}/me/none"}, X_Error_Message=message, **({"X_Error_Code": code} if code else {}))
 
     def drop(self) -> None:
         self.close_connection = True

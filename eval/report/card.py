@@ -19,7 +19,7 @@ from eval.report.summary import MEASURES, half_width
 HERE = Path(__file__).parent
 METHODS = {  # a key that only one stage's config has -> the stage's method, and the transformers class that loads the model
     "tokens_dir": ("pretraining", "AutoModelForCausalLM"),
-    "margin_per_place": ("reward model", "AutoModelForSequenceClassification"),
+    "margin_per_place": ("reward modelling", "AutoModelForSequenceClassification"),
     "reward_model_path": ("PPO", "AutoModelForCausalLM"),
     "rewards": ("GRPO", "AutoModelForCausalLM"),
 }
@@ -178,7 +178,8 @@ def model_card(
 
     name, loader = method(record)
     order = {task: i for i, task in enumerate(MEASURES)}
-    rows = [row for setting, found in results.items() for row in sorted(scores(found, setting), key=lambda row: order.get(row["task"].removesuffix("_base"), len(order)))] + measures(numbers)
+    rows = [row for setting, found in results.items() for row in scores(found, setting)] + measures(numbers)
+    rows.sort(key=lambda row: (row["setting"], order.get(row["task"].removesuffix("_base"), len(order))))
     task = "text-generation" if loader == "AutoModelForCausalLM" else "text-classification"
     evaluated = [
         EvalResult(
