@@ -21,7 +21,10 @@ WAITS = (1, 2, 4, 8, 16, 30)  # seconds before each new try
 BUSY = {408, 412, 429, 500, 502, 503, 504}  # 412: another commit came between, so look again what is to be done
 TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{30,}")
 # Of a stage's folder; not training_args.bin (a pickle), logs, checkpoints and the trainers' own README.md
-MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "adapter_config.json", "tokenizer*.json", "*.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja", "pairs.json")
+MODEL_FILES = (
+    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "adapter_config.json", "chat_template.jinja", "pairs.json"),
+    *("tokenizer*.json", "*.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
+)
 OURS = (*MODEL_FILES, "*.jsonl", "stage.json", "results*.json")  # what a later push may delete
 
 

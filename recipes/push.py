@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eval.cli import UserError, command, output_folder, parse, user_errors, whole
-from eval.report.card import DATA_SETS, data_set_card, describe, model_card
+from eval.report.card import model_card
+from eval.report.data_card import DATA_SETS, data_set_card, describe
 from eval.report.experiments import Experiments
 from eval.report.figures import compact
 from eval.report.story import Story
@@ -45,7 +46,9 @@ def is_hub_id(path: str | None) -> bool:
     return bool(path) and not Path(path).exists() and bool(re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path))
 
 
-def stage_files(folder: Path, repo_id: str, license: str, run: Path | None = None, results: dict[str, tuple[str, dict]] | None = None, numbers: dict | None = None, **card) -> dict[str, Path | bytes]:
+def stage_files(
+    folder: Path, repo_id: str, license: str, run: Path | None = None, results: dict[str, tuple[str, dict]] | None = None, numbers: dict | None = None, **card
+) -> dict[str, Path | bytes]:
     """What the repository of a stage holds: weights, tokenizer, card, `stage.json` and the results of its evaluation.
 
     Args:
@@ -69,7 +72,8 @@ def stage_files(folder: Path, repo_id: str, license: str, run: Path | None = Non
         made = model_card(repo_id, record, {setting: found for setting, found in results.values()}, numbers or {}, license=license, tools="tools" in template, adapter=bool(adapter), **card)
     except (OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"{folder}: stage.json or the results are not as their step writes them ({type(error).__name__}: {error}); run the step again") from None
-    texts = {"README.md": f"{made}\n", "stage.json": json.dumps(record, indent=2) + "\n"} | {name: json.dumps({k: v for k, v in found.items() if k != "samples"}, indent=2) + "\n" for name, (_, found) in results.items()}
+    texts = {"README.md": f"{made}\n", "stage.json": json.dumps(record, indent=2) + "\n"}
+    texts |= {name: json.dumps({k: v for k, v in found.items() if k != "samples"}, indent=2) + "\n" for name, (_, found) in results.items()}
     return files | {name: public(text, run).encode() for name, text in texts.items()}
 
 

@@ -107,7 +107,10 @@ class Stage:
     def _repo_id(self) -> str | None:
         """Where the first process is to push; asked of the Hub before any work."""
         from recipes.hub import check_access
+        from recipes.push import is_hub_id
 
+        if self.config.get("use_peft") and not is_hub_id(self.parent):
+            raise UserError(f"push_to_hub: the adapter would need {self.parent}, a folder of this machine: push the run with `python -m recipes.push` when it is finished")
         namespace, _, name = (self.training_args.hub_model_id or self.folder.resolve().name).rpartition("/")
         return f"{check_access(namespace or None)}/{name}" if os.environ.get("RANK", "0") == "0" else None
 

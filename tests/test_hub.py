@@ -372,7 +372,7 @@ def test_a_recipe_pushes_what_it_has_trained(run, hub, client, world, tmp_path, 
     out = tmp_path / "mine"
     argv = ["--model_name_or_path", str(run / "base"), "--datasets", json.dumps([{"path": str(world / "conversations/train.jsonl")}]), "--output_dir", str(out), "--max_steps", "2"]
     argv += ["--per_device_train_batch_size", "2", "--max_length", "128", "--save_steps", "1", "--report_to", "none", "--bf16", "false", "--push_to_hub", "true", "--hub_license", "mit"]
-    for more, message in ((["--hub_token", hub.token], "hub_token is not used"), (["--hub_strategy", "end"], "hub_strategy is not used"), (["--hub_model_id", "somebody/x"], "only to me, team")):
+    for more, message in ((["--hub_token", hub.token], "hub_token is not used"), (["--hub_strategy", "end"], "hub_strategy is not used"), (["--hub_model_id", "somebody/x"], "only to me, team"), (["--use_peft", "true"], "adapter would need")):
         assert message in (said := refused(capsys, lambda: main([*argv, *more]))) and hub.token not in said
     hub.fail("POST", "/commit/", 403)
     assert "may not write" in refused(capsys, lambda: main(argv)) and (out / "stage.json").exists()
@@ -388,6 +388,25 @@ def test_a_recipe_pushes_what_it_has_trained(run, hub, client, world, tmp_path, 
     assert not bad_metadata(card) and "license: mit" in card and "Not evaluated yet" in card and 'from_pretrained("me/mine")' in card and str(out.parent) not in card
     assert not [path for path in out.rglob("*") if path.is_file() and hub.token.encode() in path.read_bytes()]
     assert json.loads((out / "stage.json").read_text())["config"]["push_to_hub"] is True
+
+
+@pytest.mark.parametrize("script, method", [("pretrain", "pretraining"), ("reward", "reward modelling"), ("ppo", "PPO"), ("grpo", "GRPO")])
+def test_every_recipe_pushes(script, method, hub, client, world, chat_model, reward_model, preferences, tokens_dir, tokenizer_dir, tmp_path):
+    import importlib
+
+    def data(path):
+        return json.dumps([{"path": str(path)}])
+
+    keys = {
+        "pretrain": {"tokenizer": tokenizer_dir, "tokens_dir": tokens_dir, "sequence_length": 32, "max_eval_windows": 2, "max_steps": 1, "per_device_train_batch_size": 2},
+        "reward": {"datasets": data(preferences / "train.jsonl"), "max_steps": 1, "per_device_train_batch_size": 2},
+        "ppo": {"datasets": data(world / "verses/train.jsonl"), "reward_model_path": reward_model, "total_episodes": 4, "per_device_train_batch_size": 4, "response_length": 4},
+        "grpo": {"datasets": data(world / "problems/train.jsonl"), "max_steps": 1, "per_device_train_batch_size": 4, "num_generations": 2, "max_completion_length": 4},
+    }[script]
+    keys |= {"model_name_or_path": chat_model, "output_dir": tmp_path / script, "bf16": "false", "report_to": "none", "push_to_hub": "true", "hub_model_id": "team/mine", "hub_private_repo": "false", "seed": 0}
+    importlib.import_module(f"recipes.{script}").main([str(word) for key, value in keys.items() for word in (f"--{key}", value)])
+    repo = hub.repos["model", "team/mine"]
+    assert len(hub.repos) == 1 and len(repo.commits) == 2 and not repo.private and f"Made by {method} of" in repo.commits[-1].files["README.md"].decode()
 
 
 def test_a_yaml_with_a_token_is_refused(tmp_path, hub, capsys):

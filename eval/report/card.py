@@ -1,18 +1,16 @@
-"""The cards that a model and a data set have on the Hub: metadata that the Hub reads, and what a person needs to use and to judge them.
+"""The card that a model has on the Hub: metadata that the Hub reads, and what a person needs to use and to judge it.
 
     card = model_card("me/tumbler-tiny-sft", record, {"": results}, rows, license="apache-2.0")
 
-A model's card is made of its `stage.json`, of lm-eval's results and of the report's summary; without the last two it says that nothing is measured.
-The same input gives the same card, byte for byte. `python -m recipes.push` writes and pushes them.
+It is made of the stage's `stage.json`, of lm-eval's results and of the report's summary; without the last two it says that nothing is measured.
+The same input gives the same card, byte for byte. `python -m recipes.push` writes and pushes it; the card of a data set: `eval.report.data_card`.
 """
 
 import json
 import math
-from collections import Counter
 from pathlib import Path
 
 from eval.benchmarks import MAIN
-from eval.cli import UserError
 from eval.report.figures import duration
 from eval.report.summary import MEASURES, half_width
 
@@ -25,24 +23,6 @@ METHODS = {  # a key that only one stage's config has -> the stage's method, and
 }
 SFT = ("supervised fine-tuning", "AutoModelForCausalLM")
 MADE_UP = {"facts_rare": "about what it has read once or twice", "facts_unseen": "about people it has never read of", "facts_absent": "about people of whom no document tells, either"}
-SIZES = {"n<1K": 1e3, "1K<n<10K": 1e4, "10K<n<100K": 1e5, "100K<n<1M": 1e6, "1M<n<10M": 1e7, "10M<n<100M": 1e8, "100M<n<1B": 1e9}
-DATA_SETS = {  # name -> what it is, which module makes it, what to know before use
-    "conversations": (
-        "Conversations that make an assistant of a base model: `messages`, and `tools` (JSON) where the assistant may call some. `kind` is the part of the mixture that a row is from.",
-        "data_prep.conversations",
-        "The results of tool calls are real: the calls were run.",
-    ),
-    "refusals": (
-        "Conversations in which an assistant says that it does not know, and some in which it answers what it knows; `probe` is how that was found out.",
-        "data_prep.refusals",
-        "A refusal stands where this one model was wrong at each try. Another model knows other things: probe it anew.",
-    ),
-    "preferences": (
-        "Pairs of replies to a prompt, the better one `chosen`, as reward models read them.",
-        "data_prep.preferences",
-        "Where there is a `gold_margin`, a program ranked the replies, with noise, and no person: it says how much better the chosen reply is by the program's taste, below 0 where the label is mistaken.",
-    ),
-}
 
 
 def _number(value) -> bool:
@@ -157,7 +137,8 @@ def procedure(record: dict) -> dict[str, str]:
 
 
 def model_card(
-    repo_id: str, record: dict, results: dict[str, dict], numbers: dict, *, license: str, base_model: str | None = None, datasets: list[str] = (), tools: bool = False, adapter: bool = False, fall: dict | None = None
+    repo_id: str, record: dict, results: dict[str, dict], numbers: dict, *, license: str,
+    base_model: str | None = None, datasets: list[str] = (), tools: bool = False, adapter: bool = False, fall: dict | None = None,
 ):  # fmt: skip
     """The card of a stage's model, as a `huggingface_hub.ModelCard`.
 
@@ -208,54 +189,4 @@ def model_card(
     return ModelCard.from_template(
         data, str(HERE / "model_card.jinja"), repo_id=repo_id, record=record, method=name, loader=loader, base=base_model, rows=rows, labels=MEASURES, told=told, prompt=json.dumps(prompts[0]),
         procedure=procedure(record), limits=limits(numbers, rows, fall), tools=tools, data_sets=data.datasets or [], sources=record["datasets"],
-    )  # fmt: skip
-
-
-def describe(path: Path) -> dict:
-    """A JSON-lines file read once: its `rows`, `columns`, `first` row and `kinds` (how many rows have each `kind`).
-
-    Raises:
-        UserError: a line is no JSON object, or there is none.
-    """
-    n, first, kinds = 0, {}, Counter()
-    with path.open(encoding="utf-8") as file:
-        for n, line in enumerate(file, 1):
-            try:
-                row = json.loads(line)
-                kinds[row.get("kind")] += 1
-            except (ValueError, AttributeError):
-                raise UserError(f"{path}, line {n} is not a JSON object: run the step that writes it again") from None
-            first = first or row
-    if not n:
-        raise UserError(f"{path} is empty: run the step that writes it again, or leave the data set out")
-    return {"rows": n, "columns": list(first), "first": first, "kinds": {kind: count for kind, count in kinds.most_common() if kind}}
-
-
-def data_set_card(repo_id: str, name: str, files: dict[str, dict[str, dict]], *, license: str, origin: str, facts: list[str] = ()):
-    """The card of a data set, as a `huggingface_hub.DatasetCard`; `load_dataset(repo_id)` finds the splits by its metadata.
-
-    Args:
-        name: a key of `DATA_SETS`.
-        files: configuration -> file `<name>.jsonl` -> what `describe` says of it; in the first configuration, "default", a file is a split.
-        origin: which run made it.
-        facts: sentences about how it was made.
-    """
-    from huggingface_hub import DatasetCard, DatasetCardData
-
-    what, module, before = DATA_SETS[name]
-    main = files["default"]
-    data = DatasetCardData(
-        license=license,
-        task_categories=["text-generation"],
-        size_categories=[next((size for size, most in SIZES.items() if sum(split["rows"] for split in main.values()) < most), "n>1T")],
-        tags=["tumbler", name],
-        configs=[
-            {"config_name": config, "data_files": [{"split": file if config == "default" else "train", "path": f"{file}.jsonl"} for file in parts]} | ({"default": True} if config == "default" else {})
-            for config, parts in files.items()
-        ],
-    )
-    example = json.dumps(next(iter(main.values()))["first"], ensure_ascii=False, indent=1)
-    return DatasetCard.from_template(
-        data, str(HERE / "data_set_card.jinja"), repo_id=repo_id, what=what, module=module, before=before, files=files, split=next(iter(main)),
-        kinds=main.get("train", {}).get("kinds", {}), facts=facts, origin=origin, example=example[:1200].replace("```", "\'\'\'") + (" …" if len(example) > 1200 else ""),
     )  # fmt: skip
