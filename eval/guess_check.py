@@ -12,7 +12,6 @@ Also how often a reply checks itself: verification or backtracking in words (`CH
 Self-Improving Reasoners"), with examples.
 """
 
-import math
 import random
 import re
 from collections import Counter
@@ -20,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eval.cli import UserError, check_prompt, command, output_folder, parse, read_jsonl, write_json
-from eval.pairs import accuracy
+from eval.estimates import accuracy, pass_at_k
 from eval.verifiers import final_answer, final_number
 
 DRAWS = 32
@@ -43,11 +42,6 @@ class GuessCheckArguments:
     seed: int = field(default=0, metadata={"help": "of sampling and of the draws"})
 
 
-def best_of(n: int, tries: int, right: int) -> float:
-    """The expected share of choices of n of the tries that hold a right one: 1 − C(tries − right, n) / C(tries, n)."""
-    return 1 - math.comb(tries - right, n) / math.comb(tries, n)
-
-
 def majority_of(n: int, votes: list[str | None], answer: str, rng: random.Random) -> float:
     """How often the vote of n of the tries is right; a try without a number has no vote."""
     hits = 0.0
@@ -67,7 +61,7 @@ def measure(rows: list[dict], replies: list[list[str]], seed: int) -> dict:
     checking = [[bool(CHECKS.search(text)) for text in texts] for texts in replies]
     shown = [{"question": row["prompt"][-1]["content"], "text": text} for row, texts in zip(rows, replies) for text in texts if CHECKS.search(text)]
     return {
-        "best_of": {n: accuracy([best_of(n, tries, int(r)) for r in right]) for n in sizes},
+        "best_of": {n: accuracy([pass_at_k(tries, int(r), n) for r in right]) for n in sizes},
         "majority_of": {n: accuracy([majority_of(n, v, row["answer"], rng) for v, row in zip(votes, rows)]) for n in sizes},
         "checks_itself": accuracy([sum(c) / tries for c in checking]) | {"examples": shown[:3]},
     }

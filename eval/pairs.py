@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eval.cli import UserError, command, output_folder, parse, read_jsonl, write_json
+from eval.estimates import accuracy, expected_calibration_error
 
 CLEAR_MARGIN = 1.0  # standard deviations
 
@@ -65,22 +66,11 @@ def score(model, tokenizer, conversations: list[list[dict]], batch_size: int = 1
     return scores
 
 
-def accuracy(hits: list[float]) -> dict:
-    """{"value", "stderr", "n"} of a list of hits from 0 to 1."""
-    n = len(hits)
-    mean = sum(hits) / n
-    variance = sum((h - mean) ** 2 for h in hits) / (n - 1) if n > 1 else 0.0
-    return {"value": mean, "stderr": math.sqrt(variance / n), "n": n}
-
-
 def calibration_error(differences: list[float], bins: int = 10) -> dict:
-    """Expected calibration error (Guo et al. 2017) of sigmoid(|difference|) as the probability that the higher score is the label's."""
+    """Expected calibration error of sigmoid(|difference|) as the probability that the higher score is the label's."""
     sure = [1 / (1 + math.exp(-min(abs(d), 700.0))) for d in differences]
     right = [0.5 if d == 0 else float(d > 0) for d in differences]
-    groups: dict[int, list[float]] = {}
-    for p, hit in zip(sure, right):
-        groups.setdefault(min(bins - 1, int((p - 0.5) * 2 * bins)), []).append(p - hit)
-    return {"value": sum(abs(sum(gaps)) for gaps in groups.values()) / len(differences), "stderr": None, "n": len(differences)}
+    return {"value": expected_calibration_error(sure, right, bins, low=0.5), "stderr": None, "n": len(differences)}
 
 
 def length_correlation(scores: dict[str, float]) -> dict | None:

@@ -115,7 +115,7 @@ def held_out(args: MonitorArguments, seed: int) -> tuple[list[dict], Scores | No
 
 def mean(values: list[float]) -> dict | None:
     """{"value", "stderr", "n"} over prompts; None where nothing could be judged."""
-    from eval.pairs import accuracy
+    from eval.estimates import accuracy
 
     return accuracy(values) if values else None
 

@@ -7,7 +7,8 @@ import random
 import pytest
 from conftest import rows
 
-from eval.guess_check import CHECKS, best_of, main, majority_of, measure
+from eval.estimates import pass_at_k
+from eval.guess_check import CHECKS, main, majority_of, measure
 from eval.verifiers import final_answer
 
 
@@ -16,7 +17,7 @@ def test_best_of_n_is_the_share_of_choices_with_a_right_one():
         marks = [i < right for i in range(tries)]
         for n in range(1, tries + 1):
             choices = list(itertools.combinations(marks, n))
-            assert best_of(n, tries, right) == pytest.approx(sum(map(any, choices)) / len(choices))
+            assert pass_at_k(tries, right, n) == pytest.approx(sum(map(any, choices)) / len(choices))
 
 
 def test_the_majority_is_voted_on_numbers():
