@@ -95,12 +95,14 @@ def difference(a: Task, b: Task) -> dict:
     x, y = list(a.values.values()), list(b.values.values())
     first, second = accuracy(x), accuracy(y)
     unpaired = math.hypot(first["stderr"], second["stderr"])
-    row = {"metric": a.metric, "higher_is_better": a.higher_is_better, "paired": a.docs == b.docs, "a": first, "b": second, "difference": second["value"] - first["value"]}
+    row = {"metric": a.metric, "higher_is_better": a.higher_is_better, "paired": a.docs == b.docs, "a": first, "b": second}
+    row["difference"] = second["value"] - first["value"]
     if row["paired"]:
         gaps = [b.values[doc] - value for doc, value in a.values.items()]
         sign = 1 if a.higher_is_better else -1
         wins, losses = sum(sign * gap > 0 for gap in gaps), sum(sign * gap < 0 for gap in gaps)
-        row |= {"n": len(gaps), "stderr": accuracy(gaps)["stderr"], "unpaired_stderr": unpaired, "wins": wins, "losses": losses, "ties": len(gaps) - wins - losses}
+        row |= {"n": len(gaps), "stderr": accuracy(gaps)["stderr"], "unpaired_stderr": unpaired}
+        row |= {"wins": wins, "losses": losses, "ties": len(gaps) - wins - losses}
         covariance = (unpaired**2 - row["stderr"] ** 2) / 2
         row["correlation"] = covariance / first["stderr"] / second["stderr"] if first["stderr"] and second["stderr"] else None
         row["p"] = float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
@@ -138,14 +140,16 @@ def compare_folders(a: Path, b: Path, names: list[str], same_items: bool) -> dic
         return name.removesuffix("_base") if name.removesuffix("_base") in task_names() else name
 
     theirs, ours = ({plain(name): name for name in found["n-samples"] if name in found["results"] and name != "end_token"} for found in (found_a, found_b))
+    both = [name for name in theirs if name in ours]
     for name in names if same_items else ():
-        if lacking := [folder for folder, there in ((a, theirs), (b, ours)) if plain(name) not in there]:
-            raise UserError(f"{lacking[0]} has no results of the task {name}: choose of those that both have ({', '.join(sorted(theirs.keys() & ours.keys())) or 'none'})")
+        if plain(name) not in both:
+            raise UserError(f"{b if plain(name) in theirs else a} has no results of the task {name}: choose of those that both have ({', '.join(both) or 'none'})")
     rows, tasks, skipped = {}, [], {}
-    for name in [name for name in theirs if name in ours and (not names or name in map(plain, names))]:
+    for name in [name for name in both if not names or name in map(plain, names)]:
         one, other = read_task(found_a, path_a, theirs[name]), read_task(found_b, path_b, ours[name])
-        if why := next((task for task in (one, other) if isinstance(task, str)), None) or (one.metric != other.metric and f"{one.metric} in one, {other.metric} in the other"):
-            skipped[name] = why
+        why = next((task for task in (one, other) if isinstance(task, str)), None)
+        if why or one.metric != other.metric:
+            skipped[name] = why or f"{one.metric} in one, {other.metric} in the other"
             continue
         if one.docs == other.docs:
             one.values, other.values = ({doc: task.values[doc] for doc in one.docs if doc in one.values and doc in other.values} for task in (one, other))
@@ -211,7 +215,8 @@ def table(found: dict) -> str:
     lines.append("")
     for stage, part in parts.items():
         mean = part["mean_gain"]
-        lines.append(f"{stage or 'all'}: mean gain over {mean['n']} tasks {mean['value']:+.3f} ± {Z * mean['stderr']:.3f}" + "".join(f"; {name} left out: {why}" for name, why in part["skipped"].items()))
+        left_out = "".join(f"; {name} left out: {why}" for name, why in part["skipped"].items())
+        lines.append(f"{stage or 'all'}: mean gain over {mean['n']} tasks {mean['value']:+.3f} ± {Z * mean['stderr']:.3f}{left_out}")
     return "\n".join([*lines, "± is half of a 95 % interval over items; another seed of training is not in it"])
 
 

@@ -66,8 +66,9 @@ def test_replies_to_one_item_count_once_and_unjudged_items_not_at_all(tmp_path):
 
 
 def test_lower_is_better_and_twins(tmp_path):
-    a = results(tmp_path / "a", {"facts_unseen_base": [1] * 8, "letters_base": [0] * 8, "x_base": [0, 1]}, lower=("facts_unseen_base",), docs={"facts_unseen_base": "u", "letters_base": "l"})
-    b = results(tmp_path / "b", {"facts_unseen": [0] * 8, "letters": [0] * 8, "x": [0, 1]}, lower=("facts_unseen",), docs={"facts_unseen": "u", "letters": "l"})
+    docs = {f"{name}{twin}": name for name in ("facts_unseen", "letters") for twin in ("", "_base")}
+    a = results(tmp_path / "a", {"facts_unseen_base": [1] * 8, "letters_base": [0] * 8, "x_base": [0, 1]}, lower=("facts_unseen_base",), docs=docs)
+    b = results(tmp_path / "b", {"facts_unseen": [0] * 8, "letters": [0] * 8, "x": [0, 1]}, lower=("facts_unseen",), docs=docs)
     found = compare(a, b)
     assert found["tasks"].keys() == {"facts_unseen", "letters"}  # x_base is no twin of ours
     row = found["tasks"]["facts_unseen"]

@@ -17,7 +17,7 @@ class ExpectedCalibrationError(evaluate.Metric):
         return evaluate.MetricInfo(
             description="Expected calibration error: the mean gap between confidence and accuracy, over bins of confidence.",
             citation="Guo et al. 2017, On Calibration of Modern Neural Networks. arXiv:1706.04599",
-            inputs_description="predictions: confidences from 0 to 1. references: whether what was said is right. bins: how many. equal_mass: of equally many items, not of equal width.",
+            inputs_description="predictions: confidences, 0 to 1. references: whether what was said is right. bins: how many. equal_mass: of equally many items.",
             features=datasets.Features({"predictions": datasets.Value("float64"), "references": datasets.Value("float64")}),
         )
 

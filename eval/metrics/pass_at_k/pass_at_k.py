@@ -16,7 +16,7 @@ class PassAtK(evaluate.Metric):
         return evaluate.MetricInfo(
             description="pass@k: the expected share of choices of k of a problem's tries that hold a right one.",
             citation="Chen et al. 2021, Evaluating Large Language Models Trained on Code, section 2.1. arXiv:2107.03374",
-            inputs_description="predictions: for each problem its tries, right or not, or how many are right of `tries` (a number, or one a problem). k: one size or several.",
+            inputs_description="predictions: of each problem its tries, right or not; or how many of `tries` (a number, or one a problem). k: one or several.",
             features=[datasets.Features({"predictions": datasets.Sequence(datasets.Value("int64"))}), datasets.Features({"predictions": datasets.Value("int64")})],
         )
 
