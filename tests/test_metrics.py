@@ -117,9 +117,9 @@ def test_calibration_by_hand(load):
     assert found["expected_calibration_error_low"] <= found["expected_calibration_error"] <= found["expected_calibration_error_high"]
     assert metric.compute(predictions=certain, references=right, bins=1)["expected_calibration_error"] == pytest.approx(abs(4.1 - 4) / 6)
     assert metric.compute(predictions=certain, references=right) == found  # seeded
-    for bad in ({"predictions": [1.5], "references": [1]}, {"predictions": [float("nan")], "references": [1]}, {"predictions": [0.5], "references": [2]}):
+    for predictions, references in (([1.5], [1]), ([float("nan")], [1]), ([0.5], [2]), ([], [])):
         with pytest.raises(UserError, match="between 0 and 1"):
-            metric.compute(**bad)
+            metric.compute(predictions=predictions, references=references)
     with pytest.raises(UserError, match="at least 1"):
         metric.compute(predictions=[0.5], references=[1], bins=0)
 

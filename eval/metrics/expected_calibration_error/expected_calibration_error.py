@@ -28,8 +28,8 @@ class ExpectedCalibrationError(evaluate.Metric):
         Raises:
             UserError: values outside 0 … 1, or no bins.
         """
-        if not all(0 <= value <= 1 for value in (*predictions, *references)):
-            raise UserError("confidences and references must lie between 0 and 1")
+        if not predictions or not all(0 <= value <= 1 for value in (*predictions, *references)):
+            raise UserError("confidences and references must lie between 0 and 1, one or more")
         if bins < 1 or resamples < 1:
             raise UserError(f"bins and resamples must be at least 1, but are {bins} and {resamples}")
 
