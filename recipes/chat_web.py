@@ -1,0 +1,258 @@
+"""The chat as a web page: one stage, or two side by side.
+
+    python -m recipes.chat --web --run runs/tiny                # every language model of a run, its tools, votes in runs/tiny/arena/people.jsonl
+    python -m recipes.chat --web --model runs/tiny/sft
+    python -m recipes.chat --web --models sft=runs/tiny/sft ppo=runs/tiny/ppo --tools python search=runs/tiny/index --votes votes.jsonl
+
+The page shows calls of tools and their results where they stand, and on demand every token that the model has before it. Blind,
+the names are hidden and the sides drawn until the vote, which adds one line to the file of votes:
+
+    {"prompt": [messages], "models": ["sft", "ppo"], "responses": [[messages], [messages]], "winner": "a" | "b" | "tie", "judge": "person", "labeller", "time"}
+
+"a" is the first of `models`, which stood on the left; `responses` holds all that came after the first message, `time` is in
+seconds since 1970. The server keeps no conversation, the page does, so people do not meet. It loads nothing from elsewhere.
+It has no password: `--host` other than this machine lets in whoever reaches it.
+
+Install: pip install -c constraints.txt -e '.[chat]' (Gradio).
+"""
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import threading
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from eval.cli import UserError, existing
+from recipes.seen import see
+from recipes.talk import Listener, Talk, completes, load_model
+from recipes.votes import Votes
+
+PAGE = Path(__file__).with_name("chat.html")
+STYLES = [Path(__file__).parents[1] / path for path in ("eval/report/style.css", "data_prep/tokenizer_show.css")]
+
+
+@dataclass
+class Stage:
+    """A model to choose: without tools, with tools (None for a base model), and whether it completes text alone."""
+
+    plain: Talk
+    tools: Talk | None
+    base: bool
+
+
+class Stopped(Exception):
+    """Nobody waits for the reply any more."""
+
+
+class Stream(Listener):
+    """Passes a reply on, as events (dicts), until it is stopped."""
+
+    def __init__(self, put, stopped: threading.Event):
+        self.put, self.stopped = put, stopped
+
+    def _tell(self, **event) -> None:
+        if self.stopped.is_set():
+            raise Stopped
+        self.put(event)
+
+    def tokens(self, ids: list[int], written: bool) -> None:
+        self._tell(ids=ids, written=written)
+
+    def text(self, field: str, text: str) -> None:
+        self._tell(field=field, text=text)
+
+    def message(self, message: dict) -> None:
+        self._tell(message=message)
+
+
+def app(stages: dict[str, Stage], votes: Votes | None, settings: dict, seed: int | None = None):
+    """The page and what it calls."""
+    from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
+    from gradio import Server
+    from jinja2 import Template
+    from markdown_it import MarkdownIt
+    from pydantic import BaseModel, Field
+
+    class Message(BaseModel, extra="allow"):
+        role: Literal["system", "user", "assistant", "tool"]
+        content: str
+
+    Messages = Annotated[list[Message], Field(min_length=1)]
+
+    class Asked(BaseModel):
+        """Whom: a model by name, or a side of a blind pair. What: a conversation, or a text to continue."""
+
+        model: str | None = None
+        pair: str | None = None
+        side: Literal[0, 1] = 0
+        tools: bool = False
+        prompt: Messages | str
+
+        def talk(self) -> Talk:
+            name = votes.names(self.pair)[self.side] if self.pair and votes else self.model
+            if name not in stages:
+                raise UserError("there is no such model: load the page again")
+            return self.tools and not isinstance(self.prompt, str) and stages[name].tools or stages[name].plain
+
+        def given(self) -> list[dict] | str:
+            return self.prompt if isinstance(self.prompt, str) else [m.model_dump() for m in self.prompt]
+
+    class Reply(Asked):
+        max_new_tokens: int = Field(ge=1)
+        temperature: float = Field(ge=0, allow_inf_nan=False)
+
+    class Tokens(Asked):
+        ids: list[Annotated[int, Field(ge=0)]] = []
+        written: list[int] = []
+
+    class Pair(BaseModel):
+        names: list[str]
+
+    class Vote(BaseModel):
+        pair: str
+        winner: Literal["a", "b", "tie"]
+        labeller: str
+        prompt: Messages
+        responses: Annotated[list[Messages], Field(min_length=2, max_length=2)]
+
+    class Text(BaseModel):
+        text: str
+
+    server = Server(title="Tumbler: chat", docs_url=None, redoc_url=None, openapi_url=None)
+    style = "".join(path.read_text(encoding="utf-8") for path in STYLES)
+    page = Template(PAGE.read_text(encoding="utf-8"), autoescape=True)
+    markdown = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").disable("image")  # an image would be loaded from elsewhere
+    start = {"models": [{"name": name, "base": stage.base} for name, stage in stages.items()], "votes": votes is not None, **settings}
+
+    @server.exception_handler(UserError)
+    def refuse(request, error):
+        return JSONResponse({"error": str(error)}, status_code=400)
+
+    @server.get("/", response_class=HTMLResponse)
+    def index():
+        nonce = secrets.token_urlsafe(12)
+        policy = f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
+        return HTMLResponse(page.render(style=style, start=start, nonce=nonce), headers={"Content-Security-Policy": policy})
+
+    @server.post("/reply")
+    async def reply(asked: Reply):
+        """The reply as JSON lines, until the client leaves: `Stream`'s events, then `end` or `error`."""
+        talk, events, stopped, loop = asked.talk(), asyncio.Queue(), threading.Event(), asyncio.get_running_loop()
+
+        def put(event: dict | None) -> None:
+            loop.call_soon_threadsafe(events.put_nowait, event)
+
+        def work() -> None:
+            try:
+                done, messages = talk.reply(asked.given(), Stream(put, stopped), max_new_tokens=asked.max_new_tokens, temperature=asked.temperature, seed=seed)
+                put({"end": {"ids": done.token_ids, "written": done.written or [1] * len(done.token_ids), "finished": done.finished, "messages": messages}})
+            except Stopped:
+                pass
+            except UserError as error:
+                put({"error": str(error)})
+            except Exception:  # a template that refuses the conversation, a model that runs out of memory; a name may stand in it
+                traceback.print_exc()
+                put({"error": "the model failed; the terminal of the server says why"})
+            finally:
+                put(None)
+
+        async def lines():
+            threading.Thread(target=work, daemon=True).start()
+            try:
+                while (event := await events.get()) is not None:
+                    yield json.dumps(event) + "\n"
+            finally:
+                stopped.set()
+
+        return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+    @server.post("/tokens")
+    def tokens(asked: Tokens):
+        return {"tokens": see(asked.talk(), asked.given(), asked.ids, asked.written)}
+
+    @server.post("/markdown")
+    def to_html(text: Text):
+        return {"html": markdown.render(text.text)}
+
+    if votes:
+
+        @server.post("/pair")
+        def pair(asked: Pair):
+            names = asked.names or [name for name, stage in stages.items() if not stage.base]
+            if len(set(names)) < 2 or any(name not in stages or stages[name].base for name in names):
+                raise UserError("a blind pair needs two different models that answer")
+            return {"pair": votes.draw(list(dict.fromkeys(names)))}
+
+        @server.post("/vote")
+        def vote(given: Vote):
+            prompt, *responses = ([m.model_dump() for m in messages] for messages in (given.prompt, *given.responses))
+            return {"models": votes.vote(given.pair, given.winner, given.labeller, prompt, responses)}
+
+    return server
+
+
+def language_models(run: str) -> dict[str, str]:
+    """Names and folders of a run's stages that write text, each behind its parent.
+
+    Raises:
+        UserError: no such folder, or no such stage in it.
+    """
+    parents = {}
+    for folder in sorted(path.parent for path in existing(run, "the run", "give its folder, such as runs/tiny").glob("*/stage.json")):
+        try:
+            parent, kind = (json.loads((folder / name).read_text(encoding="utf-8"))[key] for name, key in (("stage.json", "parent"), ("config.json", "architectures")))
+            if not kind[0].endswith("ForSequenceClassification"):  # else a reward model
+                parents[folder.name] = Path(parent or "").name
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
+            continue
+    if not parents:
+        raise UserError(f"{run} holds no stage (a folder with stage.json and config.json): give the folder of a run, such as runs/tiny, or a stage with --model")
+    order: list[str] = []
+    while left := [name for name in parents if name not in order]:
+        order += [name for name in left if parents[name] not in left or parents[name] == name] or left
+    return {name: str(Path(run, name)) for name in order}
+
+
+def serve(args) -> None:
+    """Load the models of `recipes.chat.ChatArguments` and open the page, until Ctrl-C."""
+    from eval.models import load_tokenizer
+    from eval.tool_loop import load_tools
+
+    if sum(map(bool, (args.model, args.models, args.run))) != 1:
+        raise UserError("--web needs one of --run (all stages of a run), --model and --models name=folder …")
+    if not 0 < args.port < 65536:
+        raise UserError(f"port must lie between 1 and 65535, but is {args.port}")
+    paths = language_models(args.run) if args.run else dict(m.split("=", 1) if "=" in m else ("", m) for m in args.models) or {Path(args.model).name: args.model}
+    if len(paths) < len(args.models) or not all(re.fullmatch(r"[\w][\w.-]*", name) for name in paths):
+        raise UserError(f"--models takes name=folder, each name once and of letters, digits, . _ -, but got: {' '.join(args.models)}")
+    index = Path(args.run, "index") if args.run else None
+    names = args.tools or (["python", *([f"search={index}"] if (index / "search.json").exists() else [])] if args.run else [])
+    path = args.votes or (args.run and str(Path(args.run, "arena", "people.jsonl")))
+    votes, tools, stages = Votes(path) if path else None, load_tools(names), {}
+    for name, folder in paths.items():
+        tokenizer = load_tokenizer(folder)
+        base = completes(folder, tokenizer)
+        model = load_model(folder)
+        stages[name] = Stage(Talk(model, tokenizer, []), Talk(model, tokenizer, tools) if tools and not base else None, base)
+        for talk in filter(None, (stages[name].plain, stages[name].tools)):  # the first reply takes longer: not the first person's
+            talk.reply("a" if base else [{"role": "user", "content": "a"}], Listener(), max_new_tokens=2, temperature=1.0)
+    settings = {"system": args.system or "", "temperature": args.temperature, "max_new_tokens": args.max_new_tokens, "complete": args.complete}
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    try:
+        server = app(stages, votes, {**settings, "tools": [tool.__name__ for tool in tools]}, args.seed)
+    except ImportError as error:
+        raise UserError(f"the page needs Gradio ({error}): pip install -c constraints.txt -e '.[chat]'") from None
+    try:
+        server.launch(server_name=args.host, server_port=args.port, share=False, quiet=True, prevent_thread_lock=True)
+    except OSError as error:
+        raise UserError(f"cannot listen at {args.host}:{args.port} ({error}): choose another --port") from None
+    print(f"{', '.join(stages)}: http://{args.host}:{args.port} (Ctrl-C ends)", flush=True)
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        pass
