@@ -241,6 +241,8 @@ def serve(args) -> None:
         stages[name] = Stage(Talk(model, tokenizer, []), Talk(model, tokenizer, tools) if tools and not base else None, base)
         for talk in filter(None, (stages[name].plain, stages[name].tools)):  # the first reply takes longer: not the first person's
             talk.reply("a" if base else [{"role": "user", "content": "a"}], Listener(), max_new_tokens=2, temperature=1.0)
+    if (args.tools or args.system) and (args.complete or all(stage.base for stage in stages.values())):
+        raise UserError("to continue text has no place for --system and --tools: give a model with a chat template, without --complete")
     settings = {"system": args.system or "", "temperature": args.temperature, "max_new_tokens": args.max_new_tokens, "complete": args.complete}
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     try:

@@ -127,18 +127,22 @@ class _Reader:
 
     def token(self, token_id: int) -> None:
         self.ids.append(token_id)
-        text = self.tokenizer.decode(self.ids, skip_special_tokens=self.parser is None)
-        if not text.endswith("\ufffd"):  # else a character is half written
-            new, self.shown = text[len(self.shown) :], text
-            self._events(self.parser.feed(new) if self.parser else [{"type": "region_chunk", "field": "content", "text": new}])
+        self._read(whole=False)
 
     def end(self) -> None:
-        """What the parser held back, as it could have been the beginning of a mark."""
-        parser, self.parser = self.parser, None
+        """The rest: half a character, and what the parser held back, as it could have been the beginning of a mark."""
         try:
-            self._events(parser.finalize()[1] if parser and self.ids else [])
+            self._read(whole=True)
+            self._events(self.parser.finalize()[1] if self.parser and self.ids else [])
         except ValueError:  # a call that cannot be read; the model is told
             pass
+        self.ids, self.shown, self.parser = [], "", None
+
+    def _read(self, whole: bool) -> None:
+        text = self.tokenizer.decode(self.ids, skip_special_tokens=self.parser is None)
+        if whole or not text.endswith("\ufffd"):  # else a character is half written
+            new, self.shown = text[len(self.shown) :], text
+            self._events(self.parser.feed(new) if self.parser else [{"type": "region_chunk", "field": "content", "text": new}])
 
     def _events(self, events: list[dict]) -> None:
         for event in events:

@@ -8,23 +8,20 @@ import time
 from pathlib import Path
 
 from data_prep.labels import person
-from eval.cli import UserError, output_folder
+from eval.cli import UserError
 
 
 class Votes:
     """Blind pairs, and the file of the votes about them.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: it is a folder.
     """
 
     def __init__(self, path: str):
         self.path, self.pairs, self.voted, self._lock = Path(path), {}, set(), threading.Lock()
-        output_folder(self.path.parent)
-        try:
-            self.path.open("ab").close()
-        except OSError as error:
-            raise UserError(f"--votes {path} cannot be written ({error.strerror}): give another .jsonl file") from None
+        if self.path.is_dir():
+            raise UserError(f"--votes {path} is a folder: give a .jsonl file")
 
     def draw(self, names: list[str]) -> str:
         """A secret word for two of the names, drawn, left and right."""
@@ -41,20 +38,21 @@ class Votes:
         """Add a vote, once a pair, as one whole line; the names.
 
         Raises:
-            UserError: unknown pair, no name of the labeller, a full disk.
+            UserError: unknown pair, no name of the labeller, it cannot be written.
         """
         names = self.names(word)
         row = {"prompt": prompt, "models": names, "responses": responses, "winner": winner, "judge": "person", "labeller": person(labeller), "time": time.time()}
         line = json.dumps(row, ensure_ascii=False).encode(errors="replace") + b"\n"
         with self._lock:
             if word not in self.voted:
-                with self.path.open("ab", buffering=0) as file:
-                    end = file.tell()
-                    try:
+                try:
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
+                    with self.path.open("ab", buffering=0) as file:
+                        end = file.tell()
                         if file.write(line) < len(line):
+                            file.truncate(end)
                             raise OSError("no space")
-                    except OSError as error:
-                        file.truncate(end)
-                        raise UserError(f"the vote cannot be written to {self.path} ({error}): make room, then vote again") from None
+                except OSError as error:
+                    raise UserError(f"the vote cannot be written to {self.path} ({error}): make room, then vote again") from None
                 self.voted.add(word)
         return names
