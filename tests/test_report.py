@@ -150,6 +150,10 @@ def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
             scores = {task: {"score,none": 0.2 + 0.1 * i, "sample_len": 60} for task in ("apples", "apples_greedy")}
             write(folder / f"experiments/eval/{model}/results.json", {"results": scores})
     tried = {"best_of": {str(n): measure(0.5, 30) for n in (1, 2, 4)}, "majority_of": {str(n): measure(0.4, 30) for n in (1, 2, 4)}, "checks_itself": measure(0.0, 30)}
+    for what, best in (("verses", "ppo"), ("problems", "grpo")):
+        names = {name: {"rating": 1000.0 + 90 * i, "low": 960.0 + 90 * i, "high": 1044.0 + 90 * i, "n": 80, "wins": 20 * i, "losses": 40 - 20 * i, "ties": 40} for i, name in enumerate(("sft", "honest", best))}
+        rated = {"models": names, "judge": f"reward={text}", "prompts": 40, "votes": 120, "win_rates": {}}
+        write(folder / f"experiments/arena/{what}/ratings.json", rated)
     for name, models in (("guess_check", ("honest", "grpo")), ("guess_check_hard", ("honest", "grpo", "grpo_hard"))):
         write(folder / f"experiments/{name}.json", {"models": {model: tried for model in models}})
     judged = {}
@@ -240,6 +244,8 @@ def test_every_number_of_the_page_stands_in_the_json_and_back(finished):
             assert float(text) == pytest.approx(1.96 * value or 3 / n, abs=5.1e-4)
         elif key.endswith("/lost"):
             assert float(text.removesuffix(" %")) == pytest.approx(100 * value, abs=0.51)
+        elif key.endswith(("/rating", "/low", "/high")):
+            assert float(text) == pytest.approx(value, abs=0.51)
         elif key != "seconds/total" and not re.search("training/.*/(seconds|tokens|flops|tokens_per_second)$", key):
             assert float(text.removesuffix(" GB")) == pytest.approx(value, abs=5.1e-3 if key == "peak_rss_gb" else 5.1e-4)
     # the bars of the figures carry the same numbers
@@ -301,7 +307,7 @@ def test_page_is_self_contained_and_each_figure_has_n(finished):
     ]
     assert "prefers-color-scheme: dark" in text and "@media print" in text and "width=device-width" in text
     figures = page.findall(".//figure")
-    assert len(figures) == 30 and not page.findall(".//div[@class='absent']")
+    assert len(figures) == 32 and not page.findall(".//div[@class='absent']")
     for figure in figures:
         assert re.search(r"\bn = \d", figure.find("small").text), etree.tostring(figure)
         assert figure.findall(".//svg//text")
@@ -326,7 +332,7 @@ def test_hostile_text_stays_text(tmp_path):
     assert not page.findall(".//script") and not page.findall(".//img")
     assert "<script>alert(1)</script>" in page.text_content() and "{{ 7*7 }}" in page.text_content()
     assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f]", text) and "W" * 700 not in text
-    assert len(page.findall(".//h2")) == 8  # nothing broke out of its box
+    assert len(page.findall(".//h2")) == 9  # nothing broke out of its box
     plain = html.fromstring(MarkdownIt("commonmark").enable("table").render((tmp_path / "tiny/report/report.md").read_text()))
     assert not plain.findall(".//script") and not plain.findall(".//img") and len(plain.findall(".//h2")) == 3
 

@@ -8,8 +8,10 @@ import math
 from markupsafe import Markup
 
 from eval.divergence import overoptimization
-from eval.report.figures import lines, score
+from eval.report.figures import columns, lines, score
 from eval.report.story import Story
+
+ARENAS = {"verses": "experiments/arena/verses", "problems": "experiments/arena/problems", "people's votes": "arena_people"}
 
 
 class Experiments:
@@ -46,11 +48,26 @@ class Experiments:
         steps = [look["step"] for look in self.looks(name) if look.get("judge")]
         return {"start": golds[0], "best": best, "last": golds[-1], "step": steps[golds.index(best)], "lost": (best - golds[-1]) / (best - golds[0])}
 
+    # --- stages against each other ---
+
+    def arenas(self) -> dict[str, dict]:
+        """Ratings by arena: what each is about -> of `eval.arena`'s ratings.json the models, judge and counts."""
+        found = {what: self.run(f"{folder}/ratings.json") for what, folder in ARENAS.items()}
+        return {what: {key: rated[key] for key in ("judge", "prompts", "votes", "models")} for what, rated in found.items() if rated}
+
+    def rated(self, what: str) -> Markup:
+        """Ratings of an arena, from their mean."""
+        title, found = f"Arena: {what}", self.arenas().get(what, {"models": {}})
+        bars = {name: (m["rating"] - 1000, (m["high"] - m["low"]) / 2) for name, m in found["models"].items() if m["low"] is not None}
+        note = f"n = {found['prompts']} prompts, {found['votes']} votes; {ARENAS[what]}/ratings.json; 0 is the mean" if bars else ""
+        drawn = columns(title, list(bars), {"rating": list(bars.values())}, note, whole=False) if bars else None
+        return self.or_absent(drawn, title, f"{ARENAS[what]}/ratings.json")
+
     def numbers(self) -> dict:
         """For the summary: where the judge's score was best and what was lost after it, the stop rule's decision, replies that check themselves."""
         falls = {name: fall for name in ("ppo_long", "ppo_again") if (fall := self.fall(name))}
         checks = {name: model["checks_itself"] for name, model in self.run("experiments/guess_check.json").get("models", {}).items()}
-        return {"falls": falls, "decision": self.decision(), "checks": checks}
+        return {"falls": falls, "decision": self.decision(), "checks": checks, "arena": self.arenas()}
 
     def decision(self) -> str | None:
         return next((look["decision"] for look in self.looks("ppo_stop") if look.get("decision")), None)
