@@ -40,7 +40,7 @@ SMALL = {  # what two steps on a CPU need
     "sft": {"max_steps": 2, "per_device_train_batch_size": 4, "max_length": 192, "eval_steps": 1},
     "reward": {"max_steps": 2, "per_device_train_batch_size": 4, "eval_steps": 1},
     "ppo": {"total_episodes": 32, "per_device_train_batch_size": 16, "local_rollout_forward_batch_size": 8, "response_length": 8},
-    "grpo": {"max_steps": 2, "per_device_train_batch_size": 16, "max_completion_length": 8},
+    "grpo": {"max_steps": 2, "per_device_train_batch_size": 32, "max_completion_length": 8},
 }
 METRICS = {
     "pretrain": {"loss", "eval_bits_per_byte", "tokens", "tokens_per_second", "flops", "learning_rate", "grad_norm"},
