@@ -16,7 +16,7 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.cli import UserError, check_prompt, command, output_folder, parse, read_jsonl, write_json, write_jsonl
+from eval.cli import UserError, check_prompt, command, named_folders, output_folder, parse, read_jsonl, write_json, write_jsonl
 from eval.judges import load_judge, position_bias
 from eval.ratings import ratings, read_votes
 from eval.run import model_fingerprint
@@ -120,7 +120,7 @@ def table(found: dict) -> str:
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((ArenaArguments,), argv)
     kind, _, value = args.judge.partition("=")
-    models = dict(m.split("=", 1) if "=" in m else ("", m) for m in args.models)
+    models = named_folders(args.models)
     if args.resamples < 100 or min(args.samples, args.max_new_tokens, args.judge_tokens, args.batch_size) < 1 or (args.limit or 2) < 2:
         raise UserError("resamples must be at least 100, limit 2, and samples, max_new_tokens, judge_tokens and batch_size 1")
     idle = [] if kind == "model" else ["judge_name", "judge_tokens"]
@@ -131,8 +131,8 @@ def main(argv: list[str] | None = None) -> None:
     if kind == "votes":
         votes, output_dir = read_votes(value), output_folder(args.output_dir)
     else:
-        if len(models) < 2 or len(models) < len(args.models) or not all(models) or not args.prompts:
-            raise UserError(f"give --prompts, and two models or more to --models as name=folder, each name once, but got: {' '.join(args.models) or 'none'}")
+        if len(models) < 2 or not args.prompts:
+            raise UserError(f"give --prompts, and two models or more to --models as name=folder, but got: {' '.join(args.models) or 'none'}")
         rows = read_jsonl(args.prompts, ("prompt",), "give a .jsonl file of conversations to answer")[: args.limit]
         for number, row in enumerate(rows, 1):
             check_prompt(row, f"{args.prompts}, line {number}")

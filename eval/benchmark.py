@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eval.benchmarks import TASKS_DIR, data_file, task_names
-from eval.cli import UserError, command, parse
+from eval.cli import UserError, command, named_folders, parse
 
 
 @dataclass
@@ -53,7 +53,7 @@ def scores(results: dict) -> dict[str, float]:
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((BenchmarkArguments,), argv)
-    models = {name: str(Path(path).resolve()) for name, path in (m.split("=", 1) for m in args.models)}
+    models = {name: str(Path(path).resolve()) for name, path in named_folders(args.models).items()}
     tasks = args.tasks or task_names()
     data_dir = data_file(tasks[0], args.data_dir).parent.resolve()
     more = [] if args.limit is None else ["--limit", args.limit]

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -222,6 +223,18 @@ def write_jsonl(path: str | os.PathLike, rows: list[dict]) -> None:
     """Write rows whole, or not at all; half a surrogate pair, which is no UTF-8, becomes "?"."""
     with whole(path) as file:
         file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode(errors="replace"))
+
+
+def named_folders(models: list[str]) -> dict[str, str]:
+    """What `--models name=folder …` names.
+
+    Raises:
+        UserError: one has no folder or no name that can be a file's, or two have the same name.
+    """
+    named = dict(model.split("=", 1) if "=" in model else ("", model) for model in models)
+    if len(named) < len(models) or not all(named.values()) or not all(re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) for name in named):
+        raise UserError(f"--models takes name=folder, each name once and of letters, digits, . _ -, but got: {' '.join(models)}")
+    return named
 
 
 def sha256(path: str | os.PathLike, cure: str) -> str:

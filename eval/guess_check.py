@@ -18,7 +18,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.cli import UserError, check_prompt, command, output_folder, parse, read_jsonl, write_json
+from eval.cli import UserError, check_prompt, command, named_folders, output_folder, parse, read_jsonl, write_json
 from eval.estimates import accuracy, pass_at_k
 from eval.verifiers import final_answer, final_number
 
@@ -70,9 +70,7 @@ def measure(rows: list[dict], replies: list[list[str]], seed: int) -> dict:
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((GuessCheckArguments,), argv)
-    models = dict(m.split("=", 1) if "=" in m else ("", m) for m in args.models)
-    if len(models) < len(args.models) or not all(models):
-        raise UserError(f"--models takes name=folder, each name once, but got: {' '.join(args.models)}")
+    models = named_folders(args.models)
     if args.samples < 2 or args.max_new_tokens < 1 or not args.temperature > 0 or (args.limit is not None and args.limit < 2):
         raise UserError("samples and limit must be at least 2, max_new_tokens at least 1 and temperature above 0")
     rows = read_jsonl(args.problems, ("prompt", "answer"), "python -m data_prep.problems writes such rows")[: args.limit]

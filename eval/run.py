@@ -23,7 +23,6 @@ import inspect
 import json
 import logging
 import math
-import re
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -31,7 +30,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from eval.benchmarks import TASKS_DIR, above_chance, data_file, dump, evaluate, load, main_metric, manager, share_out, task_names
-from eval.cli import UserError, command, existing, output_folder, parse
+from eval.cli import UserError, command, existing, named_folders, output_folder, parse
 from eval.tool_loop import Toolbox, load_tools
 
 MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja")
@@ -189,9 +188,7 @@ def table(output_dir: Path, names: list[str]) -> str:
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((EvalArguments,), argv)
-    models = dict(m.split("=", 1) if "=" in m else ("", m) for m in args.models)
-    if len(models) < len(args.models) or not all(re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]*", name) for name in models):
-        raise UserError(f"--models takes name=folder, each name once and of letters, digits, . _ -, but got: {' '.join(args.models)}")
+    models = named_folders(args.models)
     if stray := [name for name in args.base if name not in models]:
         raise UserError(f"--base {stray[0]} is none of the models ({', '.join(models)})")
     if min(args.batch_size, args.tool_tokens) < 1 or (args.limit is not None and args.limit < 1) or (args.num_fewshot or 0) < 0:

@@ -19,7 +19,6 @@ Install: pip install -c constraints.txt -e '.[chat]' (Gradio).
 import asyncio
 import json
 import os
-import re
 import secrets
 import threading
 import traceback
@@ -27,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from eval.cli import UserError, existing
+from eval.cli import UserError, existing, named_folders
 from recipes.seen import see
 from recipes.talk import Listener, Talk, completes, load_model
 from recipes.votes import Votes
@@ -227,9 +226,7 @@ def serve(args) -> None:
         raise UserError("--web needs one of --run (all stages of a run), --model and --models name=folder …")
     if not 0 < args.port < 65536:
         raise UserError(f"port must lie between 1 and 65535, but is {args.port}")
-    paths = language_models(args.run) if args.run else dict(m.split("=", 1) if "=" in m else ("", m) for m in args.models) or {Path(args.model).name: args.model}
-    if len(paths) < len(args.models) or not all(re.fullmatch(r"[\w][\w.-]*", name) for name in paths):
-        raise UserError(f"--models takes name=folder, each name once and of letters, digits, . _ -, but got: {' '.join(args.models)}")
+    paths = language_models(args.run) if args.run else named_folders(args.models) or {Path(args.model).name: args.model}
     index = Path(args.run, "index") if args.run else None
     names = args.tools or (["python", *([f"search={index}"] if (index / "search.json").exists() else [])] if args.run else [])
     path = args.votes or (args.run and str(Path(args.run, "arena", "people.jsonl")))
