@@ -169,7 +169,8 @@ def columns(
             panel.parts.append(f'<rect {box} class="s{i}"><title>{tip}</title></rect>')
             high, low = (max(TOP - 6, min(HEIGHT - BOTTOM, panel.y(value + sign * half))) for sign in (1, -1))
             panel.line(left + width / 2, high, left + width / 2, low, "whisker")
-            panel.text(left + width / 2, high - 4, f"{value:.2f}".replace("-", "−"), css="small")
+            words = compact(value) if abs(value) >= 100 else f"{value:.2f}".replace("-", "−")
+            panel.text(left + width / 2, high - 4 if value >= 0 else low + 10, words, css="small")
     data = {"groups": groups, "columns": {name: [bar and {"value": bar[0], "half_width": bar[1]} for bar in bars_] for name, bars_ in series.items()}}
     return _figure(title, panel.parts, note, data, list(series), HEIGHT - 14 + 12 * any("\n" in group for group in groups))
 
