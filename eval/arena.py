@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eval.cli import UserError, check_prompt, command, named_folders, output_folder, parse, read_jsonl, write_json, write_jsonl
+from eval.estimates import Z
 from eval.judges import load_judge, position_bias
 from eval.ratings import ratings, read_votes
 from eval.run import model_fingerprint
@@ -105,14 +106,14 @@ def table(found: dict) -> str:
     width = max(map(len, found["models"])) + 2
     lines = [f"{'model':<{width}}{'rating':>8}{'95 % interval':>18}{'won/lost/tied':>18}  wins against"]
     for name, row in found["models"].items():
-        rates = ", ".join(f"{other} {rate['value']:.2f} ± {1.96 * rate['stderr']:.2f}" for other, rate in found["win_rates"][name].items())
+        rates = ", ".join(f"{other} {rate['value']:.2f} ± {Z * rate['stderr']:.2f}" for other, rate in found["win_rates"][name].items())
         counts = f"{row['wins']}/{row['losses']}/{row['ties']}"
         interval = "–" if row["low"] is None else f"{row['low']:.0f} … {row['high']:.0f}"
         lines.append(f"{name:<{width}}{row['rating']:>8.0f}{interval:>18}{counts:>18}  {rates}")
     lines += [found["note"]] if found["note"] else []
     lines.append(f"{found['votes']:,} votes about {found['prompts']:,} prompts, {found['ties']:,} ties, {found['unjudged']:,} pairs without a verdict")
     for what, share in (("the left answer won", found["left"]), *((f"the judge's verdicts, {key}", m) for key, m in (found["position"] or {}).items())):
-        lines += [f"{what}: {share['value']:.2f} ± {1.96 * share['stderr']:.2f}"] if share else []
+        lines += [f"{what}: {share['value']:.2f} ± {Z * share['stderr']:.2f}"] if share else []
     return "\n".join(lines)
 
 

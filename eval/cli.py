@@ -232,7 +232,7 @@ def named_folders(models: list[str]) -> dict[str, str]:
         UserError: one has no folder or no name that can be a file's, or two have the same name.
     """
     named = dict(model.split("=", 1) if "=" in model else ("", model) for model in models)
-    if len(named) < len(models) or not all(named.values()) or not all(re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) for name in named):
+    if len(named) < len(models) or not all(named.values()) or not all(re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]*", name) for name in named):
         raise UserError(f"--models takes name=folder, each name once and of letters, digits, . _ -, but got: {' '.join(models)}")
     return named
 

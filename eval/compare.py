@@ -22,7 +22,7 @@ from pathlib import Path
 
 from eval.benchmarks import main_metric, task_names
 from eval.cli import UserError, command, existing, output_folder, parse, read_jsonl, write_json
-from eval.estimates import Z, accuracy
+from eval.estimates import Z, accuracy, finite
 
 LEVEL = 0.05  # of the corrected p values
 CURE = "give a folder that eval.run or lm-eval has written, with its samples"
@@ -61,10 +61,6 @@ def read_results(folder: str | Path) -> tuple[dict, Path]:
     return found, path
 
 
-def _number(value) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
 def read_task(found: dict, path: Path, name: str) -> Task | str:
     """One task of a folder's results, or why it has no score of each item to compare.
 
@@ -81,7 +77,7 @@ def read_task(found: dict, path: Path, name: str) -> Task | str:
             docs[row["doc_id"]] = row["doc_hash"]
             if row.get(metric) is not None:
                 values[row["doc_id"]].append(row[metric])
-    if not values or not all(isinstance(value, (int, float)) and math.isfinite(value) for group in values.values() for value in group):
+    if not values or not all(finite(value) for group in values.values() for value in group):
         return f"{metric} is no number of each item"
     higher = found.get("higher_is_better", {}).get(name, {}).get(metric) is not False
     return Task(key, higher, docs, {doc: math.fsum(group) / len(group) for doc, group in values.items()})

@@ -11,6 +11,11 @@ from collections.abc import Sequence
 Z = 1.959964  # standard errors on each side of a 95 % interval
 
 
+def finite(value) -> bool:
+    """Whether it is a number to count with: lm-eval writes "N/A" where it has none."""
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
 def accuracy(hits: Sequence[float]) -> dict:
     """{"value", "stderr", "n"} of a list of hits from 0 to 1."""
     n = len(hits)

@@ -66,7 +66,8 @@ def main(argv: list[str] | None = None) -> None:
     if watched:
         reference = None if model_args.use_peft else load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args).to(training_args.device)
         reward = verdicts(reward_function(args.rewards, training_args.reward_weights))
-        options = {"tools": tools, "max_result_tokens": args.max_result_tokens, "max_tool_calls": training_args.max_tool_calling_iterations or sys.maxsize} if tools else {}
+        most = training_args.max_tool_calling_iterations
+        options = {"tools": tools, "max_result_tokens": args.max_result_tokens, "max_tool_calls": sys.maxsize if most is None else most} if tools else {}  # None: TRL's no limit
         monitor = Monitor(args, stage.folder, tokenizer, watched, judge, reward, reference, training_args.max_completion_length, training_args.seed, **options)
         callbacks.append(monitor)
     with user_errors("GRPO's settings"):

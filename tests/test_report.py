@@ -266,6 +266,19 @@ def test_every_number_of_the_page_stands_in_the_json_and_back(finished):
             assert len(drawn[title].findall(".//svg/rect")) == len(figure["bars"]) > 0
 
 
+def test_ratings_that_nothing_bounds_stand_in_the_table_alone(tmp_path):
+    fake_run(tmp_path / "tiny")
+    (tmp_path / "tiny/experiments/arena/verses/ratings.json").unlink()
+    for folder in ("experiments/arena/problems", "arena_people"):
+        models = {"grpo": {"rating": 1300.0, "low": None, "high": None, "n": 4, "wins": 4, "losses": 0, "ties": 0}}
+        write(tmp_path / f"tiny/{folder}/ratings.json", {"models": models, "judge": "votes", "prompts": 2, "votes": 4})
+    page = html.parse(build(tmp_path / "tiny"))
+    assert [e.find("b").text for e in page.iterfind(".//div[@class='absent']")] == ["Arena: verses"]
+    assert not [e for e in page.iterfind(".//figcaption/b") if e.text.startswith("Arena")]
+    shown = [[cell.text_content() for cell in row] for row in page.iterfind(".//tr") if row[0].text == "grpo" and "1300" in row.text_content()]
+    assert shown == [["grpo", "1300", "–", "4", "0", "0", "4"]] * 2
+
+
 def test_tokens_are_the_whole_text_piece_by_piece(finished):
     page = html.parse(finished[0] / "report/index.html")
     first, second = ([piece.text for piece in shown.iterfind("span")] for shown in page.iterfind(".//p[@class='tokens said']"))

@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 
 from eval.benchmarks import MAIN
+from eval.estimates import finite
 from eval.report.figures import duration
 from eval.report.summary import MEASURES, half_width
 
@@ -23,10 +24,6 @@ METHODS = {  # a key that only one stage's config has -> the stage's method, and
 }
 SFT = ("supervised fine-tuning", "AutoModelForCausalLM")
 MADE_UP = {"facts_rare": "about what it has read once or twice", "facts_unseen": "about people it has never read of", "facts_absent": "about people of whom no document tells, either"}
-
-
-def _number(value) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def scores(results: dict, setting: str = "") -> list[dict]:
@@ -42,7 +39,7 @@ def scores(results: dict, setting: str = "") -> list[dict]:
 
     found = []
     for task, row in results.get("results", {}).items():
-        for key in (key for key, value in row.items() if "," in key and "_stderr," not in key and _number(value)):
+        for key in (key for key, value in row.items() if "," in key and "_stderr," not in key and finite(value)):
             metric, _, way = key.partition(",")
             stderr = row.get(f"{metric}_stderr,{way}")
             found.append(
@@ -51,7 +48,7 @@ def scores(results: dict, setting: str = "") -> list[dict]:
                     "setting": setting,
                     "metric": metric if way == "none" else f"{metric} ({way})",
                     "value": row[key],
-                    "stderr": stderr if _number(stderr) else None,  # lm-eval writes "N/A" for n = 1
+                    "stderr": stderr if finite(stderr) else None,
                     "n": count(task),
                     "version": results.get("versions", {}).get(task),
                     "shots": results.get("n-shot", {}).get(task),

@@ -57,11 +57,14 @@ class Experiments:
 
     def rated(self, what: str) -> Markup:
         """Ratings of an arena, from their mean."""
-        title, found = f"Arena: {what}", self.arenas().get(what, {"models": {}})
-        bars = {name: (m["rating"] - 1000, (m["high"] - m["low"]) / 2) for name, m in found["models"].items() if m["low"] is not None}
-        note = f"n = {found['prompts']} prompts, {found['votes']} votes; {ARENAS[what]}/ratings.json; 0 is the mean" if bars else ""
-        drawn = columns(title, list(bars), {"rating": list(bars.values())}, note, whole=False) if bars else None
-        return self.or_absent(drawn, title, f"{ARENAS[what]}/ratings.json")
+        title, file, found = f"Arena: {what}", f"{ARENAS[what]}/ratings.json", self.arenas().get(what)
+        if not found:
+            return self.or_absent(None, title, file)
+        if any(m["low"] is None for m in found["models"].values()):
+            return Markup("")  # nothing bounds them; the table below says so
+        bars = {name: (m["rating"] - 1000, (m["high"] - m["low"]) / 2) for name, m in found["models"].items()}
+        note = f"n = {found['prompts']} prompts, {found['votes']} votes; {file}; 0 is the mean"
+        return self.or_absent(columns(title, list(bars), {"rating": list(bars.values())}, note, whole=False), title, file)
 
     def numbers(self) -> dict:
         """For the summary: where the judge's score was best and what was lost after it, the stop rule's decision, replies that check themselves."""

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 from eval.cli import UserError, existing
+from eval.estimates import finite
 
 STAGES = ("base", "sft", "honest", "tools", "reward", "ppo", "grpo")  # tools: honest with search and Python
 # the measures in the order of the first table; tasks that are not named here come last
@@ -106,7 +107,7 @@ def _measure(measure: dict) -> dict:
 
 
 def _number(value):
-    return value if isinstance(value, (int, float)) and math.isfinite(value) else None  # lm-eval writes "N/A" for n = 1
+    return value if finite(value) else None
 
 
 def _scores(run: Run, stage: str) -> dict:
