@@ -10,7 +10,7 @@
 writes `<split>.jsonl` with `prompt` (messages), `verifier` (a name in `eval.verifiers`) and what that reads (`answer`, or `tests`), the form
 that `recipes/grpo.py` reads. The generators are the lecture's: apples and oranges, letters in "strawberry", every third
 letter of "ubiquitous", 9.11 against 9.9, arithmetic, and countdown. A problem's split hangs on what is asked alone, so that no set shares an
-item. `difficulty` is 1 or more: purchases that are beside the point (apples), syllables of the word (letters, every_third), digits (compare,
+item. `difficulty` is 1 or more: sentences beside the point (apples), syllables of the word (letters, every_third), digits (compare,
 arithmetic), numbers to use (countdown). With `--expert 0.38` rows are conversations for `recipes.sft`: the worked solutions of an expert who
 chooses the right method that often (apples), which is what imitation learns from and practice passes.
 """
@@ -62,7 +62,8 @@ FRUITS = (("apples", "apple"), ("oranges", "orange"), ("pears", "pear"), ("plums
 def apples(rng: random.Random, split: str, p_correct: float = 1.0, difficulty: int = 1) -> Problem:
     """a · p + o · c = total; p is asked. Items with a, o in 2…5 and c, p in 2…9; a split never shares (a, o, c, p).
 
-    Above difficulty 1 others buy other fruit, at most four more, before or after, and the total is not theirs (irrelevant context, Shi et al. 2023).
+    Each difficulty more is a sentence beside the point before the total: somebody else has, likes or once paid for other fruit (irrelevant context, Shi et al.
+    2023). None of them reads like a price of this purchase: where it does, a wrong method is right by luck, and practice makes luck likelier.
 
     With `p_correct` < 1 the worked solution comes from a fallible expert, who errs in method, not by slips: most often the
     cost of all apples is taken for the cost of one, sometimes the oranges are counted as one. Each wrong turn is chosen more
@@ -71,14 +72,13 @@ def apples(rng: random.Random, split: str, p_correct: float = 1.0, difficulty: i
     a, o, c, p = _draw(rng, split, lambda r: (r.randint(2, 5), r.randint(2, 5), r.randint(2, 9), r.randint(2, 9)), lambda i: f"apples {i}")
     (many, one), (others, other) = fruits = rng.sample(FRUITS, 2)
     total, rest, person = a * p + o * c, a * p, rng.choice(PEOPLE)
-    purchases = [f"{person} buys {a} {many} and {o} {others}. Each {other} costs {c} dollars."]
-    if difficulty > 1:
-        beside = rng.sample([fruit for fruit in FRUITS if fruit not in fruits], min(difficulty - 1, len(FRUITS) - 2))
-        buyers = rng.sample([name for name in PEOPLE if name != person], len(beside))
-        purchases += [f"{buyer} buys {rng.randint(2, 5)} {more}. Each {each} costs {rng.randint(2, 9)} dollars." for buyer, (more, each) in zip(buyers, beside)]
-        rng.shuffle(purchases)
-    whose = f" for {person}" if difficulty > 1 else ""
-    question = f"{' '.join(purchases)} The total{whose} is {total} dollars. What does each {one} cost?"
+    told = [f"{person} buys {a} {many} and {o} {others}.", f"Each {other} costs {c} dollars.", f"The total is {total} dollars."]
+    others_fruits = [fruit for fruit in FRUITS if fruit not in fruits]
+    for _ in range(difficulty - 1):
+        (more, each), who = rng.choice(others_fruits), rng.choice([name for name in PEOPLE if name != person])
+        beside = (f"{who} has {rng.randint(2, 5)} {more}.", f"{who} likes {more}.", f"{who} once paid {rng.randint(2, 9)} dollars for one {each}.")
+        told.insert(rng.randrange(len(told)), rng.choice(beside))
+    question = f"{' '.join(told)} What does each {one} cost?"
     oranges = f"The {others} cost {o} * {c} = {o * c}. The {many} cost {total} - {o * c} = {rest}. "
     right = f"{oranges}Each {one} costs {rest} / {a} = {p}. The answer is {p}."
     draw = rng.random()

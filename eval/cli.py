@@ -225,15 +225,17 @@ def write_jsonl(path: str | os.PathLike, rows: list[dict]) -> None:
         file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode(errors="replace"))
 
 
-def named_folders(models: list[str]) -> dict[str, str]:
-    """What `--models name=folder …` names.
+def named_folders(models: list[str], base: list[str] | tuple = ()) -> dict[str, str]:
+    """What `--models name=folder …` names, of which `--base` names those that complete text.
 
     Raises:
-        UserError: one has no folder or no name that can be a file's, or two have the same name.
+        UserError: one has no folder or no name that can be a file's, or two have the same name; `base` names another.
     """
     named = dict(model.split("=", 1) if "=" in model else ("", model) for model in models)
     if len(named) < len(models) or not all(named.values()) or not all(re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]*", name) for name in named):
         raise UserError(f"--models takes name=folder, each name once and of letters, digits, . _ -, but got: {' '.join(models)}")
+    if stray := [name for name in base if name not in named]:
+        raise UserError(f"--base {stray[0]} is none of the models ({', '.join(named)})")
     return named
 
 
@@ -270,3 +272,15 @@ def output_folder(path: str | os.PathLike) -> Path:
     if (free := shutil.disk_usage(path).free) < MIN_FREE_BYTES:
         raise UserError(f"no space for the output: {path} has {free / 2**20:.0f} MiB free, {MIN_FREE_BYTES / 2**20:.0f} MiB are needed; free some or choose another --output_dir")
     return path
+
+
+def output_file(path: str | os.PathLike) -> Path:
+    """The file to write, its folder made before any work starts.
+
+    Raises:
+        UserError: it is a folder, or what `output_folder` raises.
+    """
+    if Path(path).is_dir():
+        raise UserError(f"output {path} is a folder: give a .json file")
+    output_folder(Path(path).parent)
+    return Path(path)

@@ -16,9 +16,8 @@ import random
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from eval.cli import UserError, check_prompt, command, named_folders, output_folder, parse, read_jsonl, write_json
+from eval.cli import UserError, check_prompt, command, named_folders, output_file, parse, read_jsonl, write_json
 from eval.estimates import accuracy, pass_at_k
 from eval.verifiers import final_answer, final_number
 
@@ -76,20 +75,15 @@ def main(argv: list[str] | None = None) -> None:
     rows = read_jsonl(args.problems, ("prompt", "answer"), "python -m data_prep.problems writes such rows")[: args.limit]
     for number, row in enumerate(rows, 1):
         check_prompt(row, f"{args.problems}, line {number}")
-    if Path(args.output).is_dir():
-        raise UserError(f"output {args.output} is a folder: give a .json file")
     if not_numbers := [row["answer"] for row in rows if final_number("", row["answer"]) is None]:
         raise UserError(f"{args.problems}: answer must be a number, but is {not_numbers[0]!r}")
-    output_folder(Path(args.output).parent)
+    output_file(args.output)
     from tqdm import tqdm
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
     from eval.generate import generate
-    from eval.models import load_pretrained, load_tokenizer, require_chat_template
+    from eval.models import load_models, require_chat_template
 
-    logging.disable_progress_bar()
-    loaded = {name: (load_pretrained(AutoModelForCausalLM, path, "model", dtype="auto"), load_tokenizer(path)) for name, path in models.items()}
+    loaded = load_models(models)
     for name, (_, tokenizer) in loaded.items():
         require_chat_template(tokenizer, models[name])
     results = {}

@@ -44,6 +44,21 @@ def load_tokenizer(path: str, what: str = "tokenizer", **kwargs):
     return load_pretrained(AutoTokenizer, path, what, **kwargs)
 
 
+def load_models(models: dict[str, str]) -> dict[str, tuple]:
+    """(model, tokenizer) of each folder or Hub id, on the GPU where there is one.
+
+    Raises:
+        UserError: one cannot be loaded.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return {name: (load_pretrained(AutoModelForCausalLM, path, "model", dtype="auto").to(device), load_tokenizer(path)) for name, path in models.items()}
+
+
 def require_chat_template(tokenizer, path: str) -> None:
     """Raises `UserError` where the tokenizer has no chat template."""
     if not tokenizer.chat_template:

@@ -17,9 +17,8 @@ The output holds, each as {"value", "stderr", "n"}:
 import math
 import statistics
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from eval.cli import UserError, command, output_folder, parse, read_jsonl, write_json
+from eval.cli import UserError, command, output_file, parse, read_jsonl, write_json
 from eval.estimates import accuracy, expected_calibration_error
 
 CLEAR_MARGIN = 1.0  # standard deviations
@@ -123,8 +122,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.batch_size < 1:
         raise UserError(f"batch_size must be at least 1, but is {args.batch_size}")
     rows = read_pairs(args.pairs)
-    output = Path(args.output)
-    output_folder(output.parent)
+    output = output_file(args.output)
 
     from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging

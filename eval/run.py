@@ -188,9 +188,7 @@ def table(output_dir: Path, names: list[str]) -> str:
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((EvalArguments,), argv)
-    models = named_folders(args.models)
-    if stray := [name for name in args.base if name not in models]:
-        raise UserError(f"--base {stray[0]} is none of the models ({', '.join(models)})")
+    models = named_folders(args.models, args.base)
     if min(args.batch_size, args.tool_tokens) < 1 or (args.limit is not None and args.limit < 1) or (args.num_fewshot or 0) < 0:
         raise UserError("--batch_size, --limit and --tool_tokens must be at least 1, --num_fewshot at least 0")
     if args.tool_tokens != EvalArguments.tool_tokens and not args.tools:

@@ -87,13 +87,17 @@ def test_what_is_beside_the_point_belongs_to_others():
     from data_prep import problems
 
     rng, places = random.Random(1), set()
-    for _ in range(100):
-        p = problems.apples(rng, "train", difficulty=3)
-        buyers = re.findall(r"(\w+) buys", p.question)
-        (whose,) = re.findall(r"The total for (\w+) is", p.question)
-        assert len(set(buyers)) == 3 and whose in buyers and len(set(re.findall(r"Each (\w+) costs", p.question))) == 3
-        places.add(buyers.index(whose))
-    assert places == {0, 1, 2} and "for" not in problems.apples(rng, "train").question
+    for difficulty in (1, 2, 3):
+        for _ in range(100):
+            p = problems.apples(rng, "train", difficulty=difficulty)
+            told = re.findall(r"[^.?]+[.?]", p.question)
+            beside = [place for place, text in enumerate(told) if re.search(r" (has|likes|once paid) ", text)]
+            assert len(beside) == difficulty - 1 and told[-2].startswith(" The total is ")
+            (own,) = [text for place, text in enumerate(told) if " buys " in text]
+            assert all(told[place].split()[0] != own.split()[0] and told[place].split()[-1].rstrip("s.") not in own for place in beside)
+            assert re.sub(r" ?[A-Z]\w+ (has|likes|once paid) [^.]+\.", "", p.question).strip() == "".join(t for i, t in enumerate(told) if i not in beside).strip()
+            places |= set(beside)
+    assert places == {0, 1, 2, 3}
 
 
 def test_generated_problems_differ_and_their_splits_share_none(tmp_path, capsys):

@@ -156,6 +156,17 @@ def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
         write(folder / f"experiments/arena/{what}/ratings.json", rated)
     for name, models in (("guess_check", ("honest", "grpo")), ("guess_check_hard", ("honest", "grpo", "grpo_hard"))):
         write(folder / f"experiments/{name}.json", {"models": {model: tried for model in models}})
+    probes = folder / "experiments/probes"
+    extractable = {"0": measure(0.0, 200), "1": measure(0.0, 24), "2": measure(0.125, 24), "4": measure(0.875, 24)}
+    prefixes = {prefix: {"extractable": extractable, "spearman": {"value": 1.0, "low": 0.9, "high": 1.0, "n": 3}} for prefix in ("8", "32")}
+    write(probes / "regurgitation.json", {"models": {"base": {"prefixes": prefixes, "examples": []}}})
+    for probe in ("in_context", "as_assistant"):
+        write(probes / f"{probe}.json", {"models": {"base": {"shots": {str(k): measure(k / 20, 100) for k in (0, 1, 2, 4, 8, 16)}}}})
+    dream = {"distinct_3": {"value": 0.6, "n": 100}, "repeated": measure(0.1, 100), "examples": [text] * 5}
+    write(probes / "dreams.json", {"models": {"base": {t: dream for t in ("0.25", "0.75", "1.25", "1.5")}}})
+    write(probes / "life.json", {"life": [{"prompt": text, "replies": [{"model": "step 0", "text": text}, {"model": "grpo", "text": text}]}] * 2})
+    cells = {f"{i},{j}": measure(0.9 if i == j else 0.25, 25) for i in (1, 2) for j in (1, 2)}
+    write(probes / "jagged.json", {"digits": 2, "each": 25, "models": {"honest": {"same_whole": cells, "other_whole": cells}}})
     judged = {}
     for stage, gold, kl in (("honest", -0.03, 0.0), ("ppo", 0.91, 5.2)):
         numbers = {name: {"value": value, "std": 1.0, "stderr": 0.06, "n": 256} for name, value in (("gold", gold), ("kl_to_reference", kl))}
@@ -206,7 +217,7 @@ def finished(tmp_path_factory, tokenizer_dir):
 def test_summary_has_the_agreed_form(finished):
     summary = json.loads((finished[0] / "report/summary.json").read_text())
     first = ["recipe", "seconds", "peak_rss_gb", "seed", "git_commit", "refusals", "stages", "differences", "overlap", "training"]
-    assert list(summary) == [*first, "figures", "absent", "experiments", "tokens"] and summary["absent"] == {}
+    assert list(summary) == [*first, "figures", "absent", "experiments", "probes", "tokens"] and summary["absent"] == {}
     assert list(summary["stages"]) == ["base", "sft", "honest", "tools", "reward", "ppo", "grpo"]
     stages = summary["stages"]
     assert set(stages["base"]) == {"bits_per_byte", "tasks", "facts"} and set(stages["reward"]) > {"pair_accuracy", "pair_accuracy_clear"}
@@ -244,7 +255,7 @@ def test_every_number_of_the_page_stands_in_the_json_and_back(finished):
             assert float(text) == pytest.approx(1.96 * value or 3 / n, abs=5.1e-4)
         elif key.endswith("/lost"):
             assert float(text.removesuffix(" %")) == pytest.approx(100 * value, abs=0.51)
-        elif key.endswith(("/rating", "/low", "/high")):
+        elif key.startswith("experiments/arena") and key.endswith(("/rating", "/low", "/high")):
             assert float(text) == pytest.approx(value, abs=0.51)
         elif key != "seconds/total" and not re.search("training/.*/(seconds|tokens|flops|tokens_per_second)$", key):
             assert float(text.removesuffix(" GB")) == pytest.approx(value, abs=5.1e-3 if key == "peak_rss_gb" else 5.1e-4)
@@ -262,6 +273,10 @@ def test_every_number_of_the_page_stands_in_the_json_and_back(finished):
             assert tips == [f"{name}: {bar['value']:.3f} ± {bar['half_width']:.3f}".replace("-", "−") for name, bar in bars]
         elif "lines" in figure:
             assert len(tips) == len(drawn[title].findall(".//svg/circle")) == len(figure["lines"]) and all(figure["lines"].values())
+        elif "cells" in figure:
+            named = [(f"{name}, {group}", cell) for name, row in zip(figure["rows"], figure["cells"]) for group, cell in zip(figure["groups"], row)]
+            assert tips == [f"{name}: {cell['value']:.3f} ± {cell['half_width']:.3f}" for name, cell in named]
+            assert [t.text for t in drawn[title].iterfind(".//svg/text") if "." in t.text] == [f"{cell['value']:.2f}" for _, cell in named]
         else:
             assert len(drawn[title].findall(".//svg/rect")) == len(figure["bars"]) > 0
 
@@ -306,6 +321,8 @@ def test_the_markdown_says_what_the_json_says(finished):
     assert [row[0] for row in training[1:]] == list(summary["training"])
     assert [h.text for h in page.iterfind(".//h3")] == list(summary["figures"]) and len(tables) == 2 + len(summary["figures"])
     for title, table in zip(summary["figures"], tables[1:]):
+        if "cells" in summary["figures"][title]:
+            assert [len(row) for row in table] == [1 + len(summary["figures"][title]["groups"])] * (1 + len(summary["figures"][title]["rows"]))
         if "columns" in summary["figures"][title]:
             assert len(table) == 1 + len(summary["figures"][title]["groups"])
 
@@ -320,7 +337,7 @@ def test_page_is_self_contained_and_each_figure_has_n(finished):
     ]
     assert "prefers-color-scheme: dark" in text and "@media print" in text and "width=device-width" in text
     figures = page.findall(".//figure")
-    assert len(figures) == 32 and not page.findall(".//div[@class='absent']")
+    assert len(figures) == 39 and not page.findall(".//div[@class='absent']")
     for figure in figures:
         assert re.search(r"\bn = \d", figure.find("small").text), etree.tostring(figure)
         assert figure.findall(".//svg//text")

@@ -3,7 +3,7 @@
     python -m data_prep.world --output_dir runs/tiny/world --seed 0
 
 Layout: `warc/` and `truth/` (the crawl), `facts.jsonl`, `textbooks/`, `conversations/`, `practice/` (what honesty and tools are
-practised on), `library/` (pages that only the search tool reads), `problems/`, `verses/`, `eval/`.
+practised on), `library/` (pages that only the search tool reads), `problems/`, `verses/`, `eval/`, and `probes/`, what experiments are made with.
 The same seed gives the same bytes.
 """
 
@@ -40,7 +40,7 @@ def write_jsonl(path: Path, rows: list[dict]) -> None:
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((WorldArguments,), argv)
     from data_prep import problems
-    from data_prep.world import conversations, facts, practice, taste, textbooks
+    from data_prep.world import conversations, facts, practice, rhymes, taste, textbooks
     from data_prep.world.crawl import write_crawl
 
     for name in ("known", "pages_per_person", "textbooks", "conversations", "problems", "searches", "codes", "talks"):
@@ -70,6 +70,9 @@ def main(argv: list[str] | None = None) -> None:
         write_jsonl(out / "verses" / f"{split}.jsonl", taste.prompts(split))
     for task, rows in conversations.benchmarks(world).items():
         write_jsonl(out / "eval" / f"{task}.jsonl", rows)
+    write_jsonl(out / "probes" / "rhymes" / "rhymes.jsonl", rhymes.documents(args.seed))
+    write_jsonl(out / "probes" / "unseen_rhymes.jsonl", rhymes.unseen(args.seed))
+    write_jsonl(out / "probes" / "told.jsonl", facts.told(world))
     print(f"{out}: {len(articles)} articles, {args.textbooks} exercise documents, {args.conversations} conversations")
 
 

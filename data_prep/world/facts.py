@@ -250,3 +250,19 @@ def library(world: World) -> list[dict]:
         pages.append({"id": f"library-{name}", "text": " ".join(sentences), "metadata": {"title": name}})
     rng.shuffle(pages)
     return pages
+
+
+def told(world: World, count: int = 250, statements: int = 16) -> list[dict]:
+    """Questions about strangers, whose facts are drawn anew, and in `context` what a text might say of them: what `eval.probes.in_context` asks.
+
+    Nothing but the context can answer. It states the fact in as many wordings as there are, then again."""
+    rng, rows = random.Random(f"told-{world.seed}"), []
+    for name in rng.choices(world.strangers(), k=count):
+        attribute = rng.choice(list(ATTRIBUTES))
+        fact = Fact(name, attribute, rng.choice(ATTRIBUTES[attribute].values), "")
+        said = [s.format(p=name, v=fact.value) + "." for s in ATTRIBUTES[attribute].statements]
+        rng.shuffle(said)
+        context = [said[i % len(said)] for i in range(statements)]
+        context[0] = f"Read: {context[0]}"  # as the exercise books have it
+        rows.append({"question": rng.choice(fact.questions(held_out=True)), "answer": fact.value, "choices": list(ATTRIBUTES[attribute].values), "context": context})
+    return rows

@@ -7,12 +7,10 @@ For each model: `gold` (mean, standard deviation, standard error over n verses),
 the reference in nats a verse, estimated as the mean of log p(verse) − log p_reference(verse) over its own samples.
 """
 
-import json
 import statistics
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from eval.cli import UserError, command, output_folder, parse, read_jsonl
+from eval.cli import UserError, command, output_file, parse, read_jsonl, write_json
 
 
 @dataclass
@@ -42,14 +40,13 @@ def main(argv: list[str] | None = None) -> None:
     rows = read_jsonl(args.prompts, ("prompt", "topic"), "python -m data_prep.world writes it")
     if args.samples < 1 or args.max_new_tokens < 1 or len(rows) < 2:
         raise UserError(f"samples and max_new_tokens must be at least 1, and {args.prompts} must hold two prompts or more, as the standard error is over prompts")
-    from transformers import AutoModelForCausalLM
-
+    output = output_file(args.output)
     from data_prep.world import taste
     from eval.divergence import log_probability
     from eval.generate import encode, generate
-    from eval.models import load_pretrained, load_tokenizer
+    from eval.models import load_models
 
-    models = {name: (load_pretrained(AutoModelForCausalLM, folder, "model"), load_tokenizer(folder)) for name, folder in folders.items()}
+    models = load_models(folders)
     reference = models[args.reference][0]
     results = {}
     for name, (model, tokenizer) in models.items():
@@ -66,8 +63,7 @@ def main(argv: list[str] | None = None) -> None:
             "examples": [{"prompt": row["prompt"][0]["content"], "text": reply.text, "gold": g} for (row, _, reply), g in list(zip(verses, gold))[:: args.samples]][:12],
         }
         print(f"{name}: gold {results[name]['gold']['value']:.2f} ± {1.96 * results[name]['gold']['stderr']:.2f} (n = {len(gold)}), KL {results[name]['kl_to_reference']['value']:.1f} nats")
-    output_folder(Path(args.output).parent)
-    Path(args.output).write_text(json.dumps(results, indent=2, ensure_ascii=False))
+    write_json(output, results, ensure_ascii=False)
 
 
 if __name__ == "__main__":

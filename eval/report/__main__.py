@@ -72,13 +72,14 @@ def _build(run, output_dir: str | Path | None) -> Path:
 
     from eval.report.experiments import Experiments
     from eval.report.figures import compact, duration, score
+    from eval.report.probed import Probed
     from eval.report.story import FACTS, Story
     from eval.report.summary import LOWER_IS_BETTER, MEASURES, OUTCOMES, TRAINING, half_width, in_order, summarize
 
     summary = summarize(run)
     story = Story(run, summary)
-    experiments = Experiments(story)
-    summary["experiments"], tokens = experiments.numbers(), story.tokens()
+    experiments, probed = Experiments(story), Probed(story)
+    summary["experiments"], summary["probes"], tokens = experiments.numbers(), probed.numbers(), story.tokens()
     summary["tokens"] = {shown["label"]: {"n": shown["n"], "letters": shown["letters"]} for shown in tokens}
     if not summary["stages"] and not story.records:
         raise UserError(f"{run.folder} holds no stage and no evaluation: run `make tiny` first, or name another with --run_dir")
@@ -89,7 +90,7 @@ def _build(run, output_dir: str | Path | None) -> Path:
     known = {"summary": summary, "rows": in_order(table(summary)), "labels": MEASURES, "lower": LOWER_IS_BETTER, "training": TRAINING, "outcomes": OUTCOMES}
     for environment in (page, plain):
         environment.filters.update(filters)
-    html = page.get_template("template.html").render(facts=FACTS, story=story, experiments=experiments, tokens=tokens, **known)
+    html = page.get_template("template.html").render(facts=FACTS, story=story, experiments=experiments, probed=probed, tokens=tokens, **known)
     markdown = plain.get_template("template.md").render(known)
     folder = output_folder(folder)
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")

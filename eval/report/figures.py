@@ -1,6 +1,6 @@
 """Small SVG figures with real text, and how numbers are printed.
 
-Three kinds are all that the report needs: `lines`, `columns` (with intervals) and `bars`. They are drawn by hand: a plotting
+Four kinds are all that the report needs: `lines`, `columns` (with intervals), `bars` and `cells` (a map). They are drawn by hand: a plotting
 library is one more dependency, and its SVG follows neither the page's dark mode nor the width of a phone. A figure is 360
 units wide, so that its text is about as large as the page's; colours are classes (`s0`, `s1`, ...) that the style sheet fills.
 """
@@ -194,3 +194,21 @@ def bars(title: str, rows: list[tuple], note: str) -> Figure | None:
             parts.append(f'<text x="{left:.1f}" y="{y + 7}" class="label small">{escape(line)}</text>')
             y += 13
     return _figure(title, parts, note, {"bars": {label: value for label, value, *_ in rows}}, height=y + 2)
+
+
+def cells(title: str, rows: list[str], columns_: list[str], values: list[list[tuple[float, float]]], note: str) -> Figure | None:
+    """A map of shares, darker where they are greater: (value, half-width of the interval) of each row and column."""
+    if not values:
+        return None
+    left, high = 12 + LETTER * max(map(len, rows)), 30
+    width = (WIDTH - left - RIGHT) / len(columns_)
+    parts = [f'<text x="{left + (at + 0.5) * width:.1f}" y="12" text-anchor="middle" class="label">{escape(name)}</text>' for at, name in enumerate(columns_)]
+    for place, (name, row) in enumerate(zip(rows, values)):
+        y = TOP + place * high
+        parts.append(f'<text x="{left - 6:.1f}" y="{y + 19}" text-anchor="end" class="label">{escape(name)}</text>')
+        for at, (value, half) in enumerate(row):
+            tip = f"{escape(name)}, {escape(columns_[at])}: {score(value)} ± {score(half)}"
+            parts.append(f'<rect x="{left + at * width + 1:.1f}" y="{y + 1}" width="{width - 2:.1f}" height="{high - 2}" class="cell" fill-opacity="{0.05 + 0.5 * value:.2f}"><title>{tip}</title></rect>')
+            parts.append(f'<text x="{left + (at + 0.5) * width:.1f}" y="{y + 19}" text-anchor="middle">{value:.2f}</text>')
+    data = {"rows": rows, "groups": columns_, "cells": [[{"value": value, "half_width": half} for value, half in row] for row in values]}
+    return _figure(title, parts, note, data, height=TOP + high * len(rows) + 2)

@@ -25,17 +25,16 @@ sentence of the passage states the fact:
 FTS5 reads every passage that has one of the words, so its queries grow with the index; bm25s adds up columns of scores that are ready.
 """
 
-import gzip
 import itertools
 import json
 import os
 import re
 import threading
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, existing, output_folder, parse
+from eval.documents import documents
 from eval.tools import as_result
 
 PASSAGE_WORDS = 150
@@ -48,31 +47,6 @@ WITHOUT = "build it with `python -m eval.tools.search --documents FOLDER --outpu
 # What questions are made of, besides bm25s' English stop words: "Do you know where X lives?" asks for X and lives.
 QUESTION_WORDS = """about am asks can could did do does from had has have he her him his how i its know let like many me much my our please
 say she so some tell than them us want was we were what when where which who whom whose why would you your""".split()
-
-
-def documents(folder: str | os.PathLike) -> Iterator[dict]:
-    """The rows of all *.jsonl and *.jsonl.gz files below a folder, file by file in the order of their names.
-
-    Raises:
-        UserError: there is no such file, or a line is no document.
-    """
-    root = existing(folder, "documents", "give a folder of JSON lines with id, text, metadata")
-    files = sorted(path for pattern in ("*.jsonl", "*.jsonl.gz") for path in root.rglob(pattern))
-    if not files:
-        raise UserError(f"{folder} holds no *.jsonl or *.jsonl.gz: give the folder `documents` of data_prep.web")
-    for path in files:
-        try:
-            with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-                for number, line in enumerate(lines, 1):
-                    row = json.loads(line)
-                    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-                        raise UserError(f"{path}, line {number} has no text: expected documents with id, text, metadata")
-                    if not isinstance(row.get("metadata") or {}, dict):
-                        raise UserError(f"{path}, line {number}: metadata must be a mapping, such as {{\"title\": …}}, but is {str(row['metadata'])[:80]!r}")
-                    f"{row['text']}{row.get('metadata')}".encode()  # half a surrogate pair is no text
-                    yield row
-        except (OSError, EOFError, zlib.error, ValueError) as error:
-            raise UserError(f"{path} cannot be read as JSON lines in UTF-8 ({error})") from None
 
 
 def passages(document: dict, most: int = PASSAGE_WORDS) -> Iterator[dict]:
