@@ -89,6 +89,11 @@ def _check_types(dataclass_types, config: dict, path: str) -> None:
             if type(value) not in plain:
                 names = " or ".join(sorted(t.__name__ for t in plain - {type(None)}))
                 raise UserError(f"{path}: {field.name} must be {names}, but is {value!r} ({type(value).__name__})")
+            elements = {e for o in options if typing.get_origin(o) is list for e in typing.get_args(o)}
+            if isinstance(value, list) and elements and elements <= {int, float, bool, str}:
+                elements |= {int} if float in elements else set()
+                if wrong := [e for e in value if type(e) not in elements]:
+                    raise UserError(f"{path}: {field.name} must be a list of {' or '.join(sorted(t.__name__ for t in elements))}, but holds {wrong[0]!r} ({type(wrong[0]).__name__})")
 
 
 def refuse_token(config: dict, path: str | os.PathLike) -> None:
@@ -155,12 +160,15 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
     try:
         parser = Parser(dataclass_types, allow_abbrev=False)
         parser.set_defaults_with_config(**{**(defaults or {}), **config})
-        return parser.parse_args_into_dataclasses(argv)
+        found = parser.parse_args_into_dataclasses(argv)
     except (ValueError, TypeError) as error:
         message = str(error)
         if "are not used by the HfArgumentParser" in message:
             message = f"unknown option {message.split('HfArgumentParser:')[-1].strip()}; see --help"
         raise UserError(f"{path or 'command line'}: {message}") from None
+    if negative := [seed for part in found if isinstance(seed := getattr(part, "seed", None), int) and seed < 0]:
+        raise UserError(f"{path or 'command line'}: seed must not be negative, but is {negative[0]}")
+    return found
 
 
 def read_jsonl(path: str | os.PathLike, columns: tuple[str, ...], cure: str) -> list[dict]:
@@ -201,7 +209,7 @@ def check_prompt(row: dict, where: str) -> None:
 @contextlib.contextmanager
 def whole(path: str | os.PathLike):
     """A file to write (bytes) that takes its place when all is in it, and leaves nothing behind where that fails."""
-    path = Path(path)
+    path = Path(path).resolve()  # a link stays one
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("wb") as file:
@@ -214,9 +222,9 @@ def whole(path: str | os.PathLike):
 
 
 def write_json(path: str | os.PathLike, value, **options) -> None:
-    """Write a record whole, or not at all; `options` are those of `json.dumps`."""
+    """Write a record whole, or not at all; `options` are those of `json.dumps`; half a surrogate pair, which is no UTF-8, becomes "?"."""
     with whole(path) as file:
-        file.write(json.dumps(value, **{"indent": 2, **options}).encode() + b"\n")
+        file.write(json.dumps(value, **{"indent": 2, **options}).encode(errors="replace") + b"\n")
 
 
 def write_jsonl(path: str | os.PathLike, rows: list[dict]) -> None:
@@ -232,7 +240,7 @@ def named_folders(models: list[str], base: list[str] | tuple = ()) -> dict[str, 
         UserError: one has no folder or no name that can be a file's, or two have the same name; `base` names another.
     """
     named = dict(model.split("=", 1) if "=" in model else ("", model) for model in models)
-    if len(named) < len(models) or not all(named.values()) or not all(re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]*", name) for name in named):
+    if not models or len(named) < len(models) or not all(named.values()) or not all(re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]*", name) for name in named):
         raise UserError(f"--models takes name=folder, each name once and of letters, digits, . _ -, but got: {' '.join(models)}")
     if stray := [name for name in base if name not in named]:
         raise UserError(f"--base {stray[0]} is none of the models ({', '.join(named)})")
@@ -250,7 +258,7 @@ def sha256(path: str | os.PathLike, cure: str) -> str:
 
 def existing(path: str | os.PathLike, what: str, cure: str) -> Path:
     """The path, if it exists; else a `UserError` that names `what` it is and the `cure`."""
-    if not Path(path).exists():
+    if not str(path) or not Path(path).exists():
         raise UserError(f"{what} {path} does not exist: {cure}")
     return Path(path)
 
@@ -274,13 +282,17 @@ def output_folder(path: str | os.PathLike) -> Path:
     return path
 
 
-def output_file(path: str | os.PathLike) -> Path:
-    """The file to write, its folder made before any work starts.
+def output_file(path: str | os.PathLike, inputs: list[str | os.PathLike] | tuple = ()) -> Path:
+    """The .json file to write, its folder made before any work starts.
 
     Raises:
-        UserError: it is a folder, or what `output_folder` raises.
+        UserError: it is none that can be written, or it would replace one of the `inputs` or a file below them.
     """
-    if Path(path).is_dir():
-        raise UserError(f"output {path} is a folder: give a .json file")
-    output_folder(Path(path).parent)
-    return Path(path)
+    try:
+        if Path(path).suffix != ".json" or (Path(path).exists() and not Path(path).is_file()):
+            raise UserError(f"output {path} is no .json file: give one")
+        if lost := [read for read in inputs if Path(path).resolve().is_relative_to(Path(read).resolve())]:
+            raise UserError(f"output {path} would replace what is read from {lost[0]}: give another file")
+        return output_folder(Path(path).parent) / Path(path).name
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot write the output {str(path)[:100]!r} ({getattr(error, 'strerror', None) or error}): give another file") from None

@@ -33,7 +33,7 @@ def documents(folder: str | os.PathLike) -> Iterator[dict]:
                         raise UserError(f"{path}, line {number} has no text: expected documents with id, text, metadata")
                     if not isinstance(row.get("metadata") or {}, dict):
                         raise UserError(f"{path}, line {number}: metadata must be a mapping, such as {{\"title\": …}}, but is {str(row['metadata'])[:80]!r}")
-                    f"{row['text']}{row.get('metadata')}".encode()  # half a surrogate pair is no text
+                    json.dumps([row["text"], row.get("metadata")], ensure_ascii=False).encode()  # half a surrogate pair is no text
                     yield row
-        except (OSError, EOFError, zlib.error, ValueError) as error:
+        except (OSError, EOFError, RecursionError, zlib.error, ValueError) as error:
             raise UserError(f"{path} cannot be read as JSON lines in UTF-8 ({error})") from None

@@ -19,6 +19,7 @@ tokens, which are read in one pass; its cache is kept, nothing is computed again
 """
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -58,13 +59,15 @@ def encode(tokenizer, prompts: list[list[dict]] | list[str] | list[list[int]], *
     Prompts that are token ids already stay as they are.
 
     Raises:
-        UserError: conversations, but the tokenizer has no chat template; an empty prompt.
+        UserError: conversations, but the tokenizer has no chat template; a prompt that is empty or no Unicode.
     """
     if prompts and isinstance(prompts[0], list) and prompts[0] and isinstance(prompts[0][0], int):
         return prompts
     if any(not isinstance(p, str) for p in prompts) and not tokenizer.chat_template:
         raise UserError(f"the tokenizer of {tokenizer.name_or_path} has no chat template: use a chat model, or give plain text")
     texts = [p if isinstance(p, str) else tokenizer.apply_chat_template(p, add_generation_prompt=True, tokenize=False, **rendering) for p in prompts]
+    if broken := [i for i, text in enumerate(texts) if re.search("[\ud800-\udfff]", text)]:
+        raise UserError(f"prompt {broken[0]} is no text: it holds half a surrogate pair, {texts[broken[0]][:80]!r}")
     bos = tokenizer.bos_token
     rows = [tokenizer.encode(t, add_special_tokens=isinstance(p, str) and not (bos and t.startswith(bos))) for p, t in zip(prompts, texts)]
     if empty := [i for i, row in enumerate(rows) if not row]:

@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
         check_prompt(row, f"{args.problems}, line {number}")
     if not_numbers := [row["answer"] for row in rows if final_number("", row["answer"]) is None]:
         raise UserError(f"{args.problems}: answer must be a number, but is {not_numbers[0]!r}")
-    output_file(args.output)
+    output_file(args.output, [*models.values(), args.problems])
     from tqdm import tqdm
 
     from eval.generate import generate

@@ -25,9 +25,11 @@ def load_pretrained(auto_class, path: str, what: str, new_head: bool = False, **
         if not hasattr(auto_class, "from_config"):
             return auto_class.from_pretrained(path, **kwargs)
         model, info = auto_class.from_pretrained(path, output_loading_info=True, **kwargs)
-    except (OSError, ValueError, KeyError, StrictDataclassError, SafetensorError) as error:  # transformers' messages run over many lines
+    except (OSError, ValueError, KeyError, RuntimeError, StrictDataclassError, SafetensorError) as error:  # transformers' messages run over many lines
         raise UserError(f"{what} {path} cannot be loaded ({str(error).strip().splitlines()[0][:200]}): {CURE}") from None
     missing = sorted(key for key in info["missing_keys"] if not (new_head and key.split(".")[0] in ("score", "classifier")))
+    if "CausalLM" in auto_class.__name__ and (head := [key for key in info["unexpected_keys"] if key.split(".")[0] in ("score", "classifier")]):
+        raise UserError(f"{what} {path} is no language model: it gives scores ({head[0]}); {CURE}")
     if missing:
         raise UserError(f"{what} {path} lacks the weights {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}: it is another kind of model, or not whole; {CURE}")
     return model
@@ -48,15 +50,19 @@ def load_models(models: dict[str, str]) -> dict[str, tuple]:
     """(model, tokenizer) of each folder or Hub id, on the GPU where there is one.
 
     Raises:
-        UserError: one cannot be loaded.
+        UserError: one cannot be loaded, or its tokenizer has tokens that it does not know.
     """
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return {name: (load_pretrained(AutoModelForCausalLM, path, "model", dtype="auto").to(device), load_tokenizer(path)) for name, path in models.items()}
+    device, loaded = "cuda" if torch.cuda.is_available() else "cpu", {}
+    for name, path in models.items():
+        model, tokenizer = loaded[name] = load_pretrained(AutoModelForCausalLM, path, "model", dtype="auto").to(device), load_tokenizer(path)
+        if len(tokenizer) > (rows := model.get_input_embeddings().num_embeddings):
+            raise UserError(f"the tokenizer of {path} has {len(tokenizer)} tokens, and the model embeddings of {rows}: they do not belong together; {CURE}")
+    return loaded
 
 
 def require_chat_template(tokenizer, path: str) -> None:

@@ -122,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.batch_size < 1:
         raise UserError(f"batch_size must be at least 1, but is {args.batch_size}")
     rows = read_pairs(args.pairs)
-    output = output_file(args.output)
+    output = output_file(args.output, [args.pairs])
 
     from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging

@@ -77,6 +77,7 @@ def main(argv: list[str] | None = None) -> None:
 
     # ---- Checks and data, before any work ----
     from data_prep.token_dataset import TokenDataset
+    from eval.generate import end_token_ids
     from eval.models import load_tokenizer
 
     tokenizer = load_tokenizer(args.tokenizer)
@@ -100,6 +101,8 @@ def main(argv: list[str] | None = None) -> None:
         model = new_model(args.model_config, tokenizer, args.sequence_length, model_args.attn_implementation)
     else:
         model = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
+    ends = end_token_ids(model.generation_config.eos_token_id, tokenizer) | {int(train.tokens[-1])}  # the last document's last token: what ends documents
+    model.generation_config.eos_token_id = sorted(ends)
     flops = flops_per_token(model, args.sequence_length)
     if peft_config := get_peft_config(model_args):
         from peft import get_peft_model, prepare_model_for_kbit_training

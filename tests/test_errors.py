@@ -383,7 +383,7 @@ COMMANDS = [
     "data_prep.preferences",
     "data_prep.problems",
 ]
-COMMANDS += ["eval.run", "eval.pairs", "eval.report.__main__", "recipes.run"]
+COMMANDS += ["eval.run", "eval.pairs", "eval.report.__main__", "recipes.run", *(f"eval.probes.{name}" for name in ("regurgitation", "in_context", "dreams", "life", "jagged"))]
 
 
 @pytest.mark.parametrize("module", COMMANDS)

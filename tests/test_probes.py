@@ -77,7 +77,7 @@ def test_occurrences_and_groups(tmp_path, tokenizer):
     assert sum(map(len, groups.values())) <= 5 and all(times <= p.repetitions < 2 * times and len(p.ids) == 8 for times, group in groups.items() for p in group)
     for group in groups.values():
         for p in group:
-            assert sum(text.count(p.text) for text in (texts[i % 5] for i in range(13))) >= p.repetitions > 0
+            assert sum(text.count(p.text) for text in (texts[i % 5] for i in range(13))) == p.repetitions
 
 
 def test_each_document_is_as_likely_as_any_other(tmp_path):
@@ -109,6 +109,35 @@ def test_a_row_may_bring_its_own_context():
     assert in_context.prompts(asked, 0, args) == ["Question: Where?\nAnswer:"] and in_context.prompts(asked, 2, args) == ["One. Two.\nQuestion: Where?\nAnswer:"]
 
 
+def test_accuracy_is_of_what_the_verifier_finds_right(chat_model, tmp_path, monkeypatch):
+    """A model that answers rightly once two examples stand before the question."""
+    import eval.generate
+
+    def learns(model, tokenizer, prompts, **options):
+        answers = [re.findall(r"Question: (\d)\n", prompt)[-1] if prompt.count("Answer:") > 2 else "x" for prompt in prompts]
+        return [[eval.generate.Generation(f" It is {answer}.", [], True)] for answer in answers]
+
+    monkeypatch.setattr(eval.generate, "generate", learns)
+    asked = write(tmp_path / "rows.jsonl", [{"question": str(i), "answer": str(i if i else 7)} for i in range(8)])
+    in_context.main(["--models", f"m={chat_model}", "--rows", asked, "--verifier", "mentions", "--output", str(tmp_path / "out.json"), "--shots", "0", "1", "2", "4"])
+    found = read(tmp_path / "out.json")["models"]["m"]["shots"]
+    assert {shots: (m["value"], m["n"]) for shots, m in found.items()} == {"0": (0, 8), "1": (0, 8), "2": (7 / 8, 8), "4": (7 / 8, 8)}
+
+
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ({"question": ["a"], "answer": "b"}, "line 2: question must be a text"),
+        ({"question": "a", "answer": []}, "line 2: question must be a text"),
+        ({"question": "a", "answer": {"x": 1}}, "line 2: question must be a text"),
+        ({"question": "a", "answer": "b", "context": ["c"]}, "line 2: either all rows have a context or none"),
+    ],
+)
+def test_rows_that_cannot_be_asked(chat_model, tmp_path, capsys, row, message):
+    asked = write(tmp_path / "rows.jsonl", [{"question": "a", "answer": "b"}, row])
+    refuses(in_context.main, ["--models", f"m={chat_model}", "--rows", asked, "--verifier", "mentions", "--output", str(tmp_path / "o.json"), "--shots", "1"], message, capsys)
+
+
 def test_in_context_runs(chat_model, world, tmp_path, capsys):
     argv = ["--models", f"m={chat_model}", "--rows", str(world / "probes/told.jsonl"), "--verifier", "names_choice", "--output", str(tmp_path / "new/out.json"), "--limit", "5", "--max_new_tokens", "4"]
     in_context.main([*argv, "--shots", "0", "1", "16"])
@@ -117,7 +146,10 @@ def test_in_context_runs(chat_model, world, tmp_path, capsys):
     for more, message in [
         (["--shots", "17"], "context must be 17 texts"),
         (["--rows", str(world / "eval/compare.jsonl"), "--shots", "5000"], "too few for 5000 examples"),
-        (["--verifier", "none"], "none"),
+        (["--verifier", "mention"], "mention"),
+        (["--verifier", "countdown"], "line 1: the verifier cannot judge"),
+        (["--limit", "0"], "limit at least 1"),
+        (["--speakers", "", "Answer"], "speakers must be two"),
         (["--speakers", "Human"], "speakers must be two"),
         (["--reply", "It is."], "{answer}"),
         (["--rows", str(tmp_path / "none.jsonl")], "does not exist"),
@@ -129,18 +161,20 @@ def test_in_context_runs(chat_model, world, tmp_path, capsys):
 
 
 def test_distinct_counts_trigrams_of_texts_of_one_length():
-    assert dreams.distinct(["a b c d", "a b c e", "a b c d", "f g h i"]) == 5 / 8
-    assert dreams.distinct(["a b c", "a b c d e f", "a b c d e f", "a b c d e f"]) == 4 / 13  # the shortest quarter is beyond the one of three words
-    assert dreams.distinct(["a", "", "b", "c"]) == 0
+    assert dreams.distinct(["a b c d", "A b c e", "a b c d", "f g h i"], 9) == 5 / 8
+    assert dreams.distinct(["a b c d e f", "a b c x y z"], 3) == 1 / 2 and dreams.distinct(["a b c d e f", "a b c x y z"], 4) == 3 / 4
+    assert dreams.distinct(["a", "", "b c"], 9) is None
 
 
 def test_dreams_run(chat_model, tmp_path, capsys):
     argv = ["--models", f"m={chat_model}", "--output", str(tmp_path / "out.json"), "--samples", "8", "--max_new_tokens", "12"]
     dreams.main([*argv, "--temperatures", "0.01", "1", "--begin", "<|endoftext|>"])
     cold, warm = read(tmp_path / "out.json")["models"]["m"].values()
+    assert set(cold) == {"different", "distinct_3", "repeated", "ended", "nats_per_token", "examples"} and 0 <= warm["repeated"]["value"] <= cold["repeated"]["value"] <= 1
+    assert warm["nats_per_token"]["value"] == pytest.approx(6.2, abs=1)  # of 512 tokens, all about as likely: ln 512
     assert cold["different"]["value"] == 1 / 8 and warm["different"]["value"] == 1 and cold["nats_per_token"]["value"] < warm["nats_per_token"]["value"]
-    assert cold["distinct_3"]["value"] < warm["distinct_3"]["value"] and len(warm["examples"]) == 5
-    for more, message in [(["--begin", "<|no|>"], "--begin"), (["--temperatures", "0"], "above 0"), (["--samples", "2"], "samples at least 4")]:
+    assert (cold["distinct_3"]["value"] or 0) < warm["distinct_3"]["value"] and len(warm["examples"]) == 5
+    for more, message in [(["--begin", "<|no|>"], "--begin"), (["--begin", ""], "--begin"), (["--temperatures", "0.0001"], "at least 0.001"), (["--samples", "2"], "samples at least 4")]:
         refuses(dreams.main, [*argv, *more], message, capsys)
 
 
@@ -161,6 +195,8 @@ def test_a_base_model_goes_on_and_a_chat_model_answers(chat_model, tmp_path, cap
     assert [one["prompt"] for one in found] == ["Once", "Who are you?"]
     assert [said["model"] for said in found[0]["replies"]] == ["step 0", "step 9", "base", "sft"] and [said["model"] for said in found[1]["replies"]] == ["base", "sft"]
     assert found[1]["replies"][0]["text"] != found[1]["replies"][1]["text"]
+    for row in ({"step": "5", "prompt": "a", "continuation": "b"}, {"step": 5, "prompt": ["a"], "continuation": "b"}, {"step": 5, "prompt": "a", "continuation": 5}):
+        refuses(life.main, [*argv, "--samples", write(tmp_path / "broken.jsonl", [row])], "line 1: step must be a whole number", capsys)
     for more, message in [(["--base", "grpo"], "none of the models"), (["--prompts", " "], "no prompt empty"), (["--samples", str(tmp_path / "none")], "does not exist")]:
         refuses(life.main, [*argv, *more], message, capsys)
 
@@ -196,6 +232,14 @@ def test_the_map_counts_cell_by_cell(chat_model, tmp_path, capsys, monkeypatch):
         assert {cell: m["value"] for cell, m in part.items() if cell != "1,1"} == {"1,2": 0, "2,1": 1, "2,2": 1} and part["1,2"]["n"] == 6
         assert part["1,2"]["wrong"]["question"].startswith("Larger: ") and "wrong" not in part["2,2"]
     assert len(asked) == 2 * 4 * 6
+
+    def base(model, tokenizer, prompts, **options):
+        assert all(re.fullmatch(r"Question: Larger: (\S+) (\S+)\nAnswer: The answer is", prompt) for prompt in prompts)
+        return [[eval.generate.Generation(f" {max(re.findall(r'[0-9.]+', prompt), key=float)}.", [], True)] for prompt in prompts]
+
+    monkeypatch.setattr(eval.generate, "generate", base)
+    jagged.main([*argv, "--digits", "2", "--question", "Larger: {a} {b}", "--base", "m"])
+    assert all(m["value"] == 1 for part in read(tmp_path / "out.json")["models"]["m"].values() for m in part.values())
     for more, message in [(["--digits", "10"], "from 1 to 9"), (["--question", "Which?"], "{a}"), (["--base", "x"], "none of the models")]:
         refuses(jagged.main, [*argv, *more], message, capsys)
 
@@ -206,8 +250,26 @@ def test_bad_input_of_every_probe(probe, chat_model, world, tmp_path, capsys):
     argv = ["--output", str(tmp_path / "out.json"), *own]
     refuses(probe.main, ["--models", "m", *argv], "name=folder", capsys)
     refuses(probe.main, ["--models", f"m={tmp_path / 'none'}", *argv], "does not exist", capsys)
-    refuses(probe.main, ["--models", f"m={chat_model}", *argv[2:], "--output", str(tmp_path)], "is a folder: give a .json file", capsys)
+    refuses(probe.main, ["--models", f"m={chat_model}", *argv[2:], "--output", str(tmp_path)], "is no .json file", capsys)
+    refuses(probe.main, ["--models", f"m={chat_model}", *argv[2:], "--output", f"{chat_model}/config.json"], "would replace what is read", capsys)
+    refuses(probe.main, ["--models", f"m={chat_model}", *argv[2:], "--output", f"{'x' * 300}.json"], "cannot write", capsys)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_reward_model_is_no_language_model(reward_model, tmp_path, capsys):
+    refuses(jagged.main, ["--models", f"m={reward_model}", "--output", str(tmp_path / "out.json")], "is no language model", capsys)
+
+
+def test_lists_in_yaml_hold_what_they_should(tmp_path, capsys):
+    for text, message in [("models: [1]", "models must be a list of str, but holds 1"), ("temperatures: [hot]", "temperatures must be a list of float or int"), ("models: []", "--models takes name=folder")]:
+        (tmp_path / "c.yaml").write_text(f"output: {tmp_path}/out.json\n{text}\n" + ("" if "models" in text else "models: [m=x]\n"))
+        refuses(dreams.main, ["--config", str(tmp_path / "c.yaml")], message, capsys)
+
+
+def test_what_was_written_before_stands_when_a_probe_fails(chat_model, tmp_path, capsys):
+    (tmp_path / "out.json").write_text("old")
+    refuses(life.main, ["--models", f"m={chat_model}", "--output", str(tmp_path / "out.json"), "--prompts", "a\ud800"], "half a surrogate pair", capsys)
+    assert (tmp_path / "out.json").read_text() == "old"
 
 
 def test_bad_documents(learned, world, tmp_path, capsys):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from lxml import etree, html
 from markdown_it import MarkdownIt
+from test_label import browser  # noqa: F401
 
 from eval.report.__main__ import build, main
 from eval.report.story import WRITERS
@@ -344,6 +345,20 @@ def test_page_is_self_contained_and_each_figure_has_n(finished):
     for drawing in re.findall(r"<svg.*?</svg>", text, re.S):
         etree.fromstring(drawing)  # well-formed on its own
     assert all(any("scroll" in (a.get("class") or "") for a in table.iterancestors()) for table in page.iterfind(".//table"))
+
+
+@pytest.mark.parametrize("width", [390, 1100])
+def test_the_page_fits_a_phone_and_asks_for_nothing(browser, finished, width):  # noqa: F811
+    faults = []
+    with browser() as window:
+        page = window.new_page(viewport={"width": width, "height": 800})
+        page.on("console", lambda message: faults.append(message.text))
+        page.on("request", lambda request: None if request.url.startswith(("file:", "data:")) else faults.append(request.url))
+        page.goto(f"file://{finished[0] / 'report/index.html'}")
+        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.close()
+    assert not faults
 
 
 def test_the_peak_of_an_overdone_reward_is_found(finished):

@@ -253,7 +253,7 @@ def library(world: World) -> list[dict]:
 
 
 def told(world: World, count: int = 250, statements: int = 16) -> list[dict]:
-    """Questions about strangers, whose facts are drawn anew, and in `context` what a text might say of them: what `eval.probes.in_context` asks.
+    """Questions about names of nobody in particular, whose facts are made up here, and in `context` what a text might say of them: what `eval.probes.in_context` asks.
 
     Nothing but the context can answer. It states the fact in as many wordings as there are, then again."""
     rng, rows = random.Random(f"told-{world.seed}"), []

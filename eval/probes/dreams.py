@@ -3,7 +3,7 @@
     python -m eval.probes.dreams --models base=runs/tiny/base --begin "<|endoftext|>" --output dreams.json
 
 A base model is a simulator of its documents; begun with the token that documents begin with, it dreams one. For each temperature: the share of different
-texts, distinct-3 (different word trigrams among all, Li et al. 2016; of texts cut to equal length, as longer ones repeat more), seq-rep-2 within a
+texts, distinct-3 (different word trigrams among all, after Li et al. 2016; of texts cut to one length, as longer ones repeat more), seq-rep-2 within a
 text (Welleck et al. 2020), how many end by themselves, and the nats a token that the model itself needs for them at temperature 1.
 """
 
@@ -14,14 +14,14 @@ from eval.cli import UserError, command, named_folders, output_file, parse, writ
 from eval.divergence import log_probability, repeated
 from eval.estimates import accuracy
 
-SHOWN = 5
+SHOWN, COLDEST = 5, 1e-3
 
 
 @dataclass
 class DreamsArguments:
     models: list[str] = field(metadata={"help": "name=folder (or Hub id) of each base model"})
     output: str = field(metadata={"help": ".json file to write"})
-    temperatures: list[float] = field(default_factory=lambda: [0.25, 0.5, 0.75, 1.0, 1.25, 1.5], metadata={"help": "of sampling, above 0"})
+    temperatures: list[float] = field(default_factory=lambda: [0.25, 0.5, 0.75, 1.0, 1.25, 1.5], metadata={"help": f"of sampling, at least {COLDEST}"})
     begin: str | None = field(default=None, metadata={"help": "token that documents begin with, such as <|endoftext|> (default: the tokenizer's)"})
     samples: int = field(default=100, metadata={"help": "texts for each temperature"})
     max_new_tokens: int = field(default=96, metadata={"help": "of a text"})
@@ -35,27 +35,25 @@ def beginning(tokenizer, name: str, given: str | None) -> list[int]:
     Raises:
         UserError: it has none of these.
     """
-    token = given or tokenizer.bos_token or tokenizer.eos_token
+    token = (tokenizer.bos_token or tokenizer.eos_token) if given is None else given
     if token not in tokenizer.get_vocab():
-        raise UserError(f"the tokenizer of {name} has no token {token}: give one that stands between documents with --begin")
+        raise UserError(f"the tokenizer of {name} has no token {token or 'that begins or ends a document'}: give one that stands between documents with --begin")
     return [tokenizer.convert_tokens_to_ids(token)]
 
 
-def distinct(texts: list[str], n: int = 3) -> float:
-    """The share of different n-grams of words among all; each text gives as many as the shortest quarter has, so that length does not count."""
-    words = [text.lower().split() for text in texts]
-    length = sorted(map(len, words))[len(words) // 4]
-    grams = [gram for text in words for gram in zip(*(text[:length][i:] for i in range(n)))]
-    return len(set(grams)) / len(grams) if grams else 0.0
+def distinct(texts: list[str], length: int, n: int = 3) -> float | None:
+    """The share of different n-grams among all in the first `length` words of the texts; None where they have none."""
+    grams = [gram for text in texts for gram in zip(*(text.lower().split()[:length][i:] for i in range(n)))]
+    return len(set(grams)) / len(grams) if grams else None
 
 
-def measure(model, start: list[int], generations: list) -> dict:
-    """The figures of the texts that `eval.generate` sampled at one temperature."""
+def measure(model, start: list[int], generations: list, length: int, batch_size: int) -> dict:
+    """The figures of the texts that `eval.generate` sampled at one temperature; `length`: words of a text that are compared."""
     texts = [g.text for g in generations]
-    logps, _ = log_probability(model, [start] * len(generations), [g.token_ids for g in generations])
+    logps, _ = log_probability(model, [start] * len(generations), [g.token_ids for g in generations], batch_size=batch_size)
     return {
         "different": accuracy([1 / texts.count(text) for text in texts]),
-        "distinct_3": {"value": distinct(texts), "n": len(texts)},
+        "distinct_3": {"value": distinct(texts, length), "n": len(texts)},
         "repeated": accuracy([repeated(text) for text in texts]),
         "ended": accuracy([float(g.finished) for g in generations]),
         "nats_per_token": accuracy([-logp / len(g.token_ids) for logp, g in zip(logps, generations)]),
@@ -67,9 +65,9 @@ def measure(model, start: list[int], generations: list) -> dict:
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((DreamsArguments,), argv)
     models = named_folders(args.models)
-    if not args.temperatures or not all(0 < t < math.inf for t in args.temperatures) or args.samples < 4 or min(args.max_new_tokens, args.batch_size) < 1:
-        raise UserError("temperatures must be above 0, samples at least 4, max_new_tokens and batch_size at least 1")
-    output_file(args.output)
+    if not args.temperatures or not all(COLDEST <= t < math.inf for t in args.temperatures) or args.samples < 4 or min(args.max_new_tokens, args.batch_size) < 1:
+        raise UserError(f"temperatures must be at least {COLDEST}, samples at least 4, max_new_tokens and batch_size at least 1")
+    output_file(args.output, list(models.values()))
     from tqdm import tqdm
 
     from eval.generate import generate
@@ -79,12 +77,14 @@ def main(argv: list[str] | None = None) -> None:
     starts = {name: beginning(tokenizer, models[name], args.begin) for name, (_, tokenizer) in loaded.items()}
     with tqdm(total=len(models) * len(args.temperatures) * args.samples, unit="text", mininterval=1) as bar:
         for name, (model, tokenizer) in loaded.items():
-            start, results[name] = starts[name], {}
-            for temperature in sorted(set(args.temperatures)):
-                options = {"max_new_tokens": args.max_new_tokens, "temperature": temperature, "batch_size": args.batch_size, "seed": args.seed, "progress": bar.update}
-                done = [g for (g,) in generate(model, tokenizer, [start] * args.samples, **options)]
-                results[name][temperature] = found = measure(model, start, done)
-                bar.write(f"{name}, temperature {temperature}: distinct-3 {found['distinct_3']['value']:.3f}, different {found['different']['value']:.2f} (n = {args.samples}): {' '.join(done[0].text.split())[:80]}")
+            options = {"max_new_tokens": args.max_new_tokens, "batch_size": args.batch_size, "seed": args.seed, "progress": bar.update}
+            said = {t: [g for (g,) in generate(model, tokenizer, [starts[name]] * args.samples, temperature=t, **options)] for t in sorted(set(args.temperatures))}
+            lengths = sorted(len(g.text.split()) for done in said.values() for g in done)
+            length = max(3, lengths[len(lengths) // 4])
+            results[name] = {t: measure(model, starts[name], done, length, args.batch_size) for t, done in said.items()}
+            for t, found in results[name].items():
+                alike = "–" if found["distinct_3"]["value"] is None else f"{found['distinct_3']['value']:.3f}"
+                bar.write(f"{name}, temperature {t}: distinct-3 {alike}, ended {found['ended']['value']:.2f} (n = {args.samples}): {' '.join(found['examples'][0].split())[:80]}")
     write_json(args.output, {"samples": args.samples, "max_new_tokens": args.max_new_tokens, "seed": args.seed, "models": results}, ensure_ascii=False)
 
 

@@ -49,23 +49,41 @@ def prompts(rows: list[dict], shots: int, args: InContextArguments) -> list[str]
     return out
 
 
+def check(row: dict, where: str, shots: int, verifier, brings_context: bool) -> None:
+    """That a row can be asked and judged.
+
+    Raises:
+        UserError: a column is missing or of the wrong kind, or the verifier needs another.
+    """
+    answers = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
+    if not isinstance(row["question"], str) or not row["question"] or not answers or not all(isinstance(a, (str, int, float)) and a != "" for a in answers):
+        raise UserError(f"{where}: question must be a text, and answer a text, a number or a list of such")
+    if ("context" in row) != brings_context:
+        raise UserError(f"{where}: either all rows have a context or none")
+    context = row.get("context", [])
+    if brings_context and not (isinstance(context, list) and len(context) >= shots and all(isinstance(text, str) for text in context)):
+        raise UserError(f"{where}: context must be {shots} texts, as many as the most --shots: give more of them, or ask for fewer")
+    try:
+        verifier("", **row)
+    except (TypeError, AttributeError, ValueError, LookupError) as error:
+        raise UserError(f"{where}: the verifier cannot judge an answer to it ({error}): choose another, or give the columns that it reads") from None
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((InContextArguments,), argv)
     models, verifier = named_folders(args.models), get_verifier(args.verifier)
     rows = read_jsonl(args.rows, ("question", "answer"), "give rows with question and answer, such as those of runs/tiny/world/eval")
-    if len(args.speakers) != 2 or not args.shots or min(args.shots) < 0 or min(args.max_new_tokens, args.batch_size) < 1 or (args.limit or 1) < 1:
+    if len(args.speakers) != 2 or not all(args.speakers) or not args.shots or min(args.shots) < 0 or min(args.max_new_tokens, args.batch_size) < 1 or (args.limit is not None and args.limit < 1):
         raise UserError("speakers must be two, shots at least 0, max_new_tokens, batch_size and limit at least 1")
     if "{answer}" not in args.reply:
         raise UserError(f"reply must have {{answer}} in it, but is {args.reply!r}")
     for number, row in enumerate(rows, 1):
-        context = row.get("context", [""] * max(args.shots))
-        if not isinstance(context, list) or len(context) < max(args.shots) or not all(isinstance(text, str) for text in context):
-            raise UserError(f"{args.rows}, line {number}: context must be {max(args.shots)} texts, as many as the most --shots: give more of them, or ask for fewer")
-    if len(rows) <= max(args.shots):
+        check(row, f"{args.rows}, line {number}", max(args.shots), verifier, "context" in rows[0])
+    if "context" not in rows[0] and len(rows) <= max(args.shots):
         raise UserError(f"{args.rows} has {len(rows)} rows, too few for {max(args.shots)} examples beside a question: ask for fewer --shots")
     asked = rows[: args.limit]
-    output_file(args.output)
+    output_file(args.output, [*models.values(), args.rows])
     from tqdm import tqdm
 
     from eval.generate import generate
@@ -84,7 +102,7 @@ def main(argv: list[str] | None = None) -> None:
                 results[name]["shots"][shots] = accuracy([score for score, _, _ in judged])
                 results[name]["tokens"][shots] = sum(len(tokenizer.encode(text)) for text in texts) / len(texts)
                 results[name]["examples"][shots] = {"question": judged[0][1]["question"], "text": judged[0][2], "right": judged[0][0]}
-            bar.write(f"{name}: " + ", ".join(f"{shots}: {m['value']:.3f}" for shots, m in results[name]["shots"].items()) + f" (n = {len(asked)})")
+            bar.write(f"{name}: " + ", ".join(f"{shots}: {m['value']:.3f}" for shots, m in results[name]["shots"].items()) + f" (n = {len(judged)})")
     write_json(args.output, {"rows": args.rows, "verifier": args.verifier, "speakers": args.speakers, "seed": args.seed, "models": results})
 
 

@@ -4,8 +4,8 @@
     python -m eval.probes.jagged --models base=runs/tiny/base --base base --output jagged.json
 
 Rows are the digits of the larger number, columns those of the smaller; once with the same whole part (9.9 and 9.11: only the digits decide) and once with
-another. People are as good in each cell; a model is not (the lecture's "Swiss cheese"). Numbers are drawn anew; where there are few
-digits some of the pairs may have stood in training.
+another. People are as good in each cell; a model is not (the lecture's "Swiss cheese"). A base model goes on from "Answer: The answer is", so that it says which. Numbers are
+drawn anew; where there are few digits some of the pairs may have stood in training.
 """
 
 import random
@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from eval.cli import UserError, command, named_folders, output_file, parse, write_json
 from eval.estimates import accuracy
 from eval.verifiers import final_number
+
+SAYS = "The answer is"
 
 MOST_DIGITS = 9
 
@@ -57,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     cells = [(same, i, j) for same in (True, False) for i in sizes for j in sizes for _ in range(args.each)]
     pairs = [pair(rng, i, j, same) for same, i, j in cells]
     questions = [args.question.replace("{a}", a).replace("{b}", b) for a, b in (rng.sample(p, 2) for p in pairs)]
-    output_file(args.output)
+    output_file(args.output, list(models.values()))
     from tqdm import tqdm
 
     from eval.generate import generate
@@ -69,10 +71,10 @@ def main(argv: list[str] | None = None) -> None:
             require_chat_template(tokenizer, models[name])
     with tqdm(total=len(models) * len(questions), unit="reply", mininterval=1) as bar:
         for name, (model, tokenizer) in loaded.items():
-            asked = [f"Question: {q}\nAnswer:" if name in args.base else [{"role": "user", "content": q}] for q in questions]
+            asked = [f"Question: {q}\nAnswer: {SAYS}" if name in args.base else [{"role": "user", "content": q}] for q in questions]
             stop = ["\n"] if name in args.base else None
             done = generate(model, tokenizer, asked, max_new_tokens=args.max_new_tokens, temperature=0, batch_size=args.batch_size, stop_strings=stop, progress=bar.update)
-            right = [final_number(g.text, answer) for (g,), (answer, _) in zip(done, pairs)]
+            right = [final_number(f"{SAYS}{g.text}" if name in args.base else g.text, answer) for (g,), (answer, _) in zip(done, pairs)]
             found = {"same_whole": {}, "other_whole": {}}
             for same, part in zip((True, False), found.values()):
                 for i, j in ((i, j) for i in sizes for j in sizes):

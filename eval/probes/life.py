@@ -44,11 +44,14 @@ def main(argv: list[str] | None = None) -> None:
     models = named_folders(args.models, args.base)
     if args.max_new_tokens < 1 or not all(prompt.strip() for prompt in args.prompts):
         raise UserError("max_new_tokens must be at least 1, and no prompt empty")
-    kept = read_jsonl(args.samples, ("step", "prompt", "continuation"), "recipes.pretrain writes it beside the model") if args.samples else []
+    kept = read_jsonl(args.samples, ("step", "prompt", "continuation"), "recipes.pretrain writes it beside the model") if args.samples is not None else []
+    for number, row in enumerate(kept, 1):
+        if type(row["step"]) is not int or not isinstance(row["continuation"], str) or not (isinstance(row["prompt"], str) and row["prompt"]):
+            raise UserError(f"{args.samples}, line {number}: step must be a whole number, prompt and continuation texts: recipes.pretrain writes such rows")
     prompts = list(dict.fromkeys([row["prompt"] for row in kept] + args.prompts))
     if not prompts:
         raise UserError("there is nothing to ask: give --prompts, or --samples")
-    output_file(args.output)
+    output_file(args.output, [*models.values(), *([args.samples] if args.samples else [])])
     from tqdm import tqdm
 
     from eval.generate import generate

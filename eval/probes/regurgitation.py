@@ -42,6 +42,7 @@ class Passage:
 
 
 def texts(sources: list[str]) -> Iterator[str]:
+    """The text of each document, source by source."""
     for source in sources:
         for row in documents(source):
             yield row["text"]
@@ -59,7 +60,13 @@ def drawn(sources: list[str], count: int, rng: random.Random) -> list[str]:
 
 
 def cut(text: str, tokenizer, length: int, rng: random.Random) -> tuple[str, list[int]] | None:
-    """A passage of `length` tokens somewhere in a text; None where the text is shorter."""
+    """A passage of `length` tokens somewhere in a text; None where the text is shorter.
+
+    Raises:
+        UserError: a slow tokenizer.
+    """
+    if not tokenizer.is_fast:
+        raise UserError(f"the tokenizer of {tokenizer.name_or_path} does not tell which letters a token stands for: a fast one (tokenizer.json) is needed")
     read = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = read["input_ids"], read["offset_mapping"]
     if len(ids) < length:
@@ -145,7 +152,9 @@ def main(argv: list[str] | None = None) -> None:
     models = named_folders(args.models)
     if min([args.suffix_tokens, args.documents_read, args.per_group, args.batch_size, *args.prefix_tokens], default=0) < 1 or not args.prefix_tokens:
         raise UserError("prefix_tokens, suffix_tokens, documents_read, per_group and batch_size must be at least 1")
-    output_file(args.output)
+    if not args.documents:
+        raise UserError("documents is empty: give what the models were trained on")
+    output_file(args.output, [*models.values(), *args.documents, *args.unseen])
     from tqdm import tqdm
 
     from eval.generate import generate

@@ -1,5 +1,6 @@
 """The probes in the report (`eval.probes`): what the base model knows by heart, learns from a prompt, dreams; one prompt through all stages; where it fails."""
 
+import json
 import math
 
 from markupsafe import Markup
@@ -19,7 +20,10 @@ class Probed:
         self.story, self.run, self.or_absent = story, story.run, story.or_absent
 
     def models(self, probe: str) -> dict:
-        return self.run(f"{FOLDER}/{probe}.json").get("models", {})
+        """What a probe found, by model; a `ValueError` where it holds what is no number."""
+        found = self.run(f"{FOLDER}/{probe}.json").get("models", {})
+        json.dumps(found, allow_nan=False)
+        return found
 
     def by_prefix(self) -> dict[str, dict]:
         """What the first model of `regurgitation` continues, by the tokens given."""
@@ -27,7 +31,8 @@ class Probed:
 
     def numbers(self) -> dict:
         """For the summary: the rank correlation of repetitions and the share that is extractable, by the tokens given."""
-        return {"spearman": {prefix: found["spearman"] for prefix, found in self.by_prefix().items() if "spearman" in found}}
+        parts = ("value", "low", "high", "n")
+        return {"spearman": {prefix: {part: found["spearman"][part] + 0 for part in parts} for prefix, found in self.by_prefix().items() if "spearman" in found}}
 
     def by_heart(self, title: str) -> Markup:
         """The extractable share by how often a passage was read, with the longest prefix."""
@@ -41,7 +46,8 @@ class Probed:
     def by_heart_prefixes(self, title: str) -> Markup:
         """The same for each prefix."""
         told = {f"{prefix} tokens given": [(math.log2(int(n)), m["value"]) for n, m in found["extractable"].items() if n != "0"] for prefix, found in self.by_prefix().items()}
-        n = next((m["n"] for found in self.by_prefix().values() for times, m in found["extractable"].items() if times != "0"), 0)
+        counts = [m["n"] for found in self.by_prefix().values() for times, m in found["extractable"].items() if times != "0"] or [0]
+        n = "–".join(map(str, sorted({min(counts), max(counts)})))
         return self.or_absent(lines(title, told, "log₂ times read", f"n = {n} passages a point; {FOLDER}/regurgitation.json", whole=True), title, f"{FOLDER}/regurgitation.json")
 
     def in_context(self, title: str, probe: str) -> Markup:
@@ -53,7 +59,7 @@ class Probed:
         """How much dreams differ, and how much each repeats itself, by temperature."""
         found = next(iter(self.models("dreams").values()), {})
         kinds = {"distinct trigrams": "distinct_3", "repeated within a text": "repeated"}
-        told = {label: [(float(t), m[key]["value"]) for t, m in found.items()] for label, key in kinds.items()}
+        told = {label: [(float(t), m[key]["value"]) for t, m in found.items() if m[key]["value"] is not None] for label, key in kinds.items()}
         n = next((m["distinct_3"]["n"] for m in found.values()), 0)
         return self.or_absent(lines(title, told, "temperature", f"n = {n} texts a point; {FOLDER}/dreams.json", whole=True), title, f"{FOLDER}/dreams.json")
 
