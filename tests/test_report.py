@@ -160,13 +160,14 @@ def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
     probes = folder / "experiments/probes"
     extractable = {"0": measure(0.0, 200), "1": measure(0.0, 24), "2": measure(0.125, 24), "4": measure(0.875, 24)}
     prefixes = {prefix: {"extractable": extractable, "spearman": {"value": 1.0, "low": 0.9, "high": 1.0, "n": 3}} for prefix in ("8", "32")}
-    write(probes / "regurgitation.json", {"models": {"base": {"prefixes": prefixes, "examples": []}}})
+    write(probes / "regurgitation.json", {"models": {"base": {"prefixes": prefixes, "examples": [{"repetitions": 4, "prefix": text, "suffix": text, "text": text, "verbatim": True}]}}})
     for probe in ("in_context", "as_assistant"):
         write(probes / f"{probe}.json", {"models": {"base": {"shots": {str(k): measure(k / 20, 100) for k in (0, 1, 2, 4, 8, 16)}}}})
     dream = {"distinct_3": {"value": 0.6, "n": 100}, "repeated": measure(0.1, 100), "examples": [text] * 5}
     write(probes / "dreams.json", {"models": {"base": {t: dream for t in ("0.25", "0.75", "1.25", "1.5")}}})
     write(probes / "life.json", {"life": [{"prompt": text, "replies": [{"model": "step 0", "text": text}, {"model": "grpo", "text": text}]}] * 2})
     cells = {f"{i},{j}": measure(0.9 if i == j else 0.25, 25) for i in (1, 2) for j in (1, 2)}
+    cells["1,2"]["wrong"] = {"question": text, "text": text}
     write(probes / "jagged.json", {"digits": 2, "each": 25, "models": {"honest": {"same_whole": cells, "other_whole": cells}}})
     judged = {}
     for stage, gold, kl in (("honest", -0.03, 0.0), ("ppo", 0.91, 5.2)):
@@ -403,6 +404,16 @@ def test_examples_say_which_of_the_three_a_reply_is(finished):
     ]
     probe = [[span.text for span in header] for header in shown["Asked several times"][0].iterfind("./div/header")]
     assert probe[0][0] == "verdict: knows" and probe[1:] == [["3 of 5", "right"], ["1 of 5", "not right"], ["1 of 5", "not judged"]]
+
+
+def test_probes_show_what_was_said(finished):
+    page = html.parse(finished[0] / "report/index.html")
+    shown = {h.text: h.getnext() for h in page.iterfind(".//h3")}
+    (recited,), (wrong,) = (shown[title].findall("div") for title in ("Given the beginning of a rhyme", "The first that it got wrong"))
+    assert [span.text for span in recited.find("div[2]/header")] == ["read 4×", "verbatim"] and [span.text for span in wrong.find("div[2]/header")] == ["honest", "not right"]
+    assert [row[0].text for row in shown["Dreams"].iterfind(".//tbody/tr")] == ["0.25", "0.75", "1.25"]
+    life = page.xpath(".//h3[.=\"One prompt through a model's life\"]/following-sibling::details[1]//tr")
+    assert [row[0].text for row in life] == ["step 0", "grpo"]
 
 
 def test_agreement_of_many_samples_is_grouped(tmp_path):

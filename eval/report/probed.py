@@ -50,6 +50,15 @@ class Probed:
         n = "–".join(map(str, sorted({min(counts), max(counts)})))
         return self.or_absent(lines(title, told, "log₂ times read", f"n = {n} passages a point; {FOLDER}/regurgitation.json", whole=True), title, f"{FOLDER}/regurgitation.json")
 
+    def recited(self) -> list[dict]:
+        """A passage that the model knew, and one that it did not."""
+        found = next(iter(self.models("regurgitation").values()), {}).get("examples", [])
+        marks = {True: ("verbatim", "good"), False: ("not verbatim", "bad")}
+        return [
+            {"question": e["prefix"], "answer": e["suffix"], "replies": [{"label": f"read {e['repetitions']}×", "text": e["text"], "verdict": marks[e["verbatim"]][0], "css": marks[e["verbatim"]][1]}]}
+            for e in found
+        ]
+
     def in_context(self, title: str, probe: str) -> Markup:
         """Accuracy by how many examples stand in the prompt."""
         shots = {name: found["shots"] for name, found in self.models(probe).items()}
@@ -72,6 +81,11 @@ class Probed:
     def lives(self) -> list[dict]:
         """The prompts with what each moment and stage said."""
         return self.run(f"{FOLDER}/life.json").get("life", [])
+
+    def mistaken(self) -> list[dict]:
+        """Of each model the first pair that it got wrong, with the same whole part."""
+        wrong = {name: next((m["wrong"] for m in parts["same_whole"].values() if "wrong" in m), None) for name, parts in self.models("jagged").items()}
+        return [{"question": e["question"], "answer": None, "replies": [{"label": name, "text": e["text"], "verdict": "not right", "css": "bad"}]} for name, e in wrong.items() if e]
 
     def maps(self) -> list[Markup]:
         """Where each model tells the larger number, by the digits behind the point of both."""
