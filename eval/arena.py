@@ -121,7 +121,7 @@ def table(found: dict) -> str:
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((ArenaArguments,), argv)
     kind, _, value = args.judge.partition("=")
-    models = named_folders(args.models)
+    models = named_folders(args.models) if args.models else {}
     if args.resamples < 100 or min(args.samples, args.max_new_tokens, args.judge_tokens, args.batch_size) < 1 or (args.limit or 2) < 2:
         raise UserError("resamples must be at least 100, limit 2, and samples, max_new_tokens, judge_tokens and batch_size 1")
     idle = [] if kind == "model" else ["judge_name", "judge_tokens"]

@@ -226,7 +226,7 @@ def serve(args) -> None:
         raise UserError("--web needs one of --run (all stages of a run), --model and --models name=folder …")
     if not 0 < args.port < 65536:
         raise UserError(f"port must lie between 1 and 65535, but is {args.port}")
-    paths = language_models(args.run) if args.run else named_folders(args.models) or {Path(args.model).name: args.model}
+    paths = language_models(args.run) if args.run else named_folders(args.models) if args.models else {Path(args.model).name: args.model}
     index = Path(args.run, "index") if args.run else None
     names = args.tools or (["python", *([f"search={index}"] if (index / "search.json").exists() else [])] if args.run else [])
     path = args.votes or (args.run and str(Path(args.run, "arena", "people.jsonl")))
