@@ -199,6 +199,10 @@ EXPERIMENTS_SHORT = [
     *("start.max_steps=2", "start.per_device_train_batch_size=8", "expert.count=128", "imitation.max_steps=2", "imitation.save_steps=1", "imitation.logging_steps=1", "imitation.per_device_train_batch_size=8"),
     *("practice.max_steps=2", "practice.save_steps=1", "practice.per_device_train_batch_size=16", "practice.max_completion_length=8", "eval.limit=4"),
     *(f"{name}.{key}" for name in ("guess_check", "guess_check_hard") for key in ("samples=4", "max_new_tokens=8", "limit=4")),
+    *(f"{name}.{key}" for name in ("arena_verses", "arena_problems") for key in ("limit=4", "max_new_tokens=8")),
+    *("tokens_rhymes.validation_fraction=0.1", 'base_rhymes.lr_scheduler_kwargs={"num_decay_steps": 2}', "base_rhymes.warmup_steps=2", "base_rhymes.max_steps=4", "base_rhymes.eval_steps=4", "base_rhymes.save_steps=4", "base_rhymes.sample_steps=4"),
+    *("base_rhymes.max_eval_windows=8", "base_rhymes.per_device_train_batch_size=2", "regurgitation.per_group=4", "in_context.limit=8", "as_assistant.limit=4", "dreams.samples=8", "dreams.max_new_tokens=16"),
+    *("jagged.each=2", "jagged.max_new_tokens=8", "life.max_new_tokens=8"),
 ]
 
 
@@ -212,6 +216,6 @@ def test_the_experiments_go_on_from_the_run_and_stand_in_its_report(finished):
     assert (out / "seconds.json").read_bytes() == before  # the run's own times and markers are as they were
     assert {path.stem for path in (out / "experiments/steps").glob("*.json")} > {"ppo_long", "grpo_hard", "guess_check", "report"}
     page = (out / "report/index.html").read_text()
-    for title in ("PPO past its peak", "Over a long run", "Imitation against practice, greedy", "A harder grade", "Guess and check"):
+    for title in ("PPO past its peak", "Over a long run", "Imitation against practice, greedy", "A harder grade", "Guess and check", "Rhymes continued verbatim", "Made-up facts", "Known facts, after", "Samples that begin", "honest: which is larger"):
         assert f"<b>{title}" in page
     assert "is not shown: <code>experiments/" not in page or "experiments/grpo_hard" in page  # a few steps may gain nothing
