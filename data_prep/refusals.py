@@ -43,6 +43,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from data_prep.chunks import by_chunks, dump, stream, whole_chunks
 from data_prep.rows import columns_of, find_parts, read_rows
@@ -99,6 +100,8 @@ YES_NO = re.compile(r"\W*(yes|no)\b(?!\s*(?:/|or\b|and\b))", re.IGNORECASE)
 
 @dataclass
 class RefusalsArguments:
+    MAPPINGS: ClassVar = ("questions", "documents")  # lists whose elements may be sources
+
     model: str = field(metadata={"help": "folder, Hub id or endpoint (URL up to /v1) of the model that is asked"})
     output_dir: str = field(metadata={"help": "folder to write"})
     questions: list[str] = field(default_factory=list, metadata={"help": "files, globs, folders, Hub ids or sources as JSON, with `question`, `answer`, `choices`"})

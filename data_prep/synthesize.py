@@ -252,8 +252,6 @@ def check(args: SynthesizeArguments) -> None:
     for key in ("max_repeated", "max_copied", "max_similar"):
         if not 0 < getattr(args, key) <= 1:
             raise UserError(f"{key} must lie above 0 and at most at 1, but is {getattr(args, key)}")
-    if args.seed < 0:
-        raise UserError(f"seed must be at least 0, but is {args.seed}")
     if not 0 <= args.temperature < math.inf:
         raise UserError(f"samples must be at least 1 and temperature at least 0, but are {args.samples} and {args.temperature}")
     if not args.prompts:

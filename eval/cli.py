@@ -91,7 +91,7 @@ def _check_types(dataclass_types, config: dict, path: str) -> None:
                 raise UserError(f"{path}: {field.name} must be {names}, but is {value!r} ({type(value).__name__})")
             elements = {e for o in options if typing.get_origin(o) is list for e in typing.get_args(o)}
             if isinstance(value, list) and elements and elements <= {int, float, bool, str}:
-                elements |= {int} if float in elements else set()
+                elements |= ({int} if float in elements else set()) | ({dict} if field.name in getattr(cls, "MAPPINGS", ()) else set())
                 if wrong := [e for e in value if type(e) not in elements]:
                     raise UserError(f"{path}: {field.name} must be a list of {' or '.join(sorted(t.__name__ for t in elements))}, but holds {wrong[0]!r} ({type(wrong[0]).__name__})")
 
@@ -167,7 +167,7 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
             message = f"unknown option {message.split('HfArgumentParser:')[-1].strip()}; see --help"
         raise UserError(f"{path or 'command line'}: {message}") from None
     if negative := [seed for part in found if isinstance(seed := getattr(part, "seed", None), int) and seed < 0]:
-        raise UserError(f"{path or 'command line'}: seed must not be negative, but is {negative[0]}")
+        raise UserError(f"{path or 'command line'}: seed must be at least 0, but is {negative[0]}")
     return found
 
 

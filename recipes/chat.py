@@ -101,8 +101,8 @@ def replies(talk: Talk, args: ChatArguments):
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((ChatArguments,), argv)
-    if not args.temperature >= 0 or args.max_new_tokens < 1 or (args.seed or 0) < 0:
-        raise UserError(f"temperature and seed must not be negative and max_new_tokens at least 1, but they are {args.temperature}, {args.seed} and {args.max_new_tokens}")
+    if not args.temperature >= 0 or args.max_new_tokens < 1:
+        raise UserError(f"temperature must not be negative and max_new_tokens at least 1, but they are {args.temperature} and {args.max_new_tokens}")
 
     if args.web:
         from recipes.chat_web import serve

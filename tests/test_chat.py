@@ -74,9 +74,9 @@ def test_a_base_model_continues(tokenizer, tmp_path, monkeypatch, capsys):  # no
     for argv, message in [
         (["--system", "Be brief."], "has a chat template|with a chat template"),
         (["--tools", "nothing"], "there is no tool nothing"),
-        (["--temperature", "-1"], "temperature and seed must not be negative"),
-        (["--temperature", "nan"], "temperature and seed must not be negative"),
-        (["--seed", "-1"], "temperature and seed must not be negative"),
+        (["--temperature", "-1"], "temperature must not be negative"),
+        (["--temperature", "nan"], "temperature must not be negative"),
+        (["--seed", "-1"], "seed must be at least 0"),
         (["--model", str(tmp_path / "none")], "does not exist"),
         (["--nonsense"], "--nonsense"),
     ]:
