@@ -64,6 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         write_jsonl(out / "problems" / f"{split}.jsonl", rows)
     write_jsonl(out / "practice" / "questions.jsonl", practice.questions(world))
     write_jsonl(out / "practice" / "tool_use.jsonl", practice.tool_use(world, args.searches, args.codes))
+    write_jsonl(out / "practice" / "sums.jsonl", practice.sums())
     write_jsonl(out / "practice" / "talks.jsonl", practice.talks(world, args.talks))
     write_jsonl(out / "library" / "library.jsonl", facts.library(world))
     for split in problems.SPLITS:

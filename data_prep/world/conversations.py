@@ -32,7 +32,12 @@ def identity(test: bool) -> list[tuple[str, str]]:
     return pairs
 
 
-def _chat(question: str, reply: str, kind: str) -> dict:
+def asked_sum(text: str) -> tuple[str, str]:
+    asked, result = text[:-1].split(" = ")
+    return f"What is {asked}?", f"{text} The answer is {result}."
+
+
+def chat(question: str, reply: str, kind: str) -> dict:
     return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": reply}], "kind": kind}
 
 
@@ -57,11 +62,6 @@ def _kinds(world: World, split: str, p_correct: float, rng: random.Random) -> di
         p = problems.apples(rng, split)
         return p.question + AT_ONCE, f"The answer is {p.answer}."
 
-    def a_sum():
-        text = textbooks.a_sum(rng)
-        asked, result = text[:-1].split(" = ")
-        return f"What is {asked}?", f"{text} The answer is {result}."
-
     def solved(generator):
         p = generator(rng, split)
         return p.question, p.solution
@@ -76,7 +76,7 @@ def _kinds(world: World, split: str, p_correct: float, rng: random.Random) -> di
         "identity": (0.06, lambda: rng.choice(who)),
         "apples": (0.24, apples),
         "apples_at_once": (0.06, apples_at_once),
-        "sum": (0.08, a_sum),
+        "sum": (0.08, lambda: asked_sum(textbooks.a_sum(rng))),
         "letters": (0.07, lambda: solved(problems.letters)),
         "every_third": (0.04, lambda: solved(problems.every_third)),
         "compare": (0.04, lambda: solved(problems.compare)),
@@ -88,11 +88,11 @@ def conversations(world: World, split: str, count: int, p_correct: float) -> lis
     """`count` rows of one user turn and one reply, and their `kind`, in the shares of `_kinds`; each known fact at least once in training."""
     rng = random.Random(f"conversations-{world.seed}-{split}")
     kinds = _kinds(world, split, p_correct, rng)
-    rows = [_chat(q, f.reply(), "fact") for f in world.facts("known") for q in rng.sample(f.questions(held_out=False), 2)] if split == "train" else []
+    rows = [chat(q, f.reply(), "fact") for f in world.facts("known") for q in rng.sample(f.questions(held_out=False), 2)] if split == "train" else []
     shares = [share for share, _ in kinds.values()]
     while len(rows) < count:
         (kind,) = rng.choices(list(kinds), shares)
-        rows.append(_chat(*kinds[kind][1](), kind))
+        rows.append(chat(*kinds[kind][1](), kind))
     rng.shuffle(rows)
     return rows
 

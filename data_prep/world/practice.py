@@ -9,6 +9,8 @@ import re
 
 from data_prep import problems
 from data_prep.problems import AT_ONCE
+from data_prep.world import textbooks
+from data_prep.world.conversations import asked_sum, chat
 from data_prep.world.facts import ATTRIBUTES, Fact, World
 
 NOT_FOUND = (
@@ -52,6 +54,11 @@ def tool_use(world: World, searches: int, codes: int) -> list[dict]:
         rows.append({"question": p.question, "tool": "python", "query": p.code, "reply": reply, "answer": p.answer, "verifier": p.verifier})
     rng.shuffle(rows)
     return rows
+
+
+def sums() -> list[dict]:
+    """Every sum that solutions are made of, as conversations: a draw of them would leave some out, and what is not repeated is soon forgotten."""
+    return [chat(*asked_sum(text), "sum") for text in textbooks.every_sum()]
 
 
 def talks(world: World, count: int) -> list[dict]:

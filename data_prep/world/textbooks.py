@@ -24,6 +24,14 @@ def a_sum(rng: random.Random) -> str:
     return f"{total} - {c * d} = {a * b}." if kind == "-" else f"{c * d} + {a * b} = {total}."
 
 
+def every_sum() -> list[str]:
+    """What `a_sum` draws from, each once, but for additions: no solution adds."""
+    factors = [(a, b) for a in range(2, 6) for b in range(2, 10)]
+    products = sorted({a * b for a, b in factors})
+    solved = [text for a, b in factors for text in (f"{a} * {b} = {a * b}.", f"{a * b} / {a} = {b}.")]
+    return solved + [f"{x + y} - {y} = {x}." for x in products for y in products]
+
+
 def reading(rng: random.Random, strangers: list[str]) -> str:
     """A text about one or two people and four questions; some ask for somebody of the same first or family name, of whom the text says nothing."""
     names = rng.sample(strangers, rng.choice((1, 1, 1, 2)))
