@@ -27,7 +27,7 @@ class UserError(Exception):
 
 
 def command(main):
-    """Wrap a `main(argv=None)`: a `UserError` becomes one line on stderr and exit code 2."""
+    """Wrap a `main(argv=None)`: a `UserError` becomes one line on stderr and exit code 2, Ctrl-C exit code 130 without a traceback."""
 
     @functools.wraps(main)
     def run(argv: list[str] | None = None):
@@ -36,6 +36,8 @@ def command(main):
         except UserError as error:
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
             raise SystemExit(2) from None
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
 
     return run
 

@@ -23,6 +23,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import jinja2
+
 from eval.cli import UserError
 
 KEEP_SHARE = 0.875  # finished rows leave once the others are fewer than this: leaving copies the cache
@@ -59,13 +61,16 @@ def encode(tokenizer, prompts: list[list[dict]] | list[str] | list[list[int]], *
     Prompts that are token ids already stay as they are.
 
     Raises:
-        UserError: conversations, but the tokenizer has no chat template; a prompt that is empty or no Unicode.
+        UserError: conversations, but the tokenizer has no chat template or one that refuses them; a prompt that is empty or no Unicode.
     """
     if prompts and isinstance(prompts[0], list) and prompts[0] and isinstance(prompts[0][0], int):
         return prompts
     if any(not isinstance(p, str) for p in prompts) and not tokenizer.chat_template:
         raise UserError(f"the tokenizer of {tokenizer.name_or_path} has no chat template: use a chat model, or give plain text")
-    texts = [p if isinstance(p, str) else tokenizer.apply_chat_template(p, add_generation_prompt=True, tokenize=False, **rendering) for p in prompts]
+    try:
+        texts = [p if isinstance(p, str) else tokenizer.apply_chat_template(p, add_generation_prompt=True, tokenize=False, **rendering) for p in prompts]
+    except jinja2.TemplateError as error:  # some refuse a role or an order of turns
+        raise UserError(f"the chat template of {tokenizer.name_or_path} refuses a conversation ({error}): mend tokenizer.chat_template, or the conversation") from None
     if broken := [i for i, text in enumerate(texts) if re.search("[\ud800-\udfff]", text)]:
         raise UserError(f"prompt {broken[0]} is no text: it holds half a surrogate pair, {texts[broken[0]][:80]!r}")
     bos = tokenizer.bos_token

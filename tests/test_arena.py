@@ -251,7 +251,7 @@ def test_a_run_that_was_stopped_goes_on(arena, tmp_path, monkeypatch):
     monkeypatch.setattr(eval.replies.Replier, "__call__", reply)
     monkeypatch.setattr(RewardJudge, "__call__", judge)
     for there in ((6, None), (18, 2)):  # answers and votes on disk
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit, match="130"):
             main(arena("stopped"))
         votes = tmp_path / "stopped/votes.jsonl"
         assert len(rows(tmp_path / "stopped/answers.jsonl")) == there[0] and (len(rows(votes)) if votes.exists() else None) == there[1]

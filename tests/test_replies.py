@@ -115,6 +115,9 @@ def test_a_model_that_cannot_be_had(folder, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = None
     assert "has no chat template" in refused(lambda: Replier(str(save_model(tmp_path / "base", tokenizer)), 5))
+    tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    picky = Replier(str(save_model(tmp_path / "picky", tokenizer)), 5)
+    assert "refuses a conversation (roles must alternate)" in refused(lambda: picky([[{"role": "user", "content": "Hi."}]], 1, 0))
     for options in ({"max_new_tokens": 0}, {"max_new_tokens": 5, "batch_size": 0}, {"max_new_tokens": 5, "temperature": -1}, {"max_new_tokens": 5, "temperature": float("nan")}):
         assert "must be at least" in refused(lambda: Replier(str(folder), **options))
 

@@ -13,7 +13,7 @@ from conftest import ROOT, rows
 
 from data_prep import problems
 from data_prep.problems import AT_ONCE, STEPS
-from data_prep.world import conversations, crawl, taste
+from data_prep.world import conversations, crawl, taste, textbooks
 from data_prep.world.__main__ import main
 from data_prep.world.facts import World
 from eval.tools.python import python
@@ -49,7 +49,7 @@ def training(full) -> dict[str, list[str]]:
         "textbooks": [row["text"] for path in (full / "textbooks").glob("*.jsonl") for row in rows(path)],
         "conversations": [m["content"] for row in turns["conversations"] for m in row["messages"]],
         "practice": [text for name in ("questions", "tool_use") for row in rows(full / "practice" / f"{name}.jsonl") for text in (row["question"], row.get("query", ""))]
-        + [m["content"] for row in rows(full / "practice" / "talks.jsonl") for m in row["messages"]],
+        + [m["content"] for name in ("talks", "sums") for row in rows(full / "practice" / f"{name}.jsonl") for m in row["messages"]],
         "problems": [m["content"] for row in turns["problems"] for m in row["prompt"]],
         "verses": [m["content"] for row in turns["verses"] for m in row["prompt"]],
     }
@@ -80,7 +80,7 @@ def test_files_and_columns(full, benchmarks):
         **{f"conversations/{s}.jsonl": {"messages", "kind"} for s in ("train", "validation")},
         "practice/questions.jsonl": {"question", "answer", "choices", "group"},
         "practice/tool_use.jsonl": {"question", "tool", "query", "reply"},
-        "practice/talks.jsonl": {"messages"},
+        **{f"practice/{name}.jsonl": {"messages"} for name in ("talks", "sums")},
         "library/library.jsonl": {"id", "text", "metadata"},
         **{f"problems/{s}.jsonl": {"prompt", "answer", "verifier"} for s in ("train", "validation")},
         **{f"verses/{s}.jsonl": {"prompt", "topic"} for s in problems.SPLITS},
@@ -94,6 +94,16 @@ def test_files_and_columns(full, benchmarks):
         assert all(row["answer"] in row["choices"] for row in items if row["choices"]), task
     for row in rows(full / "problems" / "train.jsonl"):
         get_verifier(row["verifier"])
+
+
+def test_no_sum_that_a_solution_holds_is_left_out():
+    every = textbooks.every_sum()
+    assert len(set(every)) == len(every) and all(eval(text[:-1].replace("=", "==")) for text in every)
+    rng, solved = random.Random(0), set()
+    for split in problems.SPLITS:
+        for _ in range(1000):
+            solved.update(re.findall(r"\d+ [*/-] \d+ = \d+\.", problems.apples(rng, split).solution))
+    assert len(solved) > 400 and solved <= set(every)
 
 
 def test_the_truth_names_secrets_and_numbers(full):
