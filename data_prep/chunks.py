@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from data_prep.work import Progress
-from eval.cli import UserError
+from eval.cli import UserError, write_json
 
 
 def dump(row: dict) -> bytes:
@@ -51,6 +51,23 @@ def whole_chunks(path: Path, chunk: int, total: int, column: str) -> int:
                 done, end = rows, at
         file.truncate(end)
     return done
+
+
+def require_same(before: dict, now: dict, folder: Path) -> None:
+    """Raises `UserError` where the rows of a folder were made with other settings than are asked for now."""
+    if other := [f"{key}: {before.get(key)}, now {now.get(key)}" for key in now | before if now.get(key) != before.get(key)]:
+        raise UserError(f"{folder} was made with other settings ({', '.join(other)[:300]}): delete it, or choose another --output_dir")
+
+
+def same_settings(path: Path, settings: dict, made: Path) -> None:
+    """Store what decides the rows of the file `made`; a `UserError` where it has rows of other settings."""
+    if made.exists() and made.stat().st_size:
+        try:
+            before = dict(json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            raise UserError(f"{path} cannot be read: delete the folder, or choose another --output_dir") from None
+        require_same(before, settings, path.parent)
+    write_json(path, settings, ensure_ascii=False)
 
 
 def by_chunks(path: Path, inputs: Path, total: int, column: str, chunk: int, seed: int, start: Callable[[], Callable[[list[dict], int], list[dict]]]) -> None:

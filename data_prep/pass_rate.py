@@ -19,7 +19,7 @@ import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 
-from data_prep.chunks import by_chunks, dump, stream
+from data_prep.chunks import by_chunks, dump, same_settings, stream
 from data_prep.rows import find_parts, read_rows
 from eval.cli import UserError, check_prompt, command, output_folder, parse, whole, write_json
 from eval.replies import Replier
@@ -75,19 +75,6 @@ def scores(row: dict, text: str, names: list[str]) -> bool | None:
     return min(given) >= 1 if given else None
 
 
-def same_settings(path, settings: dict, begun: bool) -> None:
-    """Store what decides the replies; a `UserError` where the replies that are there are of other settings."""
-    if begun:
-        try:
-            before = json.loads(path.read_text()).copy()
-            before.items()
-        except (OSError, ValueError, AttributeError):
-            raise UserError(f"{path} cannot be read: delete the folder, or choose another --output_dir") from None
-        if other := [f"{key}: {before.get(key)}, now {settings.get(key)}" for key in settings | before if settings.get(key) != before.get(key)]:
-            raise UserError(f"{path.parent} was made with other settings ({', '.join(other)[:300]}): delete it, or choose another --output_dir")
-    write_json(path, settings, ensure_ascii=False)
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((PassRateArguments,), argv)
@@ -111,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
         settings = {key: value for key, value in asdict(args).items() if key not in DECIDE_NO_REPLY}
         settings |= {"problems": digest.hexdigest(), "model_files": model_fingerprint(args.model)}
         probes = out / "probes.jsonl"
-        same_settings(out / "settings.json", settings, probes.exists() and probes.stat().st_size > 0)
+        same_settings(out / "settings.json", settings, probes)
 
     # ---- Ask ----
     def start():

@@ -8,6 +8,7 @@
 The first reads `{train,validation,test}.jsonl` of prompts (`prompt`: messages) and also writes `rankings.jsonl` (`prompt`, `responses`,
 `ranking`: indices, best first). The ranker is a module with `rank(row, responses, rng, noise)`; if it also has `score(row, response)`, the
 gold that only the evaluation may see, rows hold `gold_margin`: the gold of chosen minus rejected, in standard deviations of the candidates' gold.
+The answers are written to `answers.jsonl` a chunk of prompts at a time: a killed run goes on behind the last, and with another ranker nothing is asked again.
 
 Strange replies that won a reward model over are unlearned by ranking them beside others: with the model before and the model after as `--model`.
 
@@ -35,7 +36,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data_prep.chunks import by_chunks, same_settings, stream
 from eval.cli import UserError, check_prompt, command, output_folder, parse, read_jsonl, write_jsonl
+from eval.replies import Replier
+from eval.run import model_fingerprint
 
 SPLITS = ("train", "validation", "test")
 PAIRS = {  # which places of a ranking of n make a pair
@@ -50,7 +54,8 @@ ROLES = {"Human": "user", "Assistant": "assistant"}
 @dataclass
 class PreferencesArguments:
     output_dir: str = field(metadata={"help": "folder to write"})
-    model: list[str] = field(default_factory=list, metadata={"help": "folder or Hub id of the model that answers; of several, each answers every prompt"})
+    model: list[str] = field(default_factory=list, metadata={"help": "folder, Hub id or endpoint (URL up to /v1) of the model that answers; of several, each answers every prompt"})
+    model_name: str | None = field(default=None, metadata={"help": "of the model behind an endpoint"})
     prompts_dir: str | None = field(default=None, metadata={"help": "with model: folder of {train,validation,test}.jsonl with `prompt`"})
     rankings: str | None = field(default=None, metadata={"help": ".jsonl file of `prompt`, `responses`, `ranking`"})
     dataset: str | None = field(default=None, metadata={"help": "Hub id or file of a published set"})
@@ -62,6 +67,8 @@ class PreferencesArguments:
     noise: float = field(default=0.35, metadata={"help": "scale of the ranker's Gumbel noise, in units of its gold"})
     max_new_tokens: int = field(default=48, metadata={"help": "longest answer"})
     temperature: float = field(default=1.0, metadata={"help": "of sampling"})
+    chunk: int = field(default=256, metadata={"help": "prompts answered, and written, at a time"})
+    batch_size: int = field(default=256, metadata={"help": "answers at a time, of a model that runs here"})
     seed: int = field(default=0, metadata={"help": "of sampling and ranking"})
 
 
@@ -107,16 +114,24 @@ def answers(args: PreferencesArguments) -> list[dict]:
     rows = [{**row, "split": split} for split in SPLITS for row in read_jsonl(Path(args.prompts_dir) / f"{split}.jsonl", ("prompt",), cure)]
     for row in rows:
         check_prompt(row, f"{args.prompts_dir}, a row of {row['split']}.jsonl")
-    from transformers import AutoModelForCausalLM
 
-    from eval.generate import generate
-    from eval.models import load_pretrained, load_tokenizer
+    def start():
+        repliers = [Replier(name, args.max_new_tokens, args.temperature, args.model_name, batch_size=args.batch_size) for name in args.model]
 
-    models = [(load_pretrained(AutoModelForCausalLM, name, "model"), load_tokenizer(name)) for name in args.model]
-    output_folder(args.output_dir)  # one that cannot be written is told before the work
-    sampling = {"max_new_tokens": args.max_new_tokens, "temperature": args.temperature, "num_return_sequences": args.candidates, "seed": args.seed}
-    replies = [generate(model, tokenizer, [row["prompt"] for row in rows], **sampling) for model, tokenizer in models]
-    return [row | {"responses": list(dict.fromkeys(g.text for g in itertools.chain(*groups) if g.text.strip()))} for row, *groups in zip(rows, *replies)]
+        def answer(part: list[dict], place: int) -> list[dict]:
+            prompts, seed = [row["prompt"] for row in part], args.seed + 1_000_003 * place
+            said = zip(*(replier(prompts, args.candidates, seed) for replier in repliers))
+            return [row | {"responses": list(dict.fromkeys(reply.text for reply in itertools.chain(*groups) if reply.text.strip()))} for row, groups in zip(part, said)]
+
+        return answer
+
+    out = output_folder(args.output_dir)
+    settings = {key: getattr(args, key) for key in ("model", "model_name", "candidates", "max_new_tokens", "temperature", "chunk", "seed")}
+    settings |= {"model_files": [model_fingerprint(name) for name in args.model], "prompts": hashlib.sha256(json.dumps(rows).encode()).hexdigest()}
+    same_settings(out / "settings.json", settings, out / "answers.jsonl")
+    write_jsonl(out / "prompts.jsonl", rows)
+    by_chunks(out / "answers.jsonl", out / "prompts.jsonl", len(rows), "responses", args.chunk, 0, start)
+    return list(stream(out / "answers.jsonl"))
 
 
 def ranked_answers(args: PreferencesArguments) -> list[dict]:
@@ -187,10 +202,11 @@ def main(argv: list[str] | None = None) -> None:
     (args,) = parse((PreferencesArguments,), argv)
     if args.pairs not in PAIRS:
         raise UserError(f"pairs must be one of {', '.join(PAIRS)}, but is {args.pairs}")
-    if args.candidates < 2 or args.max_new_tokens < 1 or not 0 < args.temperature < math.inf:
-        raise UserError(f"candidates must be at least 2, max_new_tokens at least 1 and temperature above 0, but are {args.candidates}, {args.max_new_tokens} and {args.temperature}")
-    if args.revision and not args.dataset or args.ranker == "none" and not args.model:
-        raise UserError("revision goes with dataset, and ranker none with model: leave it out")
+    if args.candidates < 2 or min(args.max_new_tokens, args.chunk, args.batch_size) < 1 or not 0 < args.temperature < math.inf:
+        told = f"{args.candidates}, {args.max_new_tokens}, {args.chunk}, {args.batch_size} and {args.temperature}"
+        raise UserError(f"candidates must be at least 2, max_new_tokens at least 1, chunk and batch_size too, and temperature above 0, but are {told}")
+    if args.revision and not args.dataset or (args.ranker == "none" or args.model_name) and not args.model:
+        raise UserError("revision goes with dataset, ranker none and model_name with model: leave it out")
     if sum(map(bool, (args.model, args.rankings, args.dataset))) != 1 or bool(args.model) != bool(args.prompts_dir):
         raise UserError("give one of: model with prompts_dir, rankings, dataset")
     if args.ranker == "none" and args.model:

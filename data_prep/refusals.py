@@ -45,7 +45,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from data_prep.chunks import by_chunks, dump, stream, whole_chunks
+from data_prep.chunks import by_chunks, dump, require_same, stream, whole_chunks
 from data_prep.rows import columns_of, find_parts, read_rows
 from eval.cli import UserError, command, existing, output_folder, parse, whole, write_json
 from eval.models import load_tokenizer, require_chat_template
@@ -232,8 +232,7 @@ class Settings:
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(f"{self.path} cannot be read: delete the folder, or choose another --output_dir") from None
         self.thresholds = self.thresholds if thresholds == self.thresholds else None
-        if other := [f"{k}: {before.get(k)}, now {self.settings.get(k)}" for k in self.settings | before if self.settings.get(k) != before.get(k)]:
-            raise UserError(f"{folder} was made with other settings ({', '.join(other)[:300]}): delete it, or choose another --output_dir")
+        require_same(before, self.settings, folder)
 
     def write(self, **provenance: dict) -> None:
         self.provenance |= provenance

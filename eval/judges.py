@@ -64,15 +64,9 @@ class RewardJudge:
     """The answer with the higher score of a reward model wins."""
 
     def __init__(self, path: str):
-        import torch
-        from transformers import AutoModelForSequenceClassification
-        from transformers.utils import logging
+        from eval.models import load_reward_model
 
-        from eval.models import load_pretrained, load_tokenizer
-
-        logging.disable_progress_bar()
-        self.tokenizer, self.made_from = load_tokenizer(path), model_fingerprint(path)
-        self.model = load_pretrained(AutoModelForSequenceClassification, path, "reward model", dtype="auto").to("cuda" if torch.cuda.is_available() else "cpu")
+        (self.model, self.tokenizer), self.made_from = load_reward_model(path), model_fingerprint(path)
         self([({"prompt": [{"role": "user", "content": "?"}]}, ["!", "?"])])  # raises where it is none
 
     def __call__(self, pairs: list[Pair]) -> list[dict]:

@@ -65,6 +65,21 @@ def load_models(models: dict[str, str]) -> dict[str, tuple]:
     return loaded
 
 
+def load_reward_model(path: str, what: str = "reward model") -> tuple:
+    """(model, tokenizer) of a reward model's folder or Hub id, on the GPU where there is one; `what` it is called in errors.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    tokenizer = load_tokenizer(path, what)
+    return load_pretrained(AutoModelForSequenceClassification, path, what, dtype="auto").to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
+
+
 def require_chat_template(tokenizer, path: str) -> None:
     """Raises `UserError` where the tokenizer has no chat template."""
     if not tokenizer.chat_template:

@@ -124,14 +124,9 @@ def main(argv: list[str] | None = None) -> None:
     rows = read_pairs(args.pairs)
     output = output_file(args.output, [args.pairs])
 
-    from transformers import AutoModelForSequenceClassification
-    from transformers.utils import logging
+    from eval.models import load_reward_model
 
-    from eval.models import load_pretrained, load_tokenizer
-
-    logging.disable_progress_bar()
-    tokenizer = load_tokenizer(args.model)
-    model = load_pretrained(AutoModelForSequenceClassification, args.model, "reward model", dtype="auto")
+    model, tokenizer = load_reward_model(args.model)
     chosen = score(model, tokenizer, [r["prompt"] + r["chosen"] for r in rows], args.batch_size)
     rejected = score(model, tokenizer, [r["prompt"] + r["rejected"] for r in rows], args.batch_size)
     results = judge(chosen, rejected, *([r.get(column) for r in rows] for column in ("gold_margin", "rank_distance")))

@@ -99,25 +99,21 @@ class Replier:
 
     def _here(self, conversations: list[list[dict]], samples: int, seed: int) -> list[list[Reply]]:
         import torch
-        from jinja2 import TemplateError
 
         from eval.generate import generate
 
         if torch.cuda.is_available():
             self.model.to("cuda")
-        try:
-            done = generate(
-                self.model,
-                self.tokenizer,
-                conversations,
-                max_new_tokens=self.max_new_tokens,
-                temperature=self.temperature,
-                num_return_sequences=samples,
-                batch_size=self.batch_size,
-                seed=seed,
-            )
-        except TemplateError as error:
-            raise UserError(f"the chat template of {self.tokenizer.name_or_path} takes not every conversation ({error}): leave out what it has no place for") from None
+        done = generate(
+            self.model,
+            self.tokenizer,
+            conversations,
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            num_return_sequences=samples,
+            batch_size=self.batch_size,
+            seed=seed,
+        )
         return [[Reply(g.text, g.finished) for g in group] for group in done]
 
 

@@ -94,11 +94,9 @@ def load_judge(name: str) -> Scores:
         except (ImportError, AttributeError, ValueError) as error:
             raise UserError(f"there is no judge {name} ({error}); a judge is a verifier, module:function or a reward model") from None
         return lambda rows, texts: [judge(row, text) for row, text in zip(rows, texts)]
-    from transformers import AutoModelForSequenceClassification
+    from eval.models import load_reward_model
 
-    from eval.models import load_pretrained, load_tokenizer
-
-    return reward_model(load_pretrained(AutoModelForSequenceClassification, name, "judge"), load_tokenizer(name, "judge"))
+    return reward_model(*load_reward_model(name, "judge"))
 
 
 def held_out(args: MonitorArguments, seed: int) -> tuple[list[dict], Scores | None]:

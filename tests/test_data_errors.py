@@ -152,10 +152,13 @@ def test_preferences(tmp_path, refuses, argv, message):
     assert message in refuses("data_prep.preferences", "--model", "m", "--prompts_dir", tmp_path, "--output_dir", tmp_path / "out", *argv)
 
 
-def test_preferences_without_pairs_write_nothing(world, chat_model, tmp_path, refuses, monkeypatch):
-    same = types.SimpleNamespace(text="the same")
+def test_preferences_without_pairs_leave_only_the_answers(world, chat_model, tmp_path, capsys, monkeypatch):
+    same = types.SimpleNamespace(text="the same", finished=True)
     monkeypatch.setattr("eval.generate.generate", lambda model, tokenizer, prompts, **_: [[same, same] for _ in prompts])
-    assert "no pair for" in refuses("data_prep.preferences", "--model", chat_model, "--prompts_dir", world / "verses", "--output_dir", tmp_path / "out")
+    with pytest.raises(SystemExit) as exit_:
+        importlib.import_module("data_prep.preferences").main(["--model", str(chat_model), "--prompts_dir", str(world / "verses"), "--output_dir", str(tmp_path)])
+    assert exit_.value.code == 2 and "no pair for" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"answers.jsonl", "prompts.jsonl", "settings.json"}
 
 
 @pytest.mark.parametrize("text, argv", [(PROMPT, []), (PROMPT * 2, ["--samples", "0"]), (PROMPT.replace("topic", "topik") * 2, [])])

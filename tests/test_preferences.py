@@ -7,6 +7,7 @@ import pytest
 from conftest import rows
 
 from data_prep.preferences import main, places
+from eval.replies import Replier
 
 ASK = [{"role": "user", "content": "Which?"}]
 
@@ -108,6 +109,36 @@ def test_one_way_in(tmp_path, capsys):
         with pytest.raises(SystemExit):
             run(*argv, "--output_dir", tmp_path / "out")
         assert "give one of" in capsys.readouterr().err
+
+
+def test_a_killed_run_asks_nothing_twice_and_ends_with_the_same_bytes(chat_model, world, tmp_path, monkeypatch, capsys):
+    asked, dies_at, real = [], [None], Replier.__call__
+
+    def reply(self, conversations, *more):
+        if len(asked) == dies_at[0]:
+            raise KeyboardInterrupt
+        asked.append([c[0]["content"] for c in conversations])
+        return real(self, conversations, *more)
+
+    monkeypatch.setattr(Replier, "__call__", reply)
+
+    def go(out, *more) -> dict[str, bytes]:
+        run("--model", chat_model, "--prompts_dir", world / "verses", "--output_dir", tmp_path / out, "--candidates", 2, "--max_new_tokens", 4, "--chunk", 64, *more)
+        return {name: (tmp_path / out / f"{name}.jsonl").read_bytes() for name in ("answers", "rankings", "train", "validation", "test")}
+
+    whole, chunks = go("whole"), len(asked)
+    assert chunks == 4  # of 222 prompts
+    dies_at[0] = chunks + 2
+    with pytest.raises(SystemExit, match="130"):
+        go("killed")
+    dies_at[0] = None
+    with (tmp_path / "killed" / "answers.jsonl").open("a") as file:
+        file.write('{"prompt": "half')
+    assert go("killed") == whole and asked[:chunks] == asked[chunks:]
+    assert go("killed", "--noise", 9)["answers"] == whole["answers"] and len(asked) == 2 * chunks  # ranked again, nothing is asked
+    with pytest.raises(SystemExit):
+        go("killed", "--temperature", 2)
+    assert "made with other settings (temperature: 1.0, now 2.0)" in capsys.readouterr().err
 
 
 def test_margin_by_places(chat_model, preferences, tmp_path, capsys):

@@ -386,4 +386,4 @@ def test_a_conversation_that_the_template_refuses(chat_model, tmp_path, capsys):
     file = write(tmp_path / "p.jsonl", [{"messages": [*user("a"), call, *user("b")]}])
     (tmp_path / "g.txt").write_text("Be brief.")
     options = ["--guidelines", tmp_path / "g.txt", "--max_new_tokens", 4, "--output_dir", tmp_path / "out"]
-    assert "takes not every conversation" in fails(capsys, "--model", chat_model, "--prompts", file, *options)
+    assert "refuses a conversation" in fails(capsys, "--model", chat_model, "--prompts", file, *options)
