@@ -177,8 +177,8 @@ class Monitor(TrainerCallback):
     def _winners(self, prompts: list[dict], count: int = 5) -> list[dict]:
         from eval.divergence import repeated
 
-        told = [{"prompt": p["prompt"][-1]["content"], **reply} for p in prompts for reply in p["replies"] if reply["reward"] is not None]
-        top = sorted(told, key=lambda reply: -reply["reward"])[: max(count, len(told) // 10)]
+        told = {reply["text"]: {"prompt": p["prompt"][-1]["content"], **reply} for p in prompts for reply in p["replies"] if reply["reward"] is not None}
+        top = sorted(told.values(), key=lambda reply: -reply["reward"])[: max(count, len(told) // 10)]
         return sorted(top, key=lambda reply: -repeated(reply["text"]) if reply["judge"] is None else reply["judge"])[:count]
 
     # ---- Deciding ----
@@ -200,7 +200,7 @@ class Monitor(TrainerCallback):
         """Why to stop now, or None."""
         last, best = self.looks[-1], self.best()
         if self.args.max_kl is not None and last["kl"]["value"] > self.args.max_kl:
-            return f"KL {last['kl']['value']:.1f} nats is beyond max_kl {self.args.max_kl:g}"
+            return f"KL {last['kl']['value']:.2f} nats is beyond max_kl {self.args.max_kl:g}"
         fallen = [k["step"] for k in self.looks if best and k["step"] > best["step"] and self._fell(k, best)]
         if self.args.stop_patience and [k["step"] for k in self.looks][-self.args.stop_patience :] == fallen[-self.args.stop_patience :]:
             return f"the judge fell from {best['judge']['value']:.3f} (step {best['step']}) to {last['judge']['value']:.3f} while the reward went from {best['reward']['value']:.3f} to {last['reward']['value']:.3f}"

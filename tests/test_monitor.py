@@ -97,7 +97,7 @@ def test_the_rule_stops_where_the_judge_falls_and_the_reward_does_not():
 def test_the_rule_stops_beyond_its_budget_of_kl():
     told = looks([0.0, 0.0], [1.0, 1.0], [2.0, 2.0], rewards=[0, 1, 2], kl=[0.0, 3.0, 9.0])
     why = decided(told, max_kl=5.0)
-    assert why[:2] == [None, None] and "KL 9.0 nats is beyond max_kl 5" in why[2]
+    assert why[:2] == [None, None] and "KL 9.00 nats is beyond max_kl 5" in why[2]
 
 
 @pytest.mark.parametrize("stage", ["ppo", "grpo"])

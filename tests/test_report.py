@@ -132,12 +132,12 @@ def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
     probes = [{"question": text, "answer": [text, "b"], **samples, "verdict": v} for v in ("unsure", "does not know", "unsure", "knows")]
     write(folder / "refusals/probes.jsonl", probes)
     by_distance = {f"pair_accuracy_distance_{n}": measure(0.6 + 0.05 * n, 50) for n in range(1, 8)}
-    write(folder / "reward/pairs.json", {"pair_accuracy": measure(0.81, 400), "pair_accuracy_clear": measure(0.94, 210), **by_distance})
+    write(folder / "reward/pairs.json", {"pair_accuracy": measure(0.81, 400), "pair_accuracy_clear": measure(0.94, 210), **by_distance, "calibration_error": {"value": 0.06, "stderr": None, "n": 400}, "length_correlation": measure(-0.2, 300)})
     looks = []
     for step, d in enumerate((0.0, 1.0, 2.0, 3.0, 4.0)):  # the law with α = 2 and β = 1: its peak is at d = e
         gold = 0.5 + (d * (2 - math.log(d)) if d else 0.0)
         winners = [{"prompt": text, "text": f"silver {text}", "reward": 4.2, "judge": -1.5}]
-        looks.append({"step": step, "reward": measure(d, 40), "judge": measure(gold, 40), "kl": measure(d * d, 40), "winners": winners})
+        looks.append({"step": step, "reward": measure(d, 40), "judge": measure(gold, 40), "kl": measure(d * d, 40), "entropy": measure(0.7, 40), "repeated": measure(0.1, 40), "winners": winners})
     for name in ("ppo_long", "ppo_again", "grpo_hard"):
         write(folder / f"experiments/{name}/monitor.jsonl", looks)
     write(folder / "experiments/ppo_stop/monitor.jsonl", looks[:3] + [looks[3] | {"decision": f"stopped at step 3: {text}; kept step 2"}])
@@ -150,7 +150,7 @@ def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
         for i, model in enumerate([f"{name}-{step}" for step in steps] or ["start"]):
             scores = {task: {"score,none": 0.2 + 0.1 * i, "sample_len": 60} for task in ("apples", "apples_greedy")}
             write(folder / f"experiments/eval/{model}/results.json", {"results": scores})
-    tried = {"best_of": {str(n): measure(0.5, 30) for n in (1, 2, 4)}, "majority_of": {str(n): measure(0.4, 30) for n in (1, 2, 4)}, "checks_itself": measure(0.0, 30)}
+    tried = {"best_of": {str(n): measure(0.5, 30) for n in (1, 2, 4)}, "majority_of": {str(n): measure(0.4, 30) for n in (1, 2, 4)}, "checks_itself": measure(0.1, 30) | {"examples": [{"question": text, "text": f"Wait, {text}"}]}}
     for what, best in (("verses", "ppo"), ("problems", "grpo")):
         names = {name: {"rating": 1000.0 + 90 * i, "low": 960.0 + 90 * i, "high": 1044.0 + 90 * i, "n": 80, "wins": 20 * i, "losses": 40 - 20 * i, "ties": 40} for i, name in enumerate(("sft", "honest", best))}
         rated = {"models": names, "judge": f"reward={text}", "prompts": 40, "votes": 120, "win_rates": {}}
@@ -339,7 +339,7 @@ def test_page_is_self_contained_and_each_figure_has_n(finished):
     ]
     assert "prefers-color-scheme: dark" in text and "@media print" in text and "width=device-width" in text
     figures = page.findall(".//figure")
-    assert len(figures) == 39 and not page.findall(".//div[@class='absent']")
+    assert len(figures) == 40 and not page.findall(".//div[@class='absent']")
     for figure in figures:
         assert re.search(r"\bn = \d", figure.find("small").text), etree.tostring(figure)
         assert figure.findall(".//svg//text")

@@ -39,6 +39,13 @@ class Experiments:
             note += f"; fitted: {start:.2f} + d ({alpha:.2f} − {beta:.2f} ln d), peak at d = {math.exp(alpha / beta - 1):.2f}"
         return self.or_absent(lines(title, {key: sorted(points) for key, points in told.items()}, "√KL from the start", note), title, file)
 
+    def signs(self, title: str, name: str) -> Markup:
+        """What shows in the replies while the judge's score falls: what is left to chance, and what repeats itself."""
+        looks, file = self.looks(name), f"experiments/{name}/monitor.jsonl"
+        series = {"entropy, nats a token": "entropy", "repeated 2-grams, share": "repeated"}
+        told = {label: [(look["step"], look[key]["value"]) for look in looks if look.get(key)] for label, key in series.items()}
+        return self.or_absent(lines(title, told, "update", f"n = {looks[0]['reward']['n'] if looks else 0} prompts a point; {file}"), title, file)
+
     def fall(self, name: str) -> dict | None:
         """The judge's gain at its best look and at the last, and what was lost of it."""
         golds = [look["judge"]["value"] for look in self.looks(name) if look.get("judge")]
@@ -130,6 +137,12 @@ class Experiments:
             told["the expert"] = [(0, expert), (max(x for points in told.values() for x, _ in points), expert)]
         drawn = lines(title, told, "tokens", f"n = {n} problems a point; experiments/eval", whole=True) if all(told.values()) else None
         return self.or_absent(drawn, title, "experiments/eval/start/results.json")
+
+    def checking(self, name: str) -> list[dict]:
+        """Replies of a model that check themselves."""
+        model = self.run("experiments/guess_check.json").get("models", {}).get(name, {})
+        shown = model.get("checks_itself", {}).get("examples", [])
+        return [{"question": e["question"], "answer": None, "replies": [{"label": name, "text": e["text"], "verdict": "", "css": ""}]} for e in shown]
 
     def guesses(self, title: str, name: str, before: str, after: str) -> Markup:
         """The best and the majority of n tries, before and after."""
