@@ -33,7 +33,7 @@ class LabelArguments:
     items: str = field(metadata={"help": ".jsonl file of what is to be labelled"})
     output_dir: str = field(metadata={"help": "folder of the labels; the same again goes on"})
     twice: float = field(default=0.1, metadata={"help": "share of the items that two people label"})
-    guidelines: str = field(default=str(GUIDELINES), metadata={"help": "Markdown file, shown beside drafts and above rankings"})
+    guidelines: str = field(default=str(GUIDELINES), metadata={"help": "Markdown file, shown beside drafts and below rankings"})
     host: str = field(default="127.0.0.1", metadata={"help": "address to listen at; 0.0.0.0 is all"})
     port: int = field(default=7860, metadata={"help": "port to listen at"})
     export: str | None = field(default=None, metadata={"help": ".jsonl file to write instead of opening the page"})

@@ -244,14 +244,14 @@ class Labels:
     # ---- What they give ----
 
     def rows(self) -> list[dict]:
-        """Rankings (`prompt`, `responses`, `ranking`, `labeller`; each person's a row), or conversations that were accepted and by nobody rejected."""
+        """Rankings (`prompt`, `responses`, `ranking`: a list of each place, as Arrow takes no mixture; `labeller`; each person's a row), or conversations that were accepted and by nobody rejected."""
         found = []
         for item, labels in self._here().items():
             row = self.items[item]
             if self.task == "rank":
                 split = {"split": row["split"]} if row.get("split") else {}
                 shared = {"prompt": row["prompt"], "responses": row["responses"]} | split
-                found += [shared | {"ranking": [tied[0] if isinstance(tied, list) and len(tied) == 1 else tied for tied in x["ranking"]], "labeller": who} for who, x in labels.items()]
+                found += [shared | {"ranking": places(x["ranking"], row["responses"], item), "labeller": who} for who, x in labels.items()]
             elif all(label["kind"] == "accept" for label in labels.values()):
                 who, label = max(labels.items(), key=lambda pair: pair[1]["time"])
                 text = label["text"].strip()

@@ -14,7 +14,7 @@ Strange replies that won a reward model over are unlearned by ranking them besid
 
 The second ranks nothing: it writes `candidates.jsonl` for people to rank in `data_prep.label`.
 
-The third reads such rankings, people's: what stands in a list of its own is a tie, [2, [0, 3], 1]; a response that is not named is not ranked.
+The third reads such rankings, people's: responses in one list are a tie, [[2], [0, 3], [1]] or [2, [0, 3], 1]; a response that is not named is not ranked.
 A prompt goes with all of its rankings to the file of its `split`, or to one by its hash (80, 10 and 10 %).
 
 The last reads a published set into `<split>.jsonl`, by its columns: `chosen` and `rejected` as transcripts (Anthropic/hh-rlhf, Bai et al. 2022)

@@ -6,7 +6,7 @@ Completions are drawn by `eval.generate`: the copies of a prompt share its forwa
 `tools` the calls of a row run while the others go on, under the limits of `eval.tool_loop`. In the training pass, too, each prompt is
 read once for all its completions, and completions of like length are read together. Where a setting asks for what that does not do
 (vLLM, images, top-k, gradient checkpointing, …) TRL's own code runs.
-`python -m recipes.benchmark grpo` measures the difference.
+`python -m recipes.benchmark --stage grpo …` measures the difference.
 """
 
 from collections import Counter

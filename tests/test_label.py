@@ -12,6 +12,7 @@ import time
 
 import pytest
 from conftest import ROOT, rows
+from datasets import load_dataset
 
 from data_prep.label import main
 from data_prep.labels import Labels, read_items
@@ -91,7 +92,7 @@ def test_an_action_that_comes_twice_counts_once_and_the_last_label_counts(tmp_pa
         labels.act(one)
     assert len((tmp_path / "out/labels.jsonl").read_text().splitlines()) == 2  # open, rank
     labels.act(action(item, ranking=[[3], [2], [1, 0]]))
-    assert [row["ranking"] for row in labels.rows()] == [[3, 2, [1, 0]]] and labels.progress("ann")["yours"] == 1
+    assert [row["ranking"] for row in labels.rows()] == [[[3], [2], [1, 0]]] and labels.progress("ann")["yours"] == 1
 
 
 def test_what_cannot_be_stored_is_told_and_not_stored(tmp_path):
@@ -189,7 +190,7 @@ def test_rankings_become_pairs(tmp_path, capsys):
     close(labels)
     main(["--items", str(path), "--output_dir", str(tmp_path / "out"), "--export", str(tmp_path / "rankings.jsonl")])
     assert "30 rows from 30 rank" in capsys.readouterr().out
-    assert {json.dumps(row["ranking"]) for row in rows(tmp_path / "rankings.jsonl")} == {"[2, [0, 1], 3]"}
+    assert load_dataset("json", data_files=str(tmp_path / "rankings.jsonl"), split="train", cache_dir=str(tmp_path))["ranking"][:] == [[[2], [0, 1], [3]]] * 30
     from data_prep.preferences import given_rankings, rows_of
 
     pairs = [pair for row in given_rankings(str(tmp_path / "rankings.jsonl")) for pair in rows_of(row, "all", "here")]
@@ -422,6 +423,28 @@ def test_drag_tie_skip_and_back(browser, serve, tmp_path):
     order = [r["index"] for r in labels.shown(first, "ann")["responses"]]
     assert labels.labels[first]["ann"]["ranking"] == [[order[3]], [order[1], order[0]], [order[2]]]
     assert len(labels.rows()) == 3
+
+
+def test_two_tabs_of_one_browser_lose_nothing(browser, serve, tmp_path):
+    """What is not sent yet is kept where both tabs see it."""
+    server = serve(candidates(tmp_path / "items.jsonl", 4), tmp_path / "out")
+    with browser() as b:
+        context = b.browser.new_context()
+        tabs = [context.new_page(), context.new_page()]
+        for page, who in zip(tabs, ("ann", "bob")):
+            page.goto(f"http://127.0.0.1:{server.port}/?labeller={who}")
+            page.wait_for_selector("li.card")
+        server.kill()
+        for page in tabs:
+            page.click("#save")
+            page.wait_for_selector("#alert:not([hidden])")
+        assert len(tabs[0].evaluate("pending()")) == 2
+        server.start()
+        for page in tabs:
+            page.wait_for_function("!busy && pending().length === 0 && $('counts').textContent.includes('1 yours')", timeout=60_000)
+    server.kill()
+    labels = opened(tmp_path / "out", tmp_path / "items.jsonl")
+    assert sorted(row["labeller"] for row in labels.rows()) == ["ann", "bob"]
 
 
 def test_drafts_are_edited_beside_the_guidelines(browser, serve, tmp_path):
