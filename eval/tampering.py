@@ -14,10 +14,29 @@ MODULES = {"builtins", "gc", "ctypes", "mock", "_testcapi", "unittest"}
 PIPES = {"read", "fdopen", "dup", "dup2", "pread", "readv"}  # of os: the proof of passing comes through a pipe
 
 
+def _names(tree: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def _foregone(value: ast.expr) -> bool:
+    """Whether it compares a list or such that is written there with something that names nothing, as `[self, o] != []` does."""
+    sides = [value.left, *value.comparators] if isinstance(value, ast.Compare) else []
+    return any(isinstance(side, (ast.List, ast.Tuple, ast.Set, ast.Dict)) for side in sides) and not all(map(_names, sides))
+
+
+def _text(node: ast.AST) -> str:
+    """The text that a constant, or a sum of constants, is; "" where it is none."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _text(node.left) + _text(node.right)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(map(_text, node.values))
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
 def _looks(arguments: ast.arguments, returned: list[ast.expr | None]) -> bool:
     """Whether a comparing method returns something that hangs on all that it is given; constants alone, where they are both True and False."""
     names = {a.arg for a in arguments.posonlyargs + arguments.args}
-    mentions = [{n.id for n in ast.walk(value) if isinstance(n, ast.Name)} for value in returned if value is not None]
+    mentions = [_names(value) for value in returned if value is not None and not _foregone(value)]
     constants = {value.value for value in returned if isinstance(value, ast.Constant)}
     return any(names <= found for found in mentions) or {True, False} <= constants
 
@@ -29,6 +48,13 @@ def _returned(function: ast.FunctionDef) -> list[ast.expr | None]:
 def _bad_value(value: ast.expr) -> bool:
     """What is bound to the name of a comparing method, and is no lambda that looks."""
     return not (isinstance(value, ast.Lambda) and _looks(value.args, [value.body]))
+
+
+def _bound_otherwise(tree: ast.Module) -> bool:
+    """Whether the name of a comparing method is bound by anything but a definition, an import or a plain `__eq__ = lambda …` that looks."""
+    plain = {id(target) for node in ast.walk(tree) if isinstance(node, ast.Assign) and not _bad_value(node.value) for target in node.targets}
+    stored = [node for node in ast.walk(tree) if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Store)]
+    return any((node.id if isinstance(node, ast.Name) else node.attr) in COMPARES and id(node) not in plain for node in stored)
 
 
 def _bound(tree: ast.Module) -> set[str]:
@@ -48,11 +74,9 @@ def _suspicious(node: ast.AST, modules: set[str]) -> bool:
         named = {part for alias in node.names for part in alias.name.split(".")} | set((getattr(node, "module", None) or "").split("."))
         return bool(named & (MODULES | INTERNALS)) or any(alias.asname in COMPARES for alias in node.names)
     if isinstance(node, ast.FunctionDef):
-        return node.name in COMPARES and not _looks(node.args, _returned(node))
+        return node.name in COMPARES and (bool(node.decorator_list) or not _looks(node.args, _returned(node)))
     if isinstance(node, ast.Assign):
-        targets = {getattr(t, "id", getattr(t, "attr", None)) for t in node.targets}
-        patched = any(isinstance(t, ast.Attribute) and isinstance(t.value, ast.Name) and t.value.id in modules for t in node.targets)
-        return patched or (bool(targets & COMPARES) and _bad_value(node.value))
+        return any(isinstance(t, ast.Attribute) and isinstance(t.value, ast.Name) and t.value.id in modules for t in node.targets)
     if isinstance(node, ast.keyword):
         return node.arg in COMPARES and _bad_value(node.value)
     if isinstance(node, ast.Attribute):
@@ -62,9 +86,13 @@ def _suspicious(node: ast.AST, modules: set[str]) -> bool:
         name, first = getattr(node.func, "id", getattr(node.func, "attr", "")), node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
         if name in ("open", "fdopen") and isinstance(first, int) or name == "__import__" and first in MODULES:
             return True
-        return name in ("exec", "eval", "compile") and isinstance(first, str) and tampers(first, "")
-    if isinstance(node, ast.Constant):
-        return isinstance(node.value, str) and node.value in INTERNALS | COMPARES
+        if name == "type" and len(node.args) == 3:  # a class whose names are not all in sight
+            return not isinstance(node.args[2], (ast.Dict, ast.Call)) or any(not isinstance(key, ast.Constant) for key in getattr(node.args[2], "keys", ()))
+        if name == "setattr" and len(node.args) == 3:  # an object's own names decide no comparison
+            return not isinstance(node.args[1], ast.Constant) and getattr(node.args[0], "id", "") != "self"
+        return name in ("exec", "eval", "compile") and bool(node.args) and tampers(_text(node.args[0]), "")
+    if isinstance(node, (ast.Constant, ast.BinOp, ast.JoinedStr)):
+        return _text(node) in INTERNALS | COMPARES
     return isinstance(node, ast.Name) and node.id in INTERNALS
 
 
@@ -75,6 +103,6 @@ def tampers(code: str, tests: str) -> bool:
         used = set(re.findall(r"\w+", tests)) & set(dir(builtins))
         imported = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
         modules = {(alias.asname or alias.name).split(".")[0] for node in imported for alias in node.names}
-        return bool(used & _bound(tree)) or any(_suspicious(node, modules) for node in ast.walk(tree))
+        return bool(used & _bound(tree)) or _bound_otherwise(tree) or any(_suspicious(node, modules) for node in ast.walk(tree))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
