@@ -35,11 +35,14 @@ def _boxes(text: str) -> list[str]:
 
 
 def _final(text: str) -> list[str]:
-    """The expressions that a reply states as its answer: of one that is right all are the same."""
-    if boxes := _boxes(text):
-        return boxes
-    last = text.splitlines()[-1] if text else ""
-    return [m[1].strip().strip("$") for m in [_STATED.search(last)] if m]
+    """The expressions that a reply states as its answer, if it ends on one: of a reply that is right all are the same."""
+    boxes = _boxes(text)
+    said = [m[1] if (m := _STATED.search(line)) else "" for line in text.splitlines()]
+    if not boxes and not (said and said[-1]):
+        return []
+    for box in boxes:  # "The answer is $x = \\boxed{7}$." states one answer, "The answer is 8. \\boxed{7}" two
+        said = [re.sub(r"^[\s$]*[A-Za-z]\s*=\s*|[.;,\s]+$", "", line.replace(f"\\boxed{{{box}}}", "")) for line in said]
+    return boxes + [stated for line in said if (stated := line.strip().strip("$").strip())]
 
 
 def _worked_out(expression: str, reference: str) -> bool:

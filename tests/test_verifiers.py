@@ -308,7 +308,7 @@ HONEST_BUT_WRONG = {  # {verifier: (what the row has, an honest wrong answer)}
     "matches": ({"pattern": "[A-Z][a-z]+ [0-9]{4}"}, "Paris, in 1999"),
     "math": ({"answer": "\\frac{1}{2}"}, "So x is \\boxed{\\frac{1}{3}}."),
     "code": ({"tests": "assert f(2) == 4\nassert f(3) == 9\nassert isinstance(f(2), int)"}, "```python\ndef f(x): return 2 * x\n```"),
-    "think_format": ({}, "<think>3 + 5 is 8.</think>The answer is 8."),
+    "think_format": ({}, "3 + 5 is 8. The answer is 8."),
     "names_choice": ({"answer": "Millbrook", "choices": TOWNS}, "She lives in Ashford."),
     "made_up": ({"choices": TOWNS}, "I don't know."),  # 1 for what is made up: nothing but a value gets it
     "refusal": ({"choices": TOWNS}, "She lives in Ashford."),
@@ -319,7 +319,8 @@ OWN = {
     "final_text": ["The answer is iqtu, or iqt.", "iqtu"],
     "countdown": ["The answer is 29.", "The answer is 3 * 7 + 8 * 1.", "The answer is 8 / (7 - 7)."],
     "matches": ["Paris 1999\n\nBerlin 2000", "x" * 500],
-    "math": ["\\boxed{\\frac{1}{2}} \\boxed{\\frac{1}{3}}", "\\boxed{x}", "\\boxed{0.5, 0.3}", "\\boxed{1/2 or 1/3}", "\\boxed{1 - 1/2}"],
+    "think_format": ["<think></think>The answer is 7.", "<think>a</think>", "<think>a</think><think>b</think>c", "x <think>a</think>c", "</think>", "<think>.</think>!"],
+    "math": ["The answer is $\\frac{1}{3}$.\nThe answer is $\\frac{1}{2}$.", "The answer is $\\frac{1}{3}$. \\boxed{\\frac{1}{2}}", "\\boxed{\\frac{1}{2}} \\boxed{\\frac{1}{3}}", "\\boxed{x}", "\\boxed{0.5, 0.3}", "\\boxed{1/2 or 1/3}", "\\boxed{1 - 1/2}"],
     "code": [
         f"```python\n{program}\n```"
         for program in (
