@@ -3,6 +3,8 @@
     logp, entropy = log_probability(model, prompts, replies)
 """
 
+NUMBERS = 2**28  # of a tensor of log-probabilities: 1 GiB
+
 
 def log_probability(model, prompts: list[list[int]], replies: list[list[int]], written: list[list[int]] | None = None, batch_size: int = 256) -> tuple[list[float], list[float]]:
     """log p(reply | prompt) in nats, teacher-forced at temperature 1, and the mean entropy of the model over its tokens, in nats; one a pair of token ids.
@@ -11,10 +13,13 @@ def log_probability(model, prompts: list[list[int]], replies: list[list[int]], w
 
     Args:
         written: for each reply which of its tokens count (1; 0: a tool's result); default all.
+        batch_size: pairs at a time, fewer where the vocabulary times the tokens of so many would be over `NUMBERS`.
     """
     import torch
 
     sums, entropies = [], []
+    longest = max((len(p) + len(r) for p, r in zip(prompts, replies)), default=1)
+    batch_size = max(1, min(batch_size, NUMBERS // (longest * model.config.get_text_config().vocab_size)))
     for start in range(0, len(prompts), batch_size):
         part = slice(start, start + batch_size)
         pairs = list(zip(prompts[part], replies[part]))

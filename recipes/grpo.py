@@ -44,9 +44,13 @@ def main(argv: list[str] | None = None) -> None:
     watched, judge = held_out(args, training_args.seed)
     for reward in rewards:
         reward([""], **{column: [value] for column, value in train[0].items()})  # raises where a verifier lacks a column
-    for number, row in enumerate(train):  # a row that no reward can judge would teach nothing, silently
-        if all(reward(prompts=[row["prompt"]], completions=[[{"role": "assistant", "content": ""}]], **{k: [v] for k, v in row.items() if k != "prompt"}) == [None] for reward in rewards):
-            raise UserError(f"row {number} of the data cannot be judged by {', '.join(args.rewards)}: " + ", ".join(f"its {k} is {v!r}" for k, v in row.items() if k in ("answer", "tests", "pattern"))[:300])
+    if args.max_result_tokens is not None and not tools:
+        raise UserError("max_result_tokens is of tools' results: name tools, or leave it out")
+    for where, rows in (("the data", train), ("monitor_datasets", watched)):
+        for number, row in enumerate(rows):  # what no reward can judge would teach nothing, silently
+            columns = {name: [value] for name, value in row.items() if name != "prompt"}
+            if all(reward(prompts=[row["prompt"]], completions=[[{"role": "assistant", "content": ""}]], **columns) == [None] for reward in rewards):
+                raise UserError(f"row {number} of {where} cannot be judged by {', '.join(args.rewards)}: " + ", ".join(f"its {k} is {v!r}" for k, v in row.items() if k in ("answer", "tests", "pattern"))[:300])
     completions = training_args.generation_batch_size
     prompts = completions // training_args.num_generations
     require_rows(train, prompts, f"one batch of {prompts} prompts × {training_args.num_generations} completions (with fewer GRPO trains zero steps)")

@@ -30,6 +30,8 @@ class Trainer(GRPOTrainer):
         a, layers = self.args, DynamicCache(config=self.model.config).layers
         plain = a.top_p == 1.0 and not a.top_k and a.min_p is None and a.repetition_penalty == 1.0 and not a.generation_kwargs
         self.draws_itself = plain and not (a.use_vllm or self.use_transformers_continuous_batching or self._is_vlm)
+        if max_result_tokens is not None and not self.draws_itself:
+            raise ValueError("max_result_tokens is not kept where TRL's own sampling runs (vLLM, top_k, top_p and such): leave one of them out")
         takes = {"position_ids", "logits_to_keep", "past_key_values"} <= set(self.model_kwarg_keys)
         self.shares_prompts = takes and not (self._is_vlm or a.activation_checkpointing or self.aux_loss_enabled) and all(type(layer) is DynamicLayer for layer in layers)
 

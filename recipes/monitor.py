@@ -11,8 +11,9 @@ In the YAML of either stage:
 Every `monitor_steps` the same prompts are answered with the same random numbers, at temperature 1 whatever training explores at, and `monitor.jsonl` gets a line: the reward that is
 trained on, the judge's score, the KL divergence from the start, entropy, length in tokens, the share of repeated 2-grams (each with
 standard error and n), and the strangest winners: of the tenth of replies with the highest reward those that the judge likes least
-(without a judge: that repeat themselves most). With `stop_patience` or `max_kl` the best model by the judge is kept beside, the run
-ends when the rule says so, and the stage's model is the best one; the line says what was decided and why.
+(without a judge: that repeat themselves most). With `stop_patience` or `max_kl` the best model by the judge is kept beside, and the run
+ends when the rule says so. The stage's model is then the best one, and also where a run comes to its own end past the best by the same measure; the
+last line says what was decided and why.
 
 How a reward that was learned is overdone: Gao, Schulman, Hilton 2022, "Scaling Laws for Reward Model Overoptimization".
 """
@@ -27,8 +28,9 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from eval.cli import UserError
+from eval.cli import UserError, whole
 from recipes.callbacks import keep_rows
+from recipes.common import check_messages
 
 SURE = 1.645  # standard errors (95 %, one-sided) by which the judge must have fallen
 KEPT = 0.95  # share of the reward's gain that is still there: a learned reward levels off, and then moves up and down by little
@@ -41,14 +43,15 @@ class MonitorArguments:
     monitor_datasets: list[dict] | None = field(default=None, metadata={"help": "held-out prompts, in the form of `datasets`"})
     monitor_steps: int = field(default=0, metadata={"help": "steps between two looks; 0: none"})
     monitor_samples: int = field(default=4, metadata={"help": "replies a held-out prompt"})
+    monitor_batch_size: int = field(default=256, metadata={"help": "replies sampled at a time"})
     judge: str | None = field(default=None, metadata={"help": "what is not trained on: a verifier, module:function of (row, reply), or a reward model"})
     stop_patience: int = field(default=0, metadata={"help": "stop after so many looks at which the judge had fallen and the reward had not; 0: never"})
     max_kl: float | None = field(default=None, metadata={"help": "stop beyond this KL divergence from the start, in nats a reply"})
 
     def __post_init__(self):
         watching = self.monitor_steps > 0
-        if self.monitor_steps < 0 or self.stop_patience < 0 or self.monitor_samples < 1 or (self.max_kl is not None and not self.max_kl > 0):
-            raise UserError("monitor_steps and stop_patience must not be negative, monitor_samples at least 1 and max_kl above 0")
+        if self.monitor_steps < 0 or self.stop_patience < 0 or min(self.monitor_samples, self.monitor_batch_size) < 1 or (self.max_kl is not None and not self.max_kl > 0):
+            raise UserError("monitor_steps and stop_patience must not be negative, monitor_samples and monitor_batch_size at least 1 and max_kl above 0")
         if watching != bool(self.monitor_datasets) or ((self.judge or self.stop_patience or self.max_kl) and not watching):
             raise UserError("monitor_steps and monitor_datasets belong together, and judge, stop_patience and max_kl need both")
         if self.stop_patience and not self.judge:
@@ -103,11 +106,16 @@ def held_out(args: MonitorArguments, seed: int) -> tuple[list[dict], Scores | No
     """The rows of `monitor_datasets`, [] where none are asked for, and the judge, if there is one: before any work.
 
     Raises:
-        UserError: either cannot be loaded.
+        UserError: either cannot be loaded, or rows are no prompts, or too few for the processes.
     """
+    from accelerate import PartialState
+
     from data_prep.sources import load_sources
 
     rows = list(load_sources(args.monitor_datasets, ("prompt",), seed)) if args.monitor_datasets else []
+    check_messages([row["prompt"] for row in rows], "prompt")
+    if rows and len(rows) < (least := max(2, PartialState().num_processes)):
+        raise UserError(f"monitor_datasets hold {len(rows)} prompts: at least {least} are needed, for a standard error and for every process")
     return rows, load_judge(args.judge) if args.judge else None
 
 
@@ -125,13 +133,14 @@ class Monitor(TrainerCallback):
         rows, judge: what `held_out` gave.
         reward: the scores that are trained on.
         reference: the model that training began from; None for a policy with an adapter, which is switched off for it.
+        unfinished: what is taken off the reward of a reply that does not end (PPO's `missing_eos_penalty`).
         tools: with tools: what `eval.generate` takes of them, `tools` and their limits.
     """
 
-    def __init__(self, args: MonitorArguments, folder: Path, tokenizer, rows: list[dict], judge: Scores | None, reward: Scores, reference, max_new_tokens: int, seed: int, **tools):
+    def __init__(self, args: MonitorArguments, folder: Path, tokenizer, rows: list[dict], judge: Scores | None, reward: Scores, reference, max_new_tokens: int, seed: int, unfinished: float = 0.0, **tools):
         self.args, self.folder, self.tokenizer, self.rows = args, folder, tokenizer, rows
-        self.reward, self.judge, self.reference = reward, judge, reference
-        self.sampling = {"max_new_tokens": max_new_tokens, "temperature": 1.0, "num_return_sequences": args.monitor_samples, "seed": seed, **tools}
+        self.reward, self.judge, self.reference, self.unfinished = reward, judge, reference, unfinished
+        self.sampling = {"max_new_tokens": max_new_tokens, "temperature": 1.0, "num_return_sequences": args.monitor_samples, "batch_size": args.monitor_batch_size, "seed": seed, **tools}
         self.path, self.stops = folder / "monitor.jsonl", bool(args.stop_patience or args.max_kl)
         self.looks: list[dict] = []
 
@@ -164,7 +173,8 @@ class Monitor(TrainerCallback):
             with policy.disable_adapter():
                 start, _ = log_probability(policy, ids, tokens, written)
         policy.train(training)
-        scores = {"reward": self.reward(each, texts), "judge": self.judge(each, texts) if self.judge else [None] * len(each)}
+        rewards = [r if r is None or reply.finished else r - self.unfinished for r, reply in zip(self.reward(each, texts), replies)]
+        scores = {"reward": rewards, "judge": self.judge(each, texts) if self.judge else [None] * len(each)}
         scores |= {"kl": [a - b for a, b in zip(own, start)], "entropy": entropy, "length": [float(sum(w)) for w in written or [[1] * len(t) for t in tokens]], "repeated": [repeated(t) for t in texts]}
         out = []
         for i in range(len(rows)):
@@ -210,7 +220,7 @@ class Monitor(TrainerCallback):
     def _kept(self, step: int) -> Path:
         return self.folder / f"best-{step}"
 
-    def _look_and_decide(self, model, state, control, tokenizer=None) -> None:
+    def _look_and_decide(self, model, state, control) -> None:
         policy = getattr(_unwrapped(model), "policy", _unwrapped(model))
         prompts = self.look(policy)
         row = {"step": state.global_step}
@@ -221,7 +231,7 @@ class Monitor(TrainerCallback):
         why = self.decide() if self.stops else None
         if why:
             control.should_training_stop = True
-            row["decision"] = f"stopped at step {row['step']}: {why}; kept step {self.best()['step']}"
+            self.looks[-1]["decision"] = row["decision"] = f"stopped at step {row['step']}: {why}; kept step {self.best()['step']}"
         if state.is_world_process_zero:
             with self.path.open("a") as file:
                 file.write(json.dumps(self.looks[-1] | row | {"winners": self._winners(prompts)}, ensure_ascii=False) + "\n")
@@ -237,9 +247,13 @@ class Monitor(TrainerCallback):
         from accelerate import PartialState
 
         PartialState().wait_for_everyone()
-        self.looks = [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+        self.looks = [json.loads(line) for line in self.path.read_text().split("\n") if line] if self.path.exists() else []
         if not self.looks:
             self._look_and_decide(model, state, control)
+        if self.stops and (best := self.best()) and not self._kept(best["step"]).exists():
+            raise UserError(f"{self.folder} does not hold the model of its best look (step {best['step']}), as it was begun without stop_patience and max_kl: leave them out, or choose another output_dir")
+        if self.looks[-1].get("decision"):  # it was killed between the decision and its end
+            control.should_training_stop = True
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
         if state.global_step % self.args.monitor_steps == 0 or state.global_step == state.max_steps:
@@ -257,6 +271,7 @@ class Monitor(TrainerCallback):
         best = self.best()
         if not (self.stops and best) or best is self.looks[-1] or not (self._beyond(self.looks[-1]) or (self.judge and self._fell(self.looks[-1], best))):
             return
+        from accelerate import PartialState
         from transformers import AutoModelForCausalLM
 
         folder = str(self._kept(best["step"]))
@@ -266,6 +281,12 @@ class Monitor(TrainerCallback):
             set_peft_model_state_dict(policy, load_peft_weights(folder))
         else:
             policy.load_state_dict(AutoModelForCausalLM.from_pretrained(folder, dtype=policy.dtype).state_dict())
+        if PartialState().is_main_process and not self.looks[-1].get("decision"):
+            lines = self.path.read_text().rstrip("\n").split("\n")
+            ended = json.loads(lines[-1])
+            ended["decision"] = f"ended at step {ended['step']}, past its best; kept step {best['step']}"
+            with whole(self.path) as file:
+                file.write("".join(f"{line}\n" for line in [*lines[:-1], json.dumps(ended, ensure_ascii=False)]).encode())
         print(f"the model of step {best['step']} is kept")
 
     def _beyond(self, look: dict) -> bool:

@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
     if watched:
         for model in filter(None, (reference, reward)):  # the monitor looks before the trainer has moved them
             model.to(training_args.device)
-        monitor = Monitor(args, stage.folder, tokenizer, watched, judge, reward_model(reward, tokenizer), reference, training_args.response_length, training_args.seed)
+        monitor = Monitor(args, stage.folder, tokenizer, watched, judge, reward_model(reward, tokenizer), reference, training_args.response_length, training_args.seed, training_args.missing_eos_penalty or 0.0)
         callbacks.append(monitor)
     with user_errors("PPO's settings"):
         trainer = Trainer(

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import forks
 import pytest
 import yaml
 from conftest import rows
+from safetensors.torch import load_file
+
+from eval.cli import UserError
 
 BASE = {"save_steps": 2, "save_total_limit": 1, "logging_steps": 1, "use_cpu": True, "bf16": False, "seed": 3, "learning_rate": 0.003}
 
@@ -149,6 +153,52 @@ def test_a_run_stops_and_keeps_the_best_model(stage, config, tmp_path, monkeypat
     assert first <= {"best-0", "best-1"} and "best-1" in first
 
 
+def test_a_run_that_ends_past_its_best_keeps_that_and_says_so(config, tmp_path, monkeypatch):
+    from test_resume import same, weights
+
+    from recipes.monitor import Monitor
+
+    true_look, count = Monitor.look, []
+
+    def look(self, policy):
+        prompts = true_look(self, policy)
+        count.append(1)
+        for number, prompt in enumerate(prompts):
+            prompt["means"] |= {"judge": {1: 0.0, 2: 1.0}.get(len(count), 0.5 - len(count)) + number / 1000, "reward": 1.0}
+        return prompts
+
+    monkeypatch.setattr(Monitor, "look", look)
+    told = run("grpo", config("grpo", stop_patience=9, max_steps=3), tmp_path / "run")
+    assert [line.get("decision") for line in told] == [None, None, None, "ended at step 3, past its best; kept step 1"]
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "run" / "best-1"))
+
+
+def test_looks_are_read_again(tmp_path):
+    """Whatever stands in a winner's text; and a run that was killed between the decision and its end trains no further."""
+    from types import SimpleNamespace
+
+    from recipes.monitor import Monitor, MonitorArguments
+
+    monitor = Monitor.__new__(Monitor)
+    monitor.args, monitor.folder, monitor.path, monitor.judge = MonitorArguments(monitor_datasets=[{"path": "x"}], monitor_steps=1, max_kl=1.0), tmp_path, tmp_path / "monitor.jsonl", None
+    monitor.stops = True
+    told = [{"step": step, "kl": {"value": kl}, "winners": [{"text": "a\u2028b\u0085c"}]} for step, kl in ((0, 0.0), (2, 3.0))]
+    told[-1]["decision"] = "stopped"
+    monitor.path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in told))
+    state, control = SimpleNamespace(global_step=2, is_world_process_zero=True), SimpleNamespace(should_training_stop=False)
+    with pytest.raises(UserError, match="best look .step 0.*leave them out"):
+        monitor.on_train_begin(None, state, control)
+    (tmp_path / "best-0").mkdir()
+    monitor.on_train_begin(None, state, control)
+    assert monitor.looks == told and control.should_training_stop
+
+
+def test_the_reward_is_what_ppo_trains_on(config, tmp_path):
+    """A reply that does not end costs `missing_eos_penalty` there, too."""
+    found = [run("ppo", config("ppo", missing_eos_penalty=penalty, total_episodes=8), tmp_path / str(penalty))[0]["reward"]["value"] for penalty in (1.0, 101.0)]
+    assert 50 < found[0] - found[1] <= 100 + 1e-3  # most replies of 6 tokens are cut
+
+
 def test_a_killed_run_looks_on_where_it_was(config, tmp_path):
     """GRPO, bit for bit: the same lines, and the same decision."""
     path = config("grpo", save_steps=1, max_kl=1e6)
@@ -172,21 +222,36 @@ def test_a_killed_run_looks_on_where_it_was(config, tmp_path):
         ({"monitor_steps": 0}, "belong together"),
         ({"monitor_steps": -1}, "must not be negative"),
         ({"max_kl": 0.0}, "max_kl above 0"),
+        ({"monitor_batch_size": 0}, "monitor_batch_size at least 1"),
+        ({"max_result_tokens": 3}, "max_result_tokens is of tools' results"),
+        ({"tools": ["python"], "max_result_tokens": 3, "top_k": 5}, "max_result_tokens is not kept"),
+        ({"monitor_datasets": [{"path": "PROMPTS"}]}, "prompt must be a list of messages"),
+        ({"monitor_datasets": [{"path": "ONE"}]}, "hold 1 prompts"),
+        ({"monitor_datasets": [{"path": "UNJUDGED"}]}, "row 0 of monitor_datasets cannot be judged by final_number"),
         ({"monitor_datasets": [{"path": "/nowhere.jsonl"}]}, "/nowhere.jsonl"),
     ],
 )
 def test_bad_settings_are_one_line(settings, message, config, tmp_path, capsys):
+    asked = [{"role": "user", "content": "How many?"}]
+    for name, held_out in (("PROMPTS", [{"prompt": "How many?", "answer": "1"}] * 2), ("ONE", [{"prompt": asked, "answer": "1"}]), ("UNJUDGED", [{"prompt": asked, "answer": "many"}] * 2)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held_out))
+    settings = json.loads(re.sub('"(PROMPTS|ONE|UNJUDGED)"', lambda m: json.dumps(str(tmp_path / f"{m[1]}.jsonl")), json.dumps(settings)))
     with pytest.raises(SystemExit) as exit_:
         run("grpo", config("grpo", **settings), tmp_path / "run")
     error = capsys.readouterr().err
-    assert exit_.value.code == 2 and message in error and len(error.strip().splitlines()) == 1, error
+    told = [line for line in error.splitlines() if "examples/s" not in line]
+    assert exit_.value.code == 2 and message in error and len([line for line in told if line.strip()]) == 1, error
 
 
 def test_adapters_are_watched_and_kept(config, tmp_path):
     """The start is the model without its adapter; the best look's adapter is put back."""
+    from test_resume import same
+
     told = run("grpo", config("grpo", use_peft=True, lora_target_modules=["q_proj", "v_proj"], learning_rate=0.05, max_kl=1e-4), tmp_path / "run")
     assert told[0]["kl"]["value"] == pytest.approx(0, abs=1e-4)
-    assert (tmp_path / "run" / "adapter_model.safetensors").exists()
+    best = told[-1]["decision"].rpartition(" ")[2]
+    kept, put_back = (load_file(folder / "adapter_model.safetensors") for folder in (tmp_path / "run" / f"best-{best}", tmp_path / "run"))
+    assert int(best) < told[-1]["step"] and same(kept, put_back)
 
 
 def test_repeats_and_divergence(chat_model, tokenizer):
