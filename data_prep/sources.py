@@ -64,11 +64,12 @@ def load_source(source: dict):
     return data
 
 
-def load_sources(sources: list[dict], columns: tuple[str, ...] = (), seed: int = 0):
+def load_sources(sources: list[dict], columns: tuple[str, ...] = (), seed: int = 0, optional: tuple[str, ...] = ()):
     """All sources as one shuffled dataset, weighted.
 
     Args:
         columns: columns that every source must have; others that not all share are dropped, but for `tools`, which a conversation may lack.
+        optional: further columns that a source may lack, None there.
 
     Raises:
         UserError: a column is missing, or what `load_source` raises.
@@ -92,8 +93,8 @@ def load_sources(sources: list[dict], columns: tuple[str, ...] = (), seed: int =
             data = data.select([order[i % len(order)] for i in range(count)])
         parts.append(data)
     if len(parts) > 1:
-        if any("tools" in p.column_names for p in parts):
-            parts = [p if "tools" in p.column_names else p.add_column("tools", [None] * len(p)) for p in parts]
+        for name in {"tools", *optional} & {column for p in parts for column in p.column_names}:
+            parts = [p if name in p.column_names else p.add_column(name, [None] * len(p)) for p in parts]
         shared = set.intersection(*(set(p.column_names) for p in parts))
         parts = [p.remove_columns([c for c in p.column_names if c not in shared]) for p in parts]
     return concatenate_datasets(parts).shuffle(seed=seed) if len(parts) > 1 else parts[0]

@@ -297,6 +297,8 @@ VERIFIERS: dict[str, Callable[..., float | None]] = {
     f.__name__: f for f in (final_number, final_text, multiple_choice, countdown, matches, math, code, think_format, names_choice, made_up, refusal, mentions, token_f1, by_row)
 }
 
+COLUMNS = tuple(sorted({name for f in VERIFIERS.values() for name, p in inspect.signature(f).parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD} - {"completion"}))  # that verifiers read
+
 
 def get_verifier(name: str) -> Callable[..., float | None]:
     """The verifier of that name.

@@ -131,16 +131,16 @@ def load_model(auto_class, path: str, model_args, training_args, what: str = "mo
     return model
 
 
-def load_data(args: DataArguments, columns: tuple[str, ...], training_args) -> tuple:
-    """Training and (or None) validation data with at least `columns`; see `data_prep.sources`."""
+def load_data(args: DataArguments, columns: tuple[str, ...], training_args, optional: tuple[str, ...] = ()) -> tuple:
+    """Training and (or None) validation data with at least `columns`, and those `optional` ones that a source has; see `data_prep.sources`."""
     from data_prep.conversations import refuse_drafts
     from data_prep.sources import load_sources
 
     if not args.datasets:
         raise UserError("datasets is not set: list at least one source, such as `- {path: owner/name, split: train}`")
     with user_errors("the datasets do not go together, mix them with data_prep.conversations"):
-        evaluation = load_sources(args.eval_datasets, columns, training_args.seed) if args.eval_datasets else None
-        train = load_sources(args.datasets, columns, training_args.seed)
+        evaluation = load_sources(args.eval_datasets, columns, training_args.seed, optional) if args.eval_datasets else None
+        train = load_sources(args.datasets, columns, training_args.seed, optional)
     for data, sources in ((train, args.datasets), (evaluation, args.eval_datasets)):
         if data is not None:
             refuse_drafts(data, sources)

@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
 
     # ---- Checks and data, before any work ----
     from eval.tool_loop import Toolbox, load_tools
-    from eval.verifiers import reward_function
+    from eval.verifiers import COLUMNS, reward_function
 
     if not args.rewards or (training_args.reward_weights and len(training_args.reward_weights) != len(args.rewards)):
         raise UserError(f"rewards must name at least one verifier, and reward_weights hold one number for each, but they are {args.rewards} and {training_args.reward_weights}")
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = load_chat_tokenizer(model_args, "the sft model")
     if tools := load_tools(args.tools):
         Toolbox(tokenizer, tools, args.max_result_tokens or 1, 1.0)  # raises where its template has no place for them
-    train, evaluation = load_data(args, ("prompt",), training_args)
+    train, evaluation = load_data(args, ("prompt",), training_args, COLUMNS)
     watched, judge = held_out(args, training_args.seed)
     for reward in rewards:
         reward([""], **{column: [value] for column, value in train[0].items()})  # raises where a verifier lacks a column

@@ -111,8 +111,9 @@ def held_out(args: MonitorArguments, seed: int) -> tuple[list[dict], Scores | No
     from accelerate import PartialState
 
     from data_prep.sources import load_sources
+    from eval.verifiers import COLUMNS
 
-    rows = list(load_sources(args.monitor_datasets, ("prompt",), seed)) if args.monitor_datasets else []
+    rows = list(load_sources(args.monitor_datasets, ("prompt",), seed, COLUMNS)) if args.monitor_datasets else []
     check_messages([row["prompt"] for row in rows], "prompt")
     if rows and len(rows) < (least := max(2, PartialState().num_processes)):
         raise UserError(f"monitor_datasets hold {len(rows)} prompts: at least {least} are needed, for a standard error and for every process")
