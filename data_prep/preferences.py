@@ -17,8 +17,8 @@ The second ranks nothing: it writes `candidates.jsonl` for people to rank in `da
 The third reads such rankings, people's: responses in one list are a tie, [[2], [0, 3], [1]] or [2, [0, 3], 1]; a response that is not named is not ranked.
 A prompt goes with all of its rankings to the file of its `split`, or to one by its hash (80, 10 and 10 %).
 
-The last reads a published set into `<split>.jsonl`, by its columns: `chosen` and `rejected` as transcripts (Anthropic/hh-rlhf, Bai et al. 2022)
-or messages (HuggingFaceH4/ultrafeedback_binarized); or scores: `completions` of `response` and `overall_score` (openbmb/UltraFeedback,
+The last reads a published set into `<split>.jsonl`, by its columns: `chosen` and `rejected` as transcripts (Anthropic/hh-rlhf, Bai et al. 2022),
+messages (HuggingFaceH4/ultrafeedback_binarized), or texts beside `prompt`; or scores: `completions` of `response` and `overall_score` (openbmb/UltraFeedback,
 Cui et al. 2023). Two equal replies, or scores, are no preference.
 
 Pairs are `prompt`, `chosen`, `rejected` (messages), and `rank_distance`: how many places lie between the two.
@@ -108,12 +108,17 @@ def load_ranker(name: str):
     return ranker
 
 
-def answers(args: PreferencesArguments) -> list[dict]:
-    """The prompts' rows with `split`, and `responses` that differ."""
+def read_prompts(args: PreferencesArguments) -> list[dict]:
+    """The rows of prompts, with their `split`."""
     cure = "python -m data_prep.world writes such prompts"
     rows = [{**row, "split": split} for split in SPLITS for row in read_jsonl(Path(args.prompts_dir) / f"{split}.jsonl", ("prompt",), cure)]
     for row in rows:
         check_prompt(row, f"{args.prompts_dir}, a row of {row['split']}.jsonl")
+    return rows
+
+
+def answers(args: PreferencesArguments, rows: list[dict]) -> list[dict]:
+    """The rows with `responses` that differ."""
 
     def start():
         repliers = [Replier(name, args.max_new_tokens, args.temperature, args.model_name, batch_size=args.batch_size) for name in args.model]
@@ -136,9 +141,14 @@ def answers(args: PreferencesArguments) -> list[dict]:
 
 def ranked_answers(args: PreferencesArguments) -> list[dict]:
     """`prompt`, `responses`, `ranking`, `split` and, of a ranker with gold, `gold` in standard deviations."""
-    ranker = load_ranker(args.ranker)
-    rows, rng = answers(args), random.Random(args.seed)
+    ranker, rows = load_ranker(args.ranker), read_prompts(args)
     scored = hasattr(ranker, "score")
+    for row in rows:  # what it lacks is told before the work
+        try:
+            ranker.rank(row, ["a", "b"], random.Random(0), args.noise)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"ranker {args.ranker} cannot rank answers to a row of {row['split']}.jsonl in {args.prompts_dir} ({error!r}): give the columns that it reads, another ranker, or none for people") from None
+    rows, rng = answers(args, rows), random.Random(args.seed)
     for row in rows:
         row["ranking"] = ranker.rank(row, row["responses"], rng, args.noise)
         row["gold"] = [ranker.score(row, text) for text in row["responses"]] if scored else None
@@ -168,12 +178,15 @@ def given_rankings(path: str) -> list[dict]:
     return rows
 
 
-def messages(side) -> list[dict]:
+def messages(side, where: str) -> list[dict]:
     """A conversation that is given as messages or as a transcript; [] where it is neither."""
     if isinstance(side, str):
         before, *turns = TURN.split(side)
         side = [{"role": ROLES[who], "content": said.strip()} for who, said in zip(turns[::2], turns[1::2])] if not before.strip() else []
-    return [{"role": m["role"], "content": m["content"]} for m in side]
+    try:
+        return [{"role": m["role"], "content": m["content"]} for m in side]
+    except (TypeError, KeyError):
+        raise UserError(f"{where}: chosen and rejected must be transcripts, texts beside a prompt, or messages with role and content, but hold {str(side)[:80]!r}") from None
 
 
 def from_published(row: dict, kind: str, where: str) -> Iterator[dict]:
@@ -188,7 +201,12 @@ def from_published(row: dict, kind: str, where: str) -> Iterator[dict]:
         ranking = [[i for i, s in enumerate(scores) if s == score] for score in sorted(set(scores), reverse=True)]
         yield from rows_of({"prompt": [{"role": "user", "content": ask}], "responses": [c["response"] for c in given], "ranking": ranking}, kind, where)
     elif row.get("chosen") and row.get("rejected"):
-        chosen, rejected = messages(row["chosen"]), messages(row["rejected"])
+        if (scores := (row.get("score_chosen"), row.get("score_rejected"))) != (None, None) and scores[0] == scores[1]:
+            return
+        chosen, rejected = messages(row["chosen"], where), messages(row["rejected"], where)
+        if not (chosen or rejected) and isinstance(row["chosen"], str) and isinstance(row.get("prompt"), str):  # texts that continue a prompt
+            before = [m for m in messages(row["prompt"], where) if m["content"]] or [{"role": "user", "content": row["prompt"]}]
+            chosen, rejected = ([*before, {"role": "assistant", "content": row[side].strip()}] for side in ("chosen", "rejected"))
         same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(chosen, rejected)))
         pair = {"prompt": chosen[:same], "chosen": chosen[same:], "rejected": rejected[same:]}
         if pair["prompt"] and all(pair[side] and pair[side][-1]["role"] == "assistant" and pair[side][-1]["content"] for side in ("chosen", "rejected")):
@@ -210,7 +228,7 @@ def main(argv: list[str] | None = None) -> None:
     if sum(map(bool, (args.model, args.rankings, args.dataset))) != 1 or bool(args.model) != bool(args.prompts_dir):
         raise UserError("give one of: model with prompts_dir, rankings, dataset")
     if args.ranker == "none" and args.model:
-        rows = [{k: row[k] for k in ("prompt", "responses", "split")} for row in answers(args) if len(row["responses"]) > 1]
+        rows = [{k: row[k] for k in ("prompt", "responses", "split")} for row in answers(args, read_prompts(args)) if len(row["responses"]) > 1]
         if not rows:
             raise UserError(f"{', '.join(args.model)} gave fewer than two different answers to every prompt; raise candidates or temperature")
         write_jsonl(Path(args.output_dir) / "candidates.jsonl", rows)

@@ -77,7 +77,14 @@ def test_scores_and_messages(tmp_path):
     assert set(map(said, rows(tmp_path / "scored" / "train.jsonl"))) == {("b", "a", 1), ("b", "c", 1)}
     sides = {side: [*ASK, {"role": "assistant", "content": text}] for side, text in (("chosen", "a"), ("rejected", "b"))}
     run("--dataset", write(tmp_path / "binary.jsonl", [{"prompt": "Which?", **sides}]), "--output_dir", tmp_path / "binary")
-    assert rows(tmp_path / "binary" / "train.jsonl") == [{"prompt": ASK, "chosen": sides["chosen"][1:], "rejected": sides["rejected"][1:], "rank_distance": 1}]
+    pair = {"prompt": ASK, "chosen": sides["chosen"][1:], "rejected": sides["rejected"][1:], "rank_distance": 1}
+    assert rows(tmp_path / "binary" / "train.jsonl") == [pair]
+    binarized = [{"prompt": "Which?", **sides, "score_chosen": 7.0, "score_rejected": worse} for worse in (7.0, 6.0)]
+    run("--dataset", write(tmp_path / "binarized.jsonl", binarized), "--output_dir", tmp_path / "binarized")
+    assert rows(tmp_path / "binarized" / "train.jsonl") == [pair]  # equal scores are no preference
+    texts = [{"prompt": prompt, "chosen": " a", "rejected": "b "} for prompt in ("Which?", "\n\nHuman: Which?\n\nAssistant:")]
+    run("--dataset", write(tmp_path / "texts.jsonl", texts), "--output_dir", tmp_path / "texts")
+    assert rows(tmp_path / "texts" / "train.jsonl") == [pair, pair]
 
 
 @pytest.mark.parametrize(
@@ -93,6 +100,7 @@ def test_scores_and_messages(tmp_path):
         ([{"prompt": ASK}], "rankings", "no responses"),
         ([{"text": "a"}], "dataset", "has the columns text"),
         ([{"chosen": "no transcript", "rejected": "neither"}], "dataset", "no pair for train"),
+        ([{"chosen": [{"role": "user"}], "rejected": [{"role": "user"}]}], "dataset", "row 1: chosen and rejected must be"),
         ([], "dataset", "empty"),
     ],
 )
@@ -139,6 +147,15 @@ def test_a_killed_run_asks_nothing_twice_and_ends_with_the_same_bytes(chat_model
     with pytest.raises(SystemExit):
         go("killed", "--temperature", 2)
     assert "made with other settings (temperature: 1.0, now 2.0)" in capsys.readouterr().err
+
+
+def test_a_ranker_that_reads_what_no_row_has_is_told_before_the_work(chat_model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Replier, "__init__", lambda *_: pytest.fail("asked"))
+    for split in ("train", "validation", "test"):
+        write(tmp_path / f"{split}.jsonl", [{"prompt": ASK}])
+    with pytest.raises(SystemExit):
+        run("--model", chat_model, "--prompts_dir", tmp_path, "--output_dir", tmp_path / "out")
+    assert "cannot rank answers to a row of train.jsonl" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_margin_by_places(chat_model, preferences, tmp_path, capsys):
