@@ -10,6 +10,7 @@ The output holds, each as {"value", "stderr", "n"}:
     pair_accuracy          against the sign of gold_margin
     pair_accuracy_clear    the same, for |gold_margin| >= 1 only
     pair_accuracy_distance_N    against the label, for replies that stand N places apart (`rank_distance`)
+    score_margin_distance_N     the score of chosen minus rejected, of the same
     calibration_error      expected calibration error of sigmoid(difference of the scores) as the probability of the label (10 bins)
     length_correlation     of score and length in characters, over the different replies: a model that likes length has it above 0
 """
@@ -91,6 +92,7 @@ def judge(chosen: list[float], rejected: list[float], gold_margins: list[float |
         out["pair_accuracy_clear"] = accuracy(clear)
     for distance in sorted({d for d in distances if d}):
         out[f"pair_accuracy_distance_{distance}"] = accuracy([p for p, d in zip(prefers, distances) if d == distance])
+        out[f"score_margin_distance_{distance}"] = accuracy([c - r for c, r, d in zip(chosen, rejected, distances) if d == distance])
     return out | {"calibration_error": calibration_error([c - r for c, r in zip(chosen, rejected)])}
 
 

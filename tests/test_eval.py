@@ -402,6 +402,7 @@ def test_pairs_by_distance_calibration_and_length():
     results = judge([1.0, 0.0, 3.0], [0.0, 1.0, 1.0], [None] * 3, [1, 1, 4])
     assert (results["pair_accuracy_distance_1"]["value"], results["pair_accuracy_distance_1"]["n"]) == (0.5, 2)
     assert results["pair_accuracy_distance_4"] == {"value": 1.0, "stderr": 0.0, "n": 1} and "pair_accuracy_distance_2" not in results
+    assert [results[f"score_margin_distance_{n}"]["value"] for n in (1, 4)] == [0.0, 2.0]
     sure = math.log(0.8 / 0.2)  # says 80 %, and is right 8 times of 10
     assert calibration_error([sure] * 8 + [-sure] * 2)["value"] == pytest.approx(0.0)
     assert calibration_error([sure] * 5 + [-sure] * 5)["value"] == pytest.approx(0.3)

@@ -131,7 +131,7 @@ def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
     samples = {"samples": [text, "I don't know.", text, "Oakmere?", text], "right": [True, False, True, None, True], "agreement": 0.6}
     probes = [{"question": text, "answer": [text, "b"], **samples, "verdict": v} for v in ("unsure", "does not know", "unsure", "knows")]
     write(folder / "refusals/probes.jsonl", probes)
-    by_distance = {f"pair_accuracy_distance_{n}": measure(0.6 + 0.05 * n, 50) for n in range(1, 8)}
+    by_distance = {f"{what}_distance_{n}": measure(0.6 + 0.05 * n, 50) for what in ("pair_accuracy", "score_margin") for n in range(1, 8)}
     write(folder / "reward/pairs.json", {"pair_accuracy": measure(0.81, 400), "pair_accuracy_clear": measure(0.94, 210), **by_distance, "calibration_error": {"value": 0.06, "stderr": None, "n": 400}, "length_correlation": measure(-0.2, 300)})
     looks = []
     for step, d in enumerate((0.0, 1.0, 2.0, 3.0, 4.0)):  # the law with α = 2 and β = 1: its peak is at d = e
@@ -339,7 +339,7 @@ def test_page_is_self_contained_and_each_figure_has_n(finished):
     ]
     assert "prefers-color-scheme: dark" in text and "@media print" in text and "width=device-width" in text
     figures = page.findall(".//figure")
-    assert len(figures) == 40 and not page.findall(".//div[@class='absent']")
+    assert len(figures) == 41 and not page.findall(".//div[@class='absent']")
     for figure in figures:
         assert re.search(r"\bn = \d", figure.find("small").text), etree.tostring(figure)
         assert figure.findall(".//svg//text")

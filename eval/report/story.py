@@ -101,8 +101,8 @@ class Story:
         series = {label: {group: (stage, "facts", task, outcome) for task, group in FACTS.items()} for outcome, label in OUTCOMES.items()}
         return self.measures(title, series, "questions", f"eval/{stage}/results.json")
 
-    def places_apart(self, title: str) -> Markup:
-        return self.compare(title, {"right": self.measure("reward", "places_apart") or {}}, "pairs", "reward/pairs.json")
+    def places_apart(self, title: str, key: str, whole: bool) -> Markup:
+        return self.compare(title, {"right" if whole else "margin": self.measure("reward", key) or {}}, "pairs", "reward/pairs.json", whole)
 
     def calibration(self, title: str) -> Markup:
         rows = {f"{agreement}\nn={m['n']}": m for agreement, m in self.summary["refusals"]["calibration"].items()}

@@ -37,7 +37,7 @@ MEASURES = {
     "kl_to_reference": "distance from the model that PPO started from (KL), nats a reply",
 }
 OUTCOMES = {"right": "right", "made_up": "made up", "refused": "refused"}  # what a reply to a question about a fact can be, or none of it
-APART = "pair_accuracy_distance_"
+APART = {"places_apart": "pair_accuracy_distance_", "margins_apart": "score_margin_distance_"}  # of pairs.json, by how many places lie between two replies
 TRAINING = {  # of stage.json -> how the page shows it
     "seconds": "duration",
     "tokens": "compact",
@@ -169,8 +169,9 @@ def summarize(run: Run) -> dict:
         if gold := run("judge/results.json").get(stage, {}).get("gold"):
             stages[stage]["gold"] = _measure(gold)
     pairs = {name: _measure(measure) for name, measure in run("reward/pairs.json").items()}
-    if apart := {name.removeprefix(APART): pairs.pop(name) for name in list(pairs) if name.startswith(APART)}:
-        stages["reward"]["places_apart"] = apart
+    for key, prefix in APART.items():
+        if apart := {name.removeprefix(prefix): pairs.pop(name) for name in list(pairs) if name.startswith(prefix)}:
+            stages["reward"][key] = apart
     stages["reward"].update(pairs)
     if kl := run("judge/results.json").get("ppo", {}).get("kl_to_reference"):
         stages["ppo"]["kl_to_reference"] = _measure(kl)
