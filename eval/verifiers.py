@@ -10,6 +10,10 @@ problems names its own in the column `verifier`.
 Junk must not pass: only the reply counts, not what stands between <think> and </think>; a reply longer
 than `MAX_CHARACTERS` is wrong; two answers are no answer; a statement that is denied is not made.
 Numbers are compared as numbers: 9.90 equals 9.9, 1,234 equals 1234, 9.11 does not equal 9.9.
+
+For the rewards of open-r1 there are: accuracy → `final_number`, `math`; format, tag count → `think_format`; code → `code`; length,
+cosine → `brief`. Reasoning steps and repetition are counted there by words that any text can hold: here they are measured
+(`eval.guess_check`, `eval.divergence.repeated`) and not paid for.
 """
 
 import ast
@@ -89,6 +93,15 @@ def final_number(completion: str, answer, **_) -> float | None:
         return None
     last, stated = _final(reply(completion), _NUMBER, r"(?![0-9]|[.,][0-9])")
     return float(last is not None and all(_decimal(n) == gold for n in [last, *stated]))
+
+
+def brief(completion: str, answer, characters: int = 2000, **_) -> float | None:
+    """From 1 to 0.5 for a right answer (of `final_number` or `math`), less with each character, thinking included, up to `characters`; 0 for a wrong one.
+
+    Unlike open-r1's cosine reward it never rises again with the length, and no wrong answer is worth anything.
+    """
+    right = final_number(completion, answer) if _decimal(answer) is not None else math(completion, answer)
+    return right and right * (1 - 0.5 * min(1.0, len(completion) / max(1, characters or 2000)))
 
 
 def final_text(completion: str, answer: str, **_) -> float | None:
@@ -294,7 +307,7 @@ def by_row(completion: str, verifier: str, **columns) -> float | None:
 
 
 VERIFIERS: dict[str, Callable[..., float | None]] = {
-    f.__name__: f for f in (final_number, final_text, multiple_choice, countdown, matches, math, code, think_format, names_choice, made_up, refusal, mentions, token_f1, by_row)
+    f.__name__: f for f in (final_number, brief, final_text, multiple_choice, countdown, matches, math, code, think_format, names_choice, made_up, refusal, mentions, token_f1, by_row)
 }
 
 COLUMNS = tuple(sorted({name for f in VERIFIERS.values() for name, p in inspect.signature(f).parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD} - {"completion"}))  # that verifiers read

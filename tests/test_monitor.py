@@ -199,6 +199,14 @@ def test_the_reward_is_what_ppo_trains_on(config, tmp_path):
     assert 50 < found[0] - found[1] <= 100 + 1e-3  # most replies of 6 tokens are cut
 
 
+def test_a_reward_model_or_a_verifier_may_judge(config, reward_model, tmp_path):
+    """Given the reward itself as a judge, both say the same."""
+    for stage, settings in (("ppo", {"judge": str(reward_model), "missing_eos_penalty": None, "total_episodes": 8}), ("grpo", {"judge": "final_number", "max_steps": 1})):
+        for line in run(stage, config(stage, **settings), tmp_path / stage):
+            assert line["judge"]["value"] == pytest.approx(line["reward"]["value"], abs=1e-4)
+            assert stage == "grpo" or line["judge"]["stderr"] > 0
+
+
 def test_a_killed_run_looks_on_where_it_was(config, tmp_path):
     """GRPO, bit for bit: the same lines, and the same decision."""
     path = config("grpo", save_steps=1, max_kl=1e6)

@@ -143,7 +143,8 @@ def test_a_finished_stage_is_not_done_again(configs, unbroken):
 def test_grpo_goes_on_as_if_nothing_had_happened(configs, unbroken, tmp_path):
     out = tmp_path / "run"
     train(configs, "grpo", out, die="log:3", expect=KILLED)
-    assert f"continuing from {out / 'checkpoint-2'}" in train(configs, "grpo", out)
+    assert f"continuing from {out / 'checkpoint-2'}" in train(configs, "grpo", out, die="log:5", expect=KILLED)
+    assert f"continuing from {out / 'checkpoint-4'}" in train(configs, "grpo", out)
     assert [row["step"] for row in rows(out / "log.jsonl") if "reward" in row] == [1, 2, 3, 4, 5]
     assert metrics(out) == metrics(unbroken("grpo"))  # the same problems, the same samples
     assert same(weights(out), weights(unbroken("grpo")))
@@ -182,13 +183,15 @@ def without_padding(rows_: list[list[int]], pad: int) -> list[list[int]]:
     return [[i for i in row if i != pad] for row in rows_]
 
 
-@pytest.mark.parametrize("moment", ["log:3", "finish"])
+@pytest.mark.parametrize("moment", ["log:3", "log:5", "finish"])
 def test_ppo_goes_on_with_its_critic_its_optimiser_and_the_next_prompts(configs, tmp_path, watched, whole, tokenizer, reward_model, moment):
     from safetensors.torch import load_file
 
     out = tmp_path / "run"
+    if moment == "log:5":  # the second kill
+        train(configs, "ppo", out, die="log:3", expect=KILLED)
     train(configs, "ppo", out, die=moment, expect=KILLED)
-    done = {"log:3": 2, "finish": 5}[moment]
+    done = {"log:3": 2, "log:5": 4, "finish": 5}[moment]
     checkpoint = {
         key: load_file(out / f"checkpoint-{done}" / part)
         for key, part in (("policy", "model.safetensors"), ("critic", "value_model/model.safetensors"))

@@ -302,6 +302,7 @@ ANY = [  # what a policy that is paid for a score might come upon
 ]  # fmt: skip
 HONEST_BUT_WRONG = {  # {verifier: (what the row has, an honest wrong answer)}
     "final_number": ({"answer": "7"}, "3 + 5 = 8. The answer is 8."),
+    "brief": ({"answer": "7"}, "The answer is 8."),
     "final_text": ({"answer": "iqtu"}, "The answer is iqt."),
     "multiple_choice": ({"answer": "B"}, "The answer is (A)."),
     "countdown": ({"answer": "29", "numbers": [7, 8, 3]}, "The answer is 7 * 3 + 7."),
@@ -411,6 +412,13 @@ def test_tampering(program, expected):
     from eval.tampering import tampers
 
     assert tampers(program, "assert abs(f(2) - 4) < 1e-6 and isinstance(f(2), float)") == expected
+
+
+def test_brief_falls_with_the_length_and_pays_for_nothing_wrong():
+    scores = [get_verifier("brief")("3 + 4 = 7. " * n + "The answer is 7.", answer="7", characters=1000) for n in range(0, 900, 10)]
+    assert scores[0] == pytest.approx(1 - 0.5 * 16 / 1000) and scores == sorted(scores, reverse=True) and {0.5} == {s for s in scores[10:-8]}
+    assert get_verifier("brief")("The answer is \\boxed{\\frac{2}{4}}.", answer="\\frac{1}{2}") > 0.98 and get_verifier("brief")("x" * 3000 + ". The answer is 8.", answer="7") == 0.0
+    assert get_verifier("brief")("The answer is 7.", answer="") is None
 
 
 def test_registry():
