@@ -47,13 +47,13 @@ class Experiments:
         return self.or_absent(lines(title, told, "update", f"n = {looks[0]['reward']['n'] if looks else 0} prompts a point; {file}"), title, file)
 
     def fall(self, name: str) -> dict | None:
-        """The judge's gain at its best look and at the last, and what was lost of it."""
-        golds = [look["judge"]["value"] for look in self.looks(name) if look.get("judge")]
-        if len(golds) < 2 or max(golds) <= golds[0]:
+        """What the judge said at the start, at its best look and at the last, and the share of the gain that was lost."""
+        looks = [look for look in self.looks(name) if look.get("judge")]
+        best = max(looks, key=lambda look: look["judge"]["value"], default=None)
+        if len(looks) < 2 or best is looks[0]:
             return None
-        best = max(golds)
-        steps = [look["step"] for look in self.looks(name) if look.get("judge")]
-        return {"start": golds[0], "best": best, "last": golds[-1], "step": steps[golds.index(best)], "lost": (best - golds[-1]) / (best - golds[0])}
+        start, top, last = (look["judge"] for look in (looks[0], best, looks[-1]))
+        return {"start": start, "best": top, "last": last, "step": best["step"], "lost": (top["value"] - last["value"]) / (top["value"] - start["value"])}
 
     # --- stages against each other ---
 
