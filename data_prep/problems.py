@@ -218,9 +218,9 @@ def humaneval(example: dict, suffix: str = "\nWrite the whole function in one bl
 
 def mbpp(example: dict, suffix: str = "\nWrite the whole function in one block of Python.") -> dict:
     """google-research-datasets/mbpp (Austin et al. 2021): assertions, of which the first shows the function's name."""
-    setup, tests = example.get("test_setup_code") or "", example["test_list"]
+    setup, tests = [example.get("test_setup_code") or "", *(example.get("test_imports") or ())], example["test_list"]
     text = f"{example.get('text') or example['prompt']}\nIt has to pass: `{tests[0]}`{suffix}"
-    return _asked(text, tests="\n".join([setup, *tests]), verifier="code")
+    return _asked(text, tests="\n".join([*setup, *tests]), verifier="code")
 
 
 PUBLISHED = {("question", "answer"): gsm8k, ("problem", "answer"): competition_math, ("prompt", "test", "entry_point"): humaneval, ("test_list",): mbpp}  # by columns

@@ -73,9 +73,9 @@ def calibration_error(differences: list[float], bins: int = 10) -> dict:
     return {"value": expected_calibration_error(sure, right, bins, low=0.5), "stderr": None, "n": len(differences)}
 
 
-def length_correlation(scores: dict[str, float]) -> dict | None:
-    """Pearson's r of the scores and lengths of texts, its standard error that of a sample without correlation; None where either is the same for all."""
-    x, y = [len(text) for text in scores], list(scores.values())
+def length_correlation(scores: dict[tuple[str, str], float]) -> dict | None:
+    """Pearson's r of the scores and lengths of replies (prompt, text), its standard error that of a sample without correlation; None where either is the same for all."""
+    x, y = [len(text) for _, text in scores], list(scores.values())
     if len(set(x)) < 2 or len(set(y)) < 2 or len(x) < 3:
         return None
     return {"value": statistics.correlation(x, y), "stderr": 1 / math.sqrt(len(x) - 1), "n": len(x)}
@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> None:
     chosen = score(model, tokenizer, [r["prompt"] + r["chosen"] for r in rows], args.batch_size)
     rejected = score(model, tokenizer, [r["prompt"] + r["rejected"] for r in rows], args.batch_size)
     results = judge(chosen, rejected, *([r.get(column) for r in rows] for column in ("gold_margin", "rank_distance")))
-    sides = [(r[side][-1]["content"], score) for side, scores in (("chosen", chosen), ("rejected", rejected)) for r, score in zip(rows, scores)]
+    sides = [((str(r["prompt"]), r[side][-1]["content"]), score) for side, scores in (("chosen", chosen), ("rejected", rejected)) for r, score in zip(rows, scores)]
     if correlation := length_correlation(dict(sides)):
         results["length_correlation"] = correlation
     write_json(output, results)

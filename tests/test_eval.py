@@ -407,8 +407,9 @@ def test_pairs_by_distance_calibration_and_length():
     assert calibration_error([sure] * 8 + [-sure] * 2)["value"] == pytest.approx(0.0)
     assert calibration_error([sure] * 5 + [-sure] * 5)["value"] == pytest.approx(0.3)
     assert calibration_error([1e9] * 5 + [-1e9] * 5)["value"] == pytest.approx(0.5)
-    assert length_correlation({"a": 1.0, "bb": 2.0, "cccc": 4.0})["value"] == pytest.approx(1.0)
-    assert length_correlation({"a": 1.0, "b": 2.0, "c": 4.0}) is None is length_correlation({"a": 1.0, "bb": 1.0, "ccc": 1.0})
+    assert length_correlation({("p", "a"): 1.0, ("p", "bb"): 2.0, ("p", "cccc"): 4.0}) == {"value": pytest.approx(1.0), "stderr": pytest.approx(2**-0.5), "n": 3}
+    assert length_correlation({("p", "a"): 1.0, ("q", "a"): 2.0, ("p", "cc"): 4.0})["n"] == 3  # the same reply to another prompt is another
+    assert length_correlation({("p", "a"): 1.0, ("p", "b"): 2.0, ("p", "c"): 4.0}) is None is length_correlation({("p", "a"): 1.0, ("p", "bb"): 1.0, ("p", "ccc"): 1.0})
 
 
 def test_pairs_says_what_is_wrong(run, tmp_path, capsys):

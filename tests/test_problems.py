@@ -50,10 +50,10 @@ def test_math_and_mbpp(tmp_path):
     found = adapted(write(tmp_path / "math.jsonl", [{"problem": "What is half of 1?", "answer": "\\frac{1}{2}", "level": 1}]), tmp_path)
     assert found == [{"prompt": [{"role": "user", "content": "What is half of 1?\nThink step by step and end with the answer in \\boxed{}."}], "answer": "\\frac{1}{2}", "verifier": "math"}]
     assert rewards(found, ["It is \\boxed{0.5}."]) == [1.0]
-    task = {"text": "Write a function to double a number.", "code": "", "test_setup_code": "two = 2", "test_list": ["assert double(two) == 4", "assert double(3) == 6"]}
+    task = {"text": "Write a function to double a number.", "code": "", "test_setup_code": "two = 2", "test_imports": ["import math"], "test_list": ["assert double(two) == 4", "assert double(3) == 6"]}
     found = adapted(write(tmp_path / "mbpp.jsonl", [task]), tmp_path, "--suffix", " Go.")
     assert found[0]["prompt"][0]["content"] == "Write a function to double a number.\nIt has to pass: `assert double(two) == 4` Go."
-    assert (found[0]["verifier"], found[0]["tests"]) == ("code", "two = 2\nassert double(two) == 4\nassert double(3) == 6")
+    assert (found[0]["verifier"], found[0]["tests"]) == ("code", "two = 2\nimport math\nassert double(two) == 4\nassert double(3) == 6")
 
 
 def test_an_unknown_set_is_one_line(tmp_path, capsys):
