@@ -138,7 +138,7 @@ def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
         gold = 0.5 + (d * (2 - math.log(d)) if d else 0.0)
         winners = [{"prompt": text, "text": f"silver {text}", "reward": 4.2, "judge": -1.5}]
         looks.append({"step": step, "reward": measure(d, 40), "judge": measure(gold, 40), "kl": measure(d * d, 40), "entropy": measure(0.7, 40), "repeated": measure(0.1, 40), "winners": winners})
-    for name in ("ppo_long", "ppo_again", "grpo_hard"):
+    for name in ("ppo_long", "ppo_again", "grpo_hard", "grpo_tools"):
         write(folder / f"experiments/{name}/monitor.jsonl", looks)
     write(folder / "experiments/ppo_stop/monitor.jsonl", looks[:3] + [looks[3] | {"decision": f"stopped at step 3: {text}; kept step 2"}])
     golds = {"honest": -0.03, "ppo_long": 0.4, "ppo_stop": 0.9}
@@ -339,7 +339,7 @@ def test_page_is_self_contained_and_each_figure_has_n(finished):
     ]
     assert "prefers-color-scheme: dark" in text and "@media print" in text and "width=device-width" in text
     figures = page.findall(".//figure")
-    assert len(figures) == 41 and not page.findall(".//div[@class='absent']")
+    assert len(figures) == 42 and not page.findall(".//div[@class='absent']")
     for figure in figures:
         assert re.search(r"\bn = \d", figure.find("small").text), etree.tostring(figure)
         assert figure.findall(".//svg//text")

@@ -112,12 +112,11 @@ class Experiments:
 
     # --- practice ---
 
-    def harder(self, title: str) -> Markup:
-        """Right answers of a grade that no lesson shows, over GRPO's steps."""
-        looks = self.looks("grpo_hard")
+    def practised(self, title: str, name: str) -> Markup:
+        """Right answers to held-out problems over GRPO's steps."""
+        looks, file = self.looks(name), f"experiments/{name}/monitor.jsonl"
         points = [(look["step"], look["reward"]["value"]) for look in looks]
-        note = f"n = {looks[0]['reward']['n'] if looks else 0} problems a point; experiments/grpo_hard/monitor.jsonl"
-        return self.or_absent(lines(title, {"right": points}, "step", note, whole=True), title, "experiments/grpo_hard/monitor.jsonl")
+        return self.or_absent(lines(title, {"right": points}, "step", f"n = {looks[0]['reward']['n'] if looks else 0} problems a point; {file}", whole=True), title, file)
 
     def imitation(self, title: str, task: str) -> Markup:
         """Accuracy against the tokens that imitation and practice trained on, from the same start, and the expert's own."""
