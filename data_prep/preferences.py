@@ -232,7 +232,7 @@ def main(argv: list[str] | None = None) -> None:
         if not rows:
             raise UserError(f"{', '.join(args.model)} gave fewer than two different answers to every prompt; raise candidates or temperature")
         write_jsonl(Path(args.output_dir) / "candidates.jsonl", rows)
-        print(f"{args.output_dir}: candidates for {len(rows):,} prompts; rank them with python -m data_prep.label --items {args.output_dir}/candidates.jsonl")
+        print(f"{args.output_dir}: candidates for {len(rows):,} prompts; rank them with python -m data_prep.label --items {args.output_dir}/candidates.jsonl --output_dir {args.output_dir}/labels")
         return
     files: dict[str, list[dict]] = {}
     rankings, dropped = [], Counter()
@@ -248,12 +248,13 @@ def main(argv: list[str] | None = None) -> None:
         files = {split: [] for split in SPLITS}
         for number, row in enumerate(rankings, 1):
             files[row["split"]] += rows_of(row, args.pairs, f"{args.rankings or ', '.join(args.model)}, row {number}")
-    if empty := [split for split, pairs in files.items() if not pairs]:
+    empty = [split for split, pairs in files.items() if not pairs]
+    if empty and (len(empty) == len(files) or not args.rankings):  # people's rankings come in one by one
         cure = f"{', '.join(args.model)} gave fewer than two different answers to every prompt; raise candidates or temperature" if args.model else "every row is a tie, or too few rows"
         raise UserError(f"no pair for {', '.join(empty)}: {cure}")
     out = output_folder(args.output_dir)
     kept = [{k: row[k] for k in ("prompt", "responses", "ranking", "split")} for row in rankings]
-    for name, lines in (({"rankings": kept} if args.model else {}) | files).items():
+    for name, lines in (({"rankings": kept} if args.model else {}) | {split: pairs for split, pairs in files.items() if pairs}).items():
         write_jsonl(out / f"{name}.jsonl", lines)
     print(f"{out}: " + ", ".join(f"{split} {len(pairs):,} pairs" for split, pairs in files.items()) + (f"; {dropped[True]:,} rows without a preference" if dropped[True] else ""))
 

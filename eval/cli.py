@@ -147,14 +147,18 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
             near = difflib.get_close_matches(unknown[0], known, 1)
             raise UserError(f"{path}: unknown key {', '.join(unknown)}" + (f" (did you mean {near[0]}?)" if near else "; see --help for the keys"))
     structured = {f.name for cls in dataclass_types for f in dataclasses.fields(cls) if "dict" in str(f.type)}
+    typed = {}
     for key in [a[2:] for a in argv if a.startswith("--") and a[2:] in structured]:  # argparse has no type for these: JSON
         at = argv.index(f"--{key}")
         try:
-            config[key] = json.loads(argv[at + 1])
+            typed[key] = json.loads(argv[at + 1])
         except (IndexError, ValueError):
-            raise UserError(f"--{key} takes JSON, such as '{{\"key\": 1}}'") from None
+            example = '[{"path": "file.jsonl"}]' if key.endswith("datasets") else '{"key": 1}'
+            raise UserError(f"--{key} takes JSON, such as '{example}'") from None
         del argv[at : at + 2]
     _check_types(dataclass_types, config, path or "command line")
+    _check_types(dataclass_types, typed, "command line")
+    config |= typed
     env = config.pop("env", None) or {}
     if not isinstance(env, dict):
         raise UserError(f"{path}: env must map names of environment variables to values")

@@ -20,7 +20,7 @@ from eval.estimates import accuracy
 
 WINNERS = ("a", "b", "tie")
 MEAN, SCALE = 1000.0, 400.0
-CURE = "a vote is prompt, models (two names), responses (of each), winner and judge; remove the line if a write was cut short"
+CURE = "a vote is prompt, models (two names), responses (of each), winner and judge; such as the page of recipes.chat --web writes; remove a line that was cut short"
 
 
 def read_votes(path: str | Path) -> list[dict]:

@@ -182,7 +182,7 @@ def table(output_dir: Path, names: list[str]) -> str:
     last = [label for label in rows if label.startswith(("end_token", "all tasks:"))]
     width = max(map(len, rows)) + 2
     lines = [f"{'task':<{width}}" + "".join(f"{name:>18}" for name in names)]
-    return "\n".join(lines + [f"{label:<{width}}" + "".join(f"{rows[label].get(name, '–'):>18}" for name in names) for label in [label for label in rows if label not in last] + last])
+    return "\n".join(lines + [f"{label:<{width}}" + "".join(f"{rows[label].get(name, '–'):>18}" for name in names) for label in [label for label in rows if label not in last] + last] + ["± is one standard error, as lm-eval prints it"])
 
 
 @command

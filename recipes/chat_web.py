@@ -126,7 +126,7 @@ def app(stages: dict[str, Stage], votes: Votes | None, settings: dict, seed: int
     style = "".join(path.read_text(encoding="utf-8") for path in STYLES)
     page = Template(PAGE.read_text(encoding="utf-8"), autoescape=True)
     markdown = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").disable("image")  # an image would be loaded from elsewhere
-    start = {"models": [{"name": name, "base": stage.base} for name, stage in stages.items()], "votes": votes is not None, **settings}
+    start = {"models": [{"name": name, "base": stage.base} for name, stage in stages.items()], "first": next(reversed(stages)), "votes": votes is not None, **settings}
 
     @server.exception_handler(UserError)
     def refuse(request, error):
@@ -195,16 +195,19 @@ def app(stages: dict[str, Stage], votes: Votes | None, settings: dict, seed: int
     return server
 
 
-def language_models(run: str) -> dict[str, str]:
-    """Names and folders of a run's stages that write text, each behind its parent.
+def language_models(run: str) -> tuple[dict[str, str], str]:
+    """Names and folders of a run's stages that write text, each behind its parent; and the name of the one that the page opens on: the last from
+    which others were trained, which may be a reward model, else the last.
 
     Raises:
         UserError: no such folder, or no such stage in it.
     """
-    parents = {}
-    for folder in sorted(path.parent for path in existing(run, "the run", "give its folder, such as runs/tiny").glob("*/stage.json")):
+    parents, started_from = {}, set()
+    stages = existing(run, "the run", "give its folder, such as runs/tiny").glob("*/stage.json")
+    for folder in sorted((path.parent for path in stages), key=lambda folder: (folder / "stage.json").stat().st_mtime):  # as they were trained
         try:
             parent, kind = (json.loads((folder / name).read_text(encoding="utf-8"))[key] for name, key in (("stage.json", "parent"), ("config.json", "architectures")))
+            started_from.add(Path(parent or "").name)
             if not kind[0].endswith("ForSequenceClassification"):  # else a reward model
                 parents[folder.name] = Path(parent or "").name
         except (OSError, ValueError, KeyError, TypeError, IndexError):
@@ -214,7 +217,7 @@ def language_models(run: str) -> dict[str, str]:
     order: list[str] = []
     while left := [name for name in parents if name not in order]:
         order += [name for name in left if parents[name] not in left or parents[name] == name] or left
-    return {name: str(Path(run, name)) for name in order}
+    return {name: str(Path(run, name)) for name in order}, [order[-1], *(name for name in order if name in started_from)][-1]
 
 
 def serve(args) -> None:
@@ -226,7 +229,7 @@ def serve(args) -> None:
         raise UserError("--web needs one of --run (all stages of a run), --model and --models name=folder …")
     if not 0 < args.port < 65536:
         raise UserError(f"port must lie between 1 and 65535, but is {args.port}")
-    paths = language_models(args.run) if args.run else named_folders(args.models) if args.models else {Path(args.model).name: args.model}
+    paths, first = language_models(args.run) if args.run else (named_folders(args.models) if args.models else {Path(args.model).name: args.model}, None)
     index = Path(args.run, "index") if args.run else None
     names = args.tools or (["python", *([f"search={index}"] if (index / "search.json").exists() else [])] if args.run else [])
     path = args.votes or (args.run and str(Path(args.run, "arena", "people.jsonl")))
@@ -240,7 +243,7 @@ def serve(args) -> None:
             talk.reply("a" if base else [{"role": "user", "content": "a"}], Listener(), max_new_tokens=2, temperature=1.0)
     if (args.tools or args.system) and (args.complete or all(stage.base for stage in stages.values())):
         raise UserError("to continue text has no place for --system and --tools: give a model with a chat template, without --complete")
-    settings = {"system": args.system or "", "temperature": args.temperature, "max_new_tokens": args.max_new_tokens, "complete": args.complete}
+    settings = ({"first": first} if first else {}) | {"system": args.system or "", "temperature": args.temperature, "max_new_tokens": args.max_new_tokens, "complete": args.complete}
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     try:
         server = app(stages, votes, {**settings, "tools": [tool.__name__ for tool in tools]}, args.seed)
@@ -255,3 +258,7 @@ def serve(args) -> None:
         threading.Event().wait()
     except KeyboardInterrupt:
         pass
+
+
+if __name__ == "__main__":
+    raise SystemExit("error: the page is opened by python -m recipes.chat --web")

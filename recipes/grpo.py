@@ -36,6 +36,8 @@ def main(argv: list[str] | None = None) -> None:
 
     if not args.rewards or (training_args.reward_weights and len(training_args.reward_weights) != len(args.rewards)):
         raise UserError(f"rewards must name at least one verifier, and reward_weights hold one number for each, but they are {args.rewards} and {training_args.reward_weights}")
+    if args.rewards == [args.judge]:
+        raise UserError(f"judge {args.judge} is the reward itself, and cannot tell whether that is gamed: name another, or none")
     rewards = [reward_function(name) for name in args.rewards]
     tokenizer = load_chat_tokenizer(model_args, "the sft model")
     if tools := load_tools(args.tools):

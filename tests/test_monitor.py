@@ -201,7 +201,7 @@ def test_the_reward_is_what_ppo_trains_on(config, tmp_path):
 
 def test_a_reward_model_or_a_verifier_may_judge(config, reward_model, tmp_path):
     """Given the reward itself as a judge, both say the same."""
-    for stage, settings in (("ppo", {"judge": str(reward_model), "missing_eos_penalty": None, "total_episodes": 8}), ("grpo", {"judge": "final_number", "max_steps": 1})):
+    for stage, settings in (("ppo", {"judge": str(reward_model), "missing_eos_penalty": None, "total_episodes": 8}), ("grpo", {"judge": "by_row", "max_steps": 1})):
         for line in run(stage, config(stage, **settings), tmp_path / stage):
             assert line["judge"]["value"] == pytest.approx(line["reward"]["value"], abs=1e-4)
             assert stage == "grpo" or line["judge"]["stderr"] > 0
@@ -223,6 +223,7 @@ def test_a_killed_run_looks_on_where_it_was(config, tmp_path):
 @pytest.mark.parametrize(
     "settings, message",
     [
+        ({"judge": "final_number"}, "judge final_number is the reward itself"),
         ({"judge": "no_such:thing"}, "there is no judge no_such:thing"),
         ({"judge": "nowhere/at/all"}, "does not exist"),
         ({"judge": None, "stop_patience": 1}, "stop_patience needs a judge"),

@@ -101,6 +101,8 @@ class Stages:
             ("tokenizer", self.tokenizer_dir),
             ("experiments/hard/train", self.world / "problems/train"),
             ("experiments/hard/test", self.world / "problems/validation"),
+            ("experiments/words/train", self.world / "problems/train"),
+            ("experiments/words/test", self.world / "problems/validation"),
             ("experiments/expert", self.world / "conversations"),
         ):
             if value.startswith(f"runs/tiny/{prefix}"):

@@ -260,7 +260,7 @@ def test_every_number_of_the_page_stands_in_the_json_and_back(finished):
         elif key.startswith("experiments/arena") and key.endswith(("/rating", "/low", "/high")):
             assert float(text) == pytest.approx(value, abs=0.51)
         elif key != "seconds/total" and not re.search("training/.*/(seconds|tokens|flops|tokens_per_second)$", key):
-            assert float(text.removesuffix(" GB")) == pytest.approx(value, abs=5.1e-3 if key == "peak_rss_gb" else 5.1e-4)
+            assert float(text.removesuffix(" GiB")) == pytest.approx(value, abs=5.1e-3 if key == "peak_rss_gb" else 5.1e-4)
     # the bars of the figures carry the same numbers
     titles = [t.text for t in page.iterfind(".//svg//title")]
     assert "grpo, step by step: 0.930 ± 0.035" in titles and "arithmetic, with Python: 0.960 ± 0.027" in titles

@@ -143,14 +143,14 @@ class Experiments:
         shown = model.get("checks_itself", {}).get("examples", [])
         return [{"question": e["question"], "answer": None, "replies": [{"label": name, "text": e["text"], "verdict": "", "css": ""}]} for e in shown]
 
-    def guesses(self, title: str, name: str, before: str, after: str) -> Markup:
-        """The best and the majority of n tries, before and after."""
+    def guesses(self, title: str, name: str, *names: str) -> Markup:
+        """The best and the majority of n tries of the models."""
         found = self.run(f"experiments/{name}.json")
         models = found.get("models", {})
         told = {
-            f"{what} of n, {when}": [(math.log2(int(size)), m["value"]) for size, m in models[model][f"{what}_of"].items()]
+            f"{what} of n, {model}": [(math.log2(int(size)), m["value"]) for size, m in models[model][f"{what}_of"].items()]
             for what in ("best", "majority")
-            for when, model in (("before", before), ("after", after))
+            for model in names
             if model in models
         }
         n = next((m["n"] for model in models.values() for m in model["best_of"].values()), 0)

@@ -117,7 +117,7 @@ class Story:
         return self.or_absent(bars(title, rows, "n = 1 run; seconds.json"), title, "seconds.json")
 
     def memory(self, title: str) -> Markup:
-        rows = [(stage, gb, f"{gb:.2f} GB") for stage, record in self.records if (gb := record.get("peak_memory_gb"))]
+        rows = [(stage, gb, f"{gb:.2f} GiB") for stage, record in self.records if (gb := record.get("peak_memory_gb"))]
         return self.or_absent(bars(title, rows, "n = 1 run; <stage>/stage.json"), title, "base/stage.json")
 
     # --- overlap of the training data with the benchmarks ---
@@ -213,4 +213,4 @@ def reply(label: str, row: dict) -> dict:
         verdict = next((word for outcome, word in OUTCOMES.items() if row[outcome]), "no answer")
         return {"label": label, "text": texts[0], "verdict": verdict, "css": {"right": "good", "made up": "bad"}.get(verdict, "")}
     verdict = f"first of {len(texts)} tries, {value * len(texts):.0f} right" if 0 < value < 1 else "right" if value else "not right"
-    return {"label": label, "text": texts[0], "verdict": verdict, "css": "good" if value >= 0.5 else "bad"}
+    return {"label": label, "text": texts[0], "verdict": verdict, "css": {0: "bad", 1: "good"}.get(value, "")}
