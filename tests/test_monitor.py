@@ -127,11 +127,9 @@ def test_watching_changes_nothing(config, tmp_path):
     assert same(weights(tmp_path / "watched"), weights(tmp_path / "plain"))
 
 
-@pytest.mark.parametrize("stage", ["ppo", "grpo"])
-def test_a_run_stops_and_keeps_the_best_model(stage, config, tmp_path, monkeypatch):
+@pytest.fixture
+def falling(monkeypatch):
     """The judge's scores are given: they rise once and fall ever after, while the reward stays."""
-    from test_resume import same, weights
-
     from recipes.monitor import Monitor
 
     true_look, count = Monitor.look, []
@@ -144,6 +142,12 @@ def test_a_run_stops_and_keeps_the_best_model(stage, config, tmp_path, monkeypat
         return prompts
 
     monkeypatch.setattr(Monitor, "look", look)
+
+
+@pytest.mark.parametrize("stage", ["ppo", "grpo"])
+def test_a_run_stops_and_keeps_the_best_model(stage, config, tmp_path, falling):
+    from test_resume import same, weights
+
     told = run(stage, config(stage, stop_patience=2), tmp_path / "run")
     assert [line["step"] for line in told] == [0, 1, 2, 3]
     assert "stopped at step 3: the judge fell" in told[-1]["decision"] and told[-1]["decision"].endswith("kept step 1")
@@ -153,21 +157,9 @@ def test_a_run_stops_and_keeps_the_best_model(stage, config, tmp_path, monkeypat
     assert first <= {"best-0", "best-1"} and "best-1" in first
 
 
-def test_a_run_that_ends_past_its_best_keeps_that_and_says_so(config, tmp_path, monkeypatch):
+def test_a_run_that_ends_past_its_best_keeps_that_and_says_so(config, tmp_path, falling):
     from test_resume import same, weights
 
-    from recipes.monitor import Monitor
-
-    true_look, count = Monitor.look, []
-
-    def look(self, policy):
-        prompts = true_look(self, policy)
-        count.append(1)
-        for number, prompt in enumerate(prompts):
-            prompt["means"] |= {"judge": {1: 0.0, 2: 1.0}.get(len(count), 0.5 - len(count)) + number / 1000, "reward": 1.0}
-        return prompts
-
-    monkeypatch.setattr(Monitor, "look", look)
     told = run("grpo", config("grpo", stop_patience=9, max_steps=3), tmp_path / "run")
     assert [line.get("decision") for line in told] == [None, None, None, "ended at step 3, past its best; kept step 1"]
     assert same(weights(tmp_path / "run"), weights(tmp_path / "run" / "best-1"))
