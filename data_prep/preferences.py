@@ -135,7 +135,7 @@ def answers(args: PreferencesArguments, rows: list[dict]) -> list[dict]:
     settings |= {"model_files": [model_fingerprint(name) for name in args.model], "prompts": hashlib.sha256(json.dumps(rows).encode()).hexdigest()}
     same_settings(out / "settings.json", settings, out / "answers.jsonl")
     write_jsonl(out / "prompts.jsonl", rows)
-    by_chunks(out / "answers.jsonl", out / "prompts.jsonl", len(rows), "responses", args.chunk, 0, start)
+    by_chunks(out / "answers.jsonl", out / "prompts.jsonl", len(rows), "responses", args.chunk, 0, start)  # seed 0: `start` gets the chunk's place
     return list(stream(out / "answers.jsonl"))
 
 

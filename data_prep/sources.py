@@ -93,8 +93,9 @@ def load_sources(sources: list[dict], columns: tuple[str, ...] = (), seed: int =
             data = data.select([order[i % len(order)] for i in range(count)])
         parts.append(data)
     if len(parts) > 1:
-        for name in {"tools", *optional} & {column for p in parts for column in p.column_names}:
-            parts = [p if name in p.column_names else p.add_column(name, [None] * len(p)) for p in parts]
+        for name in ("tools", *optional):
+            if any(name in p.column_names for p in parts):
+                parts = [p if name in p.column_names else p.add_column(name, [None] * len(p)) for p in parts]
         shared = set.intersection(*(set(p.column_names) for p in parts))
         parts = [p.remove_columns([c for c in p.column_names if c not in shared]) for p in parts]
     return concatenate_datasets(parts).shuffle(seed=seed) if len(parts) > 1 else parts[0]

@@ -35,6 +35,15 @@ def load_pretrained(auto_class, path: str, what: str, new_head: bool = False, **
     return model
 
 
+def load_on_gpu(auto_class, path: str, what: str = "model"):
+    """`load_pretrained` in the precision of the weights, on the GPU where there is one, without a bar."""
+    import torch
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    return load_pretrained(auto_class, path, what, dtype="auto").to("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def load_tokenizer(path: str, what: str = "tokenizer", **kwargs):
     """The tokenizer of a folder or Hub id; `what` it is called in errors.
 
@@ -52,14 +61,11 @@ def load_models(models: dict[str, str]) -> dict[str, tuple]:
     Raises:
         UserError: one cannot be loaded, or its tokenizer has tokens that it does not know.
     """
-    import torch
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    device, loaded = "cuda" if torch.cuda.is_available() else "cpu", {}
+    loaded = {}
     for name, path in models.items():
-        model, tokenizer = loaded[name] = load_pretrained(AutoModelForCausalLM, path, "model", dtype="auto").to(device), load_tokenizer(path)
+        model, tokenizer = loaded[name] = load_on_gpu(AutoModelForCausalLM, path), load_tokenizer(path)
         if len(tokenizer) > (rows := model.get_input_embeddings().num_embeddings):
             raise UserError(f"the tokenizer of {path} has {len(tokenizer)} tokens, and the model embeddings of {rows}: they do not belong together; {CURE}")
     return loaded
@@ -71,13 +77,10 @@ def load_reward_model(path: str, what: str = "reward model") -> tuple:
     Raises:
         UserError: it cannot be loaded.
     """
-    import torch
     from transformers import AutoModelForSequenceClassification
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
     tokenizer = load_tokenizer(path, what)
-    return load_pretrained(AutoModelForSequenceClassification, path, what, dtype="auto").to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
+    return load_on_gpu(AutoModelForSequenceClassification, path, what), tokenizer
 
 
 def require_chat_template(tokenizer, path: str) -> None:

@@ -95,8 +95,8 @@ def final_number(completion: str, answer, **_) -> float | None:
     return float(last is not None and all(_decimal(n) == gold for n in [last, *stated]))
 
 
-def brief(completion: str, answer, characters: int = 2000, **_) -> float | None:
-    """From 1 to 0.5 for a right answer (of `final_number` or `math`), less with each character, thinking included, up to `characters`; 0 for a wrong one.
+def brief(completion: str, answer, characters: int | None = None, **_) -> float | None:
+    """From 1 to 0.5 for a right answer (of `final_number` or `math`), less with each character, thinking included, up to `characters` (2,000); 0 for a wrong one.
 
     Unlike open-r1's cosine reward it never rises again with the length, and no wrong answer is worth anything.
     """

@@ -126,7 +126,7 @@ def app(stages: dict[str, Stage], votes: Votes | None, settings: dict, seed: int
     style = "".join(path.read_text(encoding="utf-8") for path in STYLES)
     page = Template(PAGE.read_text(encoding="utf-8"), autoescape=True)
     markdown = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").disable("image")  # an image would be loaded from elsewhere
-    start = {"models": [{"name": name, "base": stage.base} for name, stage in stages.items()], "first": next(reversed(stages)), "votes": votes is not None, **settings}
+    start = {"models": [{"name": name, "base": stage.base} for name, stage in stages.items()], "votes": votes is not None, **settings}
 
     @server.exception_handler(UserError)
     def refuse(request, error):
@@ -229,7 +229,11 @@ def serve(args) -> None:
         raise UserError("--web needs one of --run (all stages of a run), --model and --models name=folder …")
     if not 0 < args.port < 65536:
         raise UserError(f"port must lie between 1 and 65535, but is {args.port}")
-    paths, first = language_models(args.run) if args.run else (named_folders(args.models) if args.models else {Path(args.model).name: args.model}, None)
+    if args.run:
+        paths, first = language_models(args.run)
+    else:
+        paths = named_folders(args.models) if args.models else {Path(args.model).name: args.model}
+        first = list(paths)[-1]
     index = Path(args.run, "index") if args.run else None
     names = args.tools or (["python", *([f"search={index}"] if (index / "search.json").exists() else [])] if args.run else [])
     path = args.votes or (args.run and str(Path(args.run, "arena", "people.jsonl")))
@@ -243,7 +247,7 @@ def serve(args) -> None:
             talk.reply("a" if base else [{"role": "user", "content": "a"}], Listener(), max_new_tokens=2, temperature=1.0)
     if (args.tools or args.system) and (args.complete or all(stage.base for stage in stages.values())):
         raise UserError("to continue text has no place for --system and --tools: give a model with a chat template, without --complete")
-    settings = ({"first": first} if first else {}) | {"system": args.system or "", "temperature": args.temperature, "max_new_tokens": args.max_new_tokens, "complete": args.complete}
+    settings = {"first": first, "system": args.system or "", "temperature": args.temperature, "max_new_tokens": args.max_new_tokens, "complete": args.complete}
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     try:
         server = app(stages, votes, {**settings, "tools": [tool.__name__ for tool in tools]}, args.seed)

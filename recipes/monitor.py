@@ -28,7 +28,7 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from eval.cli import UserError, whole
+from eval.cli import UserError, write_jsonl
 from recipes.callbacks import keep_rows
 from recipes.common import check_messages
 
@@ -218,6 +218,9 @@ class Monitor(TrainerCallback):
         return None
 
     # ---- As a callback ----
+    def _written(self) -> list[dict]:
+        return [json.loads(line) for line in self.path.read_text().split("\n") if line]  # not splitlines(), which also splits at U+2028
+
     def _kept(self, step: int) -> Path:
         return self.folder / f"best-{step}"
 
@@ -226,16 +229,17 @@ class Monitor(TrainerCallback):
         prompts = self.look(policy)
         row = {"step": state.global_step}
         row |= {name: mean([p["means"][name] for p in prompts if p["means"][name] is not None]) for name in ("reward", "judge", "kl", "entropy", "length", "repeated")}
-        self.looks.append(row | {"judged": [p["means"]["judge"] for p in prompts]})
-        if self.stops and state.is_world_process_zero and self.best() is self.looks[-1]:
+        row["judged"] = [p["means"]["judge"] for p in prompts]
+        self.looks.append(row)
+        if self.stops and state.is_world_process_zero and self.best() is row:
             policy.save_pretrained(self._kept(row["step"]))
         why = self.decide() if self.stops else None
         if why:
             control.should_training_stop = True
-            self.looks[-1]["decision"] = row["decision"] = f"stopped at step {row['step']}: {why}; kept step {self.best()['step']}"
+            row["decision"] = f"stopped at step {row['step']}: {why}; kept step {self.best()['step']}"
         if state.is_world_process_zero:
             with self.path.open("a") as file:
-                file.write(json.dumps(self.looks[-1] | row | {"winners": self._winners(prompts)}, ensure_ascii=False) + "\n")
+                file.write(json.dumps(row | {"winners": self._winners(prompts)}, ensure_ascii=False) + "\n")
             told = ", ".join(f"{name} {row[name]['value']:.3f}" for name in ("reward", "judge", "kl", "repeated") if row[name])
             print(f"  step {row['step']:4d} | {told}" + (f" | {row['decision']}" if why else ""))
 
@@ -248,7 +252,7 @@ class Monitor(TrainerCallback):
         from accelerate import PartialState
 
         PartialState().wait_for_everyone()
-        self.looks = [json.loads(line) for line in self.path.read_text().split("\n") if line] if self.path.exists() else []
+        self.looks = self._written() if self.path.exists() else []
         if not self.looks:
             self._look_and_decide(model, state, control)
         if self.stops and (best := self.best()) and not self._kept(best["step"]).exists():
@@ -283,11 +287,9 @@ class Monitor(TrainerCallback):
         else:
             policy.load_state_dict(AutoModelForCausalLM.from_pretrained(folder, dtype=policy.dtype).state_dict())
         if PartialState().is_main_process and not self.looks[-1].get("decision"):
-            lines = self.path.read_text().rstrip("\n").split("\n")
-            ended = json.loads(lines[-1])
-            ended["decision"] = f"ended at step {ended['step']}, past its best; kept step {best['step']}"
-            with whole(self.path) as file:
-                file.write("".join(f"{line}\n" for line in [*lines[:-1], json.dumps(ended, ensure_ascii=False)]).encode())
+            written = self._written()
+            written[-1]["decision"] = f"ended at step {written[-1]['step']}, past its best; kept step {best['step']}"
+            write_jsonl(self.path, written)
         print(f"the model of step {best['step']} is kept")
 
     def _beyond(self, look: dict) -> bool:

@@ -33,13 +33,11 @@ class Listener:
 
 def load_model(path: str):
     """A causal language model, on the GPU if there is one."""
-    import torch
-    import transformers
+    from transformers import AutoModelForCausalLM
 
-    from eval.models import load_pretrained
+    from eval.models import load_on_gpu
 
-    transformers.utils.logging.disable_progress_bar()
-    return load_pretrained(transformers.AutoModelForCausalLM, path, "model", dtype="auto").to("cuda" if torch.cuda.is_available() else "cpu")
+    return load_on_gpu(AutoModelForCausalLM, path)
 
 
 def completes(path: str, tokenizer) -> bool:

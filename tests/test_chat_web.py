@@ -150,7 +150,7 @@ def opened(browser, tmp_path):  # noqa: F811
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        settings = {"system": "", "temperature": 0, "max_new_tokens": 400, "complete": False, "tools": ["search"]}
+        settings = {"first": list(stages)[-1], "system": "", "temperature": 0, "max_new_tokens": 400, "complete": False, "tools": ["search"]}
         made = app({name: Stage(*stage) for name, stage in stages.items()}, Votes(str(tmp_path / "people.jsonl")), settings)
         servers.append(uvicorn.Server(uvicorn.Config(made, port=port, log_level="error")))
         threading.Thread(target=servers[-1].run, daemon=True).start()

@@ -31,11 +31,11 @@ def clean(text) -> str:
 
 def table(summary: dict) -> dict[str, dict[str, dict]]:
     """The first table: measure -> stage -> {key in the summary, value, and where there are any stderr, n, std}."""
-    from eval.report.summary import APART
+    from eval.report.summary import NESTED
 
     rows = {}
     for stage, numbers in summary["stages"].items():
-        flat = {name: (f"stages/{stage}/{name}", m) for name, m in numbers.items() if name not in ("tasks", "facts", *APART)}
+        flat = {name: (f"stages/{stage}/{name}", m) for name, m in numbers.items() if name not in NESTED}
         flat |= {name: (f"stages/{stage}/tasks/{name}", m) for name, m in numbers.get("tasks", {}).items()}
         for name, (key, m) in flat.items():
             rows.setdefault(name, {})[stage] = {"key": key, **(m if isinstance(m, dict) else {"value": m})}

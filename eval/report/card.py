@@ -13,7 +13,7 @@ from pathlib import Path
 from eval.benchmarks import MAIN
 from eval.estimates import finite
 from eval.report.figures import duration
-from eval.report.summary import APART, MEASURES, half_width
+from eval.report.summary import MEASURES, NESTED, half_width
 
 HERE = Path(__file__).parent
 METHODS = {  # a key that only one stage's config has -> the stage's method, and the transformers class that loads the model
@@ -63,7 +63,7 @@ def measures(numbers: dict) -> list[dict]:
     """What the report's summary measured of a stage beside its tasks, in the form of `scores`."""
     found = []
     for name, m in numbers.items():
-        if name not in ("tasks", "facts", *APART):
+        if name not in NESTED:
             m = m if isinstance(m, dict) else {"value": m}
             found.append({"task": name, "setting": "", "metric": name, "value": m["value"], "stderr": m.get("stderr"), "n": m.get("n"), "version": None, "shots": None, "higher": None, "main": False})
     return found

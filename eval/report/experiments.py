@@ -39,12 +39,11 @@ class Experiments:
             note += f"; fitted: {start:.2f} + d ({alpha:.2f} − {beta:.2f} ln d), peak at d = {math.exp(alpha / beta - 1):.2f}"
         return self.or_absent(lines(title, {key: sorted(points) for key, points in told.items()}, "√KL from the start", note), title, file)
 
-    def signs(self, title: str, name: str) -> Markup:
-        """What shows in the replies while the judge's score falls: what is left to chance, and what repeats itself."""
+    def over_steps(self, title: str, name: str, series: dict[str, str], what: str, whole: bool) -> Markup:
+        """What the monitor of a run saw, look by look; `series` is label -> key, and a point is a mean over `what`."""
         looks, file = self.looks(name), f"experiments/{name}/monitor.jsonl"
-        series = {"entropy, nats a token": "entropy", "repeated 2-grams, share": "repeated"}
         told = {label: [(look["step"], look[key]["value"]) for look in looks if look.get(key)] for label, key in series.items()}
-        return self.or_absent(lines(title, told, "update", f"n = {looks[0]['reward']['n'] if looks else 0} prompts a point; {file}"), title, file)
+        return self.or_absent(lines(title, told, "step", f"n = {looks[0]['reward']['n'] if looks else 0} {what} a point; {file}", whole), title, file)
 
     def fall(self, name: str) -> dict | None:
         """What the judge said at the start, at its best look and at the last, and the share of the gain that was lost."""
@@ -111,12 +110,6 @@ class Experiments:
         return self.or_absent(lines(title, told if len(told) == 2 else {}, "share of the run", note, whole=True), title, "experiments/grpo_hard/monitor.jsonl")
 
     # --- practice ---
-
-    def practised(self, title: str, name: str) -> Markup:
-        """Right answers to held-out problems over GRPO's steps."""
-        looks, file = self.looks(name), f"experiments/{name}/monitor.jsonl"
-        points = [(look["step"], look["reward"]["value"]) for look in looks]
-        return self.or_absent(lines(title, {"right": points}, "step", f"n = {looks[0]['reward']['n'] if looks else 0} problems a point; {file}", whole=True), title, file)
 
     def imitation(self, title: str, task: str) -> Markup:
         """Accuracy against the tokens that imitation and practice trained on, from the same start, and the expert's own."""

@@ -38,6 +38,7 @@ MEASURES = {
 }
 OUTCOMES = {"right": "right", "made_up": "made up", "refused": "refused"}  # what a reply to a question about a fact can be, or none of it
 APART = {"places_apart": "pair_accuracy_distance_", "margins_apart": "score_margin_distance_"}  # of pairs.json, by how many places lie between two replies
+NESTED = ("tasks", "facts", *APART)  # of a stage: more measures than one
 TRAINING = {  # of stage.json -> how the page shows it
     "seconds": "duration",
     "tokens": "compact",
