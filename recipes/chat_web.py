@@ -195,9 +195,8 @@ def app(stages: dict[str, Stage], votes: Votes | None, settings: dict, seed: int
     return server
 
 
-def language_models(run: str) -> tuple[dict[str, str], str]:
-    """Names and folders of a run's stages that write text, each behind its parent; and the name of the one that the page opens on: the last from
-    which others were trained, which may be a reward model, else the last.
+def language_models(run: str) -> tuple[dict[str, str], set[str]]:
+    """Names and folders of a run's stages that write text, each behind its parent; and the names of those that any stage was trained from.
 
     Raises:
         UserError: no such folder, or no such stage in it.
@@ -217,7 +216,7 @@ def language_models(run: str) -> tuple[dict[str, str], str]:
     order: list[str] = []
     while left := [name for name in parents if name not in order]:
         order += [name for name in left if parents[name] not in left or parents[name] == name] or left
-    return {name: str(Path(run, name)) for name in order}, [order[-1], *(name for name in order if name in started_from)][-1]
+    return {name: str(Path(run, name)) for name in order}, started_from
 
 
 def serve(args) -> None:
@@ -229,11 +228,7 @@ def serve(args) -> None:
         raise UserError("--web needs one of --run (all stages of a run), --model and --models name=folder …")
     if not 0 < args.port < 65536:
         raise UserError(f"port must lie between 1 and 65535, but is {args.port}")
-    if args.run:
-        paths, first = language_models(args.run)
-    else:
-        paths = named_folders(args.models) if args.models else {Path(args.model).name: args.model}
-        first = list(paths)[-1]
+    paths, started_from = language_models(args.run) if args.run else (named_folders(args.models) if args.models else {Path(args.model).name: args.model}, set())
     index = Path(args.run, "index") if args.run else None
     names = args.tools or (["python", *([f"search={index}"] if (index / "search.json").exists() else [])] if args.run else [])
     path = args.votes or (args.run and str(Path(args.run, "arena", "people.jsonl")))
@@ -247,6 +242,8 @@ def serve(args) -> None:
             talk.reply("a" if base else [{"role": "user", "content": "a"}], Listener(), max_new_tokens=2, temperature=1.0)
     if (args.tools or args.system) and (args.complete or all(stage.base for stage in stages.values())):
         raise UserError("to continue text has no place for --system and --tools: give a model with a chat template, without --complete")
+    answering = [name for name, stage in stages.items() if not stage.base] or list(stages)[:1]
+    first = [answering[-1], *(name for name in answering if name in started_from)][-1]  # the assistant that the last stages were trained from
     settings = {"first": first, "system": args.system or "", "temperature": args.temperature, "max_new_tokens": args.max_new_tokens, "complete": args.complete}
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     try:
