@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, parse, user_errors
+from eval.processor import has_bf16
 
 # keys of the trainers' configs that these scripts would not act on
 IGNORED = {
@@ -61,7 +62,7 @@ def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> 
             raise UserError(f"{key} is not used here: {instead}")
     if training_args.hub_strategy != type(training_args).hub_strategy:
         raise UserError("hub_strategy is not used here: the model is pushed once, when it is finished")
-    if training_args.use_cpu and training_args.bf16 and not torch.cpu._is_avx512_bf16_supported():
+    if training_args.use_cpu and training_args.bf16 and not has_bf16():
         print("this CPU has no bf16 instructions: training in fp32")
         training_args.bf16, training_args.mixed_precision = False, "no"
         os.environ["ACCELERATE_MIXED_PRECISION"] = "no"

@@ -1,19 +1,83 @@
 """Muon for matrices, AdamW for the rest, as one optimiser that `Trainer` can drive.
 
 Muon (Jordan et al. 2024) orthogonalises the momentum of each weight matrix; embeddings, the output head and vectors
-take AdamW. `torch.optim.Muon` does the former; this joins the two through Trainer's optimiser factory.
+take AdamW. `MuonFactory` joins the two through Trainer's optimiser factory.
 """
+
+import math
+from collections import defaultdict
 
 import torch
 
+from eval.processor import has_bf16
+
+
+def orthogonalise(matrices: torch.Tensor, coefficients: tuple[float, float, float], steps: int, eps: float, dtype: torch.dtype) -> torch.Tensor:
+    """The Newton–Schulz iteration of Muon on a batch of matrices.
+
+    Args:
+        matrices: [count, rows, columns].
+        dtype: of the iteration.
+
+    Returns:
+        [count, rows, columns] in `dtype`: each matrix with singular values near 1.
+    """
+    a, b, c = coefficients
+    x = matrices.to(dtype)
+    tall = x.size(1) > x.size(2)
+    if tall:
+        x = x.mT
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=eps)
+    for _ in range(steps):
+        gram = x @ x.mT
+        update = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, update, x, beta=a)
+    return x.mT if tall else x
+
+
+class BatchedMuon(torch.optim.Muon):
+    """`torch.optim.Muon`, which orthogonalises one matrix after the other and always in bfloat16.
+
+    Here all matrices of one shape go through one batched product, in bfloat16 on a GPU and on a CPU that has the instructions, else in float32.
+    """
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            alike = defaultdict(list)
+            for p in group["params"]:
+                if p.grad is not None:
+                    alike[p.shape, p.device].append(p)
+            for (_, device), parameters in alike.items():
+                dtype = torch.bfloat16 if device.type != "cpu" or has_bf16() else torch.float32
+                self._step_alike(parameters, group, dtype)
+
+    def _step_alike(self, parameters: list, group: dict, dtype: torch.dtype) -> None:
+        """One step of parameters that have the same shape."""
+        updates = []
+        for p in parameters:
+            state = self.state[p]
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(p.grad)
+            state["momentum_buffer"].lerp_(p.grad, 1 - group["momentum"])
+            momentum = state["momentum_buffer"]
+            updates.append(p.grad.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum)
+        stacked = torch.stack(updates)
+        directions = orthogonalise(stacked, group["ns_coefficients"], group["ns_steps"], group["eps"], dtype)
+        rows, columns = parameters[0].shape
+        rate = group["lr"] * math.sqrt(max(1, rows / columns))  # torch.optim.Muon's adjust_lr_fn "original"
+        for p, direction in zip(parameters, directions.to(parameters[0].dtype)):
+            p.mul_(1 - group["lr"] * group["weight_decay"])
+            p.add_(direction, alpha=-rate)
+
 
 class MuonAdamW(torch.optim.Optimizer):
-    """`torch.optim.Muon` and `torch.optim.AdamW` behind one `param_groups` and one state dict."""
+    """`BatchedMuon` and `torch.optim.AdamW` behind one `param_groups` and one state dict."""
 
     def __init__(self, matrices: list, rest: list, muon_lr: float, lr: float, weight_decay: float, betas: tuple[float, float], eps: float):
         self.parts = []
         if matrices:
-            self.parts.append(torch.optim.Muon(matrices, lr=muon_lr, weight_decay=weight_decay))
+            self.parts.append(BatchedMuon(matrices, lr=muon_lr, weight_decay=weight_decay))
         if rest:  # LoRA trains matrices alone
             self.parts.append(torch.optim.AdamW(rest, lr=lr, betas=betas, eps=eps, weight_decay=0.0, fused=True))
         super().__init__([group for part in self.parts for group in part.param_groups], {})
