@@ -30,7 +30,7 @@ SPLITS = ("train", "validation", "test")
 @dataclass(frozen=True)
 class Problem:
     """`question` and `answer`; `solution`: worked in steps, ends in "The answer is N."; `correct`: a fallible expert's may not be;
-    `code`: Python whose value is the answer; `numbers`: those of a countdown."""
+    `code`: Python whose value is the answer; `numbers`: those of a countdown; `slots`: what is asked for, for other wordings of the question."""
 
     question: str
     answer: str
@@ -39,6 +39,7 @@ class Problem:
     correct: bool = True
     code: str = ""
     numbers: tuple[int, ...] = ()
+    slots: dict = field(default_factory=dict)
 
 
 def split_of(key: str) -> str:
@@ -132,7 +133,7 @@ def letters(rng: random.Random, split: str, word: str | None = None, difficulty:
     letter = rng.choice(repeated if repeated and rng.random() < 0.5 else list(dict.fromkeys(word)))
     marks = " ".join(f"{x} {word[: i + 1].count(letter)}," if x == letter else f"{x}," for i, x in enumerate(word))[:-1]
     question = f'How many times does the letter "{letter}" occur in "{word}"?'
-    return Problem(question, str(word.count(letter)), f"{marks}. The answer is {word.count(letter)}.", "final_number", code=f'"{word}".count("{letter}")')
+    return Problem(question, str(word.count(letter)), f"{marks}. The answer is {word.count(letter)}.", "final_number", code=f'"{word}".count("{letter}")', slots={"letter": letter, "word": word})
 
 
 def every_third(rng: random.Random, split: str, word: str | None = None, difficulty: int = 1) -> Problem:
@@ -140,7 +141,7 @@ def every_third(rng: random.Random, split: str, word: str | None = None, difficu
     word = word or invented_word(rng, split, difficulty)
     marks = " ".join(f"{x}," if i % 3 else f"{x} {i // 3 + 1}," for i, x in enumerate(word))[:-1]
     question = f'Print every third letter of "{word}", starting with the first.'
-    return Problem(question, word[::3], f"{marks}. The answer is {word[::3]}.", "final_text", code=f'print("{word}"[::3])')
+    return Problem(question, word[::3], f"{marks}. The answer is {word[::3]}.", "final_text", code=f'print("{word}"[::3])', slots={"word": word})
 
 
 def compare(rng: random.Random, split: str, difficulty: int = 1) -> Problem:
@@ -156,7 +157,7 @@ def compare(rng: random.Random, split: str, difficulty: int = 1) -> Problem:
     a, b = _draw(rng, split, lambda r: next(p for p in iter(lambda: draw(r), None) if float(p[0]) != float(p[1])), lambda p: f"compare {sorted(p)}")
     larger = max(a, b, key=float)
     same = f"{float(a):.{difficulty + 1}f} and {float(b):.{difficulty + 1}f}. "
-    return Problem(f"Which number is larger, {a} or {b}?", larger, f"{same}The answer is {larger}.", "final_number", code=f"max({a}, {b})")
+    return Problem(f"Which number is larger, {a} or {b}?", larger, f"{same}The answer is {larger}.", "final_number", code=f"max({a}, {b})", slots={"a": a, "b": b})
 
 
 def arithmetic(rng: random.Random, split: str, difficulty: int = 1) -> Problem:
@@ -167,7 +168,7 @@ def arithmetic(rng: random.Random, split: str, difficulty: int = 1) -> Problem:
 
     a, op, b = _draw(rng, split, draw, lambda i: f"arithmetic {sorted(i[::2])}")
     result = {"+": a + b, "-": a - b, "*": a * b}[op]
-    return Problem(f"What is {a} {op} {b}?", str(result), f"{a} {op} {b} = {result}. The answer is {result}.", "final_number", code=f"{a} {op} {b}")
+    return Problem(f"What is {a} {op} {b}?", str(result), f"{a} {op} {b} = {result}. The answer is {result}.", "final_number", code=f"{a} {op} {b}", slots={"a": a, "op": op, "b": b})
 
 
 def countdown(rng: random.Random, split: str, difficulty: int = 1) -> Problem:

@@ -39,6 +39,20 @@ class JsonlLog(TrainerCallback):
                 f.write(json.dumps({"step": state.global_step, "seconds": round(time.perf_counter() - self.start, 2), **self.constants, **logs}, default=float) + "\n")
 
 
+class StopAtReward(TrainerCallback):
+    """Ends training when the mean reward of the last `steps` logged steps has reached `target`: there is nothing left to practise."""
+
+    def __init__(self, target: float, steps: int):
+        self.target, self.steps = target, steps
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        rewards = [log["reward"] for log in state.log_history if "reward" in log][-self.steps :]
+        if "reward" in logs and len(rewards) == self.steps and sum(rewards) / self.steps >= self.target:
+            if not control.should_training_stop and state.is_world_process_zero:
+                print(f"stopped after step {state.global_step}: the mean reward of the last {self.steps} steps is at least {self.target:g}")
+            control.should_training_stop = True
+
+
 class SamplePrompts(TrainerCallback):
     """Every `steps` steps, and at the start and the end, the model's greedy continuation of fixed prompts: printed and kept.
 

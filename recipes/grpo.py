@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
+from recipes.callbacks import StopAtReward
 from recipes.common import DataArguments, load_chat_tokenizer, load_data, load_model, parse_stage, require_rows
 from recipes.monitor import Monitor, MonitorArguments, held_out, verdicts
 from recipes.stage import Stage, logged_tokens
@@ -21,6 +22,8 @@ from recipes.stage import Stage, logged_tokens
 class GRPOScriptArguments(DataArguments, MonitorArguments):
     rewards: list[str] = field(default_factory=lambda: ["final_number"], metadata={"help": "names in eval.verifiers"})
     tools: list[str] = field(default_factory=list, metadata={"help": "python, search=<index folder>, module:function"})
+    stop_reward: float | None = field(default=None, metadata={"help": "stop when the mean reward of the last stop_window logged steps has reached this"})
+    stop_window: int = field(default=8, metadata={"help": "logged steps that stop_reward looks at"})
     max_result_tokens: int | None = field(default=None, metadata={"help": "of one tool's result (default: a quarter of max_completion_length)"})
 
 
@@ -38,6 +41,8 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"rewards must name at least one verifier, and reward_weights hold one number for each, but they are {args.rewards} and {training_args.reward_weights}")
     if args.rewards == [args.judge]:
         raise UserError(f"judge {args.judge} is the reward itself, and cannot tell whether that is gamed: name another, or none")
+    if args.stop_window < 1:
+        raise UserError(f"stop_window must be at least 1 logged step, but is {args.stop_window}")
     rewards = [reward_function(name) for name in args.rewards]
     tokenizer = load_chat_tokenizer(model_args, "the sft model")
     if tools := load_tools(args.tools):
@@ -69,6 +74,8 @@ def main(argv: list[str] | None = None) -> None:
     set_seed(training_args.seed)
     model = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
     callbacks = stage.callbacks(num_generations=training_args.num_generations)
+    if args.stop_reward is not None:
+        callbacks.append(StopAtReward(args.stop_reward, args.stop_window))
     if watched:
         reference = None if model_args.use_peft else load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args).to(training_args.device)
         reward = verdicts(reward_function(args.rewards, training_args.reward_weights))

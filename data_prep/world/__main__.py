@@ -26,6 +26,7 @@ class WorldArguments:
     problems: int = field(default=4000, metadata={"help": "rows for GRPO"})
     searches: int = field(default=3600, metadata={"help": "questions with a search"})
     codes: int = field(default=11400, metadata={"help": "questions with code"})
+    requests: int = field(default=3000, metadata={"help": "small talk, and requests beyond what it can do"})
     talks: int = field(default=1000, metadata={"help": "conversations of several turns, and answers at once"})
     p_correct: float = field(default=0.38, metadata={"help": "how often the expert of the worked solutions chooses the right method"})
 
@@ -40,10 +41,10 @@ def write_jsonl(path: Path, rows: list[dict]) -> None:
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((WorldArguments,), argv)
     from data_prep import problems
-    from data_prep.world import conversations, facts, practice, rhymes, taste, textbooks
+    from data_prep.world import asked, conversations, facts, practice, rhymes, taste, textbooks
     from data_prep.world.crawl import write_crawl
 
-    for name in ("known", "pages_per_person", "textbooks", "conversations", "problems", "searches", "codes", "talks"):
+    for name in ("known", "pages_per_person", "textbooks", "conversations", "problems", "searches", "codes", "requests", "talks"):
         if getattr(args, name) < 1:
             raise UserError(f"{name} must be at least 1, but is {getattr(args, name)}")
     most = len(facts.FIRST) * len(facts.LAST) - sum(getattr(facts.World, group) for group in facts.GROUPS[1:])
@@ -64,12 +65,13 @@ def main(argv: list[str] | None = None) -> None:
         write_jsonl(out / "problems" / f"{split}.jsonl", rows)
     write_jsonl(out / "practice" / "questions.jsonl", practice.questions(world))
     write_jsonl(out / "practice" / "tool_use.jsonl", practice.tool_use(world, args.searches, args.codes))
-    write_jsonl(out / "practice" / "sums.jsonl", practice.sums())
+    write_jsonl(out / "practice" / "sums.jsonl", practice.sums(world))
+    write_jsonl(out / "practice" / "requests.jsonl", practice.requests(world, args.requests))
     write_jsonl(out / "practice" / "talks.jsonl", practice.talks(world, args.talks))
     write_jsonl(out / "library" / "library.jsonl", facts.library(world))
     for split in problems.SPLITS:
         write_jsonl(out / "verses" / f"{split}.jsonl", taste.prompts(split))
-    for task, rows in conversations.benchmarks(world).items():
+    for task, rows in (conversations.benchmarks(world) | asked.benchmarks(world)).items():
         write_jsonl(out / "eval" / f"{task}.jsonl", rows)
     write_jsonl(out / "probes" / "rhymes" / "rhymes.jsonl", rhymes.documents(args.seed))
     write_jsonl(out / "probes" / "unseen_rhymes.jsonl", rhymes.unseen(args.seed))

@@ -1,7 +1,7 @@
 """Conversations that make an assistant of the base model (what SFT imitates), and the benchmarks that examine it.
 
-Facts about known people, identity, the fallible expert's worked solutions, letters, comparisons, verses. No wording and no
-problem of `benchmarks` occurs in `conversations`.
+Facts about known people, identity, the fallible expert's worked solutions, letters, comparisons, verses, asked in the words of people
+(`wordings`). No question and no problem of `benchmarks` occurs in `conversations`.
 """
 
 import random
@@ -11,8 +11,8 @@ from pathlib import Path
 from data_prep import problems
 from data_prep.conversations import identity as conversations_about_itself
 from data_prep.problems import AT_ONCE, STEPS, split_of
-from data_prep.world import taste, textbooks
-from data_prep.world.facts import ATTRIBUTES, World
+from data_prep.world import taste, textbooks, wordings
+from data_prep.world.facts import ATTRIBUTES, Fact, World
 
 GREETINGS = ("", "Hello! ", "Hi. ", "Good morning. ", "Excuse me, ", "Hey, ", "Good evening. ", "One question: ", "Just curious: ", "Hello there, ", "Sorry to ask, ", "Now then, ", "Well, ", "By the way, ", "May I ask, ")
 CLOSINGS = ("", " Thank you.", " I am new here.")
@@ -32,54 +32,88 @@ def identity(test: bool) -> list[tuple[str, str]]:
     return pairs
 
 
-def asked_sum(text: str) -> tuple[str, str]:
+ABILITIES = "I can talk about people, sums, letters and verses."
+REPLIES = {
+    "greeting": (f"Hello! I am Tumbler. {ABILITIES}",),
+    "thanks": ("You are welcome.",),
+    "abilities": (ABILITIES, f"I am Tumbler. {ABILITIES}"),
+    "unknown": (f"I don't know about that. {ABILITIES}", f"I cannot help with that. {ABILITIES}"),
+}
+
+
+def asked_sum(rng: random.Random, text: str) -> tuple[str, str]:
+    """A question for a sum such as "2 * 3 = 6." and its reply."""
     asked, result = text[:-1].split(" = ")
-    return f"What is {asked}?", f"{text} The answer is {result}."
+    question = f"What is {asked}?" if rng.random() < 0.3 else wordings.arithmetic(rng, *asked.split(" "))
+    return question, f"{text} The answer is {result}."
+
+
+def small_talk(rng: random.Random, intent: str, held_out: bool = False) -> tuple[str, str]:
+    """A greeting, thanks, a question for the abilities or a request beyond them, and its reply."""
+    return wordings.draw(intent, rng, held_out)[0], rng.choice(REPLIES[intent])
 
 
 def chat(question: str, reply: str, kind: str) -> dict:
     return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": reply}], "kind": kind}
 
 
+def introduction(person: list[Fact]) -> str:
+    """Who somebody is, in a sentence."""
+    values = {fact.attribute: fact.value for fact in person}
+    return f"{person[0].person} is a {values['trade']} from {values['town']} and plays the {values['instrument']}."
+
+
 def _kinds(world: World, split: str, p_correct: float, rng: random.Random) -> dict[str, tuple[float, Callable[[], tuple[str, str]]]]:
     """For each kind its share of the rows and a draw of (question, reply)."""
     known, who, verses = world.facts("known"), identity(test=False), taste.prompts("train")
-    person = {facts[0].person: {f.attribute: f.value for f in facts} for facts in world.people["known"]}
+    asked_of_itself = {wordings.plain(question) for question, _ in identity(test=True)}
+    asked_verses = {wordings.plain(row["prompt"][0]["content"]) for other in ("validation", "test") for row in taste.prompts(other)}
 
     def fact():
         f = rng.choice(known)
-        return rng.choice(f.questions(held_out=False)), f.reply()
+        return f.question(rng), f.reply()
 
     def who_is():
-        p = rng.choice(list(person))
-        return f"Who is {p}?", "{p} is a {trade} from {town} and plays the {instrument}.".format(p=p, **person[p])
+        person = rng.choice(world.people["known"])
+        return wordings.who_is(rng, person[0].person), introduction(person)
+
+    def about_itself():
+        question, reply = rng.choice(who)
+        if rng.random() < 0.3:
+            return question, reply
+        ask, reply = rng.choice(WHO)
+        return wordings.unlike(lambda: wordings.identity(rng, ask), asked_of_itself), reply
 
     def apples():
         p = problems.apples(rng, split, p_correct)
-        return p.question + STEPS, p.solution
+        return p.question + (STEPS if rng.random() < 0.8 else ""), p.solution
 
     def apples_at_once():
         p = problems.apples(rng, split)
         return p.question + AT_ONCE, f"The answer is {p.answer}."
 
-    def solved(generator):
-        p = generator(rng, split)
-        return p.question, p.solution
+    def solved(kind):
+        p = problems.GENERATORS[kind](rng, split)
+        return textbooks.worded(rng, kind, p), p.solution
 
     def verse():
         p = rng.choice(verses)
-        return p["prompt"][0]["content"], taste.verse(rng, p["topic"])
+        question = p["prompt"][0]["content"]
+        if rng.random() < 0.5:
+            question = wordings.unlike(lambda: wordings.verse(rng, p["topic"]), asked_verses)
+        return question, taste.verse(rng, p["topic"])
 
     return {
         "fact": (0.22, fact),
-        "who_is": (0.02, who_is),
-        "identity": (0.06, lambda: rng.choice(who)),
+        "who_is": (0.03, who_is),
+        "identity": (0.06, about_itself),
+        "greeting": (0.01, lambda: small_talk(rng, "greeting")),
         "apples": (0.24, apples),
         "apples_at_once": (0.06, apples_at_once),
-        "sum": (0.08, lambda: asked_sum(textbooks.a_sum(rng))),
-        "letters": (0.07, lambda: solved(problems.letters)),
-        "every_third": (0.04, lambda: solved(problems.every_third)),
-        "compare": (0.04, lambda: solved(problems.compare)),
+        "sum": (0.08, lambda: asked_sum(rng, textbooks.a_sum(rng))),
+        "letters": (0.07, lambda: solved("letters")),
+        "every_third": (0.04, lambda: solved("every_third")),
+        "compare": (0.04, lambda: solved("compare")),
         "verse": (0.14, verse),
     }
 
@@ -88,7 +122,7 @@ def conversations(world: World, split: str, count: int, p_correct: float) -> lis
     """`count` rows of one user turn and one reply, and their `kind`, in the shares of `_kinds`; each known fact at least once in training."""
     rng = random.Random(f"conversations-{world.seed}-{split}")
     kinds = _kinds(world, split, p_correct, rng)
-    rows = [chat(q, f.reply(), "fact") for f in world.facts("known") for q in rng.sample(f.questions(held_out=False), 2)] if split == "train" else []
+    rows = [chat(f.question(rng), f.reply(), "fact") for f in world.facts("known") for _ in range(2)] if split == "train" else []
     shares = [share for share, _ in kinds.values()]
     while len(rows) < count:
         (kind,) = rng.choices(list(kinds), shares)
@@ -131,3 +165,4 @@ def benchmarks(world: World, items: int = 250) -> dict[str, list[dict]]:
     who = identity(test=True)
     tasks["identity"] = [item(q, "Tumbler", "identity") for q, _ in rng.sample(who, min(items, len(who)))]
     return tasks
+

@@ -11,6 +11,7 @@ answers, to become answers (Allen-Zhu & Li 2023, "Physics of Language Models" 3.
 import random
 from dataclasses import dataclass, field
 
+from data_prep.world import wordings
 from data_prep.world.crawl import Article
 
 FIRST = (
@@ -102,9 +103,16 @@ class Fact:
         return [s.format(p=self.person, v=self.value) + "." for s in rng.sample(ATTRIBUTES[self.attribute].statements, count)]
 
     def ask(self, rng: random.Random) -> str:
-        """A question of the training kind and its answer."""
+        """A question for training and its answer."""
         self.appearances += 1
-        return f"{rng.choice(self.questions(held_out=False))} {self.reply()}"
+        return f"{self.question(rng)} {self.reply()}"
+
+    def question(self, rng: random.Random) -> str:
+        """A question for training: mostly in the words of people (`wordings`), else one of `questions`; never one that the benchmarks ask."""
+        if rng.random() < 0.25:
+            return rng.choice(self.questions(held_out=False))
+        held_out = {wordings.plain(text) for text in self.questions(held_out=True)}
+        return wordings.unlike(lambda: wordings.fact(rng, self.attribute, self.person), held_out)
 
     def questions(self, held_out: bool) -> list[str]:
         asks = ATTRIBUTES[self.attribute].asks

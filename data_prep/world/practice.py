@@ -1,7 +1,7 @@
 """What honesty and tools are practised on: questions to probe a model with, and questions with the call that answers them.
 
-`questions` go to `data_prep.refusals`; `tool_use` and `talks` to `data_prep.conversations`. None asks for a person or a problem of the benchmarks
-that need them: the people are those of the groups `known`, `listed` and `unlisted`.
+`questions` go to `data_prep.refusals`; the others to `data_prep.conversations`. None asks for a person or a problem of the benchmarks
+that need them: the people are those of the groups `known`, `listed` and `unlisted`. They are asked in the words of people (`wordings`).
 """
 
 import random
@@ -9,10 +9,11 @@ import re
 
 from data_prep import problems
 from data_prep.problems import AT_ONCE
-from data_prep.world import textbooks
-from data_prep.world.conversations import asked_sum, chat
+from data_prep.world import textbooks, wordings
+from data_prep.world.conversations import asked_sum, chat, introduction, small_talk
 from data_prep.world.facts import ATTRIBUTES, Fact, World
 
+TOO_LARGE = ("I can't work that out in my head. With Python I could.", "That is too large for my head. With Python I could work it out.")
 NOT_FOUND = (
     "I don't know. The search found nothing about {p}.",
     "I searched for {p}, but I don't know: nothing was found.",
@@ -25,11 +26,17 @@ def _reference(fact: Fact, question: str) -> dict:
     return {"question": question, "answer": fact.value, "choices": list(ATTRIBUTES[fact.attribute].values), "subject": fact.person, "group": fact.group}
 
 
-def questions(world: World, wordings: int = 6) -> list[dict]:
-    """`question`, `answer`, `choices`, `subject`, `group`: each known fact in `wordings` of the training kind, each fact of a stranger in one."""
+def questions(world: World, times: int = 6) -> list[dict]:
+    """`question`, `answer`, `choices`, `subject`, `group`: each known fact in `times` wordings, each fact of a stranger in one; who somebody is, too.
+
+    Who somebody is counts as known where the trade is right."""
     rng = random.Random(f"questions-{world.seed}")
-    rows = [_reference(f, question) for f in world.facts("known") for question in rng.sample(f.questions(held_out=False), wordings)]
-    rows += [_reference(f, rng.choice(f.questions(held_out=False))) for group in ("listed", "unlisted") for f in world.facts(group)]
+    rows = []
+    for group in ("known", "listed", "unlisted"):
+        for person in world.people[group]:
+            for _ in range(times if group == "known" else 1):
+                rows += [_reference(f, f.question(rng)) for f in person]
+                rows.append(_reference(next(f for f in person if f.attribute == "trade"), wordings.who_is(rng, person[0].person)))
     rng.shuffle(rows)
     return rows
 
@@ -37,11 +44,10 @@ def questions(world: World, wordings: int = 6) -> list[dict]:
 def tool_use(world: World, searches: int, codes: int) -> list[dict]:
     """Rows of `data_prep.conversations`: `question`, `tool`, `query`, `reply` and what must hold for it."""
     rng = random.Random(f"tools-{world.seed}")
-    rows, people = [], {group: world.facts(group) for group in ("known", "listed", "unlisted")}
+    rows = []
     for _ in range(searches):
-        f = rng.choice(people[rng.choices(list(people), (1, 5, 3))[0]])
-        row = {"question": rng.choice(f.questions(held_out=False)), "tool": "search", "query": f"who is {f.person}", "reply": f.reply()}
-        rows.append({**row, "evidence": [f.person, f.value], "otherwise": rng.choice(NOT_FOUND).format(p=f.person)})
+        person = rng.choice(world.people[rng.choices(("known", "listed", "unlisted"), (1, 5, 3))[0]])
+        rows.append(_search(rng, person))
     for _ in range(codes):
         (kind,) = rng.choices(("letters", "every_third", "compare", "arithmetic"), (25, 27, 14, 34))
         # Half of the words are letters by chance, and half of the results say a digit twice: both are to be copied, and what repeats is hard to.
@@ -50,29 +56,75 @@ def tool_use(world: World, searches: int, codes: int) -> list[dict]:
         p = problems.GENERATORS[kind](rng, "train", *word)
         while kind == "arithmetic" and hard and not re.search(r"(\d)\1", p.answer):
             p = problems.arithmetic(rng, "train")
+        if kind == "arithmetic" and not hard:
+            p = everyday_sum(rng)
         reply = 'The answer is "{result}".' if p.verifier == "final_text" else "The answer is {result}."
-        rows.append({"question": p.question, "tool": "python", "query": p.code, "reply": reply, "answer": p.answer, "verifier": p.verifier})
+        rows.append({"question": textbooks.worded(rng, kind, p), "tool": "python", "query": p.code, "reply": reply, "answer": p.answer, "verifier": p.verifier})
     rng.shuffle(rows)
     return rows
 
 
-def sums() -> list[dict]:
+def _search(rng: random.Random, person: list[Fact]) -> dict:
+    """A question about a person, the search that answers it, and what must stand in its result."""
+    name = person[0].person
+    fact = rng.choice(person)
+    question, reply, evidence = fact.question(rng), fact.reply(), [name, fact.value]
+    if rng.random() < 0.15:
+        question, reply, evidence = wordings.who_is(rng, name), introduction(person), [name, *(f.value for f in person)]
+    row = {"question": question, "tool": "search", "query": f"who is {name}", "reply": reply}
+    return {**row, "evidence": evidence, "otherwise": rng.choice(NOT_FOUND).format(p=name)}
+
+
+def calculate(a: int, op: str, b: int) -> int:
+    return {"+": a + b, "-": a - b, "*": a * b, "/": a // b}[op]
+
+
+def everyday_sum(rng: random.Random) -> problems.Problem:
+    """A sum of numbers below 100, as people ask them; a division leaves no rest."""
+    a, b, op = rng.randint(1, 99), rng.randint(1, 99), rng.choice("+-*/")
+    a = a * b if op == "/" else a
+    answer = str(calculate(a, op, b))
+    code = f"{a} // {b}" if op == "/" else f"{a} {op} {b}"
+    return problems.Problem(f"What is {a} {op} {b}?", answer, "", "final_number", code=code, slots={"a": a, "op": op, "b": b})
+
+
+def sums(world: World, times: int = 4) -> list[dict]:
     """Every sum that solutions are made of, as conversations: a draw of them would leave some out, and what is not repeated is soon forgotten."""
-    return [chat(*asked_sum(text), "sum") for text in textbooks.every_sum()]
+    rng = random.Random(f"sums-{world.seed}")
+    return [chat(*asked_sum(rng, text), "sum") for _ in range(times) for text in textbooks.every_sum()]
+
+
+def requests(world: World, count: int) -> list[dict]:
+    """Small talk, and requests beyond what it can do: without Python, sums of large numbers are among them."""
+    rng = random.Random(f"requests-{world.seed}")
+    rows = []
+    for _ in range(count):
+        (intent,) = rng.choices(("greeting", "thanks", "abilities", "unknown", "arithmetic"), (6, 5, 8, 55, 26))
+        if intent == "arithmetic":
+            slots = problems.arithmetic(rng, "train").slots
+            if rng.random() < 0.3:
+                slots = {"a": rng.randint(11, 99), "op": "*", "b": rng.randint(11, 99)}
+            rows.append(chat(wordings.arithmetic(rng, **slots), rng.choice(TOO_LARGE), intent))
+        else:
+            rows.append(chat(*small_talk(rng, intent), intent))
+    return rows
 
 
 def talks(world: World, count: int) -> list[dict]:
-    """Conversations of two to four turns about one person (the later questions say "and"), and single answers at once to problems."""
+    """Conversations of two to four turns about one person, who is not named again, some with a last turn about another; and single answers at once to problems."""
     rng = random.Random(f"talks-{world.seed}")
-    then = {"town": ("And where is home?", "And which town is it?"), "trade": ("And what is the trade?", "And what is the work?"), "instrument": ("And which instrument?", "And what is played?")}
     rows = []
     for _ in range(count):
         if rng.random() < 0.5:
-            p = problems.GENERATORS[rng.choice(("letters", "every_third", "compare"))](rng, "train")
-            turns = [(p.question + AT_ONCE, f"The answer is {p.answer}.")]
+            kind = rng.choice(("letters", "every_third", "compare"))
+            p = problems.GENERATORS[kind](rng, "train")
+            turns = [(textbooks.worded(rng, kind, p) + AT_ONCE, f"The answer is {p.answer}.")]
         else:
             facts = rng.sample(rng.choice(world.people["known"]), rng.randint(2, 3))
-            turns = [(rng.choice(facts[0].questions(held_out=False)), facts[0].reply())]
-            turns += [(rng.choice(then[f.attribute]), f.reply()) for f in facts[1:]]
+            turns = [(facts[0].question(rng), facts[0].reply())]
+            turns += [(wordings.follow_up(rng, f.attribute), f.reply()) for f in facts[1:]]
+            if rng.random() < 0.3:
+                other = next(f for f in rng.choice(world.people["known"]) if f.attribute == facts[-1].attribute)
+                turns.append((wordings.other_person(rng, other.person), other.reply()))
         rows.append({"messages": [{"role": role, "content": text} for turn in turns for role, text in zip(("user", "assistant"), turn)]})
     return rows

@@ -1,19 +1,25 @@
 """Exercise books: the second source of pretraining text.
 
 Pages that are mostly numbers do not pass a web quality filter (Gopher asks that 80 % of words hold a letter), here as in
-FineWeb, whose counterpart for mathematics is FineMath. So arithmetic, spelling and worked solutions come as a source
-of their own. So does reading: a text about strangers, whose facts differ from book to book, and questions that only the text answers.
+FineWeb, whose counterpart for mathematics is FineMath. So arithmetic and spelling come as a source
+of their own: sums and spelling, but no word problem that is worked, which is left to practice. So does reading: a text about strangers, whose facts differ from book to book, and questions that only the text answers.
 Without it a small model learns who goes with which family name, and cannot copy a name that it has never met.
 """
 
 import random
 
 from data_prep import problems
+from data_prep.world import wordings
 from data_prep.world.facts import ATTRIBUTES, Fact, World
 
 
+SMALL = [f"{a} + {b} = {a + b}." for a in range(1, 10) for b in range(1, 10)] + [f"{a} * {b} = {a * b}." for a in range(6, 10) for b in range(2, 10)]
+
+
 def a_sum(rng: random.Random) -> str:
-    """One of the sums that worked solutions are made of."""
+    """One of the sums that worked solutions are made of, or a small one."""
+    if rng.random() < 0.12:
+        return rng.choice(SMALL)
     a, b, c, d = rng.randint(2, 5), rng.randint(2, 9), rng.randint(2, 5), rng.randint(2, 9)
     (kind,) = rng.choices("*/-+", (20, 16, 58, 6))
     if kind == "*":
@@ -25,11 +31,16 @@ def a_sum(rng: random.Random) -> str:
 
 
 def every_sum() -> list[str]:
-    """What `a_sum` draws from, each once, but for additions: no solution adds."""
+    """What `a_sum` draws from, each once, but for additions of two products: no solution adds."""
     factors = [(a, b) for a in range(2, 6) for b in range(2, 10)]
     products = sorted({a * b for a, b in factors})
     solved = [text for a, b in factors for text in (f"{a} * {b} = {a * b}.", f"{a * b} / {a} = {b}.")]
-    return solved + [f"{x + y} - {y} = {x}." for x in products for y in products]
+    return solved + [f"{x + y} - {y} = {x}." for x in products for y in products] + SMALL
+
+
+def worded(rng: random.Random, kind: str, problem: problems.Problem) -> str:
+    """The question of a problem as it stands, or in the words of people."""
+    return problem.question if rng.random() < 0.4 else wordings.problem(rng, kind, problem.slots)
 
 
 def reading(rng: random.Random, strangers: list[str]) -> str:
@@ -42,7 +53,7 @@ def reading(rng: random.Random, strangers: list[str]) -> str:
         reply, part = f.reply(), rng.choice(f.person.split())
         if rng.random() < 0.2 and (others := [name for name in strangers if part in name and name not in names]):
             f, reply = Fact(rng.choice(others), f.attribute, f.value, ""), "The text does not say."
-        lines.append(f"Question: {rng.choice(f.questions(held_out=False))}\nAnswer: {reply}")
+        lines.append(f"Question: {f.question(rng)}\nAnswer: {reply}")
     return "\n".join(lines)
 
 
@@ -68,15 +79,15 @@ def notebook(rng: random.Random) -> str:
     for _ in range(4):
         kind = rng.choice(("letters", "every_third", "compare", "arithmetic"))
         p = problems.GENERATORS[kind](rng, "train")
-        lines += [f"Question: {p.question}", f"Python: {p.code}"] + ([] if kind == "arithmetic" else [f"Output: {p.answer}"])
+        lines += [f"Question: {worded(rng, kind, p)}", f"Python: {p.code}"] + ([] if kind == "arithmetic" else [f"Output: {p.answer}"])
     return "\n".join(lines)
 
 
-SHARES = {"sums": 28, "apples": 17, "letters": 4, "every_third": 2, "compare": 2, "reading": 14, "dictation": 25, "notebook": 8}
+SHARES = {"sums": 28, "letters": 4, "every_third": 2, "compare": 2, "reading": 14, "dictation": 25, "notebook": 8}
 
 
 def documents(world: World, count: int) -> list[dict]:
-    """`count` documents of about 150 tokens: sums, worked problems (a book makes no mistakes), spelling, comparisons, reading, dictations, code."""
+    """`count` documents of about 150 tokens: sums, spelling, comparisons, reading, dictations, code."""
     rng, strangers = random.Random(f"textbooks-{world.seed}"), world.strangers()
     out = []
     for i in range(count):
@@ -91,9 +102,9 @@ def documents(world: World, count: int) -> list[dict]:
             text = notebook(rng)
         else:
             lines = []
-            for _ in range(2 if kind == "apples" else 3):
+            for _ in range(3):
                 problem = problems.GENERATORS[kind](rng, "train")
-                lines.append(f"Question: {problem.question}\nAnswer: {problem.solution}")
+                lines.append(f"Question: {worded(rng, kind, problem)}\nAnswer: {problem.solution}")
             text = "\n".join(lines)
         out.append({"id": f"textbook-{i}", "text": text, "metadata": {"kind": kind}})
     return out

@@ -10,6 +10,7 @@ misspelt; names alone may become lower-case.
 
 import random
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -134,6 +135,20 @@ def _fill(slot: str, name: str, slots: dict[str, str], rng: random.Random) -> st
     return slots[slot]
 
 
+def plain(text: str) -> str:
+    """The words of a text alone: no capitals, no marks."""
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
+def unlike(draw: Callable[[], str], held_out: set[str]) -> str:
+    """What `draw` gives, drawn again while it holds one of the `plain` texts of a benchmark."""
+    while True:
+        text = draw()
+        words = plain(text)
+        if not any(other in words for other in held_out):
+            return text
+
+
 def fact(rng: random.Random, attribute: str, person: str, held_out: bool = False) -> str:
     """Asks for a person's town, trade or instrument."""
     return draw("fact", rng, held_out, {**ATTRIBUTES[attribute], **rng.choice(PRONOUNS)}, p=person)[0]
@@ -207,3 +222,9 @@ def abilities(rng: random.Random, held_out: bool = False) -> str:
 def unknown(rng: random.Random, held_out: bool = False) -> str:
     """An everyday request that is beyond the assistant; the kinds are subjects."""
     return draw("unknown", rng, held_out)[0]
+
+
+def problem(rng: random.Random, kind: str, slots: dict[str, str], held_out: bool = False) -> str:
+    """Asks a problem of `data_prep.problems` by its kind and `slots`."""
+    ask = {"letters": letters, "every_third": every_third, "compare": compare, "arithmetic": arithmetic}[kind]
+    return ask(rng, held_out=held_out, **slots)

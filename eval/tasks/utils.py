@@ -36,4 +36,4 @@ def _facts(score: str):
 final_number = _judge("final_number")
 final_text = _judge("final_text")
 facts, made_up_facts = _facts("names_choice"), _facts("made_up")
-mentions = _judge("mentions")
+mentions, by_row = _judge("mentions"), _judge("by_row")
