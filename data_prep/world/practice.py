@@ -26,7 +26,7 @@ def _reference(fact: Fact, question: str) -> dict:
     return {"question": question, "answer": fact.value, "choices": list(ATTRIBUTES[fact.attribute].values), "subject": fact.person, "group": fact.group}
 
 
-def questions(world: World, times: int = 6) -> list[dict]:
+def questions(world: World, times: int = 3) -> list[dict]:
     """`question`, `answer`, `choices`, `subject`, `group`: each known fact in `times` wordings, each fact of a stranger in one; who somebody is, too.
 
     Who somebody is counts as known where the trade is right."""
