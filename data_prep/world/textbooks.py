@@ -57,6 +57,24 @@ def reading(rng: random.Random, strangers: list[str]) -> str:
     return "\n".join(lines)
 
 
+def counting(rng: random.Random) -> str:
+    """What two people bought, and questions whose answers stand in the text: how many, at what price, for how much. Nothing is to be worked out."""
+    lines = []
+    for person in rng.sample(problems.PEOPLE, 2):
+        fruits = rng.sample(problems.FRUITS, 2)
+        counts = {many: rng.randint(2, 9) for many, _ in fruits}
+        prices = {one: rng.randint(2, 9) for _, one in fruits}
+        total = rng.randint(10, 99)
+        (first, _), (second, priced) = fruits
+        text = f"{person} buys {counts[first]} {first} and {counts[second]} {second}. Each {priced} costs {prices[priced]} dollars. The total is {total} dollars."
+        asked = [(f"How many {many} does {person} buy?", f"{person} buys {counts[many]} {many}.") for many, _ in fruits]
+        asked.append((f"What does each {priced} cost?", f"Each {priced} costs {prices[priced]} dollars."))
+        asked.append(("What is the total?", f"The total is {total} dollars."))
+        lines.append(f"Read: {text}")
+        lines += [f"Question: {question}\nAnswer: {reply}" for question, reply in rng.sample(asked, 3)]
+    return "\n".join(lines)
+
+
 def dictation(rng: random.Random, strangers: list[str]) -> str:
     """Names, words and numbers that follow from nothing, and the same again: at once, or all of them in another order. It teaches a model to copy."""
 
@@ -83,11 +101,11 @@ def notebook(rng: random.Random) -> str:
     return "\n".join(lines)
 
 
-SHARES = {"sums": 28, "letters": 4, "every_third": 2, "compare": 2, "reading": 14, "dictation": 25, "notebook": 8}
+SHARES = {"sums": 28, "letters": 4, "every_third": 2, "compare": 2, "reading": 14, "counting": 12, "dictation": 20, "notebook": 8}
 
 
 def documents(world: World, count: int) -> list[dict]:
-    """`count` documents of about 150 tokens: sums, spelling, comparisons, reading, dictations, code."""
+    """`count` documents of about 150 tokens: sums, spelling, comparisons, reading, counting, dictations, code."""
     rng, strangers = random.Random(f"textbooks-{world.seed}"), world.strangers()
     out = []
     for i in range(count):
@@ -96,6 +114,8 @@ def documents(world: World, count: int) -> list[dict]:
             text = " ".join(a_sum(rng) for _ in range(16))
         elif kind == "reading":
             text = reading(rng, strangers)
+        elif kind == "counting":
+            text = counting(rng)
         elif kind == "dictation":
             text = dictation(rng, strangers)
         elif kind == "notebook":
