@@ -23,7 +23,7 @@ HELD_OUT: dict[str, frozenset[str]] = {intent: frozenset(kinds) for intent, kind
 
 P_OPENING, P_CLOSING, P_CONTRACTION, P_TYPO = 0.25, 0.12, 0.3, 0.065
 SPELLINGS = {"proper": 0.62, "lower": 0.20, "lower_marked": 0.04, "unmarked": 0.09, "doubled": 0.05}
-UNDECORATED = {"greeting", "thanks", "other_person"}  # no opening or closing fits
+UNDECORATED = {"greeting", "thanks", "follow_up", "other_person", "keyword", "form", "unfinished", "name_only"}  # intents and kinds that no opening fits
 # An opening that ends in a comma or colon goes on in lower case.
 OPENINGS = (
     "Hi, ", "Hi! ", "Hello, ", "Hello! ", "Hey, ", "Hey! ", "Hi there, ", "Hello there! ", "Good morning. ", "Good morning, ", "Good evening! ", "Excuse me, ", "Ok so ", "So, ", "Ok, ", "Um, ",
@@ -31,12 +31,15 @@ OPENINGS = (
     "Another one: ", "Quick one: ", "So ",
 )  # fmt: skip
 OPENINGS_HELD_OUT = ("Hi Tumbler! ", "Quick question: ", "Sorry, one question: ", "Well hello, ", "Good day, ", "Ok Tumbler, ", "Dear Tumbler. ", "Next one: ")
-CLOSINGS = (" Thanks!", " Thanks.", " Thank you.", " Thank you!", " thx", " Please.", " Please!", " If you know.", " I am curious.", " Just curious.", " Cheers!", " Can you help?", " Tell me please.", " Thanks a lot!")
-SHORT_FORMS = {"what is": "what's", "where is": "where's", "who is": "who's", "how is": "how's", "I would": "I'd", "I am": "I'm", "do not": "don't", "does not": "doesn't", "cannot": "can't", "it is": "it's", "that is": "that's", "let us": "let's", "I have": "I've", "you are": "you're"}
+CLOSINGS = (" If you know.", " I am curious.", " Just curious.", " Can you help?", " Tell me please.")  # after questions
+THANKS = (" Thanks!", " Thanks.", " Thank you.", " Thank you!", " thx", " Cheers!", " Thanks a lot!")
+SHORT_FORMS = {"what is": "what's", "where is": "where's", "who is": "who's", "how is": "how's", "I would": "I'd", "I am": "I'm", "do not": "don't", "does not": "doesn't", "cannot": "can't", "it is": "it's", "that is": "that's", "let us": "let's", "you are": "you're"}
 
 _PHRASE, _SLOT = re.compile(r"<(\w+)>"), re.compile(r"\{([^}]+)\}")
-_SHORT = re.compile(r"\b(" + "|".join(SHORT_FORMS) + r")(?= [\w{])")
-_MISSPELT = re.compile(r"(?<![\w{'])[a-z]{4,}(?![\w}'])")
+_SHORT = re.compile(r"\b(" + "|".join(SHORT_FORMS) + r")(?! it\b)(?= [\w{])")
+_OPENED = re.compile(r"(hello|hi|hey|good|nice|great|thanks|ok|so|well|wait|hm|cool|now|and|but|again|I see|interesting|excuse|sorry|as for|concerning|one more)\b")
+# Words that a slip would turn into a rude one stay as they are.
+_MISSPELT = re.compile(r"(?<![\w{'])(?!asks\b|count|shirt|spices|clock)[a-z]{4,}(?![\w}'])")
 
 
 def draw(intent: str, rng: random.Random, held_out: bool = False, phrases: dict | None = None, **slots: str) -> tuple[str, str]:
@@ -48,7 +51,7 @@ def draw(intent: str, rng: random.Random, held_out: bool = False, phrases: dict 
     kinds, shares = _kinds(intent, held_out)
     (kind,) = rng.choices(kinds, shares)
     template = _expand(rng.choice(KINDS[intent][kind]), rng, phrases or {})
-    return _finish(template, intent, rng, held_out, slots), kind
+    return _finish(template, rng, held_out, (intent, kind), slots), kind
 
 
 @cache
@@ -67,30 +70,38 @@ def _choose(phrase: str | list[str], rng: random.Random) -> str:
     return phrase if isinstance(phrase, str) else rng.choice(phrase)
 
 
-def _finish(text: str, intent: str, rng: random.Random, held_out: bool, slots: dict[str, str]) -> str:
-    """The template decorated and spelt, then filled: what is filled in is out of the reach of misspelling."""
-    if intent not in UNDECORATED:
-        text = _decorate(text, intent, rng, held_out)
+def _finish(text: str, rng: random.Random, held_out: bool, names: tuple[str, str], slots: dict[str, str]) -> str:
+    """The template decorated and spelt, then filled: what is filled in is out of the reach of misspelling. `names`: of the intent and the kind."""
+    if not UNDECORATED.intersection(names):
+        text = _open(text, rng, OPENINGS_HELD_OUT if held_out else OPENINGS)
+        text = _close(text, rng)
     if rng.random() < P_CONTRACTION:
         text = _SHORT.sub(lambda m: SHORT_FORMS[m[1]], text)
     if rng.random() < P_TYPO:
         text = _misspell(text, rng)
     (spelling,) = rng.choices(list(SPELLINGS), SPELLINGS.values())
-    text = _spell(text, spelling, rng)
-    name = slots.get("p", "").lower() if spelling.startswith("lower") else slots.get("p", "")
-    filled = _SLOT.sub(lambda m: _fill(m[1], name, slots, rng), text)
+    person = slots.get("p", "")
+    name = person.lower() if spelling.startswith("lower") else person
+    filled = _SLOT.sub(lambda m: _fill(m[1], name, slots), _spell(text, spelling, rng))
     return re.sub(r"\s+", " ", filled).strip()
 
 
-def _decorate(text: str, intent: str, rng: random.Random, held_out: bool) -> str:
-    if rng.random() < P_OPENING and not (intent == "follow_up" and text.startswith(("and ", "ok", "so "))):
-        opening = rng.choice(OPENINGS_HELD_OUT if held_out else OPENINGS)
-        if opening.split()[0].strip(",.!:").lower() != re.split(r"\W", text, maxsplit=1)[0].lower() and not ("lease" in opening and "please" in text):
-            text = opening + text
-    polite = re.search(r"please|thank|thx|sorry", text, re.IGNORECASE)
-    if rng.random() < P_CLOSING and not polite and text[-1] in ".?":
-        text = text[:-1] + ", please" + text[-1] if rng.random() < 0.3 else text + rng.choice(CLOSINGS)
-    return text
+def _open(text: str, rng: random.Random, openings: tuple[str, ...]) -> str:
+    """An opening before the text, but no second greeting, colon, "please" or "sorry"."""
+    if rng.random() >= P_OPENING or _OPENED.match(text):
+        return text
+    opening = rng.choice(openings)
+    twice = (":" in opening and ":" in text) or any(word in opening.lower() and word in text for word in ("please", "sorry", "new here", "excuse"))
+    return text if twice else opening + text
+
+
+def _close(text: str, rng: random.Random) -> str:
+    """A closing after a question, thanks after another sentence."""
+    if rng.random() >= P_CLOSING or text[-1] not in ".?" or text.endswith("...") or re.search(r"please|thank|thx|sorry|curious", text, re.IGNORECASE):
+        return text
+    if text.endswith("?"):
+        return text[:-1] + ", please?" if rng.random() < 0.3 else text + rng.choice(CLOSINGS + THANKS)
+    return text + rng.choice(THANKS)
 
 
 def _misspell(text: str, rng: random.Random) -> str:
@@ -121,10 +132,10 @@ def _possessive(name: str) -> str:
 
 
 def _article(word: str) -> str:
-    return ("an " if word[0] in "aeiou" else "a ") + word
+    return "the snow" if word == "snow" else ("an " if word[0] in "aeiou" else "a ") + word
 
 
-def _fill(slot: str, name: str, slots: dict[str, str], rng: random.Random) -> str:
+def _fill(slot: str, name: str, slots: dict[str, str]) -> str:
     if slot == "p":
         return name
     if slot == "p's":
@@ -158,7 +169,7 @@ def letters(rng: random.Random, letter: str, word: str, held_out: bool = False) 
     """Asks how often a letter occurs in a word; both stand in double, single or no quotes."""
     mark = rng.choice(('"', "'", "", ""))
     ending = rng.choice(("'s", "s", "'s", ""))
-    ending = "'s" if ending and letter in "aisu" else ending  # "as" and "is" would be words
+    ending = "'s" if ending and letter in "aeisu" else ending  # "as" and "is" would be words
     plural = letter + ending if rng.random() < 0.6 else f'"{letter}"{ending}'
     quoted = f'"{letter}"' if mark == '"' else f"{mark}{letter}{mark}"
     return draw("letters", rng, held_out, letter=quoted, letters=plural, word=f"{mark}{word}{mark}")[0]
