@@ -123,7 +123,7 @@ def _spell(text: str, spelling: str, rng: random.Random) -> str:
         return text.lower()
     text = re.sub(r"(^|[.?!] )([a-z])", lambda m: m[1] + m[2].upper(), text)
     if spelling == "unmarked":
-        return re.sub(r"[?.]$", "", text)
+        return text.rstrip(" ?.")
     return text + "?" if spelling == "doubled" and text.endswith("?") else text
 
 
