@@ -1,11 +1,12 @@
 """How people ask: questions to the assistant of the invented world, in hundreds of wordings.
 
-A *kind* of wording is a structure, not a synonym: a direct question, a wish, a form to fill, an unfinished sentence. `KINDS` lists
-the templates of each intent's kinds; those in `HELD_OUT` are for benchmarks alone, the others for training alone. The words of the held-out
-kinds occur in the others too, since a small model cannot guess a word that it never met (only of `unknown` whole subjects are held out).
-On top come an opening, a closing and spelling, with the probabilities below. The templates stand in `wordings.yaml`.
-All functions are pure: the same state of `rng` gives the same text. Names, numbers, words to spell, letters to count and a verse's topic are never
-misspelt; names alone may become lower-case.
+A *kind* of wording is a structure, not a synonym: a direct question, a wish, a form to fill, an unfinished sentence.
+`KINDS` lists the templates of each intent's kinds; those in `HELD_OUT` are for benchmarks alone, the others for
+training alone. The words of the held-out kinds occur in the others too, since a small model cannot guess a word that
+it never met (only of `unknown` whole subjects are held out). On top come an opening, a closing and spelling, with the
+probabilities below. The templates stand in `wordings.yaml`. All functions are pure: the same state of `rng` gives the
+same text. Names, numbers, words to spell, letters to count and a verse's topic are never misspelt; names alone may
+become lower-case.
 """
 
 import random
@@ -19,28 +20,31 @@ import yaml
 _GRAMMAR = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 ATTRIBUTES, PRONOUNS, OPERATIONS = _GRAMMAR["attributes"], _GRAMMAR["pronouns"], _GRAMMAR["operations"]
 PHRASES = {**_GRAMMAR["phrases"], **_GRAMMAR["words"]}
-KINDS: dict[str, dict[str, tuple[str, ...]]] = {intent: {kind: tuple(texts) for kind, texts in kinds.items()} for intent, kinds in _GRAMMAR["kinds"].items()}
+KINDS: dict[str, dict[str, tuple[str, ...]]] = {
+    intent: {kind: tuple(texts) for kind, texts in kinds.items()} for intent, kinds in _GRAMMAR["kinds"].items()
+}
 HELD_OUT: dict[str, frozenset[str]] = {intent: frozenset(kinds) for intent, kinds in _GRAMMAR["held_out"].items()}
 
 P_OPENING, P_CLOSING, P_CONTRACTION, P_TYPO = 0.25, 0.12, 0.3, 0.065
 SPELLINGS = {"proper": 0.62, "lower": 0.20, "lower_marked": 0.04, "unmarked": 0.09, "doubled": 0.05}
-UNDECORATED = {"greeting", "thanks", "other_person"}  # no opening or closing fits
-# An opening that ends in a comma or colon goes on in lower case.
-OPENINGS = (
-    "Hi, ", "Hi! ", "Hello, ", "Hello! ", "Hey, ", "Hey! ", "Hi there, ", "Hello there! ", "Good morning. ", "Good morning, ", "Good evening! ", "Excuse me, ", "Ok so ", "So, ", "Ok, ", "Um, ",
-    "Well, ", "Please, ", "Sorry, ", "Hello Tumbler, ", "Tumbler, ", "Hey Tumbler, ", "Now, ", "By the way, ", "Hi. ", "One more thing: ", "I am new here. ", "A question: ", "Good day! ", "Dear Tumbler, ", "Next question: ",
-    "Another one: ", "Quick one: ", "So ",
-)  # fmt: skip
-OPENINGS_HELD_OUT = ("Hi Tumbler! ", "Quick question: ", "Sorry, one question: ", "Well hello, ", "Good day, ", "Ok Tumbler, ", "Dear Tumbler. ", "Next one: ")
-CLOSINGS = (" Thanks!", " Thanks.", " Thank you.", " Thank you!", " thx", " Please.", " Please!", " If you know.", " I am curious.", " Just curious.", " Cheers!", " Can you help?", " Tell me please.", " Thanks a lot!")
-SHORT_FORMS = {"what is": "what's", "where is": "where's", "who is": "who's", "how is": "how's", "I would": "I'd", "I am": "I'm", "do not": "don't", "does not": "doesn't", "cannot": "can't", "it is": "it's", "that is": "that's", "let us": "let's", "I have": "I've", "you are": "you're"}
+# intents and kinds that no opening fits
+UNDECORATED = {"greeting", "thanks", "follow_up", "other_person", "keyword", "form", "unfinished", "name_only"}
+OPENINGS, OPENINGS_HELD_OUT = tuple(_GRAMMAR["openings"]), tuple(_GRAMMAR["openings_held_out"])
+CLOSINGS, THANKS, SHORT_FORMS = tuple(_GRAMMAR["closings"]), tuple(_GRAMMAR["thanks"]), _GRAMMAR["short_forms"]
 
 _PHRASE, _SLOT = re.compile(r"<(\w+)>"), re.compile(r"\{([^}]+)\}")
-_SHORT = re.compile(r"\b(" + "|".join(SHORT_FORMS) + r")(?= [\w{])")
-_MISSPELT = re.compile(r"(?<![\w{'])[a-z]{4,}(?![\w}'])")
+_SHORT = re.compile(r"\b(" + "|".join(SHORT_FORMS) + r")(?! it\b)(?= [\w{])")
+_OPENED = re.compile(
+    r"(hello|hi|hey|good|nice|great|thanks|ok|so|well|wait|hm|cool|now|and|but|again|I see|interesting|excuse|sorry"
+    r"|as for|concerning|one more)\b"
+)
+# Words that a slip would turn into a rude one stay as they are.
+_MISSPELT = re.compile(r"(?<![\w{'])(?!asks\b|count|shirt|spices|clock)[a-z]{4,}(?![\w}'])")
 
 
-def draw(intent: str, rng: random.Random, held_out: bool = False, phrases: dict | None = None, **slots: str) -> tuple[str, str]:
+def draw(
+    intent: str, rng: random.Random, held_out: bool = False, phrases: dict | None = None, **slots: str
+) -> tuple[str, str]:
     """A text of `intent` and its kind. `phrases` go before the common ones; `slots` fill the braces.
 
     Raises:
@@ -49,7 +53,7 @@ def draw(intent: str, rng: random.Random, held_out: bool = False, phrases: dict 
     kinds, shares = _kinds(intent, held_out)
     (kind,) = rng.choices(kinds, shares)
     template = _expand(rng.choice(KINDS[intent][kind]), rng, phrases or {})
-    return _finish(template, intent, rng, held_out, slots), kind
+    return _finish(template, rng, held_out, (intent, kind), slots), kind
 
 
 @cache
@@ -68,30 +72,43 @@ def _choose(phrase: str | list[str], rng: random.Random) -> str:
     return phrase if isinstance(phrase, str) else rng.choice(phrase)
 
 
-def _finish(text: str, intent: str, rng: random.Random, held_out: bool, slots: dict[str, str]) -> str:
-    """The template decorated and spelt, then filled: what is filled in is out of the reach of misspelling."""
-    if intent not in UNDECORATED:
-        text = _decorate(text, intent, rng, held_out)
+def _finish(text: str, rng: random.Random, held_out: bool, names: tuple[str, str], slots: dict[str, str]) -> str:
+    """The template decorated and spelt, then filled: what is filled in cannot be misspelt.
+
+    `names`: of the intent and the kind.
+    """
+    if not UNDECORATED.intersection(names):
+        text = _open(text, rng, OPENINGS_HELD_OUT if held_out else OPENINGS)
+        text = _close(text, rng)
     if rng.random() < P_CONTRACTION:
         text = _SHORT.sub(lambda m: SHORT_FORMS[m[1]], text)
     if rng.random() < P_TYPO:
         text = _misspell(text, rng)
     (spelling,) = rng.choices(list(SPELLINGS), SPELLINGS.values())
-    text = _spell(text, spelling, rng)
-    name = slots.get("p", "").lower() if spelling.startswith("lower") else slots.get("p", "")
-    filled = _SLOT.sub(lambda m: _fill(m[1], name, slots, rng), text)
+    person = slots.get("p", "")
+    name = person.lower() if spelling.startswith("lower") else person
+    filled = _SLOT.sub(lambda m: _fill(m[1], name, slots), _spell(text, spelling, rng))
     return re.sub(r"\s+", " ", filled).strip()
 
 
-def _decorate(text: str, intent: str, rng: random.Random, held_out: bool) -> str:
-    if rng.random() < P_OPENING and not (intent == "follow_up" and text.startswith(("and ", "ok", "so "))):
-        opening = rng.choice(OPENINGS_HELD_OUT if held_out else OPENINGS)
-        if opening.split()[0].strip(",.!:").lower() != re.split(r"\W", text, maxsplit=1)[0].lower() and not ("lease" in opening and "please" in text):
-            text = opening + text
-    polite = re.search(r"please|thank|thx|sorry", text, re.IGNORECASE)
-    if rng.random() < P_CLOSING and not polite and text[-1] in ".?":
-        text = text[:-1] + ", please" + text[-1] if rng.random() < 0.3 else text + rng.choice(CLOSINGS)
-    return text
+def _open(text: str, rng: random.Random, openings: tuple[str, ...]) -> str:
+    """An opening before the text, but no second greeting, colon, "please" or "sorry"."""
+    if rng.random() >= P_OPENING or _OPENED.match(text):
+        return text
+    opening = rng.choice(openings)
+    words = (":", "please", "sorry", "new here", "excuse")
+    twice = any(word in opening.lower() and word in text for word in words)
+    return text if twice else opening + text
+
+
+def _close(text: str, rng: random.Random) -> str:
+    """A closing after a question, thanks after another sentence."""
+    polite = re.search(r"please|thank|thx|sorry|curious", text, re.IGNORECASE)
+    if rng.random() >= P_CLOSING or text[-1] not in ".?" or text.endswith("...") or polite:
+        return text
+    if text.endswith("?"):
+        return text[:-1] + ", please?" if rng.random() < 0.3 else text + rng.choice(CLOSINGS + THANKS)
+    return text + rng.choice(THANKS)
 
 
 def _misspell(text: str, rng: random.Random) -> str:
@@ -113,7 +130,7 @@ def _spell(text: str, spelling: str, rng: random.Random) -> str:
         return text.lower()
     text = re.sub(r"(^|[.?!] )([a-z])", lambda m: m[1] + m[2].upper(), text)
     if spelling == "unmarked":
-        return re.sub(r"[?.]$", "", text)
+        return text.rstrip(" ?.")
     return text + "?" if spelling == "doubled" and text.endswith("?") else text
 
 
@@ -122,10 +139,10 @@ def _possessive(name: str) -> str:
 
 
 def _article(word: str) -> str:
-    return ("an " if word[0] in "aeiou" else "a ") + word
+    return "the snow" if word == "snow" else ("an " if word[0] in "aeiou" else "a ") + word
 
 
-def _fill(slot: str, name: str, slots: dict[str, str], rng: random.Random) -> str:
+def _fill(slot: str, name: str, slots: dict[str, str]) -> str:
     if slot == "p":
         return name
     if slot == "p's":
@@ -173,7 +190,7 @@ def letters(rng: random.Random, letter: str, word: str, held_out: bool = False) 
     """Asks how often a letter occurs in a word; both stand in double, single or no quotes."""
     mark = rng.choice(('"', "'", "", ""))
     ending = rng.choice(("'s", "s", "'s", ""))
-    ending = "'s" if ending and letter in "aisu" else ending  # "as" and "is" would be words
+    ending = "'s" if ending and letter in "aeisu" else ending  # "as" and "is" would be words
     plural = letter + ending if rng.random() < 0.6 else f'"{letter}"{ending}'
     quoted = f'"{letter}"' if mark == '"' else f"{mark}{letter}{mark}"
     return draw("letters", rng, held_out, letter=quoted, letters=plural, word=f"{mark}{word}{mark}")[0]
