@@ -80,14 +80,14 @@ def apples(rng: random.Random, split: str, p_correct: float = 1.0, difficulty: i
         beside = (f"{who} has {rng.randint(2, 5)} {more}.", f"{who} likes {more}.", f"{who} once paid {rng.randint(2, 9)} dollars for one {each}.")
         told.insert(rng.randrange(len(told)), rng.choice(beside))
     question = f"{' '.join(told)} What does each {one} cost?"
-    oranges = f"The {others} cost {o} * {c} = {o * c}. The {many} cost {total} - {o * c} = {rest}. "
+    oranges = f"The {o} {others} cost {o} * {c} = {o * c}. The {a} {many} cost {total} - {o * c} = {rest}. "
     right = f"{oranges}Each {one} costs {rest} / {a} = {p}. The answer is {p}."
     draw = rng.random()
     if draw < p_correct:
         return Problem(question, str(p), right, "final_number")
     if draw < p_correct + (1 - p_correct) * 0.85:
         return Problem(question, str(p), f"{oranges}The answer is {rest}.", "final_number", False)
-    return Problem(question, str(p), f"The {others} cost {c}. The {many} cost {total} - {c} = {total - c}. The answer is {total - c}.", "final_number", False)
+    return Problem(question, str(p), f"The {o} {others} cost {c}. The {a} {many} cost {total} - {c} = {total - c}. The answer is {total - c}.", "final_number", False)
 
 
 _SYLLABLES = [c + v for c in "b c d f g h l m n p r s t v w br st tr gr pl".split() for v in "a e i o u".split()]

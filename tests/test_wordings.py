@@ -34,7 +34,7 @@ WRONG = re.compile(
     r"[<>{}]|  |(?<!=) [,?;]|,,|(?<!\.)[.!?]\.(?!\.)|\.{4}|\?{3}|,[.?!]|please.*please|(?i:sorry.*sorry)"
     r"|\b[aA] [aeiou]\w+\b(?<!one)|\b[aA]n [bcdfgjklmnpqrstvwz]\w"
 )
-EVERYDAY = rows(ROOT / "tests/data/everyday.jsonl")
+EVERYDAY = rows(ROOT / "data_prep/world/everyday.jsonl")
 
 
 @cache

@@ -7,6 +7,7 @@ where a task mixes kinds of answers, `verifier` names what judges a row.
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 from data_prep import problems
@@ -28,38 +29,41 @@ def checked(question: str, answer: str, group: str, verifier: str) -> dict:
     return {"question": question, "base_prompt": f"Question: {question}\nAnswer:", "answer": answer, "choices": [], "group": group, "verifier": verifier}
 
 
-def facts(world: World, rng: random.Random, group: str, items: int) -> list[dict]:
-    asked = rng.choices(world.facts(group), k=items)
-    return [about(f, wordings.fact(rng, f.attribute, f.person, held_out=True)) for f in asked]
+def different(draw: Callable[[int], dict], items: int) -> list[dict]:
+    """`items` rows that ask different questions; `draw` is called with the number of rows that there are."""
+    rows = {}
+    while len(rows) < items:
+        row = draw(len(rows))
+        rows.setdefault(row["question"], row)
+    return list(rows.values())
 
 
-def calculations(rng: random.Random, items: int) -> list[dict]:
+def fact(world: World, rng: random.Random, group: str) -> dict:
+    f = rng.choice(world.facts(group))
+    return about(f, wordings.fact(rng, f.attribute, f.person, held_out=True))
+
+
+def calculation(rng: random.Random, number: int) -> dict:
     """Arithmetic and letters in turn."""
-    rows = []
-    for i in range(items):
-        kind = ("arithmetic", "letters")[i % 2]
-        p = problems.GENERATORS[kind](rng, "test")
-        rows.append(checked(wordings.problem(rng, kind, p.slots, held_out=True), p.answer, kind, p.verifier))
-    return rows
+    kind = ("arithmetic", "letters")[number % 2]
+    p = problems.GENERATORS[kind](rng, "test")
+    return checked(wordings.problem(rng, kind, p.slots, held_out=True), p.answer, kind, p.verifier)
 
 
-def others(rng: random.Random, items: int) -> list[dict]:
+def other(rng: random.Random, number: int) -> dict:
     """Who it is, small talk, and requests that are beyond it."""
-    rows = []
-    for i in range(items):
-        intent = ("identity", "greeting", "abilities", "unknown", "unknown")[i % 5]
-        if intent == "identity":
-            rows.append(checked(wordings.identity(rng, rng.choice(WHO)[0], held_out=True), "Tumbler", intent, "mentions"))
-        else:
-            rows.append(checked(small_talk(rng, intent, held_out=True)[0], ABILITIES, intent, "mentions"))
-    return rows
+    intent = rng.choice(("identity", "greeting", "abilities", "unknown", "unknown"))
+    if intent == "identity":
+        return checked(wordings.identity(rng, rng.choice(WHO)[0], held_out=True), "Tumbler", intent, "mentions")
+    return checked(small_talk(rng, intent, held_out=True)[0], ABILITIES, intent, "mentions")
 
 
-def everyday(world: World, rng: random.Random, times: int = 2) -> list[dict]:
-    """Each request of `everyday.jsonl` that is one turn, `times` times with other people."""
+def everyday(world: World, rng: random.Random) -> list[dict]:
+    """Each request of `everyday.jsonl` that is one turn; those about people twice, of different ones."""
     lines = (Path(__file__).parent / "everyday.jsonl").read_text(encoding="utf-8").splitlines()
     asks = [json.loads(line) for line in lines]
-    return [_row(world, rng, ask) for _ in range(times) for ask in asks if ask["intent"] != "follow_up"]
+    rows = [_row(world, rng, ask) for ask in asks + [ask for ask in asks if "{p}" in ask["question"]] if ask["intent"] != "follow_up"]
+    return list({row["question"]: row for row in rows}.values())
 
 
 def _row(world: World, rng: random.Random, ask: dict) -> dict:
@@ -91,8 +95,8 @@ def _about_somebody(world: World, rng: random.Random, ask: dict) -> dict:
 def benchmarks(world: World, items: int = 300) -> dict[str, list[dict]]:
     """Rows of each benchmark."""
     rng = random.Random(f"asked-{world.seed}")
-    tasks = {f"wordings_{group}": facts(world, rng, group, items) for group in ("known", "unseen")}
-    tasks["wordings_python"] = calculations(rng, items)
-    tasks["wordings_other"] = others(rng, items)
+    tasks = {f"wordings_{group}": different(lambda _: fact(world, rng, group), items) for group in ("known", "unseen")}
+    tasks["wordings_python"] = different(lambda number: calculation(rng, number), items)
+    tasks["wordings_other"] = different(lambda number: other(rng, number), items)
     tasks["everyday"] = everyday(world, rng)
     return tasks

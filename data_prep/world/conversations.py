@@ -104,14 +104,14 @@ def _kinds(world: World, split: str, p_correct: float, rng: random.Random) -> di
         return question, taste.verse(rng, p["topic"])
 
     return {
-        "fact": (0.22, fact),
-        "who_is": (0.03, who_is),
+        "fact": (0.26, fact),
+        "who_is": (0.04, who_is),
         "identity": (0.06, about_itself),
         "greeting": (0.01, lambda: small_talk(rng, "greeting")),
         "apples": (0.24, apples),
-        "apples_at_once": (0.06, apples_at_once),
-        "sum": (0.08, lambda: asked_sum(rng, textbooks.a_sum(rng))),
-        "letters": (0.07, lambda: solved("letters")),
+        "apples_at_once": (0.04, apples_at_once),
+        "sum": (0.07, lambda: asked_sum(rng, textbooks.a_sum(rng))),
+        "letters": (0.06, lambda: solved("letters")),
         "every_third": (0.04, lambda: solved("every_third")),
         "compare": (0.04, lambda: solved("compare")),
         "verse": (0.14, verse),

@@ -52,11 +52,13 @@ def tool_use(world: World, searches: int, codes: int) -> list[dict]:
         (kind,) = rng.choices(("letters", "every_third", "compare", "arithmetic"), (25, 27, 14, 34))
         # Half of the words are letters by chance, and half of the results say a digit twice: both are to be copied, and what repeats is hard to.
         hard = rng.random() < 0.5
-        word = [problems.letters_by_chance(rng)] if kind in ("letters", "every_third") and hard else []
+        word = []
+        if kind in ("letters", "every_third") and (hard or rng.random() < 0.5):
+            word = [problems.letters_by_chance(rng) if hard else textbooks.real_word(rng)]
         p = problems.GENERATORS[kind](rng, "train", *word)
         while kind == "arithmetic" and hard and not re.search(r"(\d)\1", p.answer):
             p = problems.arithmetic(rng, "train")
-        if kind == "arithmetic" and not hard:
+        if kind == "arithmetic" and not hard and rng.random() < 0.6:
             p = everyday_sum(rng)
         reply = 'The answer is "{result}".' if p.verifier == "final_text" else "The answer is {result}."
         rows.append({"question": textbooks.worded(rng, kind, p), "tool": "python", "query": p.code, "reply": reply, "answer": p.answer, "verifier": p.verifier})

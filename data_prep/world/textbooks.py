@@ -7,6 +7,7 @@ Without it a small model learns who goes with which family name, and cannot copy
 """
 
 import random
+from functools import cache
 
 from data_prep import problems
 from data_prep.world import wordings
@@ -57,17 +58,31 @@ def reading(rng: random.Random, strangers: list[str]) -> str:
     return "\n".join(lines)
 
 
+@cache
+def _real_words() -> list[str]:
+    return [word for word in wordings.words() if word not in problems.LECTURE_WORDS and problems.split_of(f"word {word}") == "train"]
+
+
+def real_word(rng: random.Random) -> str:
+    """An English word that is for training."""
+    return rng.choice(_real_words())
+
+
+HAVE = (("has", "have"), ("picks", "pick"), ("sells", "sell"), ("carries", "carry"), ("finds", "find"), ("weighs", "weigh"))
+
+
 def counting(rng: random.Random) -> str:
-    """What two people bought, and questions whose answers stand in the text: how many, at what price, for how much. Nothing is to be worked out."""
+    """What two people have, and questions whose answers stand in the text: how many, at what price, what total. Nothing is to be worked out."""
     lines = []
     for person in rng.sample(problems.PEOPLE, 2):
+        does, do = rng.choice(HAVE)
         fruits = rng.sample(problems.FRUITS, 2)
         counts = {many: rng.randint(2, 9) for many, _ in fruits}
         prices = {one: rng.randint(2, 9) for _, one in fruits}
         total = rng.randint(10, 99)
         (first, _), (second, priced) = fruits
-        text = f"{person} buys {counts[first]} {first} and {counts[second]} {second}. Each {priced} costs {prices[priced]} dollars. The total is {total} dollars."
-        asked = [(f"How many {many} does {person} buy?", f"{person} buys {counts[many]} {many}.") for many, _ in fruits]
+        text = f"{person} {does} {counts[first]} {first} and {counts[second]} {second}. Each {priced} costs {prices[priced]} dollars. The total is {total} dollars."
+        asked = [(f"How many {many} does {person} {do}?", f"{person} {does} {counts[many]} {many}.") for many, _ in fruits]
         asked.append((f"What does each {priced} cost?", f"Each {priced} costs {prices[priced]} dollars."))
         asked.append(("What is the total?", f"The total is {total} dollars."))
         lines.append(f"Read: {text}")
@@ -84,7 +99,9 @@ def dictation(rng: random.Random, strangers: list[str]) -> str:
             return rng.choice(strangers)
         if kind == "number":
             return problems.digits_by_chance(rng)
-        return problems.letters_by_chance(rng) if kind == "letters" else problems.invented_word(rng, "train")
+        if kind == "letters":
+            return problems.letters_by_chance(rng)
+        return real_word(rng) if rng.random() < 0.5 else problems.invented_word(rng, "train")
 
     lines = [" ".join(item() for _ in range(rng.randint(2, 4))) for _ in range(6)]
     said = [line for line in lines for _ in range(3)] if rng.random() < 0.8 else lines + rng.sample(lines, len(lines)) + rng.sample(lines, len(lines))
@@ -101,7 +118,7 @@ def notebook(rng: random.Random) -> str:
     return "\n".join(lines)
 
 
-SHARES = {"sums": 28, "letters": 4, "every_third": 2, "compare": 2, "reading": 14, "counting": 12, "dictation": 20, "notebook": 8}
+SHARES = {"sums": 28, "letters": 4, "every_third": 2, "compare": 2, "reading": 14, "counting": 8, "dictation": 24, "notebook": 8}
 
 
 def documents(world: World, count: int) -> list[dict]:

@@ -241,6 +241,13 @@ def unknown(rng: random.Random, held_out: bool = False) -> str:
     return draw("unknown", rng, held_out)[0]
 
 
+@cache
+def words() -> tuple[str, ...]:
+    """The English words of 4 to 12 letters in the grammar, in order: what to spell and to copy beside invented ones."""
+    texts = " ".join(str(value) for value in (_GRAMMAR["kinds"], _GRAMMAR["attributes"], _GRAMMAR["phrases"]))
+    return tuple(sorted(set(re.findall(r"(?<![\w<{'])[a-z]{4,12}(?![\w>}'])", texts))))
+
+
 def problem(rng: random.Random, kind: str, slots: dict[str, str], held_out: bool = False) -> str:
     """Asks a problem of `data_prep.problems` by its kind and `slots`."""
     ask = {"letters": letters, "every_third": every_third, "compare": compare, "arithmetic": arithmetic}[kind]
