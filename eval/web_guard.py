@@ -5,8 +5,8 @@
 
 Refused, each with one line `{"error": "..."}`:
 
-- 421: the header `Host` names neither the address that is listened at nor this machine. A page elsewhere whose name is made to lead here (DNS
-  rebinding) would else be as good as our own. The port is left out: a tunnel has another, and it protects from nothing.
+- 421: the header `Host` names neither the address that is listened at nor this machine. A page elsewhere whose name is
+  made to lead here (DNS rebinding) would else be as good as our own. The port does not count: a tunnel has another.
 - 403: the browser says that another site's page sends it (`Sec-Fetch-Site`).
 - 404: a path that is no route of the page; Gradio brings some forty more, one of which keeps any file.
 - 413: a body over `MOST_BYTES`, before it is in memory.
@@ -27,7 +27,7 @@ LAUNCH = "/gradio_api/startup-events"  # Gradio's launch asks its own server for
 
 
 def guard(server, host: str) -> None:
-    """Put the guard before a FastAPI application that is to listen at `host`; only the routes that it has now are served."""
+    """Put the guard before a FastAPI application that is to listen at `host`; it serves the routes that it has now."""
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse
 
@@ -54,7 +54,8 @@ class Guard:
 
     def __init__(self, app, host: str, paths: set[str]):
         self.app, self.host, self.paths = app, host.lower(), paths
-        self.names = LOCAL | {self.host} | ({socket.gethostname().lower(), socket.getfqdn().lower()} if host in ALL else set())
+        machine = {socket.gethostname().lower(), socket.getfqdn().lower()}
+        self.names = LOCAL | {self.host} | (machine if host in ALL else set())
 
     async def __call__(self, scope, receive, send):
         if scope["type"] == "lifespan":
@@ -75,16 +76,18 @@ class Guard:
 
     def _refusal(self, scope, headers: dict[bytes, str]) -> tuple[int, str] | None:
         """Status and reason, of what can be said without the body."""
-        if not self._is_here(headers.get(b"host", "")):
-            return 421, f"this server does not answer for the host {headers.get(b'host', '')[:100]!a}: ask it by the address it was started with (--host)"
+        host, site = headers.get(b"host", ""), headers.get(b"sec-fetch-site", "none")
+        if not self._is_here(host):
+            cure = "ask it by the address it was started with (--host)"
+            return 421, f"this server does not answer for the host {host[:100]!a}: {cure}"
         if scope["path"] not in self.paths:
             return 404, "there is no such page"
-        if scope["method"] not in ("GET", "HEAD") and headers.get(b"sec-fetch-site", "none") not in ("same-origin", "none"):
+        if scope["method"] not in ("GET", "HEAD") and site not in ("same-origin", "none"):
             return 403, "this comes from the page of another site"
         return None
 
     def _is_here(self, given: str) -> bool:
-        """Whether the header `Host` names this server; who listens at all addresses takes each that is a number: only names are rebound."""
+        """Whether the header `Host` names this server; at all addresses any number does: only names are rebound."""
         name, _, port = given.rpartition(":") if not given.endswith("]") else (given, "", "")
         name = (name if port.isdecimal() else given).lower().rstrip(".").removeprefix("[").removesuffix("]")
         return name in self.names or self.host in ALL and _is_address(name)
@@ -142,6 +145,6 @@ async def _first(given: list[dict], receive) -> dict:
 
 async def _answer(send, status: int, text: str) -> None:
     body = json.dumps({"error": text}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    headers = {b"content-type": b"application/json", b"content-length": b"%d" % len(body), b"connection": b"close"}
+    await send({"type": "http.response.start", "status": status, "headers": list(headers.items())})
     await send({"type": "http.response.body", "body": body})

@@ -5,10 +5,11 @@
     python -m recipes.chat --model runs/tiny/base
     python -m recipes.chat --web --run runs/tiny
 
-Each line is a message; the reply comes as it is written, with the model's thinking, its calls of tools (⟶) and their results (⟵)
-indented. `/help` says what to ask (`recipes.starters`) and `/3` asks the third of it, `/reset` begins a new conversation, Ctrl-C stops a
-reply, `/quit` or Ctrl-D ends. A base model (without chat template, or pretrained here) continues each line instead; so does any
-model with `--complete`. Lines can come from a pipe, too; they are printed before their replies.
+Each line is a message; the reply comes as it is written, with the model's thinking, its calls of tools (⟶) and their
+results (⟵) indented. `/help` says what to ask (`recipes.starters`) and `/3` asks the third of it, `/reset` begins a
+new conversation, Ctrl-C stops a reply, `/quit` or Ctrl-D ends. A base model (without chat template, or pretrained here)
+continues each line instead; so does any model with `--complete`. Lines can come from a pipe, too; they are printed
+before their replies.
 The page has all that and more: `recipes.chat_web`.
 """
 
@@ -87,7 +88,8 @@ class Screen(Listener):
 
     def _block(self, start: str, text: str) -> None:
         self._enter("")
-        print(textwrap.indent(start + text.replace("\n", f"\n{' ' * len(CALL)}"), INDENT, lambda line: True), flush=True)
+        text = start + text.replace("\n", f"\n{' ' * len(CALL)}")
+        print(textwrap.indent(text, INDENT, lambda line: True), flush=True)
 
 
 def _words(arguments: dict | str) -> str:
@@ -95,7 +97,9 @@ def _words(arguments: dict | str) -> str:
     if not isinstance(arguments, dict):
         return str(arguments)
     values = list(arguments.values())
-    return values[0] if len(values) == 1 and isinstance(values[0], str) else ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    if len(values) == 1 and isinstance(values[0], str):
+        return values[0]
+    return ", ".join(f"{key}={value!r}" for key, value in arguments.items())
 
 
 def _error(result: str) -> str | None:
@@ -121,7 +125,8 @@ def replies(talk: Talk, args: ChatArguments):
         asked = [*said, {"role": "user", "content": line}]
         screen = Screen(marks)
         try:
-            done, messages = talk.reply(line if args.complete else asked, screen, max_new_tokens=args.max_new_tokens, temperature=args.temperature, seed=args.seed)
+            sampling = {"max_new_tokens": args.max_new_tokens, "temperature": args.temperature, "seed": args.seed}
+            done, messages = talk.reply(line if args.complete else asked, screen, **sampling)
         except NoRoom as error:
             print(f"({error}; /reset begins a new one)")
             return
@@ -155,13 +160,15 @@ def main(argv: list[str] | None = None) -> None:
     args.complete = args.complete or completes(args.model, tokenizer)
     if args.complete and (tools or args.system):
         raise UserError(f"{args.model} continues text here, and that has no place for --system and --tools: give a model with a chat template, without --complete")
-    asks = fitting(starters(Path(args.model).parent), stage_of(args.model, args.complete), [tool.__name__ for tool in tools])
+    names = [tool.__name__ for tool in tools]
+    asks = fitting(starters(Path(args.model).parent), stage_of(args.model, args.complete), names)
     numbered = {f"/{number}": starter.text for number, starter in enumerate(asks, 1)}
     reply = replies(Talk(load_model(args.model), tokenizer, tools), args)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that is not UTF-8 has no ⟶
     if sys.stdin.isatty():
-        print(f"{args.model} {'continues your text' if args.complete else 'answers'}; /help says what to try, /quit ends")
+        does = "continues your text" if args.complete else "answers"
+        print(f"{args.model} {does}; /help says what to try, /quit ends")
     for line in lines():
         if line == "/help":
             print(help_text(asks))
@@ -197,10 +204,12 @@ def lines():
 
 def help_text(asks: list[Starter]) -> str:
     """The commands, and what to ask."""
-    said = ["/reset begins a new conversation, /quit ends, Ctrl-C stops a reply. Ask what you like, or by its number one of these, which show what it can:"]
+    said = ["/reset begins a new conversation, /quit ends, Ctrl-C stops a reply."]
+    said.append("Ask what you like, or by its number one of these, which show what it can:")
     for number, starter in enumerate(asks, 1):
         right = f" (right: {starter.right})" if starter.right else ""
-        said.append(f"  /{number}  {starter.text.replace(chr(10), ' ⏎ ')}\n{' ' * (5 + len(str(number)))}{starter.shows}{right}")
+        said.append(f"  /{number}  {starter.text.replace(chr(10), ' ⏎ ')}")
+        said.append(" " * (5 + len(str(number))) + starter.shows + right)
     return "\n".join(said)
 
 

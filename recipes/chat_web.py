@@ -39,8 +39,8 @@ STYLES = [Path(__file__).parents[1] / path for path in ("eval/report/style.css",
 
 @dataclass
 class Stage:
-    """A model to choose: without tools, with tools (None for a base model), whether it completes text alone; which of `recipes.starters.STAGES`
-    it is, and what it, or any other stage of its run, may be asked."""
+    """A model to choose: without tools, with tools (None for a base model), whether it completes text alone; which of
+    `recipes.starters.STAGES` it is, and what the stages of its run may be asked."""
 
     plain: Talk
     tools: Talk | None
@@ -74,7 +74,9 @@ class Stream(Listener):
         self._tell(message=message)
 
 
-def app(stages: dict[str, Stage], votes: Votes | None, settings: dict, seed: int | None = None, host: str = "127.0.0.1"):
+def app(
+    stages: dict[str, Stage], votes: Votes | None, settings: dict, seed: int | None = None, host: str = "127.0.0.1"
+):
     """The page and what it calls, to be served at `host`."""
     from fastapi.responses import HTMLResponse, StreamingResponse
     from gradio import Server
@@ -152,7 +154,8 @@ def app(stages: dict[str, Stage], votes: Votes | None, settings: dict, seed: int
             try:
                 done, messages = talk.reply(asked.given(), Stream(put, stopped), max_new_tokens=asked.max_new_tokens, temperature=asked.temperature, seed=seed)
                 written = done.written or [1] * len(done.token_ids)
-                put({"end": {"ids": done.token_ids, "written": written, "cut": cut(done, asked.max_new_tokens), "messages": messages}})
+                end = {"ids": done.token_ids, "written": written, "messages": messages}
+                put({"end": {**end, "cut": cut(done, asked.max_new_tokens)}})
             except Stopped:
                 pass
             except UserError as error:
@@ -202,7 +205,8 @@ def app(stages: dict[str, Stage], votes: Votes | None, settings: dict, seed: int
 def about(name: str, stage: Stage) -> dict:
     """What the page knows of a model."""
     size = sum(parameter.numel() for parameter in stage.plain.model.parameters())
-    return {"name": name, "base": stage.base, "kind": stage.kind, "size": size, "starters": [asdict(starter) for starter in stage.starters]}
+    asks = [asdict(starter) for starter in stage.starters]
+    return {"name": name, "base": stage.base, "kind": stage.kind, "size": size, "starters": asks}
 
 
 def language_models(run: str) -> tuple[dict[str, str], set[str]]:
@@ -248,7 +252,8 @@ def serve(args) -> None:
         base = completes(folder, tokenizer)
         model = load_model(folder)
         calling = Talk(model, tokenizer, tools) if tools and not base else None
-        stages[name] = Stage(Talk(model, tokenizer, []), calling, base, stage_of(folder, base), starters(args.run or Path(folder).parent))
+        asks = starters(args.run or Path(folder).parent)
+        stages[name] = Stage(Talk(model, tokenizer, []), calling, base, stage_of(folder, base), asks)
         for talk in filter(None, (stages[name].plain, stages[name].tools)):  # the first reply takes longer: not the first person's
             talk.reply("a" if base else [{"role": "user", "content": "a"}], Listener(), max_new_tokens=2, temperature=1.0)
     if (args.tools or args.system) and (args.complete or all(stage.base for stage in stages.values())):

@@ -24,7 +24,8 @@ def written_before(talk: Talk, prompt: list[dict], ids: list[int]) -> list[str]:
 
 def see(talk: Talk, prompt: list[dict] | str, ids: list[int], written: list[int]) -> list[dict]:
     """Every token of the prompt and of the reply `ids`: `id`, `text` as it is seen, `kind` (see `written_before`), `mark` (a special
-    token), `breaks` (a line ends), and `p`, the model's probability (temperature 1) of a token that it wrote, else None.
+    token), `breaks` (a line ends), and `p`, the model's probability (temperature 1) of a token that it wrote, else
+    None.
 
     Raises:
         UserError: ids that the model has not, not one of `written` for each, or more tokens than it has positions.

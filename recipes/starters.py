@@ -1,14 +1,15 @@
 """Starter questions: what a first visitor may ask a model, each to show one thing that it can, or cannot.
 
-A recipe's folder may hold `starters.yaml`, for the models of its runs (`seconds.json` of a run names its recipe); others get `recipes/starters.yaml`.
-An entry:
+A recipe's folder may hold `starters.yaml`, for the models of its runs (a run's `seconds.json` names its recipe);
+others get `recipes/starters.yaml`. An entry:
 
-    - text: "Can you tell me where {known} lives?"    # {group}: the first person of that group in the run's world/facts.jsonl
+    - text: "Can you tell me where {known} lives?"    # or the beginning that a base model is to continue
       shows: a fact that it read often                # a short label
-      right: "{known[town]}"                          # the right answer, if there is one; {group[attribute]} is what is true of the person
+      right: "{known[town]}"                          # the right answer, if there is one
       stages: [assistant, reasoner]                   # of `STAGES`: what it is for
       tools: [search]                                 # that must be at hand; left out: none
 
+{group} is the first person of that group in the run's `world/facts.jsonl`, and {group[attribute]} what is true of it.
 Entries about people are left out where the run has no world, or none of that group.
 """
 
@@ -25,7 +26,7 @@ KEYS = {"text", "shows", "stages"}
 
 @dataclass(frozen=True)
 class Starter:
-    """A question (or, for a base model, a beginning), what it shows, the right answer ("": there is none), and for whom it is."""
+    """What to ask, what it shows, for which stages it is, the right answer ("": none), and the tools it needs."""
 
     text: str
     shows: str
@@ -49,7 +50,7 @@ class Person:
 
 
 def stage_of(folder: str, base: bool) -> str:
-    """Which of `STAGES` a model is: a reasoner has practised on what can be checked, as its `stage.json` says; others that answer are assistants."""
+    """Which of `STAGES` a model is: a reasoner was trained with `rewards`, says its `stage.json`."""
     if base:
         return "base"
     try:
@@ -73,7 +74,9 @@ def starters(run: str | Path) -> list[Starter]:
         except KeyError:  # a person whom this run has not
             continue
         except (ValueError, IndexError, AttributeError) as error:
-            raise UserError(f"{path}, entry {number}: its text or right cannot be filled in ({error}): write {{group}} or {{group[attribute]}}") from None
+            cure = "write {group} or {group[attribute]}"
+            where = f"{path}, entry {number}"
+            raise UserError(f"{where}: its text or right cannot be filled in ({error}): {cure}") from None
         found.append(Starter(text, entry["shows"], tuple(entry["stages"]), right, tuple(entry.get("tools", ()))))
     return found
 
@@ -106,16 +109,20 @@ def _entries(path: Path) -> list[dict]:
         keys = entry.keys() if isinstance(entry, dict) else set()
         texts = all(isinstance(entry[key], str) for key in ("text", "shows", "right") if key in keys)
         lists = all(isinstance(entry[key], list) for key in ("stages", "tools") if key in keys)
-        if not KEYS <= keys <= KEYS | {"right", "tools"} or not texts or not lists or not set(entry["stages"]) <= set(STAGES):
-            raise UserError(f"{path}, entry {number}: it must hold text and shows (texts) and stages (of {', '.join(STAGES)}), may hold right (a text) and tools (a list)")
+        complete = KEYS <= keys <= KEYS | {"right", "tools"} and texts and lists
+        if not complete or not set(map(str, entry["stages"])) <= set(STAGES):
+            stages = ", ".join(STAGES)
+            form = f"text and shows (texts) and stages (of {stages}), may hold right (a text) and tools (a list)"
+            raise UserError(f"{path}, entry {number}: it must hold {form}")
     return entries
 
 
 def _people(path: Path) -> dict[str, Person]:
     """The first person of each group with facts; none without the file."""
     people: dict[str, Person] = {}
-    rows = read_jsonl(path, ("person", "attribute", "value", "group"), "data_prep.world writes it") if path.is_file() else []
-    for row in rows:
+    if not path.is_file():
+        return people
+    for row in read_jsonl(path, ("person", "attribute", "value", "group"), "data_prep.world writes it"):
         person = people.setdefault(str(row["group"]), Person(row["person"]))
         if person.name == row["person"]:
             person.facts[row["attribute"]] = row["value"]

@@ -53,9 +53,10 @@ def completes(path: str, tokenizer) -> bool:
 
 
 def check_sampling(temperature: float, max_new_tokens: int) -> None:
-    """Raises `UserError` for settings of sampling that no model can take: below a temperature of 0.01 the division overflows."""
+    """Raises `UserError` for settings of sampling that no model can take; a division by very little overflows."""
     if not (temperature == 0 or LEAST_TEMPERATURE <= temperature <= MOST_TEMPERATURE):
-        raise UserError(f"temperature must be 0 (greedy), or between {LEAST_TEMPERATURE} and {MOST_TEMPERATURE}, but is {temperature}")
+        limits = f"between {LEAST_TEMPERATURE} and {MOST_TEMPERATURE}"
+        raise UserError(f"temperature must be 0 (greedy), or {limits}, but is {temperature}")
     if not 1 <= max_new_tokens <= MOST_NEW_TOKENS:
         raise UserError(f"max_new_tokens must lie between 1 and {MOST_NEW_TOKENS:,}, but is {max_new_tokens}")
 
@@ -68,9 +69,11 @@ def cut(done: Generation, max_new_tokens: int) -> str:
     if calls and calls[-1] is done.messages[-1] and len(calls) > MOST_CALLS:
         return f"cut: a reply has at most {MOST_CALLS} calls of tools"
     if calls and calls[-1] is done.messages[-1]:
-        return f"cut: the result of the last call does not fit into {max_new_tokens} new tokens, which results count towards, or into the model's context"
+        limit = f"{max_new_tokens} new tokens, which results count towards, or into the model's context"
+        return f"cut: the result of the last call does not fit into {limit}"
     if len(done.token_ids) >= max_new_tokens:
-        return f"cut: no more than {max_new_tokens} new tokens were allowed" + (", which results of tools count towards" if calls else "")
+        results = ", which results of tools count towards" if calls else ""
+        return f"cut: no more than {max_new_tokens} new tokens were allowed{results}"
     return "cut: the model's context is full"
 
 
@@ -127,7 +130,10 @@ class Talk:
                 results.append(piece)
                 reader.begin(self.render([*prompt, *said]))
 
-        ((done,),) = generate(self.model, self.tokenizer, [prompt], tools=self.tools, max_tool_calls=MOST_CALLS, max_new_tokens=room, temperature=temperature, seed=seed, stream=stream)
+        limits = {"max_new_tokens": room, "max_tool_calls": MOST_CALLS}
+        sampling = {"temperature": temperature, "seed": seed}
+        settings = {**limits, **sampling, "tools": self.tools, "stream": stream}
+        ((done,),) = generate(self.model, self.tokenizer, [prompt], **settings)
         reader.end()
         return done, done.messages or [{"role": "assistant", "content": "", **reader.said}]
 

@@ -433,8 +433,10 @@ def test_an_order_that_nobody_made_is_not_saved(browser, serve, tmp_path):
         page.goto(f"http://127.0.0.1:{server.port}/?labeller=ann")
         for path in ("gradio_api/upload", "gradio_api/info", "config"):  # which Gradio brings when it is launched
             assert page.request.post(f"http://127.0.0.1:{server.port}/{path}", data="{}").status == 404
-        assert page.request.post(f"http://127.0.0.1:{server.port}/act", data="{}", headers={"Host": "evil.example"}).status == 421
-        assert "5 items, 5 of them for two people, to measure how far people agree: 10 labels." in page.inner_text("#task")
+        evil = {"headers": {"Host": "evil.example"}, "data": "{}"}
+        assert page.request.post(f"http://127.0.0.1:{server.port}/act", **evil).status == 421
+        task = page.inner_text("#task")
+        assert "5 items, 5 of them for two people, to measure how far people agree: 10 labels." in task
         page.wait_for_selector("li.card")
         for _ in range(5):
             page.keyboard.press("Enter")

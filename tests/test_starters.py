@@ -67,16 +67,19 @@ def _templates(text: str) -> list[Starter]:
 def test_right_answers_are_right():
     import yaml
 
+    right = {"345 * 678": 345 * 678, "3 + 4": 7, "4 * 7": 28, "9.11": 9.9, "Emily": (13 - 2 * 2) // 3}
+    right["strawberry"] = "strawberry".count("r")
     for path in (ROOT / "recipes").rglob("starters.yaml"):
         for entry in yaml.safe_load(path.read_text()):
-            for kind, value in (("345 * 678", 345 * 678), ("3 + 4", 7), ("4 * 7", 28), ("strawberry", "strawberry".count("r")), ("9.11", 9.9), ("Emily", (13 - 2 * 2) // 3)):
+            for kind, value in right.items():
                 if kind in entry["text"]:
                     assert entry["right"] == str(value)
 
 
 def test_a_run_without_a_world_or_of_another_recipe_gets_general_ones(run, tmp_path):
     (run / "world").unlink()
-    assert [s for s in starters(run) if "verse" in s.text] and not any("{" in s.text or "lives" in s.text for s in starters(run))
+    texts = [s.text for s in starters(run)]
+    assert "Write a verse about the moon." in texts and not any("{" in text or "lives" in text for text in texts)
     general = starters(tmp_path / "Qwen")
     assert "Who are you?" in [s.text for s in general] and general != starters(run)
     for record in ('{"recipe": "gpt2-124m"}', '{"recipe": "../tiny/../none"}', '{"recipe": 3}', "[]", "{"):
@@ -86,7 +89,8 @@ def test_a_run_without_a_world_or_of_another_recipe_gets_general_ones(run, tmp_p
 
 def test_what_a_stage_is_hangs_on_what_it_practised(tmp_path):
     assert stage_of(str(tmp_path), base=True) == "base" and stage_of("some/hub-model", base=False) == "assistant"
-    for config, stage in (({"rewards": ["final_number"]}, "reasoner"), ({"datasets": []}, "assistant"), (None, "assistant")):
+    kinds = (({"rewards": ["final_number"]}, "reasoner"), ({"datasets": []}, "assistant"), (None, "assistant"))
+    for config, stage in kinds:
         (tmp_path / "stage.json").write_text(json.dumps({"parent": "x", "config": config}))
         assert stage_of(str(tmp_path), base=False) == stage
 
