@@ -23,6 +23,7 @@ from pathlib import Path
 from data_prep.labels import Labels, person, read_items
 from data_prep.synthesize import GUIDELINES
 from eval.cli import UserError, command, existing, output_folder, parse, write_jsonl
+from eval.web_guard import guard
 
 PAGE = Path(__file__).with_name("label.html")
 STYLE = Path(__file__).parents[1] / "eval" / "report" / "style.css"
@@ -40,22 +41,23 @@ class LabelArguments:
     push_to_hub: str | None = field(default=None, metadata={"help": "with export: Hub id of the data set, private when it is new"})
 
 
-def app(labels: Labels, guidelines: str):
-    """The page and what it calls."""
+def app(labels: Labels, guidelines: str, host: str = "127.0.0.1"):
+    """The page and what it calls, to be served at `host`."""
     from fastapi import Body
-    from fastapi.responses import HTMLResponse, JSONResponse
+    from fastapi.responses import HTMLResponse
     from gradio import Server
     from jinja2 import Template
     from markdown_it import MarkdownIt
 
     server = Server(title="Tumbler: labelling", docs_url=None, redoc_url=None, openapi_url=None)
     page = Template(PAGE.read_text(encoding="utf-8"), autoescape=True).render(
-        task=labels.task, key=hashlib.sha256(str(labels.folder.resolve()).encode()).hexdigest()[:12], style=STYLE.read_text(encoding="utf-8"), guidelines=MarkdownIt("commonmark", {"html": False}).render(guidelines)
+        task=labels.task,
+        items=len(labels.items),
+        twice=sum(map(labels.wanted, labels.items)) - len(labels.items),
+        key=hashlib.sha256(str(labels.folder.resolve()).encode()).hexdigest()[:12],
+        style=STYLE.read_text(encoding="utf-8"),
+        guidelines=MarkdownIt("commonmark", {"html": False}).render(guidelines),
     )
-
-    @server.exception_handler(UserError)
-    def refuse(request, error):
-        return JSONResponse({"error": str(error)}, status_code=400)
 
     @server.get("/", response_class=HTMLResponse)
     def index():
@@ -78,6 +80,7 @@ def app(labels: Labels, guidelines: str):
             item = history[max(0, at - 1)] if history else labels.next(labeller)
         return {"shown": labels.shown(item, labeller) if item else None, "progress": labels.progress(labeller)}
 
+    guard(server, host)
     return server
 
 
@@ -125,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     try:
-        server = app(labels, guidelines)
+        server = app(labels, guidelines, args.host)
     except ImportError as error:
         raise UserError(f"the page needs Gradio ({error}): pip install -c constraints.txt -e '.[label]'") from None
     try:

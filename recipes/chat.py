@@ -5,20 +5,27 @@
     python -m recipes.chat --model runs/tiny/base
     python -m recipes.chat --web --run runs/tiny
 
-Each line is a message; the reply comes as it is written, with the model's thinking, its calls of tools and their results
-indented. `/reset` begins a new conversation, Ctrl-C stops a reply, `/quit` or Ctrl-D ends. A base model (without chat
-template, or pretrained here) continues each line instead; so does any model with `--complete`. Lines can come from a pipe, too.
+Each line is a message; the reply comes as it is written, with the model's thinking, its calls of tools (⟶) and their
+results (⟵) indented. `/help` says what to ask (`recipes.starters`) and `/3` asks the third of it, `/reset` begins a
+new conversation, Ctrl-C stops a reply, `/quit` or Ctrl-D ends. A base model (without chat template, or pretrained here)
+continues each line instead; so does any model with `--complete`. Lines can come from a pipe, too; they are printed
+before their replies.
 The page has all that and more: `recipes.chat_web`.
 """
 
+import ast
+import io
+import re
 import sys
 import textwrap
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from eval.cli import UserError, command, parse
-from recipes.talk import Listener, NoRoom, Talk, completes, load_model
+from recipes.starters import Starter, fitting, stage_of, starters
+from recipes.talk import Listener, NoRoom, Talk, check_sampling, completes, cut, load_model
 
-INDENT = "  | "
+INDENT, CALL, RESULT = "  | ", "⟶ ", "⟵ "
 
 
 @dataclass
@@ -39,59 +46,93 @@ class ChatArguments:
 
 
 class Screen(Listener):
-    """Prints a reply while it is written."""
+    """Prints a reply while it is written.
 
-    def __init__(self):
-        self.region = ""
+    Args:
+        marks: control tokens, which are left out where a reply spells them; the page shows every token.
+    """
+
+    def __init__(self, marks: list[str] = ()):
+        self.region, self.unread = "", ""
+        self.marks = re.compile("|".join(map(re.escape, sorted(marks, key=len, reverse=True))) or "(?!)")
 
     def text(self, field: str, text: str) -> None:
-        if field != "tool_calls":  # comes as a message when it is whole
-            thinks = field != "content"
+        if field == "tool_calls":  # comes as a message when it is whole, where there are tools
+            self.unread += text
+            return
+        thinks = field != "content"
+        if text := self.marks.sub("", text):
             self._enter(field, f"{INDENT}thinking: " if thinks else "")
             print(text.replace("\n", f"\n{INDENT}") if thinks else text, end="", flush=True)
 
     def message(self, message: dict) -> None:
+        self.unread = ""
         for call in message.get("tool_calls") or []:
             function = call.get("function", call)
-            arguments = function["arguments"]
-            values = list(arguments.values()) if isinstance(arguments, dict) else [arguments]
-            text = values[0] if len(values) == 1 and isinstance(values[0], str) else ", ".join(f"{k}={v!r}" for k, v in arguments.items())
-            self._block(f"{function['name']}: {text}")
+            self._block(f"{CALL}{function['name']}: ", _words(function["arguments"]))
         if message["role"] == "tool":
-            self._block(f"= {message['content']}")
+            self._block(RESULT, _error(message["content"]) or message["content"])
 
-    def end(self) -> None:
+    def end(self, note: str = "") -> None:
+        """The reply is over; `note` says what is to be known of it."""
+        if call := self.marks.sub("", self.unread).strip():
+            self._block(f"{CALL}not run, as there are no tools: ", call)
         self._enter("")
+        if note:
+            print(f"({note})", flush=True)
 
     def _enter(self, region: str, start: str = "") -> None:
         if region != self.region:
             print(("\n" if self.region else "") + start, end="", flush=True)
             self.region = region
 
-    def _block(self, text: str) -> None:
+    def _block(self, start: str, text: str) -> None:
         self._enter("")
+        text = start + text.replace("\n", f"\n{' ' * len(CALL)}")
         print(textwrap.indent(text, INDENT, lambda line: True), flush=True)
+
+
+def _words(arguments: dict | str) -> str:
+    """The arguments of a call as a person reads them: a single text as it is."""
+    if not isinstance(arguments, dict):
+        return str(arguments)
+    values = list(arguments.values())
+    if len(values) == 1 and isinstance(values[0], str):
+        return values[0]
+    return ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+
+
+def _error(result: str) -> str | None:
+    """What went wrong in words, where a result is the `{'error': '…'}` that the model is given."""
+    try:
+        value = ast.literal_eval(result)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return f"error: {value['error']}" if isinstance(value, dict) and value.keys() == {"error"} else None
 
 
 def replies(talk: Talk, args: ChatArguments):
     """A function from a line to nothing, which prints the reply and keeps the conversation; `None` begins a new one."""
     start = [{"role": "system", "content": args.system}] if args.system else []
     said = list(start)
+    added = talk.tokenizer.added_tokens_decoder.values()
+    marks = [str(token) for token in added if token.special or re.fullmatch(r"<[|｜].*[|｜]>", str(token))]
 
     def reply(line: str | None) -> None:
         if line is None:
             said[:] = start
             return
         asked = [*said, {"role": "user", "content": line}]
-        screen = Screen()
+        screen = Screen(marks)
         try:
-            _, messages = talk.reply(line if args.complete else asked, screen, max_new_tokens=args.max_new_tokens, temperature=args.temperature, seed=args.seed)
+            sampling = {"max_new_tokens": args.max_new_tokens, "temperature": args.temperature, "seed": args.seed}
+            done, messages = talk.reply(line if args.complete else asked, screen, **sampling)
         except NoRoom as error:
             print(f"({error}; /reset begins a new one)")
             return
         except KeyboardInterrupt:
             return screen.end()
-        screen.end()
+        screen.end(cut(done, args.max_new_tokens))
         if not args.complete:
             said[:] = [*asked, *messages]
 
@@ -101,9 +142,7 @@ def replies(talk: Talk, args: ChatArguments):
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((ChatArguments,), argv)
-    if not args.temperature >= 0 or args.max_new_tokens < 1:
-        raise UserError(f"temperature must not be negative and max_new_tokens at least 1, but they are {args.temperature} and {args.max_new_tokens}")
-
+    check_sampling(args.temperature, args.max_new_tokens)
     if args.web:
         from recipes.chat_web import serve
 
@@ -121,24 +160,57 @@ def main(argv: list[str] | None = None) -> None:
     args.complete = args.complete or completes(args.model, tokenizer)
     if args.complete and (tools or args.system):
         raise UserError(f"{args.model} continues text here, and that has no place for --system and --tools: give a model with a chat template, without --complete")
+    names = [tool.__name__ for tool in tools]
+    asks = fitting(starters(Path(args.model).parent), stage_of(args.model, args.complete), names)
+    numbered = {f"/{number}": starter.text for number, starter in enumerate(asks, 1)}
     reply = replies(Talk(load_model(args.model), tokenizer, tools), args)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that is not UTF-8 has no ⟶
+    if sys.stdin.isatty():
+        does = "continues your text" if args.complete else "answers"
+        print(f"{args.model} {does}; /help says what to try, /quit ends")
+    for line in lines():
+        if line == "/help":
+            print(help_text(asks))
+            continue
+        if line in numbered:
+            line = numbered[line]
+            print(f"> {line}")
+        if line == "/reset":
+            reply(None)
+        elif line.startswith("/"):
+            print(f"there is no command {line.split()[0]}; there are /help, /reset and /quit")
+        else:
+            reply(line)
 
+
+def lines():
+    """What is typed, line by line, until `/quit` or the end; what comes from a pipe is printed."""
     at_keyboard = sys.stdin.isatty()
-    if at_keyboard:
-        print(f"{args.model} {'continues your text' if args.complete else 'answers'}; /reset, /quit")
     while True:
         try:
             line = input("> " if at_keyboard else "").strip()
         except (EOFError, KeyboardInterrupt):
-            break
+            return
         except UnicodeDecodeError as error:
             raise UserError(f"the input is not UTF-8 ({error.reason} at byte {error.start}): give text") from None
         if line == "/quit":
-            break
-        if line.startswith("/") and line != "/reset":
-            print(f"there is no command {line.split()[0]}; there are /reset and /quit")
-        elif line:
-            reply(None if line == "/reset" else line)
+            return
+        if line and not at_keyboard:
+            print(f"> {line}", flush=True)
+        if line:
+            yield line
+
+
+def help_text(asks: list[Starter]) -> str:
+    """The commands, and what to ask."""
+    said = ["/reset begins a new conversation, /quit ends, Ctrl-C stops a reply."]
+    said.append("Ask what you like, or by its number one of these, which show what it can:")
+    for number, starter in enumerate(asks, 1):
+        right = f" (right: {starter.right})" if starter.right else ""
+        said.append(f"  /{number}  {starter.text.replace(chr(10), ' ⏎ ')}")
+        said.append(" " * (5 + len(str(number))) + starter.shows + right)
+    return "\n".join(said)
 
 
 if __name__ == "__main__":

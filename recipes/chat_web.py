@@ -22,13 +22,15 @@ import os
 import secrets
 import threading
 import traceback
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 from eval.cli import UserError, existing, named_folders
+from eval.web_guard import guard
 from recipes.seen import see
-from recipes.talk import Listener, Talk, completes, load_model
+from recipes.starters import Starter, stage_of, starters
+from recipes.talk import Listener, Talk, check_sampling, completes, cut, load_model
 from recipes.votes import Votes
 
 PAGE = Path(__file__).with_name("chat.html")
@@ -37,11 +39,14 @@ STYLES = [Path(__file__).parents[1] / path for path in ("eval/report/style.css",
 
 @dataclass
 class Stage:
-    """A model to choose: without tools, with tools (None for a base model), and whether it completes text alone."""
+    """A model to choose: without tools, with tools (None for a base model), whether it completes text alone; which of
+    `recipes.starters.STAGES` it is, and what the stages of its run may be asked."""
 
     plain: Talk
     tools: Talk | None
     base: bool
+    kind: str = "assistant"
+    starters: list[Starter] = field(default_factory=list)
 
 
 class Stopped(Exception):
@@ -69,9 +74,11 @@ class Stream(Listener):
         self._tell(message=message)
 
 
-def app(stages: dict[str, Stage], votes: Votes | None, settings: dict, seed: int | None = None):
-    """The page and what it calls."""
-    from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
+def app(
+    stages: dict[str, Stage], votes: Votes | None, settings: dict, seed: int | None = None, host: str = "127.0.0.1"
+):
+    """The page and what it calls, to be served at `host`."""
+    from fastapi.responses import HTMLResponse, StreamingResponse
     from gradio import Server
     from jinja2 import Template
     from markdown_it import MarkdownIt
@@ -102,8 +109,8 @@ def app(stages: dict[str, Stage], votes: Votes | None, settings: dict, seed: int
             return self.prompt if isinstance(self.prompt, str) else [m.model_dump() for m in self.prompt]
 
     class Reply(Asked):
-        max_new_tokens: int = Field(ge=1)
-        temperature: float = Field(ge=0, allow_inf_nan=False)
+        max_new_tokens: int
+        temperature: float
 
     class Tokens(Asked):
         ids: list[Annotated[int, Field(ge=0)]] = []
@@ -120,17 +127,13 @@ def app(stages: dict[str, Stage], votes: Votes | None, settings: dict, seed: int
         responses: Annotated[list[Messages], Field(min_length=2, max_length=2)]
 
     class Text(BaseModel):
-        text: str
+        text: str = Field(max_length=50_000)  # some texts take a time that grows with the square of their length
 
     server = Server(title="Tumbler: chat", docs_url=None, redoc_url=None, openapi_url=None)
     style = "".join(path.read_text(encoding="utf-8") for path in STYLES)
     page = Template(PAGE.read_text(encoding="utf-8"), autoescape=True)
     markdown = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").disable("image")  # an image would be loaded from elsewhere
-    start = {"models": [{"name": name, "base": stage.base} for name, stage in stages.items()], "votes": votes is not None, **settings}
-
-    @server.exception_handler(UserError)
-    def refuse(request, error):
-        return JSONResponse({"error": str(error)}, status_code=400)
+    start = {"models": [about(name, stage) for name, stage in stages.items()], "votes": votes is not None, **settings}
 
     @server.get("/", response_class=HTMLResponse)
     def index():
@@ -141,6 +144,7 @@ def app(stages: dict[str, Stage], votes: Votes | None, settings: dict, seed: int
     @server.post("/reply")
     async def reply(asked: Reply):
         """The reply as JSON lines, until the client leaves: `Stream`'s events, then `end` or `error`."""
+        check_sampling(asked.temperature, asked.max_new_tokens)
         talk, events, stopped, loop = asked.talk(), asyncio.Queue(), threading.Event(), asyncio.get_running_loop()
 
         def put(event: dict | None) -> None:
@@ -149,7 +153,9 @@ def app(stages: dict[str, Stage], votes: Votes | None, settings: dict, seed: int
         def work() -> None:
             try:
                 done, messages = talk.reply(asked.given(), Stream(put, stopped), max_new_tokens=asked.max_new_tokens, temperature=asked.temperature, seed=seed)
-                put({"end": {"ids": done.token_ids, "written": done.written or [1] * len(done.token_ids), "finished": done.finished, "messages": messages}})
+                written = done.written or [1] * len(done.token_ids)
+                end = {"ids": done.token_ids, "written": written, "messages": messages}
+                put({"end": {**end, "cut": cut(done, asked.max_new_tokens)}})
             except Stopped:
                 pass
             except UserError as error:
@@ -192,7 +198,15 @@ def app(stages: dict[str, Stage], votes: Votes | None, settings: dict, seed: int
             prompt, *responses = ([m.model_dump() for m in messages] for messages in (given.prompt, *given.responses))
             return {"models": votes.vote(given.pair, given.winner, given.labeller, prompt, responses)}
 
+    guard(server, host)
     return server
+
+
+def about(name: str, stage: Stage) -> dict:
+    """What the page knows of a model."""
+    size = sum(parameter.numel() for parameter in stage.plain.model.parameters())
+    asks = [asdict(starter) for starter in stage.starters]
+    return {"name": name, "base": stage.base, "kind": stage.kind, "size": size, "starters": asks}
 
 
 def language_models(run: str) -> tuple[dict[str, str], set[str]]:
@@ -237,7 +251,9 @@ def serve(args) -> None:
         tokenizer = load_tokenizer(folder)
         base = completes(folder, tokenizer)
         model = load_model(folder)
-        stages[name] = Stage(Talk(model, tokenizer, []), Talk(model, tokenizer, tools) if tools and not base else None, base)
+        calling = Talk(model, tokenizer, tools) if tools and not base else None
+        asks = starters(args.run or Path(folder).parent)
+        stages[name] = Stage(Talk(model, tokenizer, []), calling, base, stage_of(folder, base), asks)
         for talk in filter(None, (stages[name].plain, stages[name].tools)):  # the first reply takes longer: not the first person's
             talk.reply("a" if base else [{"role": "user", "content": "a"}], Listener(), max_new_tokens=2, temperature=1.0)
     if (args.tools or args.system) and (args.complete or all(stage.base for stage in stages.values())):
@@ -247,7 +263,7 @@ def serve(args) -> None:
     settings = {"first": first, "system": args.system or "", "temperature": args.temperature, "max_new_tokens": args.max_new_tokens, "complete": args.complete}
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     try:
-        server = app(stages, votes, {**settings, "tools": [tool.__name__ for tool in tools]}, args.seed)
+        server = app(stages, votes, {**settings, "tools": [tool.__name__ for tool in tools]}, args.seed, args.host)
     except ImportError as error:
         raise UserError(f"the page needs Gradio ({error}): pip install -c constraints.txt -e '.[chat]'") from None
     try:

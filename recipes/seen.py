@@ -1,6 +1,7 @@
 """A conversation as the model sees it: every token, who put it there, and how likely it was."""
 
 from data_prep.tokenizer_show import token_bytes, visible
+from eval.cli import UserError
 from recipes.talk import Talk
 
 
@@ -23,10 +24,20 @@ def written_before(talk: Talk, prompt: list[dict], ids: list[int]) -> list[str]:
 
 def see(talk: Talk, prompt: list[dict] | str, ids: list[int], written: list[int]) -> list[dict]:
     """Every token of the prompt and of the reply `ids`: `id`, `text` as it is seen, `kind` (see `written_before`), `mark` (a special
-    token), `breaks` (a line ends), and `p`, the model's probability (temperature 1) of a token that it wrote, else None."""
+    token), `breaks` (a line ends), and `p`, the model's probability (temperature 1) of a token that it wrote, else
+    None.
+
+    Raises:
+        UserError: ids that the model has not, not one of `written` for each, or more tokens than it has positions.
+    """
     import torch
 
     before = talk.ids(prompt)
+    vocabulary = min(len(talk.tokenizer), talk.model.config.get_text_config().vocab_size)
+    if len(written) != len(ids) or any(not 0 <= i < vocabulary for i in ids):
+        raise UserError(f"ids must lie between 0 and {vocabulary - 1:,}, and written say for each who wrote it")
+    if talk.positions and len(before) + len(ids) > talk.positions:
+        raise UserError(f"these are {len(before) + len(ids):,} tokens, but the model has {talk.positions:,} positions")
     kinds = ["given"] * len(before) if isinstance(prompt, str) else written_before(talk, prompt, before)
     kinds += ["written" if w else "result" for w in written]
     whole = before + ids

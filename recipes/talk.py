@@ -14,6 +14,10 @@ from eval.generate import Generation, encode, generate
 from eval.tool_loop import Toolbox
 
 
+LEAST_TEMPERATURE, MOST_TEMPERATURE, MOST_NEW_TOKENS = 0.01, 100, 1_000_000
+MOST_CALLS = 8  # `max_tool_calls` of `generate`
+
+
 class NoRoom(UserError):
     """The conversation fills the model's positions."""
 
@@ -46,6 +50,31 @@ def completes(path: str, tokenizer) -> bool:
         return not tokenizer.chat_template or json.loads((Path(path) / "stage.json").read_text(encoding="utf-8"))["parent"] is None
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def check_sampling(temperature: float, max_new_tokens: int) -> None:
+    """Raises `UserError` for settings of sampling that no model can take; a division by very little overflows."""
+    if not (temperature == 0 or LEAST_TEMPERATURE <= temperature <= MOST_TEMPERATURE):
+        limits = f"between {LEAST_TEMPERATURE} and {MOST_TEMPERATURE}"
+        raise UserError(f"temperature must be 0 (greedy), or {limits}, but is {temperature}")
+    if not 1 <= max_new_tokens <= MOST_NEW_TOKENS:
+        raise UserError(f"max_new_tokens must lie between 1 and {MOST_NEW_TOKENS:,}, but is {max_new_tokens}")
+
+
+def cut(done: Generation, max_new_tokens: int) -> str:
+    """Why a reply was cut off, in words, "" where the model ended it; `max_new_tokens` is what was asked for."""
+    if done.finished:
+        return ""
+    calls = [message for message in done.messages if message.get("tool_calls")]
+    if calls and calls[-1] is done.messages[-1] and len(calls) > MOST_CALLS:
+        return f"cut: a reply has at most {MOST_CALLS} calls of tools"
+    if calls and calls[-1] is done.messages[-1]:
+        limit = f"{max_new_tokens} new tokens, which results count towards, or into the model's context"
+        return f"cut: the result of the last call does not fit into {limit}"
+    if len(done.token_ids) >= max_new_tokens:
+        results = ", which results of tools count towards" if calls else ""
+        return f"cut: no more than {max_new_tokens} new tokens were allowed{results}"
+    return "cut: the model's context is full"
 
 
 class Talk:
@@ -101,7 +130,10 @@ class Talk:
                 results.append(piece)
                 reader.begin(self.render([*prompt, *said]))
 
-        ((done,),) = generate(self.model, self.tokenizer, [prompt], tools=self.tools, max_new_tokens=room, temperature=temperature, seed=seed, stream=stream)
+        limits = {"max_new_tokens": room, "max_tool_calls": MOST_CALLS}
+        sampling = {"temperature": temperature, "seed": seed}
+        settings = {**limits, **sampling, "tools": self.tools, "stream": stream}
+        ((done,),) = generate(self.model, self.tokenizer, [prompt], **settings)
         reader.end()
         return done, done.messages or [{"role": "assistant", "content": "", **reader.said}]
 

@@ -19,6 +19,7 @@ from eval.generate import generate
 from recipes.chat import main
 from recipes.chat_web import Stage, app, language_models
 from recipes.seen import see
+from recipes.starters import Starter
 from recipes.talk import Listener, Talk
 from recipes.votes import Votes
 
@@ -235,6 +236,109 @@ def test_stop_stops_and_goes_on(opened, letters):  # noqa: F811
     assert f"{kept}{END}\n<|im_start|>user\nMore?" in prompts[-1]
 
 
+def test_a_client_that_leaves_ends_the_sampling(opened, letters):  # noqa: F811
+    """Before the first token, and after some: the connection is closed, nothing else is said."""
+    model, begun = scripted(letters, {"a": ["so " * 30_000]}), threading.Event()
+    inner = model.forward
+
+    def forward(*args, **kwargs):
+        begun.set()
+        time.sleep(0.01)
+        return inner(*args, **kwargs)
+
+    model.forward = forward
+    port = int(opened({"one": (Talk(model, letters, []), None, False)}).url.split(":")[2].strip("/"))
+    body = json.dumps({"model": "one", "prompt": asked("a"), "temperature": 0, "max_new_tokens": 90_000}).encode()
+    for pieces in (0, 3):
+        begun.clear()
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+            header = b"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: %d" % len(body)
+            client.sendall(b"POST /reply HTTP/1.1\r\n" + header + b"\r\n\r\n" + body)
+            assert begun.wait(60)
+            for _ in range(pieces):
+                assert client.recv(4096)
+        time.sleep(1)
+        before = len(model.sizes)
+        time.sleep(1)
+        assert len(model.sizes) == before < 10_000
+
+
+def test_bad_requests_are_told_in_one_line(opened, letters, tmp_path):  # noqa: F811
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(save_model(tmp_path / "model", letters))
+    page = opened({"one": (Talk(model, letters, []), None, False)})
+    good = {"model": "one", "prompt": asked("a"), "temperature": 1, "max_new_tokens": 2}
+    room, vocabulary = model.config.max_position_embeddings, len(letters)
+
+    def ask(path: str, **changes) -> tuple[int, str]:
+        body = json.dumps({**good, **changes})
+        answer = page.request.post(page.url + path, data=body, headers={"Content-Type": "application/json"})
+        return answer.status, "" if answer.ok else answer.json()["error"]
+
+    assert ask("reply") == (200, "")
+    temperatures = (float("nan"), float("inf"), -float("inf"), "NaN", "inf", -1, 1e-38, 1e-5, 1e300, "warm", None)
+    messages = [{"role": role, "content": text} for role, text in (("user", "\ud800"), ("alien", "a"), ("user", 1))]
+    bad = [("reply", {"temperature": value}, "") for value in temperatures]
+    bad += [("reply", {"max_new_tokens": value}, "max_new_tokens") for value in (0, -1, 1.5, 10**9, 10**30)]
+    bad += [("reply", {"prompt": value}, "") for value in ([], *([message] for message in messages))]
+    bad += [("reply", {"model": "none"}, "no such model"), ("reply", {"pair": "none"}, "unknown")]
+    bad += [("tokens", {"ids": [i], "written": [1]}, "ids") for i in (vocabulary, 2**40, 2**70, -1)]
+    bad += [("tokens", {"ids": [1, 2], "written": [1]}, "written")]
+    bad += [("tokens", {"ids": [1] * room, "written": [1] * room}, "positions")]
+    bad += [("markdown", {"text": "\udfff"}, "surrogate"), ("markdown", {"text": "[" * 60_000}, "text")]
+    bad += [("markdown", {"text": "[" * 3_000_000}, "bytes")]
+    for path, changes, message in bad:
+        begun = time.monotonic()
+        status, error = ask(path, **changes)
+        assert 400 <= status < 500, (path, str(changes)[:99], status)
+        assert error and "\n" not in error and len(error) < 400 and message in error, (str(changes)[:99], error)
+        assert time.monotonic() - begun < 30
+    assert ask("tokens", ids=[vocabulary - 1], written=[1])[0] == 200
+    for path in ("gradio_api/upload", "gradio_api/info", "config", "docs"):
+        assert ask(path)[0] == 404
+    assert page.request.get(page.url, headers={"Host": "evil.example"}).status == 421
+
+
+ASKS = [
+    Starter("Once upon", "a beginning", ("base",)),
+    Starter("Question a.", "a fact", ("assistant",), right="7"),
+    Starter("Question b.", "a search", ("assistant",), tools=("search",)),
+    Starter("Question c.", "practice", ("reasoner",)),
+]
+
+
+@pytest.mark.parametrize("width, scheme", [(390, "dark"), (1280, "light")])
+def test_the_page_opens_with_questions_to_click(opened, letters, width, scheme):  # noqa: F811
+    model = scripted(letters, {"b": [f"Look.{search_for('b')}", f"Found.{END}"]})
+    talks = Talk(model, letters, []), Talk(model, letters, [search])
+    stages = {name: (*talks, False, kind, ASKS) for name, kind in (("practised", "reasoner"), ("one", "assistant"))}
+    stages = {"old": (talks[0], None, True, "base", ASKS), **stages}
+    page = opened(stages, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    shown = lambda: page.locator("#asks button").all_inner_texts()  # noqa: E731
+    assert shown() == ["a fact (right: 7)\nQuestion a.", "a search\nQuestion b."]
+    assert page.inner_text("#intro") == "one answers questions. It may call search (see Settings)."
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.click("#settings summary")
+    page.uncheck("#tools")
+    assert shown() == ["a fact (right: 7)\nQuestion a."] and "search" not in page.inner_text("#intro")
+    page.check("#tools")
+    page.click("#asks button:has-text('Question b.')")
+    done(page)
+    assert page.inner_text(".user") == "Question b." and page.inner_text(".call .result") == search("b")
+    assert not page.is_visible("#starters")
+    page.click("#new")
+    assert page.is_visible("#asks button:has-text('Question a.')")
+    page.select_option("#left", "practised")
+    assert shown() == ["practice\nQuestion c."] and "practised problems" in page.inner_text("#intro")
+    page.select_option("#left", "old")
+    assert shown() == ["a beginning\nOnce upon"] and "never taught to answer" in page.inner_text("#intro")
+    page.select_option("#blind", "any")
+    assert shown()[0] == "practice\nQuestion c." and "their names are hidden" in page.inner_text("#intro")
+    page.click("#see")
+    assert not page.is_visible("#starters")
+
+
 def test_blind_votes(opened, letters, tmp_path):  # noqa: F811
     replies = {"zebra": "I have stripes.", "yak": "I have hair."}
     stages = {}
@@ -334,7 +438,12 @@ def test_the_command_serves_a_run(opened, run, tmp_path):
     try:
         assert process.stdout.readline() == f"base, assistant: http://127.0.0.1:{port} (Ctrl-C ends)\n"
         page = opened.open_page(f"http://127.0.0.1:{port}/")
-        say(page, "Who are you?")
+        for path in ("gradio_api/upload", "gradio_api/info", "gradio_api/queue/join", "config", "docs"):  # Gradio's
+            assert page.request.post(page.url + path, data="{}").status == 404
+            assert page.request.get(page.url + path).status == 404
+        assert page.request.get(page.url, headers={"Host": "evil.example"}).status == 421
+        page.click("#asks button:has-text('Who are you?')")
+        done(page)
         assert "30 tokens" in page.inner_text(".meta") and "cut" in page.inner_text(".note")
         assert 0 < page.evaluate("Number(document.querySelector('.meta').textContent.match(/[0-9.]+/)[0])") < 5  # seconds, and a machine may be busy
         page.evaluate("$('most').value = 1")

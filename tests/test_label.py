@@ -351,7 +351,7 @@ def test_two_people_rank_200_and_the_server_is_killed_in_the_middle(browser, ser
                         for place, (number, _) in enumerate(best):
                             while (at := page.evaluate("(n) => order.findIndex((r) => r.number === n)", number)) > place:
                                 page.locator("li.card").nth(at).get_by_label("better").click()
-                        page.click("#save")
+                        page.click("#save" if page.evaluate("touched") else "#keep")
                     meant[who][prompt] = [text for _, text in best]
                     if sum(map(len, meant.values())) > 80:
                         enough.set()
@@ -411,11 +411,11 @@ def test_drag_tie_skip_and_back(browser, serve, tmp_path):
         assert shown() == [4, 2, 1, 3] and page.evaluate("equal") == [False, False, True, False]
         page.reload()
         page.wait_for_function("shown && !busy && document.body.textContent.includes('Say number 2')")
-        page.click("#save")
+        page.click("#keep")
         page.wait_for_selector("#end:not([hidden])")
         page.click("#again")
         page.wait_for_selector("li.card")
-        page.click("#save")
+        page.click("#keep")
         page.wait_for_function("!$('end').hidden && $('rest').textContent === 'All labels are there.'")
     server.kill()
     labels = opened(tmp_path / "out", tmp_path / "items.jsonl")
@@ -423,6 +423,38 @@ def test_drag_tie_skip_and_back(browser, serve, tmp_path):
     order = [r["index"] for r in labels.shown(first, "ann")["responses"]]
     assert labels.labels[first]["ann"]["ranking"] == [[order[3]], [order[1], order[0]], [order[2]]]
     assert len(labels.rows()) == 3
+
+
+def test_an_order_that_nobody_made_is_not_saved(browser, serve, tmp_path):
+    server = serve(candidates(tmp_path / "items.jsonl", 5), tmp_path / "out", "--twice", "1")
+    saved = lambda: [row["kind"] for row in rows(tmp_path / "out/labels.jsonl")].count("rank")  # noqa: E731
+    with browser() as b:
+        page = b.new_page()
+        page.goto(f"http://127.0.0.1:{server.port}/?labeller=ann")
+        for path in ("gradio_api/upload", "gradio_api/info", "config"):  # which Gradio brings when it is launched
+            assert page.request.post(f"http://127.0.0.1:{server.port}/{path}", data="{}").status == 404
+        evil = {"headers": {"Host": "evil.example"}, "data": "{}"}
+        assert page.request.post(f"http://127.0.0.1:{server.port}/act", **evil).status == 421
+        task = page.inner_text("#task")
+        assert "5 items, 5 of them for two people, to measure how far people agree: 10 labels." in task
+        page.wait_for_selector("li.card")
+        for _ in range(5):
+            page.keyboard.press("Enter")
+        page.wait_for_function("$('alert').textContent.includes('Nothing was moved')")
+        page.keyboard.press("Shift+ArrowUp")  # the first can go no higher
+        page.keyboard.press("Enter")
+        page.locator("li.card").nth(1).drag_to(page.locator("li.card").nth(1))
+        assert page.is_disabled("#save") and page.evaluate("!touched && !busy && !pending().length") and not saved()
+        for number, act in enumerate(("1", "Shift+ArrowDown", "k"), 1):
+            page.keyboard.press(act)
+            if act != "k":
+                assert not page.is_visible("#keep")
+                page.keyboard.press("Enter")
+            page.wait_for_function(f"!busy && $('counts').textContent.includes('{number} yours')")
+            assert saved() == number and page.is_disabled("#save") and not page.is_visible("#alert")
+        page.keyboard.press("z")  # one's own order is there to be saved again
+        page.wait_for_function("!busy && touched")
+        assert page.is_enabled("#save")
 
 
 def test_two_tabs_of_one_browser_lose_nothing(browser, serve, tmp_path):
@@ -437,7 +469,7 @@ def test_two_tabs_of_one_browser_lose_nothing(browser, serve, tmp_path):
         ann.route("**/act", lambda route: route.abort())
         bob.route("**/act", lambda route: route.abort() if '"labeller":"bob"' in route.request.post_data else route.continue_())
         for page in tabs:
-            page.click("#save")
+            page.click("#keep")
             page.wait_for_selector("#alert:not([hidden])")
         bob.wait_for_function("pending().length === 1")  # bob's tab has sent ann's action, and its own does not get through
         ann.unroute("**/act")
