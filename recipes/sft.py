@@ -55,6 +55,24 @@ def show_mask(tokenizer, row: dict, most: int = 600) -> str:
     return text + ("⟧" if inside else "")
 
 
+class PaddingCounter:
+    """A data collator that counts what it pads: `share` of the tokens that the model reads are padding."""
+
+    def __init__(self, collator):
+        self.collator, self.tokens, self.padding = collator, 0, 0
+
+    def __call__(self, rows):
+        batch = self.collator(rows)
+        if "attention_mask" in batch:
+            self.tokens += batch["attention_mask"].numel()
+            self.padding += int((batch["attention_mask"] == 0).sum())
+        return batch
+
+    @property
+    def share(self) -> float:
+        return self.padding / max(1, self.tokens)
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     from trl import ModelConfig, SFTConfig
@@ -101,7 +119,10 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"no assistant token is left to learn within max_length {training_args.max_length}: raise it")
     if trainer.is_world_process_zero():
         print(f"first row, loss between ⟦ and ⟧:\n{show_mask(tokenizer, trainer.train_dataset[0])}")
+    trainer.data_collator = padding = PaddingCounter(trainer.data_collator)
     stage.train(trainer)
+    if trainer.is_world_process_zero():
+        print(f"padding: {padding.share:.1%} of the tokens that were read")
     if evaluation is not None:
         trainer.evaluate()
     stage.finish(trainer, [train], logged_tokens(trainer.state.log_history), trainer.state.total_flos)
