@@ -123,4 +123,5 @@ class Watch:
             return
         self.said_at, self.share = now, running.share
         left = seconds_left(self.steps, self.finished, running)
-        print(f"── {self.name} {running.share:.0%} · about {left:.0f} s left", flush=True)
+        # a progress bar may stand in the line
+        print(f"\n── {self.name} {running.share:.0%} · about {left:.0f} s left", flush=True)

@@ -117,10 +117,10 @@ def test_a_line_each_tenth_but_not_more_often_than_each_30_seconds(tmp_path, cap
 
     watch()  # before its first word
     assert said(0.05) == ""
-    assert said(0.25) == "── base 25% · about 150 s left\n"
+    assert said(0.25) == "\n── base 25% · about 150 s left\n"
     assert said(0.4) == ""  # 30 seconds have not passed
     watch.said_at -= 40
-    assert said(0.34) == "" and said(0.5).startswith("── base 50% · about 50 s left")
+    assert said(0.34) == "" and said(0.5).startswith("\n── base 50% · about 50 s left")
 
 
 def test_a_step_says_its_share_to_the_file_that_it_is_given(tmp_path, monkeypatch):
