@@ -4,8 +4,8 @@
     said(0.0)   # the work proper begins
     said(0.5)
 
-`recipes.run` names the file in the environment of a step's first process and reads it (`recipes.time_left`); without one,
-nothing is written.
+`recipes.run` names the file in the environment of a step's first process and reads it (`recipes.time_left`); without
+one, nothing is written.
 """
 
 import json

@@ -1,11 +1,11 @@
-"""How fast `recipes.pretrain` is beside a plain PyTorch loop: same model, optimiser, learning rates, batches, precision.
+"""How fast `recipes.pretrain` is beside a plain PyTorch loop: same model, optimiser, rates, batches, precision.
 
     python -m recipes.benchmark --stage pretrain --config recipes/tiny/pretrain.yaml --steps 60 --rounds 3
 
 Each round runs all variants one after the other, each in fresh processes: `bare` and `recipe`, eager and with
 `torch.compile` (the recipe's is TrainingArguments' `torch_compile`), and the processor's peak, 2,048³ products in the
-dtype of training on the same threads. Printed: tokens/s, the share of that peak, and recipe/bare of the rounds. Left out
-of the time: the first steps, evaluation, checkpoints and samples; what compiling took is said for itself.
+dtype of training on the same threads. Printed: tokens/s, the share of that peak, and recipe/bare of the rounds. Left
+out of the time: the first steps, evaluation, checkpoints and samples; what compiling took is said for itself.
 """
 
 import contextlib
@@ -64,7 +64,7 @@ def settings(argv: list[str]) -> tuple:
 
     args, training_args, model_args = parse_stage((PretrainArguments, TrainingArguments, ModelConfig), argv)
     if not args.model_config or args.optimizer != "muon":
-        raise UserError("the plain loop trains a new model with Muon: the config needs model_config and optimizer: muon")
+        raise UserError("the plain loop trains a new model with Muon: it needs model_config and optimizer: muon")
     training_args.device  # noqa: B018  it joins the process group
     return args, training_args, model_args
 
@@ -98,7 +98,7 @@ def peak(argv: list[str]) -> dict:
 
 
 def bare(argv: list[str], steps: int, compiled: bool) -> dict:
-    """The plain loop: the seconds at which steps `WARM_UP` and `steps` end since the first began, and the mean loss."""
+    """The plain loop: the seconds from its start to the ends of steps `WARM_UP` and `steps`, and the mean loss."""
     import torch
     from transformers import get_scheduler, set_seed
 
@@ -186,7 +186,7 @@ def recipe(argv: list[str], steps: int, compiled: bool) -> dict:
 
 
 def main(argv: list[str]) -> None:
-    """A process of one variant: its name, eager or compiled, its steps, the file for its figures, the recipe's options."""
+    """A process of one variant: its name, eager or compiled, steps, the file for its figures, the recipe's options."""
     name, how, steps, result, *options = argv
     train = {"bare": bare, "recipe": recipe}
     figures = peak(options) if name == "peak" else train[name](options, int(steps), how == "compiled")
@@ -198,7 +198,7 @@ def main(argv: list[str]) -> None:
 
 
 def recipe_options(config: str, args: PretrainBenchmarkArguments, folder: Path) -> list[str]:
-    """The command line of `recipes.pretrain`: the config without what is not training, and batches in the file's order."""
+    """The command line of `recipes.pretrain`: nothing but training, and batches in the file's order."""
     keys = yaml.safe_load(existing(config, "config", "give a pretrain.yaml of recipes/").read_text())
     if not isinstance(keys, dict):
         raise UserError(f"{config} must hold `key: value` lines, but holds {type(keys).__name__}")

@@ -82,9 +82,9 @@ def run_step(
     share: Path | None = None,
     watch: Callable | None = None,
 ) -> tuple[int, float]:
-    """Run `module.main(argv)` in as many processes; the exit code of the first that fails, and their peak resident memory
-    in GiB, added up. The first one prints and says in the file `share` how far it is (`eval.share`), the others write to
-    `log`. `watch` is called each second."""
+    """Run `module.main(argv)` in as many processes; the exit code of the first that fails, and their peak resident
+    memory in GiB, added up. The first one prints and says in the file `share` how far it is (`eval.share`), the others
+    write to `log`. `watch` is called each second."""
     ranks, running = {}, {}
     if processes > 1:
         with socket.socket() as free:

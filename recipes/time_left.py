@@ -3,9 +3,9 @@
     seconds_left(steps, {"world": 4.0, "web": 18.0}, Running("base", elapsed=80.0, share=0.1, whole=725.0, left=645.0))
 
 `seconds` of a step in the YAML is what it took on one machine; its pace here is its own seconds over those. Steps that
-are bound by the same thing have a pace in common (`kind`), which leans on the pace of the whole run until a few of them
-are done; before any, the pace is 1. A step that says how far it is (`eval.share`) is extrapolated by itself, whatever the
-others took.
+are bound by the same thing have a pace in common (`kind`), which leans on the pace of the whole run until a few of
+them are done; before any, the pace is 1. A step that says how far it is (`eval.share`) is extrapolated by itself,
+whatever the others took.
 """
 
 import json
@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-# seconds of the YAML that a kind must have behind it for its own pace to count as much as the run's; the run's against 1
+# seconds of the YAML that a kind must have behind it for its own pace to count as much as the run's (the run's: as 1)
 LEAN = 5.0
 # share of a step from which on its own extrapolation counts alone: its first moments are slower than the rest
 TRUST = 0.05
@@ -37,8 +37,8 @@ def kind(step: dict) -> str:
     """What bounds a step: steps of one kind are slower by about the same factor on another machine.
 
     Recorded on a processor without bf16 instructions against one with them: plain Python 1.5; one process that samples
-    1.5 to 1.8; arithmetic on every core mostly 2.6 to 3.2. Fine-tuning (short padded rows, much beside the arithmetic) is
-    at 2.0, PPO (half sampling, half training) at 2.1: each is a kind of its own.
+    1.5 to 1.8; arithmetic on every core mostly 2.6 to 3.2. Fine-tuning (short padded rows, much beside the arithmetic)
+    is at 2.0, PPO (half sampling, half training) at 2.1: each is a kind of its own.
     """
     if step.get("imports") != "heavy":
         return "Python"
@@ -86,7 +86,7 @@ def read_share(path: Path) -> dict | None:
 
 
 def extrapolate(name: str, said: dict | None, start: float, now: float) -> Running:
-    """The step at work, of what it `said`; times are `time.monotonic`'s. What passed before its first word is start-up."""
+    """The step at work, of what it `said`; times are `time.monotonic`'s. Before its first word it starts up."""
     if said is None:
         return Running(name, now - start)
     first, share = said["first_share"], said["share"]
@@ -98,7 +98,7 @@ def extrapolate(name: str, said: dict | None, start: float, now: float) -> Runni
 
 
 def whole_seconds(said: dict | None, start: float, end: float) -> float | None:
-    """Seconds that a step, now finished, takes from start to end; None where it was resumed with nothing left to measure."""
+    """Seconds that a step, now finished, takes from start to end; None where a resumed one had no work left."""
     if said is None or not said["first_share"]:
         return end - start
     whole = extrapolate("", said, start, end).whole

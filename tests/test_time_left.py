@@ -22,7 +22,7 @@ PRIORS = {  # the `seconds` that both are played back from
     **{"refusals": 34, "conversations": 12, "honest": 290, "preferences": 5, "reward": 27, "pairs": 2, "ppo": 45},
     **{"judge": 4, "grpo": 150, "eval": 20, "eval_honest": 11, "tools": 17, "report": 2},
 }
-# of the float32 run, `eval` took 6.6 times its prior and nothing before it more than 3.2 times: known when it has begun
+# of the float32 run, `eval` took 6.6 times its prior, and nothing before it more than 3.2: known when it has begun
 SURPRISE = ("float32", "eval")
 
 
@@ -80,9 +80,10 @@ def test_a_tenth_of_the_first_long_step_tells_the_machine(name, steps):
 
 def test_a_step_at_work_is_extrapolated_without_its_start_up():
     said = {"first_share": 0.0, "first_at": 110.0, "share": 0.25, "at": 150.0}
-    assert extrapolate("base", said, start=100.0, now=152.0) == Running("base", 52.0, 0.0, 0.25, whole=170.0, left=118.0)
+    assert extrapolate("base", said, start=100.0, now=152.0) == Running("base", 52.0, 0.0, 0.25, 170.0, 118.0)
     assert whole_seconds(said | {"share": 1.0, "at": 270.0}, 100.0, 275.0) == 175.0
-    assert extrapolate("base", None, 100.0, 152.0) == Running("base", 52.0) and whole_seconds(None, 100.0, 275.0) == 175.0
+    assert extrapolate("base", None, 100.0, 152.0) == Running("base", 52.0)
+    assert whole_seconds(None, 100.0, 275.0) == 175.0
 
 
 def test_a_resumed_step_counts_as_if_it_had_not_been_killed(steps):
