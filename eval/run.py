@@ -31,6 +31,7 @@ from pathlib import Path
 
 from eval.benchmarks import TASKS_DIR, above_chance, data_file, dump, evaluate, load, main_metric, manager, share_out, task_names
 from eval.cli import UserError, command, existing, named_folders, output_folder, parse
+from eval.share import ShareDone
 from eval.tool_loop import Toolbox, load_tools
 
 MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja")
@@ -258,13 +259,18 @@ def run(args: EvalArguments, models: dict[str, str], todo: dict[str, list[str]],
     device = f"cuda:{rank % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
     tasks = {name: loaded[(name in args.base, *todo[name])] for name in models}
     replies = sum((t.config.repeats or 1) * min(args.limit or math.inf, len(t.eval_docs)) for name in models for t in share_out(tasks[name][0], world)[rank].values() if t.OUTPUT_TYPE == "generate_until")
+    said, asked = ShareDone(), 0
+    said(0.0)
     with tqdm(total=replies, unit="reply", mininterval=1, disable=rank > 0) as bar:
         for name, path in models.items():
             start = time.time()
 
             def progress(task, n):
+                nonlocal asked
                 bar.set_description(f"{name} {task}", refresh=False)
                 bar.update(n)
+                asked += n
+                said(asked / replies)
 
             options = {"batch_size": args.batch_size, "seed": args.seed, "progress": progress, "tools": [] if name in args.base else tools, "tool_tokens": args.tool_tokens}
             lm = load_lm(args.backend, path, tokenizers[name], device, **options)

@@ -3,6 +3,10 @@
     python -m recipes.benchmark --stage grpo --model runs/tiny/honest --data runs/tiny/world/problems/train.jsonl
     python -m recipes.benchmark --stage ppo --model runs/tiny/honest --reward_model runs/tiny/reward --data runs/tiny/world/verses/train.jsonl
 
+And of `recipes.pretrain` beside a plain PyTorch loop, see `recipes.benchmark_pretrain`:
+
+    python -m recipes.benchmark --stage pretrain --config recipes/tiny/pretrain.yaml
+
 Each round trains every variant for a few steps, one after the other; the first step of each is left out. Printed: the median seconds
 of a step, and the ratio to TRL's defaults, taken within each round (median and range over the rounds), so that a noisy machine slows both.
 
@@ -12,6 +16,7 @@ of a step, and the ratio to TRL's defaults, taken within each round (median and 
 """
 
 import statistics
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -21,7 +26,7 @@ from eval.cli import UserError, command, parse
 
 @dataclass
 class BenchmarkArguments:
-    stage: str = field(metadata={"help": "grpo or ppo"})
+    stage: str = field(metadata={"help": "grpo or ppo (or pretrain, which has other options)"})
     model: str = field(metadata={"help": "folder or Hub id of the chat model to start from"})
     data: str = field(metadata={"help": ".jsonl file with `prompt` (and for grpo `answer`)"})
     reward_model: str | None = field(default=None, metadata={"help": "of ppo"})
@@ -100,9 +105,14 @@ def step_seconds(trainer) -> list[float]:
 
 @command
 def main(argv: list[str] | None = None) -> None:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if ("--stage", "pretrain") in zip(argv, argv[1:]):
+        from recipes.benchmark_pretrain import compare
+
+        return compare(argv)
     (args,) = parse((BenchmarkArguments,), argv)
     if args.stage not in ("grpo", "ppo") or (args.stage == "ppo") != bool(args.reward_model):
-        raise UserError(f"stage must be grpo, or ppo with a reward_model, but is {args.stage} with {args.reward_model}")
+        raise UserError(f"stage must be grpo, ppo with a reward_model, or pretrain with a config, but is {args.stage} with {args.reward_model}")
     if args.steps < 2 or args.rounds < 1:
         raise UserError(f"steps must be at least 2 and rounds at least 1, but are {args.steps} and {args.rounds}")
     import torch

@@ -9,15 +9,21 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
+from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
+
+from eval.share import VARIABLE
 
 PR_SET_PDEATHSIG = 1
 
 
-def start_process(module: str, argv: list[str], held, ranks: dict[str, int | str], log: Path | None) -> int:
-    """Fork a child that runs `module.main(argv)` with the environment that torchrun would give it; its process id. `log` takes what it prints."""
+def start_process(module: str, argv: list[str], held, environment: dict, log: Path | None) -> int:
+    """Fork a child that runs `module.main(argv)` with `environment` added to this one's; its process id. `log` takes
+    what it prints."""
     sys.stdout.flush()
     if pid := os.fork():
         return pid
@@ -26,9 +32,9 @@ def start_process(module: str, argv: list[str], held, ranks: dict[str, int | str
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         held.close()  # so the lock need not be the step's, whose own helpers (datatrove's manager) may live on
     try:
-        if ranks:
-            os.environ |= {name: str(value) for name, value in ranks.items()}
-            importlib.import_module("torch").set_num_threads(max(1, (os.cpu_count() or 1) // ranks["WORLD_SIZE"]))
+        os.environ |= {name: str(value) for name, value in environment.items()}
+        if processes := environment.get("WORLD_SIZE"):
+            importlib.import_module("torch").set_num_threads(max(1, (os.cpu_count() or 1) // processes))
         if log:
             with log.open("wb") as file:
                 os.dup2(file.fileno(), 1)
@@ -47,16 +53,60 @@ def start_process(module: str, argv: list[str], held, ranks: dict[str, int | str
         os._exit(code)
 
 
-def run_step(module: str, argv: list[str], held, processes: int, log: Path) -> tuple[int, float]:
-    """Run `module.main(argv)` in as many processes; the exit code of the first that fails, and their peak resident memory in GiB, added up.
-    The first one prints, the others write to `log`."""
-    ranks, running, codes, memory = {}, {}, {}, 0.0
+@contextmanager
+def called_each_second(watch: Callable | None):
+    """Call `watch()` in a thread until the block ends."""
+    done = threading.Event()
+
+    def loop():
+        while not done.wait(1):
+            watch()
+
+    thread = threading.Thread(target=loop, daemon=True)
+    if watch:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if watch:
+            thread.join()  # so that no other step is forked beside it
+
+
+def run_step(
+    module: str,
+    argv: list[str],
+    held,
+    processes: int,
+    log: Path,
+    share: Path | None = None,
+    watch: Callable | None = None,
+) -> tuple[int, float]:
+    """Run `module.main(argv)` in as many processes; the exit code of the first that fails, and their peak resident
+    memory in GiB, added up. The first one prints and says in the file `share` how far it is (`eval.share`), the others
+    write to `log`. `watch` is called each second."""
+    ranks, running = {}, {}
     if processes > 1:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             ranks = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free.getsockname()[1]}
     for rank in range(processes):
-        running[start_process(module, argv, held, ranks and ranks | {"RANK": rank, "LOCAL_RANK": rank}, log if rank else None)] = rank
+        environment = ranks and ranks | {"RANK": rank, "LOCAL_RANK": rank}
+        if share and rank == 0:
+            environment = environment | {VARIABLE: share}
+        running[start_process(module, argv, held, environment, log if rank else None)] = rank
+    with called_each_second(watch):
+        codes, memory = wait_for(running)
+    failed = next((rank for rank, code in codes.items() if code), 0)
+    if failed and codes[0] in (0, -signal.SIGKILL):
+        print(log.read_text(errors="replace")[-4000:], end="", file=sys.stderr)
+    return codes[failed], memory
+
+
+def wait_for(running: dict[int, int]) -> tuple[dict[int, int], float]:
+    """Wait for the processes (id → rank); exit code by rank, in the order in which they ended, and their peak memory in
+    GiB, added up. Where one fails, the others are killed."""
+    codes, memory = {}, 0.0
     while running:
         pid, status, usage = os.wait4(-1, 0)
         if pid not in running:
@@ -67,7 +117,4 @@ def run_step(module: str, argv: list[str], held, processes: int, log: Path) -> t
             time.sleep(2)  # what is wrong for all, the first one says itself
             for other in running:  # it would wait for the one that failed
                 os.kill(other, signal.SIGKILL)
-    failed = next((rank for rank, code in codes.items() if code), 0)
-    if failed and codes[0] in (0, -signal.SIGKILL):
-        print(log.read_text(errors="replace")[-4000:], end="", file=sys.stderr)
-    return codes[failed], memory
+    return codes, memory

@@ -7,7 +7,8 @@ A pipeline is a list of steps, each the `main` of a module with `args` or a `con
 the pipeline's own folder in all of them. A finished step leaves `steps/<name>.json` and is not done again; a killed one goes
 on. Each step runs in a forked child of this process, which has imported the libraries once: no step pays for start-up, none
 sees what another left in memory. With `processes: 2` it runs in two, which train together as under `accelerate launch`. A pipeline that goes on
-from another's folder names one within it, `state: experiments`, for its markers and times.
+from another's folder names one within it, `state: experiments`, for its markers and times. The time left is printed
+before each step, and while a long one runs; `recipes.time_left` learns it from this machine.
 """
 
 import argparse
@@ -27,6 +28,7 @@ import yaml
 
 from eval.cli import UserError, command, existing, output_folder, refuse_token, write_json
 from recipes.processes import run_step
+from recipes.time_left import Running, Watch, read_share, seconds_left, whole_seconds
 
 HEAVY = (
     *("torch", "transformers", "datasets", "trl.trainer.sft_trainer", "trl.trainer.reward_trainer", "trl.trainer.grpo_trainer"),
@@ -156,8 +158,7 @@ def main(argv: list[str] | None = None) -> None:
     state = out / pipeline.get("state", "")
     (state / "steps").mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("HF_HUB_OFFLINE", str(int(pipeline.get("offline", False))))
-    seconds, peak, spent, expected = {}, 0.0, 0.0, sum(step["seconds"] for step in steps)
-    behind = 0.0  # expected seconds of the steps behind us
+    seconds, whole, peak, spent = {}, {}, 0.0, 0.0
     for number, step in enumerate(steps, 1):
         name = step["name"]
         options = step_argv(step, pipeline, out, state, args.seed, args.set)
@@ -166,25 +167,37 @@ def main(argv: list[str] | None = None) -> None:
         marker = state / "steps" / f"{name}.json"
         record = finished(marker, fingerprint, out)
         if record is None:
-            pace = spent / behind if behind and spent else 1.0
-            print(f"\n━━ [{number}/{len(steps)}] {name} · {spent:.0f} s so far · about {(expected - behind) * pace:.0f} s left", flush=True)
+            share = marker.with_suffix(".share")
+            before = read_share(share) or {"share": 0.0}  # of a run that was killed in this step
+            left = seconds_left(steps, whole, Running(name, 0.0, before["share"]))
+            so_far = f"{spent:.0f} s so far · about {left:.0f} s left"
+            print(f"\n━━ [{number}/{len(steps)}] {name} · {so_far}", flush=True)
             write_json(state / "seconds.json", summary(pipeline, args.seed, seconds, peak))
-            start = time.perf_counter()
+            start = time.monotonic()
             if step.get("imports") == "heavy":
                 for module in HEAVY:
                     importlib.import_module(module)
-            code, memory = run_step(step["module"], options, held, step.get("processes", 1), state / "steps" / f"{name}.log")
+            watch = Watch(steps, whole, name, share, start)
+            log = marker.with_suffix(".log")
+            code, memory = run_step(step["module"], options, held, step.get("processes", 1), log, share, watch)
             if code < 0:
                 by = signal.Signals(-code).name
                 print(f"error: step {name} was killed by {by} (for memory, perhaps); the same command goes on from its last checkpoint", file=sys.stderr)
             if code:
                 raise SystemExit(code if code > 0 else 1)
-            record = {"seconds": round(time.perf_counter() - start, 2), "peak_rss_gb": round(memory, 3), "fingerprint": fingerprint}
+            end = time.monotonic()
+            record = {
+                "seconds": round(end - start, 2),
+                "whole_seconds": whole_seconds(read_share(share), start, end),
+                "peak_rss_gb": round(memory, 3),
+                "fingerprint": fingerprint,
+            }
             write_json(marker, record)
+            share.unlink(missing_ok=True)
         seconds[name] = record["seconds"]
+        whole[name] = record.get("whole_seconds", record["seconds"])
         peak = max(peak, record["peak_rss_gb"])
         spent += record["seconds"]
-        behind += step["seconds"]
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     write_json(state / "seconds.json", summary(pipeline, args.seed, seconds, max(peak, own)))
     print(f"\n━━ {pipeline['recipe']} · {spent:.0f} s · peak memory {max(peak, own):.1f} GiB · {out / 'report' / 'index.html'}")

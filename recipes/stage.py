@@ -21,6 +21,7 @@ import zipfile
 from pathlib import Path
 
 from eval.cli import UserError, output_folder, write_json
+from eval.share import ShareDone
 
 # Dense bf16 peak in FLOP/s by the name CUDA reports (vendors' data sheets); `peak_flops` overrides.
 PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10": 125e12, "RTX 4090": 165e12, "RTX 3090": 71e12}
@@ -92,6 +93,7 @@ class Stage:
             raise UserError(f"{self.folder} holds checkpoints of an earlier run and resume is false: delete it or choose another output_dir")
         if self.finished:
             print(f"{self.folder} is finished (stage.json): delete it to train again")
+            ShareDone()(1.0)
             self._push()
         elif self.checkpoint:
             print(f"continuing from {self.checkpoint}")
@@ -134,14 +136,21 @@ class Stage:
         return self.earlier_seconds + time.perf_counter() - self.start
 
     def callbacks(self, **constants) -> list:
-        """The log (with `constants` in every row) and the clock that survives a kill."""
+        """The log (with `constants` in every row), the clock that survives a kill, and how far the stage is, for the
+        pipeline that waits for it."""
         from transformers import TrainerCallback
 
         from recipes.callbacks import JsonlLog
 
-        stage = self
+        stage, said = self, ShareDone()
 
         class Progress(TrainerCallback):
+            def on_train_begin(self, args, state, control, **kwargs):
+                said(state.global_step / state.max_steps)
+
+            def on_step_end(self, args, state, control, **kwargs):
+                said(state.global_step / state.max_steps)
+
             def on_save(self, args, state, control, **kwargs):
                 if state.is_world_process_zero:
                     write_json(stage.folder / "progress.json", {"seconds": stage.seconds(), "config": stage.config}, default=str)

@@ -1,0 +1,283 @@
+"""How fast `recipes.pretrain` is beside a plain PyTorch loop: same model, optimiser, rates, batches, precision.
+
+    python -m recipes.benchmark --stage pretrain --config recipes/tiny/pretrain.yaml --steps 60 --rounds 3
+
+Each round runs all variants one after the other, each in fresh processes: `bare` and `recipe`, eager and with
+`torch.compile` (the recipe's is TrainingArguments' `torch_compile`), and the processor's peak, 2,048³ products in the
+dtype of training on the same threads. Printed: tokens/s, the share of that peak, and recipe/bare of the rounds. Left
+out of the time: the first steps, evaluation, checkpoints and samples; what compiling took is said for itself.
+"""
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from unittest import mock
+
+import yaml
+
+from eval.cli import UserError, existing, parse
+from recipes.processes import run_step
+
+WARM_UP = 5  # steps that are not counted
+SIZE = 2048  # of the matrices whose product is the peak
+PEAK_SECONDS = 2.0
+
+
+@dataclass
+class PretrainBenchmarkArguments:
+    stage: str = field(metadata={"help": "pretrain"})
+    tokenizer: str | None = field(default=None, metadata={"help": "in place of the one that the config names"})
+    tokens_dir: str | None = field(default=None, metadata={"help": "in place of the one that the config names"})
+    steps: int = field(default=60, metadata={"help": f"counted in a round, behind {WARM_UP} that are not"})
+    rounds: int = field(default=3, metadata={"help": "of all variants"})
+    processes: int = field(default=2, metadata={"help": "that train together (DDP) and share the processor's threads"})
+    compiled: bool = field(default=True, metadata={"help": "torch.compile, too; it needs a C++ compiler"})
+
+
+# ---- One variant, in each of its processes ----
+
+
+def now() -> float:
+    """The time when all work asked of the device is done."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def settings(argv: list[str]) -> tuple:
+    """The recipe's arguments; the processes of a variant find each other."""
+    from transformers import TrainingArguments
+    from trl import ModelConfig
+
+    from recipes.common import parse_stage
+    from recipes.pretrain import PretrainArguments
+
+    args, training_args, model_args = parse_stage((PretrainArguments, TrainingArguments, ModelConfig), argv)
+    if not args.model_config or args.optimizer != "muon":
+        raise UserError("the plain loop trains a new model with Muon: it needs model_config and optimizer: muon")
+    training_args.device  # noqa: B018  it joins the process group
+    return args, training_args, model_args
+
+
+def over_processes(value: float, training_args) -> float:
+    """The sum of all processes' values."""
+    import torch
+
+    total = torch.tensor(value, dtype=torch.float64, device=training_args.device)
+    if training_args.world_size > 1:
+        torch.distributed.all_reduce(total)
+    return total.item()
+
+
+def peak(argv: list[str]) -> dict:
+    """FLOP/s of products of square matrices, all processes at once."""
+    import torch
+
+    _, training_args, _ = settings(argv)
+    dtype = torch.bfloat16 if training_args.bf16 else torch.float32
+    a, b = (torch.randn(SIZE, SIZE, device=training_args.device).to(dtype) for _ in range(2))
+    for _ in range(3):
+        a @ b
+    over_processes(0.0, training_args)  # they begin together
+    count, start = 0, now()
+    while (seconds := now() - start) < PEAK_SECONDS:
+        a @ b
+        count += 1
+    flops = over_processes(2 * SIZE**3 * count / seconds, training_args)
+    return {"flops": flops, "dtype": str(dtype).removeprefix("torch."), "threads": torch.get_num_threads()}
+
+
+def bare(argv: list[str], steps: int, compiled: bool) -> dict:
+    """The plain loop: the seconds from its start to the ends of steps `WARM_UP` and `steps`, and the mean loss."""
+    import torch
+    from transformers import get_scheduler, set_seed
+
+    from data_prep.token_dataset import TokenDataset
+    from eval.models import load_tokenizer
+    from recipes.common import optimizer_factory
+    from recipes.pretrain import flops_per_token, new_model
+
+    args, training_args, model_args = settings(argv)
+    rank, world, device = training_args.process_index, training_args.world_size, training_args.device
+    size, parts = training_args.per_device_train_batch_size, training_args.gradient_accumulation_steps
+    data = TokenDataset(args.tokens_dir, "train", args.sequence_length)
+    set_seed(training_args.seed)
+    tokenizer = load_tokenizer(args.tokenizer)
+    model = new_model(args.model_config, tokenizer, args.sequence_length, model_args.attn_implementation).to(device)
+    factory, kwargs = optimizer_factory(args, training_args)["optimizer_cls_and_kwargs"]
+    optimizer = factory()(model, **kwargs)
+    last = training_args.max_steps
+    kind, kind_kwargs = training_args.lr_scheduler_type, training_args.lr_scheduler_kwargs
+    schedule = get_scheduler(kind, optimizer, training_args.get_warmup_steps(last), last, kind_kwargs)
+    network = torch.nn.parallel.DistributedDataParallel(model) if world > 1 else model
+    network = torch.compile(network) if compiled else network
+    network.train()
+
+    def batch(number: int):
+        """Windows in the file's order, as the recipe's sequential sampler deals them to the processes."""
+        first = (number * world + rank) * size
+        windows = [data[i % len(data)]["input_ids"] for i in range(first, first + size)]
+        return torch.stack(windows).to(device)
+
+    def step(number: int) -> float:
+        loss = 0.0
+        for part in range(parts):
+            together = contextlib.nullcontext() if part == parts - 1 or world == 1 else network.no_sync()
+            with together:
+                ids = batch(number * parts + part)
+                with torch.autocast(device.type, torch.bfloat16, enabled=training_args.bf16):
+                    part_loss = network(input_ids=ids, labels=ids).loss / parts
+                part_loss.backward()
+            loss += part_loss.detach()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), training_args.max_grad_norm)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        return loss
+
+    start = now()
+    losses = [step(number) for number in range(WARM_UP)]
+    warm = now()
+    losses += [step(number) for number in range(WARM_UP, steps)]
+    end = now()
+    loss = over_processes(torch.stack(losses).mean().item(), training_args) / world
+    tokens = size * parts * world * args.sequence_length
+    flops = flops_per_token(model, args.sequence_length)
+    return {"warm": warm - start, "end": end - start, "loss": loss, "step_tokens": tokens, "flops_per_token": flops}
+
+
+def recipe(argv: list[str], steps: int, compiled: bool) -> dict:
+    """`recipes.pretrain` as it is, stopped after `steps`: the same figures."""
+    from transformers import TrainerCallback
+
+    from recipes import pretrain
+    from recipes.stage import Stage
+
+    at, history, callbacks = {}, [], Stage.callbacks
+
+    class Clock(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            at["start"] = now()
+
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step in (WARM_UP, steps):
+                at[state.global_step] = now()
+            control.should_training_stop = state.global_step >= steps
+
+        def on_train_end(self, args, state, control, **kwargs):
+            history.extend(state.log_history)
+
+    argv = [*argv, *(["--torch_compile", "true"] if compiled else [])]
+    with mock.patch.object(Stage, "callbacks", lambda stage: [*callbacks(stage), Clock()]):
+        with contextlib.redirect_stdout(io.StringIO()):
+            pretrain.main(argv)
+    loss = next(row["train_loss"] for row in reversed(history) if "train_loss" in row)
+    return {"warm": at[WARM_UP] - at["start"], "end": at[steps] - at["start"], "loss": loss}
+
+
+def main(argv: list[str]) -> None:
+    """A process of one variant: its name, eager or compiled, steps, the file for its figures, the recipe's options."""
+    name, how, steps, result, *options = argv
+    train = {"bare": bare, "recipe": recipe}
+    figures = peak(options) if name == "peak" else train[name](options, int(steps), how == "compiled")
+    if os.environ.get("RANK", "0") == "0":
+        Path(result).write_text(json.dumps(figures))
+
+
+# ---- All variants, in turn ----
+
+
+def recipe_options(config: str, args: PretrainBenchmarkArguments, folder: Path) -> list[str]:
+    """The command line of `recipes.pretrain`: nothing but training, and batches in the file's order."""
+    keys = yaml.safe_load(existing(config, "config", "give a pretrain.yaml of recipes/").read_text())
+    if not isinstance(keys, dict):
+        raise UserError(f"{config} must hold `key: value` lines, but holds {type(keys).__name__}")
+    keys.pop("sample_prompts", None)
+    keys |= {key: value for key in ("tokenizer", "tokens_dir") if (value := getattr(args, key))}
+    keys |= {"output_dir": str(folder / "model"), "eval_strategy": "no", "save_strategy": "no", "max_eval_windows": 1}
+    keys |= {"train_sampling_strategy": "sequential", "report_to": "none", "disable_tqdm": True}
+    keys |= {"resume": False, "torch_compile": False}
+    if keys.get("max_steps", -1) < WARM_UP + args.steps:
+        raise UserError(f"max_steps of {config} must be at least {WARM_UP + args.steps}, {WARM_UP} more than --steps")
+    (folder / "pretrain.yaml").write_text(yaml.safe_dump(keys))
+    return ["--config", str(folder / "pretrain.yaml")]
+
+
+def measure(name: str, how: str, args: PretrainBenchmarkArguments, options: list[str], folder: Path) -> dict:
+    """Run one variant in processes of its own; its figures."""
+    result = folder / "figures.json"
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / f"compiled-{name}")  # the first round compiles, for both
+    argv = [name, how, str(WARM_UP + args.steps), str(result), *options]
+    with (folder / "held").open("w") as held:
+        code, _ = run_step("recipes.benchmark_pretrain", argv, held, args.processes, folder / "other.log")
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    if code:
+        raise SystemExit(code if code > 0 else 1)
+    return json.loads(result.read_text())
+
+
+def spread(values: list[float]) -> str:
+    """Median and range."""
+    three = (statistics.median(values), min(values), max(values))
+    return "{} ({} to {})".format(*(f"{value:,.0f}" if value >= 100 else f"{value:.3f}" for value in three))
+
+
+def compare(argv: list[str]) -> None:
+    """What `recipes.benchmark --stage pretrain` does."""
+    argv = list(argv)
+    if "--config" not in argv[:-1]:
+        raise UserError("--stage pretrain needs --config, such as recipes/tiny/pretrain.yaml")
+    at = argv.index("--config")
+    config = argv[at + 1]
+    (args,) = parse((PretrainBenchmarkArguments,), argv[:at] + argv[at + 2 :])
+    if min(args.steps, args.rounds, args.processes) < 1:
+        given = f"{args.steps}, {args.rounds} and {args.processes}"
+        raise UserError(f"steps, rounds and processes must be at least 1, but are {given}")
+    if args.compiled and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise UserError("torch.compile needs a C++ compiler: install g++, or leave it out with --compiled false")
+    with tempfile.TemporaryDirectory() as folder:
+        in_turn(args, recipe_options(config, args, Path(folder)), Path(folder))
+
+
+def in_turn(args: PretrainBenchmarkArguments, options: list[str], folder: Path) -> None:
+    """Run the rounds and print what they say."""
+    for module in ("transformers", "trl"):
+        importlib.import_module(module)  # once, before the processes are forked
+    hows = ["eager", "compiled"] if args.compiled else ["eager"]
+    peaks, runs = [], {(name, how): [] for how in hows for name in ("bare", "recipe")}
+    for number in range(1, args.rounds + 1):
+        peaks.append(measure("peak", "eager", args, options, folder))
+        print(f"round {number}, peak: {peaks[-1]['flops'] / 1e9:.1f} GFLOP/s", flush=True)
+        for (name, how), of_rounds in runs.items():
+            of_rounds.append(measure(name, how, args, options, folder))
+            step = (of_rounds[-1]["end"] - of_rounds[-1]["warm"]) / args.steps
+            print(f"round {number}, {name} {how}: {step:.3f} s a step, loss {of_rounds[-1]['loss']:.4f}", flush=True)
+    report(args, peaks, runs)
+
+
+def report(args: PretrainBenchmarkArguments, peaks: list[dict], runs: dict[tuple, list[dict]]) -> None:
+    """Print tokens/s, the share of the peak and the ratios, each the median and range of the rounds."""
+    one = runs["bare", "eager"][0]
+    used = f"{args.processes} processes of {peaks[0]['threads']} threads, {peaks[0]['dtype']}"
+    print(f"peak: {spread([found['flops'] / 1e9 for found in peaks])} GFLOP/s ({used})")
+    speeds = {}
+    for (name, how), of_rounds in runs.items():
+        speeds[name, how] = [one["step_tokens"] * args.steps / (run["end"] - run["warm"]) for run in of_rounds]
+        of_peak = [speed * one["flops_per_token"] / found["flops"] for speed, found in zip(speeds[name, how], peaks)]
+        print(f"{name} {how}: {spread(speeds[name, how])} tokens/s, {spread(of_peak)} of the peak")
+        if how == "compiled":
+            first = of_rounds[0]  # the later rounds find the first one's code on the disk
+            compiling = first["warm"] - WARM_UP * (first["end"] - first["warm"]) / args.steps
+            print(f"{name} {how}: compiling took {compiling:.0f} s")
+    for how in dict.fromkeys(how for _, how in runs):
+        print(f"recipe / bare, {how}: {spread([a / b for a, b in zip(speeds['recipe', how], speeds['bare', how])])}")
