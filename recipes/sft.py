@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
 from recipes.common import DataArguments, OptimizerArguments, load_data, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
+from recipes.packing import PackedRows, leave_out_mask
 from recipes.stage import Stage, logged_tokens
 
 
@@ -18,6 +19,7 @@ from recipes.stage import Stage, logged_tokens
 class SFTScriptArguments(DataArguments, OptimizerArguments):
     """Keys of this stage beside SFTConfig's."""
 
+    pack_rows: bool = field(default=False, metadata={"help": "put the conversations of a micro-batch behind each other, so that no padding is computed; each sees itself alone"})
     chat_template: str | None = field(default=None, metadata={"help": "Jinja file that replaces the tokenizer's chat template"})
 
 
@@ -55,22 +57,21 @@ def show_mask(tokenizer, row: dict, most: int = 600) -> str:
     return text + ("⟧" if inside else "")
 
 
-class PaddingCounter:
-    """A data collator that counts what it pads: `share` of the tokens that the model reads are padding."""
+def pack(trainer, model, training_args) -> PackedRows:
+    """Make the trainer pack the rows of each micro-batch; the collator, which counts the padding.
 
-    def __init__(self, collator):
-        self.collator, self.tokens, self.padding = collator, 0, 0
-
-    def __call__(self, rows):
-        batch = self.collator(rows)
-        if "attention_mask" in batch:
-            self.tokens += batch["attention_mask"].numel()
-            self.padding += int((batch["attention_mask"] == 0).sum())
-        return batch
-
-    @property
-    def share(self) -> float:
-        return self.padding / max(1, self.tokens)
+    Raises:
+        UserError: the settings pack in another way, or attention that does not keep the conversations apart.
+    """
+    if training_args.packing or training_args.padding_free:
+        raise UserError("pack_rows, packing and padding_free are three ways to do the same: set one of them")
+    attention = model.config._attn_implementation
+    if attention not in ("eager", "sdpa"):
+        raise UserError(f"pack_rows keeps conversations apart with eager and sdpa attention, but attn_implementation is {attention}: set packing: true instead")
+    collator = PackedRows(trainer.processing_class.pad_token_id)
+    trainer.data_collator = collator
+    model.register_forward_pre_hook(leave_out_mask, with_kwargs=True)
+    return collator
 
 
 @command
@@ -104,9 +105,10 @@ def main(argv: list[str] | None = None) -> None:
     from trl import SFTTrainer, get_peft_config
 
     set_seed(training_args.seed)
+    model = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
     with user_errors("SFT's settings"):
         trainer = SFTTrainer(
-            model=load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args),
+            model=model,
             args=training_args,
             train_dataset=train,
             eval_dataset=evaluation,
@@ -119,10 +121,11 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"no assistant token is left to learn within max_length {training_args.max_length}: raise it")
     if trainer.is_world_process_zero():
         print(f"first row, loss between ⟦ and ⟧:\n{show_mask(tokenizer, trainer.train_dataset[0])}")
-    trainer.data_collator = padding = PaddingCounter(trainer.data_collator)
+    if args.pack_rows:
+        collator = pack(trainer, model, training_args)
     stage.train(trainer)
-    if trainer.is_world_process_zero():
-        print(f"padding: {padding.share:.1%} of the tokens that were read")
+    if args.pack_rows and trainer.is_world_process_zero():
+        print(f"padding: {collator.share:.1%} of the tokens that were read")
     if evaluation is not None:
         trainer.evaluate()
     stage.finish(trainer, [train], logged_tokens(trainer.state.log_history), trainer.state.total_flos)

@@ -1,0 +1,71 @@
+"""Conversations behind each other in one row, none of which sees another: next to no padding is computed.
+
+    trainer.data_collator = PackedRows(pad_token_id)
+    model.register_forward_pre_hook(leave_out_mask, with_kwargs=True)
+
+`recipes.sft` does so with `pack_rows: true`. TRL's own packing needs flash attention; here transformers itself keeps the conversations apart by
+their positions, which begin at 0 in each (`transformers.masking_utils`), with eager and sdpa attention. The loss is that of separate rows.
+"""
+
+import torch
+
+
+def places(lengths: list[int], width: int) -> list[list[int]]:
+    """Which conversations share a row of `width` tokens: first fit, the longest first."""
+    rows, free = [], []
+    for number in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        at = next((i for i, room in enumerate(free) if room >= lengths[number]), None)
+        if at is None:
+            at = len(rows)
+            rows.append([])
+            free.append(width)
+        rows[at].append(number)
+        free[at] -= lengths[number]
+    return rows
+
+
+class PackedRows:
+    """A data collator: features with `input_ids` and `labels` become packed rows, of the width that leaves the least padding.
+
+    Attributes:
+        share: of all tokens so far that are padding.
+    """
+
+    def __init__(self, pad_token_id: int):
+        self.pad_token_id = pad_token_id
+        self.tokens = self.padding = 0
+
+    def __call__(self, features: list[dict]) -> dict[str, torch.Tensor]:
+        lengths = [len(feature["input_ids"]) for feature in features]
+        longest = max(lengths)
+        widths = range(longest, 2 * longest, max(1, longest // 8))
+        width = min(widths, key=lambda width: width * len(places(lengths, width)))
+        rows = places(lengths, width)
+        shape = (len(rows), width)
+        batch = {
+            "input_ids": torch.full(shape, self.pad_token_id),
+            "labels": torch.full(shape, -100),
+            "attention_mask": torch.zeros(shape, dtype=torch.long),
+            "position_ids": torch.zeros(shape, dtype=torch.long),
+        }
+        for i, row in enumerate(rows):
+            start = 0
+            for number in row:
+                end = start + lengths[number]
+                batch["input_ids"][i, start:end] = torch.as_tensor(features[number]["input_ids"])
+                batch["labels"][i, start + 1 : end] = torch.as_tensor(features[number]["labels"][1:])  # the first follows from nothing
+                batch["attention_mask"][i, start:end] = 1
+                batch["position_ids"][i, start:end] = torch.arange(lengths[number])
+                start = end
+        self.tokens += batch["attention_mask"].numel()
+        self.padding += batch["attention_mask"].numel() - sum(lengths)
+        return batch
+
+    @property
+    def share(self) -> float:
+        return self.padding / max(1, self.tokens)
+
+
+def leave_out_mask(module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """A forward pre-hook: the attention mask, by which the trainer counts tokens, would hide from transformers that rows are packed."""
+    return args, {name: value for name, value in kwargs.items() if name != "attention_mask"}
