@@ -138,6 +138,29 @@ def save_model(folder: Path, tokenizer, family: str = "llama", reward: bool = Fa
     return folder
 
 
+def train_until(holds, model, batches, rounds: int, lr: float = 0.01) -> None:
+    """Train `model` until `holds()`, which is asked after each round over `batches()`, (input_ids, labels) each.
+
+    What a model says after a given number of steps differs from processor to processor.
+
+    Raises:
+        Failed: it does not hold after so many rounds.
+    """
+    import torch
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    for _ in range(rounds):
+        model.train()
+        for input_ids, labels in batches():
+            model(input_ids=input_ids, labels=labels).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        model.eval()
+        if holds():
+            return
+    pytest.fail(f"{rounds} rounds of training have not taught the model what the tests need")
+
+
 @pytest.fixture(scope="session")
 def chat_model(world, tokenizer) -> Path:
     """A model with random weights and a chat template: what base, sft, ppo and grpo are in form."""
