@@ -27,6 +27,14 @@ settings.load_profile("repeatable")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# What takes longest begins first, so that both processes end at about the same time
+LONGEST = ("test_pipeline.py", "test_recipes.py", "test_web.py", "test_benchmarks.py", "test_resume.py", "test_errors.py", "test_hub.py", "test_tokens.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(autouse=True)
 def untouched():
     """A command may set variables for its own process; here many share one."""
