@@ -12,6 +12,7 @@ import pytest
 import yaml
 from conftest import ROOT, rows
 
+pytestmark = pytest.mark.slow
 TASKS = ("facts_known", "facts_rare", "facts_unseen", "apples", "apples_at_once", "letters", "every_third", "compare", "identity")
 EXAMINED = ("base", "sft", "honest", "ppo", "grpo")
 MODEL = {
@@ -71,7 +72,7 @@ def finished(tmp_path_factory, short):
     environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}  # the pipeline says so itself
     printed = []
     for _ in range(2):
-        run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+        run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
         assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-5000:]
         printed.append(run.stdout)
     return out, *printed
@@ -213,11 +214,11 @@ def test_the_experiments_go_on_from_the_run_and_stand_in_its_report(finished):
     models = ["start=runs/tiny/experiments/start", *(f"{name}-{n}=runs/tiny/experiments/{name}/checkpoint-{n}" for name in ("imitation", "practice") for n in (1, 2))]
     command = [sys.executable, "-m", "recipes.run", "recipes/tiny/experiments.yaml", "--output_dir", str(out), "--seed", "5"]
     environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
-    run = subprocess.run([*command, "--set", *EXPERIMENTS_SHORT, f"eval.models={json.dumps(models)}"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    run = subprocess.run([*command, "--set", *EXPERIMENTS_SHORT, f"eval.models={json.dumps(models)}"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-5000:]
     assert (out / "seconds.json").read_bytes() == before  # the run's own times and markers are as they were
     assert {path.stem for path in (out / "experiments/steps").glob("*.json")} > {"ppo_long", "grpo_hard", "grpo_tools", "guess_check", "report"}
     page = (out / "report/index.html").read_text()
-    for title in ("PPO past its peak", "Over a long run", "Imitation against practice, greedy", "A harder grade", "Guess and check", "Rhymes continued verbatim", "Made-up facts", "Known facts, after", "Samples that begin", "honest: which is larger"):
+    for title in ("PPO past its peak", "Over a long run", "Imitation against practice, greedy", "A harder grade", "Longer words than it can spell", "Guess and check", "Rhymes continued verbatim", "Made-up facts", "Known facts, after", "Samples that begin", "honest: which is larger"):
         assert f"<b>{title}" in page
     assert "is not shown: <code>experiments/" not in page or "experiments/grpo_hard" in page  # a few steps may gain nothing
