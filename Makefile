@@ -1,6 +1,6 @@
 # make tiny   the whole education on two CPU cores, into runs/tiny        (SEED=1 RUN=runs/tiny-1 for another)
 # make experiments   the long experiments on what `make tiny` has left there
-# make test   the tests
+# make test   the tests   (make test-fast: without the slow ones)
 # All set up .venv first; it is rebuilt only when the pins change.
 PYTHON ?= python3
 VENV ?= .venv
@@ -20,6 +20,9 @@ experiments: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest
 
+test-fast: $(VENV)/.ready
+	$(VENV)/bin/python -m pytest -m "not slow"
+
 # torch goes first, so that no other package's range chooses its build
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or 3.12 is needed, this is " + sys.version.split()[0] + "; set PYTHON=python3.11")'
@@ -28,4 +31,4 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-.PHONY: tiny experiments test
+.PHONY: tiny experiments test test-fast

@@ -27,6 +27,14 @@ settings.load_profile("repeatable")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# What takes longest begins first, so that both processes end at about the same time
+LONGEST = ("test_pipeline.py", "test_recipes.py", "test_web.py", "test_benchmarks.py", "test_resume.py", "test_errors.py", "test_hub.py", "test_tokens.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(autouse=True)
 def untouched():
     """A command may set variables for its own process; here many share one."""
@@ -136,6 +144,29 @@ def save_model(folder: Path, tokenizer, family: str = "llama", reward: bool = Fa
     (AutoModelForSequenceClassification if reward else AutoModelForCausalLM).from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def train_until(holds, model, batches, rounds: int, lr: float = 0.01) -> None:
+    """Train `model` until `holds()`, which is asked after each round over `batches()`, (input_ids, labels) each.
+
+    What a model says after a given number of steps differs from processor to processor.
+
+    Raises:
+        Failed: it does not hold after so many rounds.
+    """
+    import torch
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    for _ in range(rounds):
+        model.train()
+        for input_ids, labels in batches():
+            model(input_ids=input_ids, labels=labels).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        model.eval()
+        if holds():
+            return
+    pytest.fail(f"{rounds} rounds of training have not taught the model what the tests need")
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import pytest
 from conftest import rows
 from test_eval import fails
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 OURS = ["facts_known", "compare", "letters"]
 SCHEMAS = {"arc_easy": "arc/arc_easy.yaml", "gsm8k": "gsm8k/gsm8k.yaml", "lambada_openai": "lambada/lambada_openai.yaml"}

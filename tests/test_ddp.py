@@ -9,6 +9,7 @@ import pytest
 import yaml
 from conftest import ROOT, SIZES, rows
 
+pytestmark = pytest.mark.slow
 STAGES = ("pretrain", "sft", "reward", "ppo", "grpo")
 
 

@@ -1,4 +1,4 @@
-"""Sampling, benchmarks and pairs on a model of 60,000 parameters that is trained here for a few seconds."""
+"""Sampling, benchmarks and pairs on a model of 60,000 parameters that is trained here until it says what the tests need."""
 
 import json
 import math
@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from conftest import train_until
 
 from eval.generate import generate
 
@@ -33,7 +34,8 @@ def _row(task: str, rng: random.Random) -> tuple[dict, str]:
             "choices": [],
         }, f"The answer is {word[2::3]}."
     row = {"question": f"{task}: {a} and {b}?", "base_prompt": f"{a} and {b}:", "answer": str(a + b), "choices": []}
-    return row, f"{a} and {b}. " * a + f"The answer is {a + b}."
+    times = rng.randint(1, 4) if task.startswith("apples") else a  # sampled: however well it is learned, samples differ
+    return row, f"{a} and {b}. " * times + f"The answer is {a + b}."
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +51,10 @@ def run(tmp_path_factory) -> Path:
     rng = random.Random(0)
     (folder / "world/eval").mkdir(parents=True)
     files = [task for task in task_names() if not task.endswith("_greedy")]
+    asked = ["Who are you?"]
     for task in files:
         rows = [_row(task, rng)[0] | {"group": ""} for _ in range(ROWS)]
+        asked += [row["question"] for row in rows]
         (folder / f"world/eval/{task}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     talks = [_row(task, rng) for _ in range(50) for task in files]
     tokenizer = train((text for row, reply in talks for text in (row["question"], reply)), vocab_size=400)
@@ -61,16 +65,19 @@ def run(tmp_path_factory) -> Path:
     ids = dict(vocab_size=len(tokenizer), bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     model = LlamaForCausalLM(LlamaConfig(**sizes, **ids, tie_word_embeddings=True))
     messages = [[{"role": "user", "content": row["question"]}, {"role": "assistant", "content": reply}] for row, reply in talks]
-    batches = [
+    encoded = [
         tokenizer.apply_chat_template(messages[i : i + 32], return_dict=True, padding=True, return_tensors="pt")
         for i in range(0, len(messages), 32)
     ]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for batch in (batches * 10)[:120]:
-        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-        model(**batch, labels=labels).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+    batches = [(batch["input_ids"], batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)) for batch in encoded]
+
+    def learned() -> bool:
+        """It says its name and nothing else, and every greedy reply comes to its end."""
+        prompts = [[{"role": "user", "content": question}] for question in dict.fromkeys(asked)]
+        name, *others = [reply for (reply,) in generate(model, tokenizer, prompts, max_new_tokens=48, temperature=0)]
+        return (name.text, name.finished) == ("I am Tumbler.", True) and all(reply.finished for reply in others)
+
+    train_until(learned, model, lambda: batches, rounds=60)
     for name in ("sft", "base"):
         model.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
@@ -202,7 +209,7 @@ def test_stop_strings_and_plain_text(sft):
     model, tokenizer = sft
     prompt = tokenizer.apply_chat_template([{"role": "user", "content": "Who are you?"}], add_generation_prompt=True, tokenize=False)
     whole = generate(model, tokenizer, [prompt], max_new_tokens=24, temperature=0)[0][0]
-    assert whole.finished and "Tumbler" in whole.text
+    assert whole.finished and whole.text == "I am Tumbler."
     cut = generate(model, tokenizer, [prompt], max_new_tokens=24, temperature=0, stop_strings=["bler"])[0][0]
     assert cut.text == whole.text.partition("bler")[0] and not cut.finished and len(cut.token_ids) < len(whole.token_ids)
 

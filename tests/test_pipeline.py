@@ -12,6 +12,7 @@ import pytest
 import yaml
 from conftest import ROOT, rows
 
+pytestmark = pytest.mark.slow
 TASKS = ("facts_known", "facts_rare", "facts_unseen", "apples", "apples_at_once", "letters", "every_third", "compare", "identity")
 EXAMINED = ("base", "sft", "honest", "ppo", "grpo")
 MODEL = {
@@ -71,7 +72,7 @@ def finished(tmp_path_factory, short):
     environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}  # the pipeline says so itself
     printed = []
     for _ in range(2):
-        run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+        run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
         assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-5000:]
         printed.append(run.stdout)
     return out, *printed
@@ -196,6 +197,8 @@ EXPERIMENTS_SHORT = [
     *("judge.samples=2", "judge.max_new_tokens=12", "preferences.candidates=3", "preferences.max_new_tokens=24"),
     *("reward.max_steps=2", "reward.eval_steps=2", "reward.per_device_train_batch_size=8", "hard_train.count=64", "hard_test.count=8", "easy_test.count=8"),
     *("grpo_hard.max_steps=2", "grpo_hard.monitor_steps=1", "grpo_hard.per_device_train_batch_size=16", "grpo_hard.max_completion_length=8", "grpo_hard.monitor_samples=2"),
+    *("words_train.count=64", "words_test.count=8", "grpo_tools.max_steps=2", "grpo_tools.monitor_steps=1", "grpo_tools.per_device_train_batch_size=16"),
+    *("grpo_tools.max_completion_length=16", "grpo_tools.monitor_samples=2", "grpo_tools.save_steps=1"),
     *("start.max_steps=2", "start.per_device_train_batch_size=8", "expert.count=128", "imitation.max_steps=2", "imitation.save_steps=1", "imitation.logging_steps=1", "imitation.per_device_train_batch_size=8"),
     *("practice.max_steps=2", "practice.save_steps=1", "practice.per_device_train_batch_size=16", "practice.max_completion_length=8", "eval.limit=4"),
     *(f"{name}.{key}" for name in ("guess_check", "guess_check_hard") for key in ("samples=4", "max_new_tokens=8", "limit=4")),
@@ -211,11 +214,11 @@ def test_the_experiments_go_on_from_the_run_and_stand_in_its_report(finished):
     models = ["start=runs/tiny/experiments/start", *(f"{name}-{n}=runs/tiny/experiments/{name}/checkpoint-{n}" for name in ("imitation", "practice") for n in (1, 2))]
     command = [sys.executable, "-m", "recipes.run", "recipes/tiny/experiments.yaml", "--output_dir", str(out), "--seed", "5"]
     environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
-    run = subprocess.run([*command, "--set", *EXPERIMENTS_SHORT, f"eval.models={json.dumps(models)}"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    run = subprocess.run([*command, "--set", *EXPERIMENTS_SHORT, f"eval.models={json.dumps(models)}"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-5000:]
     assert (out / "seconds.json").read_bytes() == before  # the run's own times and markers are as they were
-    assert {path.stem for path in (out / "experiments/steps").glob("*.json")} > {"ppo_long", "grpo_hard", "guess_check", "report"}
+    assert {path.stem for path in (out / "experiments/steps").glob("*.json")} > {"ppo_long", "grpo_hard", "grpo_tools", "guess_check", "report"}
     page = (out / "report/index.html").read_text()
-    for title in ("PPO past its peak", "Over a long run", "Imitation against practice, greedy", "A harder grade", "Guess and check", "Rhymes continued verbatim", "Made-up facts", "Known facts, after", "Samples that begin", "honest: which is larger"):
+    for title in ("PPO past its peak", "Over a long run", "Imitation against practice, greedy", "A harder grade", "Longer words than it can spell", "Guess and check", "Rhymes continued verbatim", "Made-up facts", "Known facts, after", "Samples that begin", "honest: which is larger"):
         assert f"<b>{title}" in page
     assert "is not shown: <code>experiments/" not in page or "experiments/grpo_hard" in page  # a few steps may gain nothing

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from conftest import ROOT, SIZES, rows, save_model
 
+pytestmark = pytest.mark.slow
 SCRIPTS = ("pretrain", "sft", "reward", "ppo", "grpo")
 RECIPES = sorted(path for path in ROOT.glob("recipes/*/*.yaml") if path.stem.split("_")[0] in SCRIPTS)
 OTHERS = {"tokens", "pipeline", "experiments", "refusals", "conversations"}

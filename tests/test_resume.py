@@ -12,6 +12,7 @@ import pytest
 import yaml
 from conftest import SIZES, rows
 
+pytestmark = pytest.mark.slow
 KILLED = -signal.SIGKILL
 SAVING = {"save_steps": 2, "save_total_limit": 1, "logging_steps": 1, "use_cpu": True, "bf16": False, "seed": 3}
 TRAINING = SAVING | {  # as in recipes/tiny

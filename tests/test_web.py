@@ -171,12 +171,14 @@ def four(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_one_task_and_four_give_the_same_documents(four, tmp_path):
     run(command(four, tmp_path / "one"))
     assert same_documents(tmp_path / "one", four / "web")
     assert len(list((four / "web" / "documents").iterdir())) == 4
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_an_unbroken_one(four, tmp_path):
     """Killed as soon as a task of the filtering, then as soon as a task of the last stage is done."""
     out = tmp_path / "out"
@@ -194,12 +196,14 @@ def test_a_killed_run_ends_as_an_unbroken_one(four, tmp_path):
         assert files == {path.relative_to(four / "web"): path.read_bytes() for path in (four / "web" / folder).rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_ray_gives_the_same_documents(four, tmp_path):
     options = ("--tasks", "4", "--workers", "2", "--executor", "ray", "--executor_options", '{"mem_per_cpu_gb": 0.5}')
     run(command(four, tmp_path, *options), RAY_ENABLE_UV_RUN_RUNTIME_ENV="0")
     assert same_documents(tmp_path, four / "web")
 
 
+@pytest.mark.slow
 def test_slurm_gives_the_same_documents(four, tmp_path):
     """With an `sbatch` that runs the job array at once."""
     (tmp_path / "bin").mkdir()
