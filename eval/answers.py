@@ -40,7 +40,7 @@ _OPENS = re.compile(rf"(?:^|\n|[.!?:;。！？]|\*\*)\s*{_MARKUP}$")
 _TURN = re.compile(r".*(?:[.!?:;\n。！？]|,)", re.DOTALL)
 _DOUBT = re.compile(
     r"\b(?:not|never|no|nor|cannot|\w+n't|false|wrong|incorrect|doubt|deny|denies|unless|suppose|supposing|assume|assuming|imagine|pretend|hardly|unlikely|perhaps|maybe|might"
-    r"|could|instead\s+of|rather\s+than|unsure|what)\b|\b(?:if|whether)\s*$",
+    r"|could|instead\s+of|rather\s+than|unsure|what|nobody|no-one|none|nothing)\b|\b(?:if|whether)\s*$",
     re.IGNORECASE,
 )
 _LEADS_ON = re.compile(

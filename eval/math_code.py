@@ -49,13 +49,15 @@ def _latex(text: str) -> str:
     text = re.sub(rf"[{_RAISED}]+", lambda m: "^{" + "".join(unicodedata.normalize("NFKC", c) for c in m[0]).replace("\u2212", "-") + "}", text)
     text = re.sub(r"[\u00bc-\u00be\u2150-\u215e]", lambda m: r"\frac{%s}{%s}" % tuple(unicodedata.normalize("NFKC", m[0]).split("⁄")), text)
     text = re.sub(r"√\s*(?:\(([^()]*)\)|([0-9]+|[A-Za-z]))", lambda m: rf"\sqrt{{{m[1] or m[2]}}}", fold(text).translate(_SIGNS))
-    return re.sub(r"\s+(and|or)\s+", r" \\text{ \1 } ", text).replace("**", "^") if re.search(r"[0-9]", text) else text
+    text = re.sub(r"\\(?:text|textrm|mathrm|mbox)\s*\{\s*(and|or)\s*\}", r" \1 ", text)
+    return re.sub(r",?\s+(and|or)\s+", r" \\text{ \1 } ", text) if re.search(r"[0-9]", text) else text
 
 
 def _tidied(expression: str) -> str:
     """Without mathematics' delimiters, a full stop, and the one letter that it is the value of."""
     expression = re.sub(r"(?<!\\)\$|\\displaystyle\b|\\[()]|(?<!\\)\\[\[\]]", " ", strip(expression))
-    return re.sub(r"^\s*[A-Za-z]\s*=(?!=)\s*|[.;,\s]+$", "", expression).strip()
+    named = r"^\s*[A-Za-z]\s*=\s*|" if expression.count("=") == 1 else ""
+    return re.sub(named + r"[.;,\s]+$", "", expression).strip()
 
 
 def _final(text: str) -> list[str]:

@@ -115,7 +115,8 @@ _SOURCE = (
 _TELL = (
     r"(?:say|mention|state|specify|provide|contain|include|give|indicate|reveal|tell|name|identify|disclose|cover|explain|describe|discuss|list|offer|address|answer|show|clarify|make (?:it |that |this )?clear|refer|have|go into)"
 )
-_TOLD = r"(?:mentioned|stated|specified|provided|given|disclosed|indicated|named|explained|recorded|documented|listed|available|discussed|addressed|found|described|covered|included)"
+_TOLD = r"(?:mentioned|stated|specified|provided|given|disclosed|indicated|named|explained|recorded|documented|listed|available|discussed|addressed|found|described|covered)"
+_THE_SOURCE = rf"(?:the|this|that|your|my|any)(?:\s+[\w'-]+){{0,3}}?\s+{_SOURCE}"
 _ASKED = r"(?:who|what|when|where|why|how|whether|if|which|exactly)"
 _FACTS = r"(?:information|idea|heard|knowledge|data|records?|facts?|details?|access|context|clue|way (?:of|to)|memory|recollection|answer|means to|specifics)"
 _HEDGE = rf"(?:(?:\bI|\bwe)\s*(?:am|'m|are|'re)\s+{_ADVERB}(?:not\s+{_ADVERB}(?:sure|certain|confident)|unsure|uncertain)|(?:\bI|\bwe)\s+{_ADVERB}(?:cannot|can't|could not|couldn't|have not|haven't) (?:been able to )?{_ADVERB}(?:verify|confirm|verified|confirmed|be (?:sure|certain)))"
@@ -128,7 +129,7 @@ _DECLINES = re.compile(
     r"|\b(?:I|we) (?:do not|don't|can't|cannot) (?:see|find) (?:any|that|the|a)\b[^.!?\n]{0,30}\b(?:mention|information|reference|details?|name|answer)\b"
     rf"|\b(?:the|this|that|your|my|these|those|any|provided|given|available)\b(?:\s+[\w'-]+){{0,4}}?\s+{_SOURCE}(?:\s+[\w'-]+){{0,5}}?\s+(?:{_ADVERB}(?:do(?:es)? not|do(?:es)?n't|did not|didn't|never|fails? to|nowhere)\s+{_ADVERB}{_TELL}s?|(?:is|are) (?:silent|not (?:clear|specific|explicit)))\b"
     rf"|\bthere(?:'s|'re|\s+(?:is|was|are|were))(?:\s+(?:no|not|insufficient|simply|currently|isn't)|n't)\b[^.!?\n,]{{0,40}}?\b(?:information|mention|records?|indication|data|details?|reference|way (?:to|of|for)|answer|context|documentation)\b"
-    rf"|\b(?:is|are|was|were)(?: not|n't)\s+(?:\w+ly\s+)?{_TOLD}(?:\s+(?:anywhere\b|(?:in|by)\s+(?:the|this|your|my|any)\b)|\s*(?=[.,;!?]|$))"
+    rf"|\b(?:is|are|was|were)(?: not|n't)\s+(?:\w+ly\s+)?(?:{_TOLD}|included)(?:\s+(?:anywhere\b|(?:in|by)\s+{_THE_SOURCE}\b)|\s*(?=[.,;!?]|$)(?<!included))"
     rf"|\b(?:is|are|was|were|remains?)\s+(?:still\s+)?(?:not known|unknown|unclear|uncertain|not clear|a mystery)(?:\s+(?:{_ASKED}|to (?:me|us)|from the)\b|\s*(?=[.,;!?]|$))"
     r"|\b(?:cannot|can't|can not|could not|couldn't) be (?:\w+ly )?(?:determined|answered|known|verified|confirmed|established|inferred|identified|deduced|found|ascertained)\b"
     r"|\b(?:impossible|not possible|isn't possible|no way|hard|difficult)\s+(?:for me\s+)?to (?:say|tell|know|determine|answer|verify|confirm|identify|infer|be (?:sure|certain))\b"
@@ -140,8 +141,8 @@ _DECLINES = re.compile(
     re.IGNORECASE,
 )
 _NOTHING_ELSE = re.compile(
-    r"(?:(?:sorry|unfortunately|apologies|hmm|well)[,.!]?\s+)?(?:(?:the )?answer(?: is)?:?\s*)?(?:unknown|unanswerable|undetermined|no answer|not answerable|n/a|not applicable|no (?:idea|clue|information(?: available)?)"
-    r"|not (?:stated|given|mentioned|specified|available|known|provided|sure|certain|enough information|in the (?:text|passage|context|document))|(?:i )?(?:can't|cannot) (?:say|tell)|(?:i )?don't know|idk|dunno|unsure|who knows|pass)[.!?]*",
+    r"(?:(?:sorry|unfortunately|apologies|hmm|well)[,.!]?\s+)?(?:(?:the|this|that|it)?\s*(?:answer|information|name|date)?(?: is)?:?\s*)?(?:unknown|unanswerable|undetermined|no answer|not answerable|n/a|not applicable|no (?:idea|clue|information(?: available)?)"
+    r"|not (?:sure|certain|enough information|in the (?:text|passage|context|document)|(?:stated|given|mentioned|specified|available|known|provided|disclosed|found)(?: (?:in|by) (?:the|this|your) [\w ]{1,30})?)|(?:i )?(?:can't|cannot) (?:say|tell)|(?:i )?don't know|idk|dunno|unsure|who knows|pass)[.!?]*",
     re.IGNORECASE,
 )
 _GOES_ON = re.compile(r"(?:[,.;:—–-]\s*|\s)(?:but|however|though|although|that said|nevertheless|nonetheless|still|yet)\b,?|[;:]|\s[—–-]\s", re.IGNORECASE)
@@ -149,7 +150,7 @@ _NO_ANSWER = re.compile(  # what may follow: offers, advice, questions, what els
     r"\b(?:I|we)(?:'d|'ll|'m| would| will| can| could| am| may| might) (?:be )?(?:\w+ly )?(?:happy|glad|help|suggest|recommend|try|look|check|share|tell you (?:about|what)|explain|offer|assist|search|point|need|advise|encourage|do my best|sorry|certainly|definitely|gladly)"
     r"|\byou(?:'ll| can| could| may| might| should|'d| would| will)\b|\b(?:if you|please|feel free|let me know|(?:perhaps|maybe) you|try|check|consult|contact|refer to|see|ask|search|visit|look)\b"
     r"|\b(?:it|this|that|which) (?:may|might|could|would) be (?:worth|helpful|useful|found|available|best)\b|\b(?:it|which|they) (?:does|do|did|only|simply)\b|\b(?:it|which|they|passage|text|article|document) (?:only |simply |just )?(?:mentions?|describes?|discusses|focus(?:es)?)\b"
-    r"|\bI (?:hope|wish|apologi[sz]e)\b|\?\s*$|\bhappy to\b|\bbest guess\b(?=[^.]{0,20}\bwould be to\b)",
+    r"|\bI (?:hope|wish|apologi[sz]e)\b|\?\s*$|\bhappy to\b|\b(?:looked|checked|searched|found|verified) (?:up|in|at|elsewhere)\b|\bbest guess\b(?=[^.]{0,20}\bwould be to\b)",
     re.IGNORECASE,
 )
 _POLITE = re.compile(r"\b(?:sorry|apolog\w+|unfortunately|question|thanks?|thank you|i'd (?:love|like)|i would (?:love|like)|i wish|i (?:tried|searched|looked|checked|understand|see|appreciate))\b|^\W*(?:well|hmm|hm|ah|oh|no|yes|hi|hello)?\W*$", re.IGNORECASE)
