@@ -14,13 +14,12 @@ They are `math` and `code` of `eval.verifiers`. How `equal` compares a stated ex
 Unicode's mathematics (½ √ π × ≤ ∞ ∪ x² −) is read as LaTeX. Boxes that stand together, "\boxed{1} and \boxed{2}", are one list.
 """
 
-import functools
 import logging
 import math
 import re
 import unicodedata
 
-from eval.answers import Statement, statements, strip
+from eval.answers import Statement, number as stated_number, statements, strip
 from eval.numbers import Value, fold, read, reserved, same, unwrap
 from eval.programs import program
 from eval.thinking import visible
@@ -46,6 +45,7 @@ _TOGETHER = re.compile(r"[\s$*]*(?:,|;|and|or|\\text\{\s*(?:and|or)\s*\}|\\quad|
 
 def _latex(text: str) -> str:
     """An expression as LaTeX: Unicode's signs spelt, wrappings and what names it ("x =", "f(x) =") left as they are."""
+    text = text.replace(r"\!", "").replace(r"\varnothing", r"\emptyset")
     text = re.sub(rf"[{_RAISED}]+", lambda m: "^{" + "".join(unicodedata.normalize("NFKC", c) for c in m[0]).replace("\u2212", "-") + "}", text)
     text = re.sub(r"[\u00bc-\u00be\u2150-\u215e]", lambda m: r"\frac{%s}{%s}" % tuple(unicodedata.normalize("NFKC", m[0]).split("⁄")), text)
     text = re.sub(r"√\s*(?:\(([^()]*)\)|([0-9]+|[A-Za-z]))", lambda m: rf"\sqrt{{{m[1] or m[2]}}}", fold(text).translate(_SIGNS))
@@ -67,7 +67,7 @@ def _final(text: str) -> list[str]:
         return []
     boxes = _last_boxes(found)
     behind = strip(found[-1].after)
-    if behind and not re.fullmatch(r"(?:[A-Za-z°%$€£²³/^]+\s*){1,6}", unwrap(behind)) or reserved(unwrap(behind)):
+    if behind and not re.fullmatch(r"(?:[A-Za-z°%$€£²³/^]+\s*){1,6}", unwrap(behind)) and not (found[-1].kind == "box" and stated_number(found[-1])) or reserved(unwrap(behind)):
         return [""]
     last = ", ".join(s.text for s in boxes) if boxes else found[-1].whole
     before = [s.text if s.kind == "box" else s.sentence for s in found[: len(found) - max(1, len(boxes))] if s.meant]
@@ -95,7 +95,7 @@ def _worked_out(expression: str, reference: str) -> bool:
     """Whether no operation is left to do that the reference does not leave: "3 * 4 + 2" repeats a question, and is no answer to it."""
 
     def operations(text: str) -> set[str]:
-        text = re.sub(r"\\(?:cdot|times)(?![A-Za-z])", "*", text)
+        text = re.sub(r"\\(?:cdot|times)(?![A-Za-z])", "*", text).replace(r"\pm", "+ a - ")
         return set(re.findall(r"[+*^]|\\(?:sqrt|sin|cos|tan|log|ln)", text)) | ({"-"} if re.search(r"[\w)}]\s*-", text) else set())
 
     whole = re.fullmatch(r"-?[0-9,]+", reference.strip())
@@ -140,7 +140,6 @@ def _digits(expression: str) -> tuple[str, str] | None:
     return (found[1], found[2] or "") if found else None
 
 
-@functools.lru_cache(maxsize=1024)
 def _parsed(expression: str) -> list:
     """What math-verify makes of it as LaTeX: not of a part of it, where the whole cannot be read."""
     from math_verify import LatexExtractionConfig, parse
@@ -155,6 +154,13 @@ def _exactly(gold: list, stated: list) -> bool:
 
     exact = [part for parts in (gold, stated) for part in parts[:1] if isinstance(part, sympy.Expr) and part.is_rational and not part.atoms(sympy.Float)]
     return len(exact) < 2 or sympy.simplify(exact[0] - exact[1]) == 0
+
+
+def _inequality(parsed: list) -> bool:
+    """x > 5, which `verify` takes for an interval only where it is the reference."""
+    from sympy.core.relational import Equality, Relational
+
+    return isinstance(parsed[0], Relational) and not isinstance(parsed[0], Equality)
 
 
 def _unreadable(answer: str) -> bool:
@@ -175,7 +181,7 @@ def _verdict(stated: str, answer: str, gold: list) -> bool:
     if not any(getattr(part, "free_symbols", ()) for part in gold) and not _worked_out(stated, answer):
         return False
     found = _parsed(stated)
-    return bool(found) and _exactly(gold, found) and verify(gold, found, timeout_seconds=SECONDS)
+    return bool(found) and _exactly(gold, found) and (verify(gold, found, timeout_seconds=SECONDS) or _inequality(found) and verify(found, gold, timeout_seconds=SECONDS))
 
 
 def equal(text: str, answer: str) -> float | None:

@@ -1,15 +1,15 @@
 r"""A number as people and models write it: `read("$\$1{,}234.50$ per month")` is `Value(Fraction(2469, 2))`.
 
     value     [prefix] [sign] [currency] NUMBER [scale] [%] [units] [", " and words]
-    NUMBER    18   1.80   .5   1,234   1{,}234   1\,234   1 234 (any space)   1'234   1_234   12,34,567   3 \times 10^{5}   1/2
+    NUMBER    18   1.80   .5   1,234   1{,}234   1\,234   1 234 (any space)   1'234   1_234   12,34,567   1.234.567   1.234,50   3 \times 10^{5}   1/2
               \frac{1}{2}   ½   2\frac{1}{2}   2 1/2   2 and 1/2   2½   twenty-one   one hundred and five
     prefix    x =   9 * 2 =   ≈   exactly   about   approximately   a total of … (`_PREFIX`)
-    sign      + - − – minus negative; brackets around the whole, but not accountants' (18) for -18
+    sign      + - − – minus negative; brackets around the whole are taken off: (18) is 18
     currency  any sign of Unicode's category Sc, before or behind; US$, Rs., USD, EUR … before
     scale     hundred, thousand, million, billion, trillion, k
     %         % \% percent "per cent"
     units     up to six words without digits or reservations: dollars per day, m^2, km/h, °C, (apples); of single letters only those of units
-              and behind a comma up to fifteen: ", in total, so that is what she earns"
+              and behind a comma up to fifteen: ", in total, so that is what she earns"; reasons: because …, since …; (eighteen) again
 
 The digits are those of any script; a comma with less or more than three digits behind it, 7e0 and 7/1 for a whole number are no number.
 LaTeX's wrappings ($…$, \(…\), \[…\], \boxed, \text, \mathrm, \displaystyle, \left …) and Markdown's (bold, code) are taken off.
@@ -92,7 +92,7 @@ _BELOW_100 = rf"(?:(?:{_TENS})(?:[- ](?:{_UNIT_NAMES}))?|ten|eleven|twelve|(?:th
 _BELOW_1000 = rf"(?:(?:{_UNIT_NAMES}|a) hundred(?: (?:and )?{_BELOW_100})?|{_BELOW_100})"
 _WORDS = rf"zero|{_BELOW_1000}(?: (?:thousand|million|billion)(?:,? (?:and )?{_BELOW_1000})?){{0,3}}"
 NUMERAL = (  # not \d, which takes digits of every script
-    r"(?:[0-9]{1,3}(?:(?P<separator>[, '_])[0-9]{3}(?:(?P=separator)[0-9]{3})*)|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
+    r"(?:[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]{1,2}(?![0-9])|[0-9]{1,3}(?:\.[0-9]{3}){2,}|[0-9]{1,3}(?:(?P<separator>[, '_])[0-9]{3}(?:(?P=separator)[0-9]{3})*)|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
 )
 _CURRENCY = "(?:(?:US|CA|AU|NZ|HK|[CAS])?[$¢£¥€₣₤₦₩₪₫₭₮₱₲₴₵₸₹₺₽₾฿₿]|(?:USD|EUR|GBP|INR|JPY|CNY|RMB|CHF|CAD|AUD|Rs\\.?|PHP|NGN)(?= ?[0-9]))"
 _PREFIX = re.compile(
@@ -149,7 +149,10 @@ def _magnitude(found: re.Match) -> tuple[Fraction, bool] | None:
         from word2number import w2n
 
         return Fraction(w2n.word_to_num(found["words"].lower().replace(",", ""))), False
-    return Fraction(re.sub("[, '_]", "", found["plain"])) * Fraction(10) ** int(found["power"] or 0), False
+    plain = found["plain"]
+    if re.fullmatch(r"[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]{1,2}|[0-9]{1,3}(?:\.[0-9]{3}){2,}", plain):  # 1.234,50
+        plain = plain.replace(".", "").replace(",", ".")
+    return Fraction(re.sub("[, '_]", "", plain)) * Fraction(10) ** int(found["power"] or 0), False
 
 
 def leading(text: str) -> tuple[Value, str] | None:
@@ -172,6 +175,7 @@ def read(text: str, units: bool = True) -> Value | None:
     if len(text) > LONGEST:
         return None
     text = re.sub(r"[\s*_\"'.$]+$", "", text.lstrip("*_\"' "))
+    text = re.sub(r"^\(([^()]+)\)$", r"\1", text)
     for _ in range(3):
         if units and (prefix := _PREFIX.match(text)) and (rest := text[prefix.end() :].lstrip("*\"' ")):
             text = rest
@@ -179,7 +183,10 @@ def read(text: str, units: bool = True) -> Value | None:
     if not found:
         return None
     value, rest = found
+    rest = re.split(r",?\s+(?:because|since)\b", rest)[0] if units and not reserved(rest) else rest
     rest = rest.strip("*\"' ")
+    again = re.fullmatch(rf"\(((?i:{_WORDS}))\)", rest)
+    rest = "" if units and again and read(again[1]) == value else rest
     if not rest or (not units and re.fullmatch(_CURRENCY, rest)):
         return value
     return value if units and not re.match(r"[a-z]+[0-9]", rest, re.IGNORECASE) and _units(rest) else None

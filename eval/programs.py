@@ -24,7 +24,7 @@ _FENCE = re.compile(r"(?P<before>.*?)(?P<marks>`{3,}|~{3,})(?P<label>[^`\n]*)$")
 _LABEL = re.compile(r"[\w+#.-]*|\{[^{}]*\}|\w+[ ,:]+\w+=.*")
 _QUOTE = re.compile(r"^(?:[ \t]*>[ ]?)+")
 _PYTHON = re.compile(r"[{.\s]*(?:i?python|py)(?:[23](?:\.[0-9]+)?)?(?:[\s,:;.}{]|$)", re.IGNORECASE)
-_TAGGED = re.compile(r"\[PYTHON\](.*?)(?:\[/PYTHON\]|\Z)|\[BEGIN\](.*?)(?:\[DONE\]|\Z)|<code>(.*?)</code>|<python>(.*?)</python>", re.DOTALL | re.IGNORECASE)
+_TAGGED = re.compile(r"\[PYTHON\](.*?)(?:\[/PYTHON\]|\Z)|\[BEGIN\](.*?)(?:\[DONE\]|\Z)|<code>((?:(?!<code>).)*?)</code>|<python>((?:(?!<python>).)*?)</python>", re.DOTALL | re.IGNORECASE)
 _BEGINS = re.compile(r"^[ \t]*(?:(?:async[ ]+)?def[ ]+\w+[ ]*\(|class[ ]+\w+[ ]*[:(]|import[ ]+[\w.]+(?:[ ]+as[ ]+\w+)?(?:,|[ \t]*$)|from[ ]+[\w.]+[ ]+import[ ]|@\w)", re.MULTILINE)
 _CODE_LINE = re.compile(
     r"(?:\s|#|@\w|[)\]}]|(?:async |def |class |import |from \w[\w.]* import |if |elif |else:|for |while |try:|except|finally:|with |return\b|assert |raise |print\(|del |global |pass\b)"

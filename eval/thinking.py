@@ -22,7 +22,7 @@ import re
 _NAMES = "think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratchpad|inner_monologue|antthinking|seed:think|think_never_used_[0-9a-f]+"
 _OPEN = rf"<\s*(?:{_NAMES})\s*>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|START_THINKING\|>|<\|inner_prefix\|>|<\|channel>\s*thought\b|<unused94>"
 _CLOSE = rf"<\s*/\s*(?:{_NAMES})\s*>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|END_THINKING\|>|<\|inner_suffix\|>|<channel\|>|<unused95>"
-_TAG = re.compile(rf"(?P<quoted>[\"'`](?:{_OPEN}|{_CLOSE})[\"'`])|(?P<open>{_OPEN})|(?P<close>{_CLOSE})", re.IGNORECASE)
+_TAG = re.compile(rf"(?P<quoted>(?<!`)`(?:{_OPEN}|{_CLOSE})`(?!`)|[\"'](?:{_OPEN}|{_CLOSE})[\"'])|(?P<open>{_OPEN})|(?P<close>{_CLOSE})", re.IGNORECASE)
 _ENDS = str.maketrans({"/": None, "<": None, ">": None, "[": None, "]": None, "|": None, "◁": None, "▷": None, " ": None})
 _PARTNERS = {"end_of_thought": "begin_of_thought", "end_thinking": "start_thinking", "inner_suffix": "inner_prefix", "channel": "channelthought", "unused95": "unused94"}
 

@@ -123,9 +123,10 @@ def _begins_with(statement: Statement, gold: str) -> bool:
     return said.startswith(gold) and bool(re.match(r"[\s*_$}\"'”’»]*(?:[.!?](?:\s|$)|\n|$)", said[len(gold) :]))
 
 
-_OPTION = r"(?:(?:option|choice|answer)\s+)?(?:\(([A-Z])\)|([A-Z])(?![\w'’-]))"
-_OTHER = r"(?:(?<![\w'])(?-i:[B-HJ-Z])(?![\w'])|\([A-Z]\)|\b(?:or|not)\b)"  # "A" and "I" are words, too
+_OPTION = r"(?:(?:option|choice|answer)\s+)?(?:[(\[]([A-Z])[)\]]|([A-Z])(?![\w'’-]))"
+_OTHER = r"(?:(?<![\w'])(?-i:[B-HJ-Z])(?![\w'])|\([A-Z]\)|\b(?:or|not)\b|(?-i:\bA\W*\Z))"  # "A" and "I" are words, too
 _ONE_OPTION = re.compile(rf"{_OPTION}(?:\W*|(?:(?<=\))|\s*[):–-])\s*(?:(?!{_OTHER}).)+)", re.IGNORECASE)
+_LABELLED_OPTION = re.compile(rf"{_OPTION}\s*[.):–-]?\s*(?:(?!{_OTHER}).)+", re.IGNORECASE)
 
 
 def _letter(text: str) -> str:
@@ -146,7 +147,9 @@ def multiple_choice(completion: str, answer: str, **_) -> float | None:
         return 0.0
     said = strip(found[-1].whole)
     before = {_letter(statement.text) for statement in found[:-1] if statement.meant} - {"", gold}
-    return float(_letter(said) == gold and not before and bool(_ONE_OPTION.fullmatch(unwrap(said).lstrip("*_\"' "))))
+    form = _LABELLED_OPTION if found[-1].kind in ("label", "tag") else _ONE_OPTION
+    alone = _ONE_OPTION.fullmatch(bare := unwrap(said).lstrip("*_\"' ")) or form.fullmatch(bare)
+    return float(_letter(said) == gold and not before and bool(alone))
 
 
 def countdown(completion: str, answer, numbers: list[int], **_) -> float | None:

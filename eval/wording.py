@@ -127,10 +127,13 @@ _DECLINES = re.compile(
     rf"|(?:\bI|\bwe)\s+{_ADVERB}(?:have no|have never|haven't|have not|do not {_ADVERB}have|don't {_ADVERB}have|lack)\b[^.!?\n]{{0,40}}?\b{_FACTS}\b"
     r"|\b(?:that|this|it) is (?:unknown|not known) to me\b"
     r"|\b(?:I|we) (?:do not|don't|can't|cannot) (?:see|find) (?:any|that|the|a)\b[^.!?\n]{0,30}\b(?:mention|information|reference|details?|name|answer)\b"
-    rf"|\b(?:the|this|that|your|my|these|those|any|provided|given|available)\b(?:\s+[\w'-]+){{0,4}}?\s+{_SOURCE}(?:\s+[\w'-]+){{0,5}}?\s+(?:{_ADVERB}(?:do(?:es)? not|do(?:es)?n't|did not|didn't|never|fails? to|nowhere)\s+{_ADVERB}{_TELL}s?|(?:is|are) (?:silent|not (?:clear|specific|explicit)))\b"
+    rf"|\b(?:the|this|that|your|my|these|those|any|provided|given|available)\b(?:\s+[\w'-]+){{0,4}}?\s+{_SOURCE}(?:\s+[\w'-]+){{0,5}}?\s+(?:{_ADVERB}(?:do(?:es)? not|do(?:es)?n't|did not|didn't|never|fails? to|nowhere)\s+{_ADVERB}{_TELL}s?|(?:is|are) (?:silent|not (?:clear|specific|explicit))|(?:makes?|gives?|provides?|contains?|has|have|offers?|includes?) no\s+(?:\w+\s+)?(?:information|mention|details?|indication|answer|data|clue|reference|hint))\b"
+    rf"|\b(?:none of|neither) {_THE_SOURCE}s?\b(?:\s+nor\s+[^.!?\n]{{1,40}}?)?\s+(?:{_TELL}s?|mentions?|says?)\b|\b(?:we|you) (?:are|were) (?:not|never) (?:told|given|informed)\b"
+    r"|\bno (?:\w+ )?(?:information|details?|mention|data|records?|answer|source)\b[^.!?\n]{0,50}?\b(?:is|are|was|were) (?:\w+ly )?(?:given|provided|available|found|made|mentioned|included)\b"
+    r"|\b(?:is|'s) not something (?:that )?(?:I|we) (?:know|can)\b"
     rf"|\bthere(?:'s|'re|\s+(?:is|was|are|were))(?:\s+(?:no|not|insufficient|simply|currently|isn't)|n't)\b[^.!?\n,]{{0,40}}?\b(?:information|mention|records?|indication|data|details?|reference|way (?:to|of|for)|answer|context|documentation)\b"
     rf"|\b(?:is|are|was|were)(?: not|n't)\s+(?:\w+ly\s+)?(?:{_TOLD}|included)(?:\s+(?:anywhere\b|(?:in|by)\s+{_THE_SOURCE}\b)|\s*(?=[.,;!?]|$)(?<!included))"
-    rf"|\b(?:is|are|was|were|remains?)\s+(?:still\s+)?(?:not known|unknown|unclear|uncertain|not clear|a mystery)(?:\s+(?:{_ASKED}|to (?:me|us)|from the)\b|\s*(?=[.,;!?]|$))"
+    rf"|\b(?:is|are|was|were|isn't|aren't|wasn't|remains?)\s+(?:still\s+)?(?:not known|unknown|unclear|uncertain|not clear|(?<=n't )(?:known|clear|certain|available)|not available|a mystery)(?:\s+(?:{_ASKED}|to (?:me|us)|from the|for (?:certain|sure))\b|\s*(?=[.,;!?]|$))"
     r"|\b(?:cannot|can't|can not|could not|couldn't) be (?:\w+ly )?(?:determined|answered|known|verified|confirmed|established|inferred|identified|deduced|found|ascertained)\b"
     r"|\b(?:impossible|not possible|isn't possible|no way|hard|difficult)\s+(?:for me\s+)?to (?:say|tell|know|determine|answer|verify|confirm|identify|infer|be (?:sure|certain))\b"
     r"|\b(?:insufficient|not enough|too little)\s+(?:\w+ )?(?:information|context|data|details?)\b"
@@ -154,6 +157,7 @@ _NO_ANSWER = re.compile(  # what may follow: offers, advice, questions, what els
     re.IGNORECASE,
 )
 _POLITE = re.compile(r"\b(?:sorry|apolog\w+|unfortunately|question|thanks?|thank you|i'd (?:love|like)|i would (?:love|like)|i wish|i (?:tried|searched|looked|checked|understand|see|appreciate))\b|^\W*(?:well|hmm|hm|ah|oh|no|yes|hi|hello)?\W*$", re.IGNORECASE)
+_CONCEDES = re.compile(r"\b(?:although|though|while|even if)\s+$", re.IGNORECASE)
 _QUOTED = re.compile(r"[\"“«][^\"“”«»\n]{1,300}[\"”»]")
 
 
@@ -163,9 +167,11 @@ def _unquoted(text: str) -> str:
     return bare if re.search(r"\w", bare) else text
 
 
-def _answers_behind(text: str) -> bool:
-    """Whether what follows a refusal goes on to answer."""
+def _answers_behind(text: str, concedes: bool) -> bool:
+    """Whether what follows a refusal goes on to answer, or what stands behind the comma of "Although I can't verify it, …"."""
     sentence = re.split(r"(?<=[.!?])\s|\n", text, maxsplit=1)
+    if concedes and "," in sentence[0]:
+        return not _DECLINES.search(sentence[0].partition(",")[2])
     turns = [turn for turn in _GOES_ON.finditer(sentence[0])]
     said = sentence[0][turns[0].end() :] if turns else ""
     if not said and len(sentence) > 1 and re.match(r"(?:but|however|that said|nevertheless|nonetheless|still|yet)\b", sentence[1], re.IGNORECASE):
@@ -191,4 +197,4 @@ def declines(text: str) -> bool:
     if _STATES.search(text):
         return False
     found = list(_DECLINES.finditer(text))
-    return bool(found) and not _answers_before(text, found[0]) and not _answers_behind(text[found[-1].end() :])
+    return bool(found) and not _answers_before(text, found[0]) and not _answers_behind(text[found[-1].end() :], bool(_CONCEDES.search(text[: found[-1].start()][-40:])))
