@@ -2,15 +2,16 @@ r"""The Python program of a reply: `program("Here:\n```python\ndef f(x): return 
 
 Where it may stand, in the order in which it is looked for
 
-    1. fenced blocks: ``` or ~~~, three or more; any label (python, python3, py, Python, {.python}, python title="a.py" …) or none; indented, in a
-       list or quotation; CRLF; behind text on the same line; closed by a fence at least as long. The last one may be unclosed, the first unopened
-       (the prompt opened it).
+    1. fenced blocks: ``` or ~~~, three or more; any label (python, python3, py, Python, {.python}, python
+    title="a.py" …) or none; indented, in a list or quotation; CRLF; behind text on the same line; closed by a fence at
+       least as long. The last one may be unclosed, the first unopened (the prompt opened it).
     2. [PYTHON]…[/PYTHON], [BEGIN]…[DONE], <code>…</code>, <python>…</python>
-    3. no fence at all: the lines from the first that begins a definition or an import, as far as they are code; one `inline` definition
+    3. no fence at all: the lines from the first that begins a definition or an import, as far as they are code; one
+    `inline` definition
 
-Which block it is: the last that is Python and defines a name which the tests use; with it go earlier Python blocks that define what it uses and
-does not define. Where none defines such a name, the last one labelled Python, then the last without a label. Examples, printed output, shells
-and other languages before or behind are no program.
+Which block it is: the last that is Python and defines a name which the tests use; with it go earlier Python blocks
+that define what it uses and does not define. Where none defines such a name, the last one labelled Python, then the
+last without a label. Examples, printed output, shells and other languages before or behind are no program.
 """
 
 import ast
@@ -24,10 +25,19 @@ _FENCE = re.compile(r"(?P<before>.*?)(?P<marks>`{3,}|~{3,})(?P<label>[^`\n]*)$")
 _LABEL = re.compile(r"[\w+#.-]*|\{[^{}]*\}|\w+[ ,:]+\w+=.*")
 _QUOTE = re.compile(r"^(?:[ \t]*>[ ]?)+")
 _PYTHON = re.compile(r"[{.\s]*(?:i?python|py)(?:[23](?:\.[0-9]+)?)?(?:[\s,:;.}{]|$)", re.IGNORECASE)
-_TAGGED = re.compile(r"\[PYTHON\](.*?)(?:\[/PYTHON\]|\Z)|\[BEGIN\](.*?)(?:\[DONE\]|\Z)|<code>((?:(?!<code>).)*?)</code>|<python>((?:(?!<python>).)*?)</python>", re.DOTALL | re.IGNORECASE)
-_BEGINS = re.compile(r"^[ \t]*(?:(?:async[ ]+)?def[ ]+\w+[ ]*\(|class[ ]+\w+[ ]*[:(]|import[ ]+[\w.]+(?:[ ]+as[ ]+\w+)?(?:,|[ \t]*$)|from[ ]+[\w.]+[ ]+import[ ]|@\w)", re.MULTILINE)
+_TAGGED = re.compile(
+    r"\[PYTHON\](.*?)(?:\[/PYTHON\]|\Z)|\[BEGIN\](.*?)(?:\[DONE\]|\Z)|<code>((?:(?!<code>).)*?)</code>"
+    r"|<python>((?:(?!<python>).)*?)</python>",
+    re.DOTALL | re.IGNORECASE,
+)
+_BEGINS = re.compile(
+    r"^[ \t]*(?:(?:async[ ]+)?def[ ]+\w+[ ]*\(|class[ ]+\w+[ ]*[:(]|import[ ]+[\w.]+(?:[ ]+as[ ]+\w+)?(?:,|[ \t]*$)"
+    r"|from[ ]+[\w.]+[ ]+import[ ]|@\w)",
+    re.MULTILINE,
+)
 _CODE_LINE = re.compile(
-    r"(?:\s|#|@\w|[)\]}]|(?:async |def |class |import |from \w[\w.]* import |if |elif |else:|for |while |try:|except|finally:|with |return\b|assert |raise |print\(|del |global |pass\b)"
+    r"(?:\s|#|@\w|[)\]}]|(?:async |def |class |import |from \w[\w.]* import |if |elif |else:|for |while |try:|except"
+    r"|finally:|with |return\b|assert |raise |print\(|del |global |pass\b)"
     r"|[\w.\[\]'\", ]+?\s*(?:[-+*/|&%]|//|\*\*|:\s*[\w\[\], .]+)?=[^=]|\w[\w.]*\(.*\)\s*$)"
 )
 
@@ -57,9 +67,15 @@ def _dedented(lines: list[str], indent: int) -> str:
 
 
 def _opens(fence: re.Match) -> bool:
-    """Whether a fence opens a block: behind indentation, a list's mark or a quotation's any does, behind words one with a plain label."""
+    """Whether a fence opens a block: behind indentation, a list's mark or a quotation's any does, behind words one
+    with a plain label.
+    """
     before = fence["before"].rstrip()
-    return not before or (before[-1] in ":.-*)>" or bool(re.search(r"\w\s", fence["before"][-2:]))) and bool(_LABEL.fullmatch(fence["label"].strip()))
+    return (
+        not before
+        or (before[-1] in ":.-*)>" or bool(re.search(r"\w\s", fence["before"][-2:])))
+        and bool(_LABEL.fullmatch(fence["label"].strip()))
+    )
 
 
 def _ends(fence: re.Match, marks: str) -> bool:
@@ -79,7 +95,11 @@ def blocks(text: str) -> list[Block]:
         if ended:
             found.append(Block(_dedented(inside, indent), label))
             inside, marks = [], ""
-        if fence and not marks and (_LABEL.fullmatch(fence["label"].strip()) and fence["label"].strip() if ended else _opens(fence)):
+        if (
+            fence
+            and not marks
+            and (_LABEL.fullmatch(fence["label"].strip()) and fence["label"].strip() if ended else _opens(fence))
+        ):
             marks, label, inside = fence["marks"], fence["label"].strip(), []
             indent = 0 if fence["before"].strip() else len(fence["before"])
         elif marks and not ended:
@@ -101,12 +121,16 @@ def _binds(tree: ast.Module | None) -> set[str]:
     """The names that a module defines."""
     if tree is None:
         return set()
-    found = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}
+    found = {
+        node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+    }
     for node in tree.body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
         elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            found |= {name.id for name in ast.walk(node) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)}
+            found |= {
+                name.id for name in ast.walk(node) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
+            }
     return found
 
 
@@ -146,7 +170,12 @@ def _bare(text: str) -> str:
         inline = re.search(r"(?<!`)`((?:def|class) [^`\n]+)`(?!`)", text)
         return inline[1] + "\n" if inline else ""
     indent = len(lines[begins]) - len(lines[begins].lstrip())
-    while begins and lines[begins - 1].strip() and not lines[begins - 1][:1].isspace() and _CODE_LINE.match(lines[begins - 1]):
+    while (
+        begins
+        and lines[begins - 1].strip()
+        and not lines[begins - 1][:1].isspace()
+        and _CODE_LINE.match(lines[begins - 1])
+    ):
         begins -= 1
     kept = []
     for line in lines[begins:]:
@@ -157,9 +186,14 @@ def _bare(text: str) -> str:
 
 
 def program(text: str, tests: str = "") -> str:
-    """The program of a reply without its thinking (see `eval.thinking.visible`); "" where there is none, or it is too long."""
+    """The program of a reply without its thinking (see `eval.thinking.visible`); "" where there is none, or it is too
+    long.
+    """
     found = [block for block in blocks(text) if block.code.strip()]
-    tagged = [Block(textwrap.dedent(next(filter(None, parts), "")).strip("\n") + "\n", "python") for parts in _TAGGED.findall(text)]
+    tagged = [
+        Block(textwrap.dedent(next(filter(None, parts), "")).strip("\n") + "\n", "python")
+        for parts in _TAGGED.findall(text)
+    ]
     bare = [Block(_bare(text), "")]
     code = _chosen(found, tests) or _chosen(tagged, tests) or _chosen(bare, tests) or _last(found or tagged or bare)
     return code if len(code) <= LONGEST else ""

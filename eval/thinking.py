@@ -1,38 +1,70 @@
-r"""What the user sees of a completion: `visible(completion)`, the text without its thinking, whichever way the thinking is marked.
+r"""What the user sees of a completion: `visible(completion)`, the text without its thinking, whichever way the
+thinking is marked.
 
     visible("<think>Perhaps 6?</think>The answer is 7.")  ->  "The answer is 7."
 
 Read are
 
-    tags        <think>, <thinking>, <thought>, <reasoning>, <analysis>, <reflection>, <scratchpad>, <seed:think> … and their closing tags, in
-                any letter case; [THINK]…[/THINK]; ◁think▷…◁/think▷; <|begin_of_thought|>…<|end_of_thought|>; <|START_THINKING|>…
-                <|END_THINKING|>; <|inner_prefix|>…<|inner_suffix|>; <|channel>thought…<channel|>; <unused94>thought…<unused95>
-    channels    gpt-oss's <|channel|>analysis<|message|>…<|end|>…<|channel|>final<|message|>…: only the channel final is seen; the same
-                where the special tokens were left out when decoding ("analysis…assistantfinal…")
+    tags        <think>, <thinking>, <thought>, <reasoning>, <analysis>, <reflection>, <scratchpad>, <seed:think> … and
+                their closing tags, in any letter case; [THINK]…[/THINK]; ◁think▷…◁/think▷;
+                <|begin_of_thought|>…<|end_of_thought|>; <|START_THINKING|>… <|END_THINKING|>;
+                <|inner_prefix|>…<|inner_suffix|>; <|channel>thought…<channel|>; <unused94>thought…<unused95>
+    channels    gpt-oss's <|channel|>analysis<|message|>…<|end|>…<|channel|>final<|message|>…: only the channel final
+                is seen; the same where the special tokens were left out when decoding ("analysis…assistantfinal…")
     sentences   "Here is my thought process: … Here is my response: …" and "Thinking... … ...done thinking."
 
-A thought that is never closed hides all that follows; a closing tag without an opening one (the prompt opened it) hides all that stands before.
-Thoughts nest. A tag between quotation marks or backticks is talked about, and is text. What marks the reply, and the special tokens
-behind it, are left out, too.
+A thought that is never closed hides all that follows; a closing tag without an opening one (the prompt opened it)
+hides all that stands before. Thoughts nest. A tag between quotation marks or backticks is talked about, and is text.
+What marks the reply, and the special tokens behind it, are left out, too.
 """
 
 import functools
 import re
 
-_NAMES = "think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratchpad|inner_monologue|antthinking|seed:think|think_never_used_[0-9a-f]+"
-_OPEN = rf"<\s*(?:{_NAMES})\s*>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|START_THINKING\|>|<\|inner_prefix\|>|<\|channel>\s*thought\b|<unused94>"
-_CLOSE = rf"<\s*/\s*(?:{_NAMES})\s*>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|END_THINKING\|>|<\|inner_suffix\|>|<channel\|>|<unused95>"
-_TAG = re.compile(rf"(?P<quoted>(?<!`)`(?:{_OPEN}|{_CLOSE})`(?!`)|[\"'](?:{_OPEN}|{_CLOSE})[\"'])|(?P<open>{_OPEN})|(?P<close>{_CLOSE})", re.IGNORECASE)
-_ENDS = str.maketrans({"/": None, "<": None, ">": None, "[": None, "]": None, "|": None, "◁": None, "▷": None, " ": None})
-_PARTNERS = {"end_of_thought": "begin_of_thought", "end_thinking": "start_thinking", "inner_suffix": "inner_prefix", "channel": "channelthought", "unused95": "unused94"}
+_NAMES = (
+    "think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratchpad|inner_monologue|antthinking|seed:think"
+    "|think_never_used_[0-9a-f]+"
+)
+_OPEN = (
+    rf"<\s*(?:{_NAMES})\s*>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|START_THINKING\|>|<\|inner_prefix\|>"
+    rf"|<\|channel>\s*thought\b|<unused94>"
+)
+_CLOSE = (
+    rf"<\s*/\s*(?:{_NAMES})\s*>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|END_THINKING\|>|<\|inner_suffix\|>"
+    rf"|<channel\|>|<unused95>"
+)
+_TAG = re.compile(
+    rf"(?P<quoted>(?<!`)`(?:{_OPEN}|{_CLOSE})`(?!`)|[\"'](?:{_OPEN}|{_CLOSE})[\"'])|(?P<open>{_OPEN})"
+    rf"|(?P<close>{_CLOSE})",
+    re.IGNORECASE,
+)
+_ENDS = str.maketrans(
+    {"/": None, "<": None, ">": None, "[": None, "]": None, "|": None, "◁": None, "▷": None, " ": None}
+)
+_PARTNERS = {
+    "end_of_thought": "begin_of_thought",
+    "end_thinking": "start_thinking",
+    "inner_suffix": "inner_prefix",
+    "channel": "channelthought",
+    "unused95": "unused94",
+}
 
-_MESSAGE = re.compile(r"<\|channel\|>\s*(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>(.*?)(?=<\|(?:end|return|call|start|channel)\|>|\Z)", re.DOTALL)
+_MESSAGE = re.compile(
+    r"<\|channel\|>\s*(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>(.*?)(?=<\|(?:end|return|call|start|channel)\|>"
+    r"|\Z)",
+    re.DOTALL,
+)
 _BARE_CHANNEL = re.compile(r"(?:assistant)?(?:analysis|commentary)(?=[A-Z\"'(0-9]|[a-z\s].*assistantfinal)", re.DOTALL)
 _SAID = (  # (how the thinking begins, how the reply begins)
-    (re.compile(r"\s*(?:here's|here is) my thought process:", re.IGNORECASE), re.compile(r"(?:here's|here is) my response:", re.IGNORECASE)),
+    (
+        re.compile(r"\s*(?:here's|here is) my thought process:", re.IGNORECASE),
+        re.compile(r"(?:here's|here is) my response:", re.IGNORECASE),
+    ),
     (re.compile(r"\s*Thinking\.\.\.\s"), re.compile(r"\.\.\.\s?done thinking\.")),
 )
-_REPLY_MARKS = re.compile(r"</?response>|<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_RESPONSE\|>|\[(?:BEGIN|END) FINAL RESPONSE\]")
+_REPLY_MARKS = re.compile(
+    r"</?response>|<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_RESPONSE\|>|\[(?:BEGIN|END) FINAL RESPONSE\]"
+)
 _END_TOKEN = re.compile(r"(?:<\|\w{1,40}\|>|</s>|<eos>|<end_of_turn>|<turn\|>|<｜[^｜<>]{1,30}｜>)\Z")
 
 

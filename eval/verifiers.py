@@ -7,47 +7,54 @@ problems names its own in the column `verifier`.
 
     final_number("3 + 4 = 7. The answer is 7.", answer="7")  ->  1.0
 
-Junk must not pass: only the reply counts, not its thinking; a reply longer than `MAX_CHARACTERS` is wrong; two answers are no
-answer; a statement that is denied is not made. Numbers are compared as numbers: 9.90 equals 9.9, 1,234 equals 1234, 9.11 does not equal 9.9.
+Junk must not pass: only the reply counts, not its thinking; a reply longer than `MAX_CHARACTERS` is wrong; two
+answers are no
+answer; a statement that is denied is not made. Numbers are compared as numbers: 9.90 equals 9.9, 1,234 equals 1234,
+9.11 does not equal 9.9.
 What is read, exactly, stands where it is read:
 
     eval.thinking   which thinking is left out          eval.answers    how a reply states its answer
     eval.numbers    what a number is                    eval.math_code  when two expressions are equal
     eval.programs   which program a reply gives         eval.wording    what is asserted, and what is a refusal
 
-For the rewards of open-r1 there are: accuracy → `final_number`, `math`; format, tag count → `think_format`; code → `code`; length,
-cosine → `brief`. Reasoning steps and repetition are counted there by words that any text can hold: here they are measured
-(`eval.guess_check`, `eval.divergence.repeated`) and not paid for.
+For the rewards of open-r1 there are: accuracy → `final_number`, `math`; format, tag count → `think_format`; code →
+`code`; length,
+cosine → `brief`. Reasoning steps and repetition are counted there by words that any text can hold: here they are
+measured (`eval.guess_check`, `eval.divergence.repeated`) and not paid for.
 """
 
-import ast
 import inspect
-import operator
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
-from fractions import Fraction
 
 from eval.answers import Statement, mentioned_number, number, statements, strip
 from eval.cli import UserError
+from eval.countdown import expression, makes
 from eval.numbers import Value, read, same, unwrap
 from eval.thinking import visible
 from eval.wording import DENIAL, declines, named, normal_words, plain
 
-MODULES = ("verifiers", "answers", "numbers", "thinking", "wording", "math_code", "programs", "tampering")  # of `eval`, that decide a verdict
+# Of `eval`, those that decide a verdict.
+MODULES = "verifiers answers numbers thinking wording math_code countdown programs tampering".split()
 MAX_CHARACTERS = 10_000  # of the reply without its thinking; a worked solution of MATH takes less than half
 
-_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")  # not those that join letters
+# Not those that join letters.
+_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
 
 def reply(completion: str) -> str:
-    """What the user sees of a completion: the text without its thinking (`eval.thinking`), in NFC, without invisible characters, spaces collapsed; "" when too long."""
+    """What the user sees of a completion: the text without its thinking (`eval.thinking`), in NFC, without invisible
+    characters, spaces collapsed; "" when too long.
+    """
     text = visible(completion).strip().replace("\u2019", "'")
     if len(text) > MAX_CHARACTERS:
         return ""
     text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
-    return "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())  # also keeps the patterns fast
+    return "\n".join(
+        " ".join(line.split()) for line in text.splitlines() if line.strip()
+    )  # also keeps the patterns fast
 
 
 # ---- Final answers ----
@@ -59,7 +66,9 @@ def _gold(answer) -> Value | None:
 
 
 def _numbers(completion: str) -> list[Value] | None:
-    """The number that a reply ends on, and before it those that it states as the answer; None where it ends on none."""
+    """The number that a reply ends on, and before it those that it states as the answer; None where it ends on
+    none.
+    """
     found = statements(reply(completion))
     if not found or (last := number(found[-1])) is None:
         return None
@@ -68,7 +77,9 @@ def _numbers(completion: str) -> list[Value] | None:
 
 
 def final_answer(completion: str) -> str | None:
-    """The number that a reply ends on, in one form for equal numbers (9.90 and 9.9; 1/3); None where it ends on none, or states two."""
+    """The number that a reply ends on, in one form for equal numbers (9.90 and 9.9; 1/3); None where it ends on none,
+    or states two.
+    """
     found = {value.number for value in _numbers(completion) or ()}
     if len(found) != 1:
         return None
@@ -81,9 +92,11 @@ def final_answer(completion: str) -> str | None:
 
 
 def final_number(completion: str, answer, **_) -> float | None:
-    r"""1 if the reply ends on a statement of a number that equals `answer`, and states no other before; None where `answer` is no number.
+    r"""1 if the reply ends on a statement of a number that equals `answer`, and states no other before; None where
+    `answer` is no number.
 
-    Statements are "The answer is N.", "**Answer:** N", "#### N", "\boxed{N}", "<answer>N</answer>" and the others of `eval.answers`, N is what
+    Statements are "The answer is N.", "**Answer:** N", "#### N", "\boxed{N}", "<answer>N</answer>" and the others of
+    `eval.answers`, N is what
     `eval.numbers` reads. Of percentages and fractions see `eval.numbers.same`.
     """
     if (gold := _gold(answer)) is None:
@@ -93,7 +106,8 @@ def final_number(completion: str, answer, **_) -> float | None:
 
 
 def brief(completion: str, answer, characters: int | None = None, **_) -> float | None:
-    """From 1 to 0.5 for a right answer (of `final_number` or `math`), less with each character, thinking included, up to `characters` (2,000); 0 for a wrong one.
+    """From 1 to 0.5 for a right answer (of `final_number` or `math`), less with each character, thinking included, up
+    to `characters` (2,000); 0 for a wrong one.
 
     Unlike open-r1's cosine reward it never rises again with the length, and no wrong answer is worth anything.
     """
@@ -107,14 +121,19 @@ def _normal(text: str) -> str:
 
 
 def final_text(completion: str, answer: str, **_) -> float | None:
-    r"""`final_number` for words: the whole statement must equal `answer`, letter case, spaces, quotes, wrappings (\text, bold) and the form of Unicode aside."""
+    r"""`final_number` for words: the whole statement must equal `answer`, letter case, spaces, quotes, wrappings
+    (\text, bold) and the form of Unicode aside.
+    """
     if not (gold := _normal(str(answer or ""))):
         return None
     found = statements(reply(completion))
     if not found or not found[-1].meant:
         return 0.0
     *before, last = found
-    return float(_normal(strip(last.whole)) == gold and all(_begins_with(statement, gold) for statement in before if statement.meant))
+    return float(
+        _normal(strip(last.whole)) == gold
+        and all(_begins_with(statement, gold) for statement in before if statement.meant)
+    )
 
 
 def _begins_with(statement: Statement, gold: str) -> bool:
@@ -136,7 +155,8 @@ def _letter(text: str) -> str:
 
 
 def multiple_choice(completion: str, answer: str, **_) -> float | None:
-    r"""1 if the reply ends in "The answer is B.", "Answer: (B) Paris", "\boxed{B}" or such (`eval.answers`), B is `answer`, and no other letter is stated.
+    r"""1 if the reply ends in "The answer is B.", "Answer: (B) Paris", "\boxed{B}" or such (`eval.answers`), B is
+    `answer`, and no other letter is stated.
 
     Behind the letter may stand what it is the letter of, after ), : or a dash, if that names no other letter.
     """
@@ -153,46 +173,19 @@ def multiple_choice(completion: str, answer: str, **_) -> float | None:
 
 
 def countdown(completion: str, answer, numbers: list[int], **_) -> float | None:
-    """1 if the reply ends in "The answer is EXPRESSION." or another statement of `eval.answers`, which uses each of `numbers` once with + - * / (× ÷ \\times \\div, fractions)
+    """1 if the reply ends in "The answer is EXPRESSION." or another statement of `eval.answers`, which uses each of
+    `numbers` once with + - * / (× ÷ \\times \\div, fractions)
     and parentheses and makes `answer`; "= answer" may stand behind it."""
     if (gold := _gold(answer)) is None or not numbers:
         return None
     found = statements(reply(completion))
     if not found or not found[-1].meant:
         return 0.0
-    said = [_expression(strip(s.text if s.kind == "box" else s.sentence), gold) for s in found[:-1] if s.meant]
-    said = [text for text in said if re.fullmatch(r"[0-9+*/() .-]+", text)] + [_expression(strip(found[-1].whole), gold)]
-    return float(all(_makes(text, sorted(map(int, numbers)), gold.number) for text in said))
-
-
-_OPERATORS = str.maketrans({"×": "*", "∗": "*", "·": "*", "∙": "*", "÷": "/", "[": "(", "]": ")"})
-
-
-def _expression(text: str, gold: Value) -> str:
-    """What Python can read of an expression, without the result behind it."""
-    text = unwrap(re.sub(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"((\1)/(\2))", text)).translate(_OPERATORS)
-    left, _, right = text.partition("=")
-    result = read(right, units=False)
-    return (left if result and result.number == gold.number else text).strip("$ ")
-
-
-def _makes(expression: str, numbers: list[int], target: Fraction) -> bool:
-    used: list[int] = []
-    operations = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
-
-    def value(node) -> Fraction:
-        if isinstance(node, ast.BinOp) and type(node.op) in operations:
-            return operations[type(node.op)](value(node.left), value(node.right))
-        if isinstance(node, ast.Constant) and type(node.value) is int:
-            used.append(node.value)
-            return Fraction(node.value)
-        raise ValueError
-
-    try:
-        made = value(ast.parse(expression.strip(), mode="eval").body)
-    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
-        return False
-    return made == target and sorted(used) == numbers
+    said = [expression(strip(s.text if s.kind == "box" else s.sentence), gold) for s in found[:-1] if s.meant]
+    said = [text for text in said if re.fullmatch(r"[0-9+*/() .-]+", text)] + [
+        expression(strip(found[-1].whole), gold)
+    ]
+    return float(all(makes(text, sorted(map(int, numbers)), gold.number) for text in said))
 
 
 def matches(completion: str, pattern: str, **_) -> float | None:
@@ -214,23 +207,33 @@ def matches(completion: str, pattern: str, **_) -> float | None:
 
 
 def think_format(completion: str, **_) -> float | None:
-    """1 if there is one thought and one reply behind it, both with words: <think>…</think>…; the opening tag may be the prompt's.
+    """1 if there is one thought and one reply behind it, both with words: <think>…</think>…; the opening tag may be
+    the prompt's.
 
     Unlike open-r1's format reward nothing may stand before the thought, and a second one is not ignored.
     """
     thought, *said = completion.strip().removeprefix("<think>").split("</think>")
-    return float(len(said) == 1 and "<think>" not in completion.strip()[1:] and all(re.search(r"\w", part) for part in (thought, *said)) and bool(reply(completion)))
+    return float(
+        len(said) == 1
+        and "<think>" not in completion.strip()[1:]
+        and all(re.search(r"\w", part) for part in (thought, *said))
+        and bool(reply(completion))
+    )
 
 
 def math(completion: str, answer: str, **_) -> float | None:
-    r"""1 if the reply ends on an expression ("The answer is $…$.", "\boxed{…}" and the others of `eval.answers`) that equals `answer`, and states no other; see `eval.math_code.equal`."""
+    r"""1 if the reply ends on an expression ("The answer is $…$.", "\boxed{…}" and the others of `eval.answers`) that
+    equals `answer`, and states no other; see `eval.math_code.equal`.
+    """
     from eval.math_code import equal
 
     return equal(reply(completion), str(answer or ""))
 
 
 def code(completion: str, tests: str, **_) -> float | None:
-    """1 if the reply's program (`eval.programs` says which block it is) passes `tests` in the sandbox; see `eval.math_code.passes`."""
+    """1 if the reply's program (`eval.programs` says which block it is) passes `tests` in the sandbox; see
+    `eval.math_code.passes`.
+    """
     from eval.math_code import passes
 
     return passes(completion, tests)
@@ -264,7 +267,9 @@ def made_up(completion: str, choices: list[str], **_) -> float | None:
 
 
 def refusal(completion: str, choices: list[str] = (), **_) -> float | None:
-    """1 if the reply says that it does not know (`eval.wording` lists the ways), and neither asserts one of `choices` nor goes on to an answer."""
+    """1 if the reply says that it does not know (`eval.wording` lists the ways), and neither asserts one of `choices`
+    nor goes on to an answer.
+    """
     text = reply(completion)
     if not declines(text):
         return 0.0
@@ -283,7 +288,8 @@ def mentions(completion: str, answer: str | list[str], **_) -> float | None:
 
 
 def token_f1(completion: str, answer: str | list[str], **_) -> float | None:
-    """F1 of the words of the reply and of `answer`, or of the one nearest to it, as SQuAD measures it; 0 for a reply that
+    """F1 of the words of the reply and of `answer`, or of the one nearest to it, as SQuAD measures it; 0 for a reply
+    that
     denies or asks more than the answer does."""
     text, scores = reply(completion), []
     words = Counter(normal_words(text))
@@ -299,11 +305,16 @@ def by_row(completion: str, verifier: str, **columns) -> float | None:
     return get_verifier(verifier)(completion, **columns)
 
 
-VERIFIERS: dict[str, Callable[..., float | None]] = {
-    f.__name__: f for f in (final_number, brief, final_text, multiple_choice, countdown, matches, math, code, think_format, names_choice, made_up, refusal, mentions, token_f1, by_row)
+_ANSWERS = (final_number, brief, final_text, multiple_choice, countdown, matches, math, code, think_format)
+_NAMES = (names_choice, made_up, refusal, mentions, token_f1, by_row)
+VERIFIERS: dict[str, Callable[..., float | None]] = {f.__name__: f for f in (*_ANSWERS, *_NAMES)}
+_READ = {
+    name
+    for verifier in VERIFIERS.values()
+    for name, parameter in inspect.signature(verifier).parameters.items()
+    if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
 }
-
-COLUMNS = tuple(sorted({name for f in VERIFIERS.values() for name, p in inspect.signature(f).parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD} - {"completion"}))  # that verifiers read
+COLUMNS = tuple(sorted(_READ - {"completion"}))  # that verifiers read
 
 
 def get_verifier(name: str) -> Callable[..., float | None]:
@@ -346,7 +357,9 @@ def reward_function(names: str | list[str], weights: list[float] | None = None) 
     names = [names] if isinstance(names, str) else list(names)
     weights = [1.0] * len(names) if weights is None else list(weights)
     if not names or len(weights) != len(names):
-        raise UserError(f"rewards need one weight a verifier, but there are {len(names)} verifiers and {len(weights)} weights")
+        raise UserError(
+            f"rewards need one weight a verifier, but there are {len(names)} verifiers and {len(weights)} weights"
+        )
     verifiers = [get_verifier(name) for name in names]
 
     def reward(completions, **columns) -> list[float | None]:
@@ -362,7 +375,8 @@ def reward_function(names: str | list[str], weights: list[float] | None = None) 
             ]
             if missing := [column for column in needs if column not in rows]:
                 raise UserError(
-                    f"the data set has no column {missing[0]}, which the reward {name} reads (it has: {', '.join(rows) or 'none'})"
+                    f"the data set has no column {missing[0]}, which the reward {name} reads (it has: "
+                    f"{', '.join(rows) or 'none'})"
                 )
         out = []
         for i, completion in enumerate(completions):
