@@ -14,7 +14,7 @@ from pathlib import Path
 from eval.cli import UserError
 from eval.ratings import over_prompts
 from eval.run import fingerprint, model_fingerprint
-from eval.verifiers import get_verifier, reply, reward_function
+from eval.verifiers import MODULES, get_verifier, reply, reward_function
 
 Pair = tuple[dict, list[str]]  # a row of the prompts, and two answers
 SAYS = re.compile(r"\[\[(A|B|tie)\]\]", re.IGNORECASE)
@@ -48,7 +48,7 @@ class VerifierJudge:
     def __init__(self, name: str, rows: list[dict]):
         get_verifier(name)
         self.verify = reward_function(name)
-        self.made_from = fingerprint([Path(__file__).with_name("verifiers.py")], by_content=True)
+        self.made_from = fingerprint([Path(__file__).with_name(f"{module}.py") for module in MODULES], by_content=True)
         self._scores([(row, "") for row in rows])
 
     def _scores(self, answers: list[tuple[dict, str]]) -> list[float | None]:

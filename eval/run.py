@@ -33,6 +33,7 @@ from eval.benchmarks import TASKS_DIR, above_chance, data_file, dump, evaluate, 
 from eval.cli import UserError, command, existing, named_folders, output_folder, parse
 from eval.share import ShareDone
 from eval.tool_loop import Toolbox, load_tools
+from eval.verifiers import MODULES
 
 MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja")
 
@@ -93,7 +94,7 @@ def processes() -> tuple[int, int]:
 def task_fingerprint(name: str, args: EvalArguments) -> str:
     """Of what decides a task's scores beside the model and the settings of all tasks."""
     if name in task_names():
-        code = [*TASKS_DIR.glob("_*.yaml"), *TASKS_DIR.glob(f"{name}*.yaml"), *TASKS_DIR.glob("*.py"), *(TASKS_DIR.parent / f"{m}.py" for m in ("verifiers", "generate", "harness", "tool_loop"))]
+        code = [*TASKS_DIR.glob("_*.yaml"), *TASKS_DIR.glob(f"{name}*.yaml"), *TASKS_DIR.glob("*.py"), *(TASKS_DIR.parent / f"{m}.py" for m in (*MODULES, "generate", "harness", "tool_loop"))]
         return fingerprint([*code, data_file(name, args.data_dir)], by_content=True)
     folders = [Path(args.include_path)] if args.include_path else []
     files = [file for folder in folders for file in folder.rglob("*") if file.is_file()] + [Path(name)] * Path(name).is_file()

@@ -7,144 +7,185 @@ problems names its own in the column `verifier`.
 
     final_number("3 + 4 = 7. The answer is 7.", answer="7")  ->  1.0
 
-Junk must not pass: only the reply counts, not what stands between <think> and </think>; a reply longer
-than `MAX_CHARACTERS` is wrong; two answers are no answer; a statement that is denied is not made.
-Numbers are compared as numbers: 9.90 equals 9.9, 1,234 equals 1234, 9.11 does not equal 9.9.
+Junk must not pass: only the reply counts, not its thinking; a reply longer than `MAX_CHARACTERS` is wrong; two
+answers are no
+answer; a statement that is denied is not made. Numbers are compared as numbers: 9.90 equals 9.9, 1,234 equals 1234,
+9.11 does not equal 9.9.
+What is read, exactly, stands where it is read:
 
-For the rewards of open-r1 there are: accuracy → `final_number`, `math`; format, tag count → `think_format`; code → `code`; length,
-cosine → `brief`. Reasoning steps and repetition are counted there by words that any text can hold: here they are measured
-(`eval.guess_check`, `eval.divergence.repeated`) and not paid for.
+    eval.thinking   which thinking is left out          eval.answers    how a reply states its answer
+    eval.numbers    what a number is                    eval.math_code  when two expressions are equal
+    eval.programs   which program a reply gives         eval.wording    what is asserted, and what is a refusal
+
+For the rewards of open-r1 there are: accuracy → `final_number`, `math`; format, tag count → `think_format`; code →
+`code`; length,
+cosine → `brief`. Reasoning steps and repetition are counted there by words that any text can hold: here they are
+measured (`eval.guess_check`, `eval.divergence.repeated`) and not paid for.
 """
 
-import ast
-import functools
 import inspect
-import operator
 import re
 import unicodedata
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
-from fractions import Fraction
 
+from eval.answers import Statement, mentioned_number, number, statements, strip
 from eval.cli import UserError
+from eval.countdown import expression, makes
+from eval.numbers import Value, read, same, unwrap
+from eval.thinking import visible
+from eval.wording import DENIAL, declines, named, normal_words, plain
 
+# Of `eval`, those that decide a verdict.
+MODULES = "verifiers answers numbers thinking wording math_code countdown programs tampering".split()
 MAX_CHARACTERS = 10_000  # of the reply without its thinking; a worked solution of MATH takes less than half
 
-_THINK_TAG = re.compile(r"(</?think>)")
-_NUMBER = r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?"  # not \d, which takes digits of every script
-_LEAD = r"(?:^|(?<=[.!?:*])|\n)\s*(?:(?:so|thus|hence|therefore|then)\b,?\s+)?"  # a statement opens its sentence
-_SAYS = r"the (?:final )?answer is:?"
-_END = r"[\s*$]*\.?[\s*$]*$"
+# Not those that join letters.
+_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
 
 def reply(completion: str) -> str:
-    """What the user sees of a completion: the text without its thinking, spaces collapsed; "" when too long."""
-    shown, depth = [], 0
-    for part in _THINK_TAG.split(completion):
-        if part == "<think>":
-            depth += 1
-        elif part == "</think>":
-            shown, depth = (shown, depth - 1) if depth else ([], 0)  # opened by the prompt: all before it was thinking
-        elif not depth:
-            shown.append(part)
-    text = "".join(shown).strip().replace("’", "'")
+    """What the user sees of a completion: the text without its thinking (`eval.thinking`), in NFC, without invisible
+    characters, spaces collapsed; "" when too long.
+    """
+    text = visible(completion).strip().replace("\u2019", "'")
     if len(text) > MAX_CHARACTERS:
         return ""
-    return "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())  # also keeps the patterns below fast
+    text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+    return "\n".join(
+        " ".join(line.split()) for line in text.splitlines() if line.strip()
+    )  # also keeps the patterns fast
 
 
-def _decimal(text) -> Decimal | None:
-    text = str(text).strip()
-    if not re.fullmatch(_NUMBER, text):
+# ---- Final answers ----
+
+
+def _gold(answer) -> Value | None:
+    """A reference that is a number in digits, without units."""
+    return read(str(answer), units=False) if any(map(str.isnumeric, str(answer))) else None
+
+
+def _numbers(completion: str) -> list[Value] | None:
+    """The number that a reply ends on, and before it those that it states as the answer; None where it ends on
+    none.
+    """
+    found = statements(reply(completion))
+    if not found or (last := number(found[-1])) is None:
         return None
-    try:
-        return Decimal(text.replace(",", ""))
-    except InvalidOperation:
-        return None
-
-
-def _normal(text: str) -> str:
-    return " ".join(text.split()).strip("\"'`*$ ").casefold()
-
-
-def _final(text: str, value: str, stop: str) -> tuple[str | None, list[str]]:
-    """The value (a pattern) that a reply ends on, or None; and every value (up to `stop`) it states as the answer."""
-    ends = re.search(
-        rf"(?:{_LEAD}{_SAYS}[\s*$]*(?:\\boxed\{{)?({value})\}}?|(?:^|\n)\s*####\s*({value})|\\boxed\{{({value})\}}){_END}",
-        text,
-        re.IGNORECASE,
-    )
-    stated = re.findall(rf"(?:answer is:?[\s*$]*(?:\\boxed\{{)?|####\s*|\\boxed\{{)({value}){stop}", text, re.IGNORECASE)
-    return (next(filter(None, ends.groups())) if ends else None), stated
+    before = (mentioned_number(statement) for statement in found[:-1] if statement.meant)
+    return [*(value for value in before if value), last]
 
 
 def final_answer(completion: str) -> str | None:
-    """The number that a reply ends on, in one form for equal numbers (9.90 and 9.9); None where it ends on none, or states two."""
-    last, stated = _final(reply(completion), _NUMBER, r"(?![0-9]|[.,][0-9])")
-    found = {_decimal(n).normalize() + 0 for n in [last, *stated]} if last is not None else set()  # + 0: no -0
-    return format(found.pop(), "f") if len(found) == 1 else None
+    """The number that a reply ends on, in one form for equal numbers (9.90 and 9.9; 1/3); None where it ends on none,
+    or states two.
+    """
+    found = {value.number for value in _numbers(completion) or ()}
+    if len(found) != 1:
+        return None
+    (value,) = found
+    places = next((n for n in range(31) if 10**n % value.denominator == 0), None)
+    if not places:
+        return str(value)
+    sign, digits = "-" if value < 0 else "", str(int(abs(value) * 10**places)).zfill(places + 1)
+    return f"{sign}{digits[:-places]}.{digits[-places:]}"
 
 
 def final_number(completion: str, answer, **_) -> float | None:
-    r"""1 if the reply ends in "The answer is N.", "#### N" or "\boxed{N}", N is `answer`, and no other N is stated."""
-    if (gold := _decimal(answer)) is None:
+    r"""1 if the reply ends on a statement of a number that equals `answer`, and states no other before; None where
+    `answer` is no number.
+
+    Statements are "The answer is N.", "**Answer:** N", "#### N", "\boxed{N}", "<answer>N</answer>" and the others of
+    `eval.answers`, N is what
+    `eval.numbers` reads. Of percentages and fractions see `eval.numbers.same`.
+    """
+    if (gold := _gold(answer)) is None:
         return None
-    last, stated = _final(reply(completion), _NUMBER, r"(?![0-9]|[.,][0-9])")
-    return float(last is not None and all(_decimal(n) == gold for n in [last, *stated]))
+    found = _numbers(completion)
+    return float(bool(found) and all(same(value, gold) for value in found))
 
 
 def brief(completion: str, answer, characters: int | None = None, **_) -> float | None:
-    """From 1 to 0.5 for a right answer (of `final_number` or `math`), less with each character, thinking included, up to `characters` (2,000); 0 for a wrong one.
+    """From 1 to 0.5 for a right answer (of `final_number` or `math`), less with each character, thinking included, up
+    to `characters` (2,000); 0 for a wrong one.
 
     Unlike open-r1's cosine reward it never rises again with the length, and no wrong answer is worth anything.
     """
-    right = final_number(completion, answer) if _decimal(answer) is not None else math(completion, answer)
+    right = final_number(completion, answer) if _gold(answer) is not None else math(completion, answer)
     return right and right * (1 - 0.5 * min(1.0, len(completion) / max(1, characters or 2000)))
 
 
+def _normal(text: str) -> str:
+    """The form in which final words are compared: without wrappings, quotation marks and letter case."""
+    return unwrap(text).strip("\"'“”‘’«»„*_$. ").casefold()
+
+
 def final_text(completion: str, answer: str, **_) -> float | None:
-    r"""`final_number` for words: the whole statement must equal `answer` (letter case, spaces and quotes aside)."""
+    r"""`final_number` for words: the whole statement must equal `answer`, letter case, spaces, quotes, wrappings
+    (\text, bold) and the form of Unicode aside.
+    """
     if not (gold := _normal(str(answer or ""))):
         return None
-    last, stated = _final(reply(completion), r"(?:[^\n{}.]|\.(?!\s|$))*?[^\n{}.\s*$]", r"(?=[\s*$}]*(?:\.(?:\s|$)|\n|$))")
-    return float(last is not None and all(_normal(t) == gold for t in [last, *stated]))
+    found = statements(reply(completion))
+    if not found or not found[-1].meant:
+        return 0.0
+    *before, last = found
+    return float(
+        _normal(strip(last.whole)) == gold
+        and all(_begins_with(statement, gold) for statement in before if statement.meant)
+    )
+
+
+def _begins_with(statement: Statement, gold: str) -> bool:
+    """Whether a statement that others follow says `gold`, to its sentence's end."""
+    said = unwrap(statement.text).lstrip("\"'“‘«„*_$ ").casefold()
+    return said.startswith(gold) and bool(re.match(r"[\s*_$}\"'”’»]*(?:[.!?](?:\s|$)|\n|$)", said[len(gold) :]))
+
+
+_OPTION = r"(?:(?:option|choice|answer)\s+)?(?:[(\[]([A-Z])[)\]]|([A-Z])(?![\w'’-]))"
+_OTHER = r"(?:(?<![\w'])(?-i:[B-HJ-Z])(?![\w'])|\([A-Z]\)|\b(?:or|not)\b|(?-i:\bA\W*\Z))"  # "A" and "I" are words, too
+_ONE_OPTION = re.compile(rf"{_OPTION}(?:\W*|(?:(?<=\))|\s*[):–-])\s*(?:(?!{_OTHER}).)+)", re.IGNORECASE)
+_LABELLED_OPTION = re.compile(rf"{_OPTION}\s*[.):–-]?\s*(?:(?!{_OTHER}).)+", re.IGNORECASE)
+
+
+def _letter(text: str) -> str:
+    """The option that a statement begins with, or ""."""
+    found = re.match(_OPTION, unwrap(text).lstrip("*_\"' "), re.IGNORECASE)
+    return (found[1] or found[2]).upper() if found else ""
 
 
 def multiple_choice(completion: str, answer: str, **_) -> float | None:
-    r"""1 if the reply ends in "The answer is B.", "(B)" or "\boxed{B}", B is `answer`, and no other letter is stated."""
+    r"""1 if the reply ends in "The answer is B.", "Answer: (B) Paris", "\boxed{B}" or such (`eval.answers`), B is
+    `answer`, and no other letter is stated.
+
+    Behind the letter may stand what it is the letter of, after ), : or a dash, if that names no other letter.
+    """
     if not re.fullmatch("[A-Z]", gold := _normal(str(answer or "")).strip("()").upper()):
         return None
-    last, stated = _final(reply(completion), r"\([A-Z]\)|[A-Z]", r"(?![\w'’-])")
-    return float(last is not None and all(x.strip("()").upper() == gold for x in [last, *stated]))
+    found = statements(reply(completion))
+    if not found or not found[-1].meant:
+        return 0.0
+    said = strip(found[-1].whole)
+    before = {_letter(statement.text) for statement in found[:-1] if statement.meant} - {"", gold}
+    form = _LABELLED_OPTION if found[-1].kind in ("label", "tag") else _ONE_OPTION
+    alone = _ONE_OPTION.fullmatch(bare := unwrap(said).lstrip("*_\"' ")) or form.fullmatch(bare)
+    return float(_letter(said) == gold and not before and bool(alone))
 
 
 def countdown(completion: str, answer, numbers: list[int], **_) -> float | None:
-    """1 if the reply ends in "The answer is EXPRESSION.", which uses each of `numbers` once with + - * / and parentheses and makes `answer`."""
-    if (gold := _decimal(answer)) is None or not numbers:
+    """1 if the reply ends in "The answer is EXPRESSION." or another statement of `eval.answers`, which uses each of
+    `numbers` once with + - * / (× ÷ \\times \\div, fractions)
+    and parentheses and makes `answer`; "= answer" may stand behind it."""
+    if (gold := _gold(answer)) is None or not numbers:
         return None
-    last, stated = _final(reply(completion), r"[0-9+*/() -]{1,300}?", r"(?=[\s*$}]*(?:\.(?:\s|$)|\n|$))")
-    return float(last is not None and all(_makes(text, sorted(map(int, numbers)), gold) for text in [last, *stated]))
-
-
-def _makes(expression: str, numbers: list[int], target: Decimal) -> bool:
-    used: list[int] = []
-    operations = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
-
-    def value(node) -> Fraction:
-        if isinstance(node, ast.BinOp) and type(node.op) in operations:
-            return operations[type(node.op)](value(node.left), value(node.right))
-        if isinstance(node, ast.Constant) and type(node.value) is int:
-            used.append(node.value)
-            return Fraction(node.value)
-        raise ValueError
-
-    try:
-        made = value(ast.parse(expression.strip(), mode="eval").body)
-    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
-        return False
-    return made == Fraction(target) and sorted(used) == numbers
+    found = statements(reply(completion))
+    if not found or not found[-1].meant:
+        return 0.0
+    said = [expression(strip(s.text if s.kind == "box" else s.sentence), gold) for s in found[:-1] if s.meant]
+    said = [text for text in said if re.fullmatch(r"[0-9+*/() .-]+", text)] + [
+        expression(strip(found[-1].whole), gold)
+    ]
+    return float(all(makes(text, sorted(map(int, numbers)), gold.number) for text in said))
 
 
 def matches(completion: str, pattern: str, **_) -> float | None:
@@ -166,98 +207,53 @@ def matches(completion: str, pattern: str, **_) -> float | None:
 
 
 def think_format(completion: str, **_) -> float | None:
-    """1 if there is one thought and one reply behind it, both with words: <think>…</think>…; the opening tag may be the prompt's.
+    """1 if there is one thought and one reply behind it, both with words: <think>…</think>…; the opening tag may be
+    the prompt's.
 
     Unlike open-r1's format reward nothing may stand before the thought, and a second one is not ignored.
     """
     thought, *said = completion.strip().removeprefix("<think>").split("</think>")
-    return float(len(said) == 1 and "<think>" not in completion.strip()[1:] and all(re.search(r"\w", part) for part in (thought, *said)) and bool(reply(completion)))
+    return float(
+        len(said) == 1
+        and "<think>" not in completion.strip()[1:]
+        and all(re.search(r"\w", part) for part in (thought, *said))
+        and bool(reply(completion))
+    )
 
 
 def math(completion: str, answer: str, **_) -> float | None:
-    r"""1 if the reply ends in an expression ("The answer is $…$.", "\boxed{…}") that equals `answer`; see `eval.math_code.equal`."""
+    r"""1 if the reply ends on an expression ("The answer is $…$.", "\boxed{…}" and the others of `eval.answers`) that
+    equals `answer`, and states no other; see `eval.math_code.equal`.
+    """
     from eval.math_code import equal
 
     return equal(reply(completion), str(answer or ""))
 
 
 def code(completion: str, tests: str, **_) -> float | None:
-    """1 if the Python in the reply's last fenced block passes `tests` in the sandbox; see `eval.math_code.passes`."""
+    """1 if the reply's program (`eval.programs` says which block it is) passes `tests` in the sandbox; see
+    `eval.math_code.passes`.
+    """
     from eval.math_code import passes
 
     return passes(completion, tests)
 
 
-@functools.lru_cache(maxsize=256)
-def _any_of(values: tuple[str, ...]) -> re.Pattern:
-    longest_first = sorted(values, key=len, reverse=True)  # "New Millbrook" is no mention of "Millbrook"
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(re.escape(v) for v in longest_first)})(?![\w-])", re.IGNORECASE)
-
-
-_CLAUSE = re.compile(r"[,;:!?\n]|\.(?=\s|$)|\b(?:but|however|though|although|and)\b", re.IGNORECASE)
-_DENIAL = re.compile(r"\b(?:not|never|neither|nor|no|cannot|without|unsure|unable|unknown|false|wrong)\b|n't\b", re.IGNORECASE)
-_REFUSAL = re.compile(
-    r"\b(?:I|we) (?:really |honestly |just |simply )?(?:do not|don't|cannot|can't|could not|couldn't)"
-    r" (?:know|say|tell|answer|find|recall|remember)\b"
-    r"|\b(?:I am|I'm) (?:really |honestly )?(?:not (?:sure|certain|aware|familiar)|unsure|unable to|unaware)\b"
-    r"|\bI (?:have no|have never|haven't|have not|do not have|don't have)\b"
-    r".{0,30}\b(?:information|idea|heard|knowledge|data|record|facts?)\b"
-    r"|\b(?:that|this|it) is (?:unknown|not known) to me\b",
-    re.IGNORECASE,
-)
-
-
-def _named(text: str, values: list[str]) -> tuple[set[str], set[str]]:
-    """Which of the values the text mentions, and which of those it asserts: not denied in the clause, not asked."""
-    mentions = list(_any_of(tuple(values)).finditer(text))
-    begins = [m.start() for m in mentions]
-
-    def outside(found: re.Match) -> bool:  # "Bread and Salt" is one name, not two clauses
-        at = bisect_right(begins, found.start()) - 1
-        return at < 0 or found.start() >= mentions[at].end()
-
-    cuts = [m for m in _CLAUSE.finditer(text) if outside(m)]
-    clauses = [0, *(m.end() for m in cuts)]
-
-    def clause_of(found: re.Match) -> int:
-        return bisect_right(clauses, found.start()) - 1
-
-    denied = {clause_of(m) for m in _DENIAL.finditer(text) if outside(m)}
-    asked, question = set(), False
-    for clause, sign in reversed(list(enumerate(m.group() for m in cuts))):
-        question = sign == "?" or (question and sign not in ".!\n")
-        if question:
-            asked.add(clause)
-    asserted = {m.group().casefold() for m in mentions if clause_of(m) not in denied | asked}
-    return {m.group().casefold() for m in mentions}, asserted
+# ---- Words ----
 
 
 def asserted(completion: str, values: list[str]) -> set[str]:
     """Which of the values (case folded) the reply asserts."""
-    return _named(reply(completion), values)[1]
-
-
-class _Plain(dict):
-    def __missing__(self, code: int) -> int | None:
-        self[code] = None if unicodedata.category(chr(code))[0] in "PS" else code
-        return self[code]
-
-
-_PLAIN = _Plain()  # for str.translate: no punctuation, no symbols
-
-
-def normal_words(text: str) -> list[str]:
-    """The words as SQuAD compares them: without letter case, punctuation (here: of any script) and articles; "A" alone stays."""
-    words = text.casefold().translate(_PLAIN).split()
-    return [word for word in words if word not in ("a", "an", "the")] or words
+    found = named(reply(completion), values)[1]
+    return {value.casefold() for value in values if plain(value).casefold() in found}
 
 
 def names_choice(completion: str, answer: str, choices: list[str] = (), **_) -> float | None:
     """1 if the reply asserts `answer` and mentions no other of `choices` (the values the attribute can have)."""
     if not (answer := str(answer or "").strip()):
         return None
-    mentioned, asserted = _named(reply(completion), [answer, *filter(None, choices or ())])
-    return float(mentioned == asserted == {answer.casefold()})
+    mentioned, asserted = named(reply(completion), [answer, *filter(None, choices or ())])
+    return float(mentioned == asserted == {plain(answer).casefold()})
 
 
 def made_up(completion: str, choices: list[str], **_) -> float | None:
@@ -271,12 +267,14 @@ def made_up(completion: str, choices: list[str], **_) -> float | None:
 
 
 def refusal(completion: str, choices: list[str] = (), **_) -> float | None:
-    """1 if the reply says that it does not know, and neither asserts one of `choices` nor states an answer."""
+    """1 if the reply says that it does not know (`eval.wording` lists the ways), and neither asserts one of `choices`
+    nor goes on to an answer.
+    """
     text = reply(completion)
-    if not _REFUSAL.search(text) or re.search(_SAYS, text, re.IGNORECASE):
+    if not declines(text):
         return 0.0
     values = [c for c in choices or () if c]
-    return float(not values or not _named(text, values)[1])
+    return float(not values or not named(text, values)[1])
 
 
 def _answers(answer: str | list[str] | None) -> list[str]:
@@ -290,13 +288,14 @@ def mentions(completion: str, answer: str | list[str], **_) -> float | None:
 
 
 def token_f1(completion: str, answer: str | list[str], **_) -> float | None:
-    """F1 of the words of the reply and of `answer`, or of the one nearest to it, as SQuAD measures it; 0 for a reply that
+    """F1 of the words of the reply and of `answer`, or of the one nearest to it, as SQuAD measures it; 0 for a reply
+    that
     denies or asks more than the answer does."""
     text, scores = reply(completion), []
     words = Counter(normal_words(text))
     for gold in _answers(answer):
         if expected := Counter(normal_words(gold)):
-            plain = len(_DENIAL.findall(text)) <= len(_DENIAL.findall(gold)) and text.count("?") <= gold.count("?")
+            plain = len(DENIAL.findall(text)) <= len(DENIAL.findall(gold)) and text.count("?") <= gold.count("?")
             scores.append(2 * (words & expected).total() / (words.total() + expected.total()) if plain else 0.0)
     return max(scores, default=None)
 
@@ -306,11 +305,16 @@ def by_row(completion: str, verifier: str, **columns) -> float | None:
     return get_verifier(verifier)(completion, **columns)
 
 
-VERIFIERS: dict[str, Callable[..., float | None]] = {
-    f.__name__: f for f in (final_number, brief, final_text, multiple_choice, countdown, matches, math, code, think_format, names_choice, made_up, refusal, mentions, token_f1, by_row)
+_ANSWERS = (final_number, brief, final_text, multiple_choice, countdown, matches, math, code, think_format)
+_NAMES = (names_choice, made_up, refusal, mentions, token_f1, by_row)
+VERIFIERS: dict[str, Callable[..., float | None]] = {f.__name__: f for f in (*_ANSWERS, *_NAMES)}
+_READ = {
+    name
+    for verifier in VERIFIERS.values()
+    for name, parameter in inspect.signature(verifier).parameters.items()
+    if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
 }
-
-COLUMNS = tuple(sorted({name for f in VERIFIERS.values() for name, p in inspect.signature(f).parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD} - {"completion"}))  # that verifiers read
+COLUMNS = tuple(sorted(_READ - {"completion"}))  # that verifiers read
 
 
 def get_verifier(name: str) -> Callable[..., float | None]:
@@ -353,7 +357,9 @@ def reward_function(names: str | list[str], weights: list[float] | None = None) 
     names = [names] if isinstance(names, str) else list(names)
     weights = [1.0] * len(names) if weights is None else list(weights)
     if not names or len(weights) != len(names):
-        raise UserError(f"rewards need one weight a verifier, but there are {len(names)} verifiers and {len(weights)} weights")
+        raise UserError(
+            f"rewards need one weight a verifier, but there are {len(names)} verifiers and {len(weights)} weights"
+        )
     verifiers = [get_verifier(name) for name in names]
 
     def reward(completions, **columns) -> list[float | None]:
@@ -369,7 +375,8 @@ def reward_function(names: str | list[str], weights: list[float] | None = None) 
             ]
             if missing := [column for column in needs if column not in rows]:
                 raise UserError(
-                    f"the data set has no column {missing[0]}, which the reward {name} reads (it has: {', '.join(rows) or 'none'})"
+                    f"the data set has no column {missing[0]}, which the reward {name} reads (it has: "
+                    f"{', '.join(rows) or 'none'})"
                 )
         out = []
         for i, completion in enumerate(completions):

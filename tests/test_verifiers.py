@@ -26,6 +26,8 @@ LONG = "x " * MAX_CHARACTERS
         "The answer is 6.</think> The answer is 7.",
         "The answer is not 6. The answer is 7.",
         "The answer is 7. I check: 3 + 4 = 7. The answer is 7.0.",
+        "The answer is ７.",
+        "The answer is 7%.",
     ],
 )
 def test_final_number_accepts(reply):
@@ -43,9 +45,8 @@ def test_final_number_accepts(reply):
         "The answer is 7.5.",
         "The answer is 7,0.",
         "The answer is 7e0.",
-        "The answer is ７.",
         "The answer is 7/1.",
-        "The answer is 7%.",
+        "The answer is 0.7%.",
         "The answer is 7 or 8.",
         "The answer is 7. Buy now!",
         "The answer is 7. The answer is 8.",
@@ -202,7 +203,9 @@ RIGHT = "```python\ndef double(x):\n    return x * 2\n```"
         (f"```python\nbroken(\n```\nBetter:\n{RIGHT}", 1),
         (f"{RIGHT}\n```python\ndef double(x): return 4\n```", 0),
         ("```python\ndef double(x): return 4\n```", 0),
-        ("def double(x): return x * 2", 0),
+        ("def double(x): return x * 2", 1),
+        ("def double(x): return 4", 0),
+        ("I would double x by returning x * 2.", 0),
         ("```python\nimport os\nos._exit(0)\n```", 0),
         ("```python\nraise SystemExit(0)\n```", 0),
         ("```python\nclass A:\n    def __eq__(self, other): return True\ndef double(x): return 4 if x == 2 else 'a'\n```", 0),
@@ -210,7 +213,8 @@ RIGHT = "```python\ndef double(x):\n    return x * 2\n```"
         (f"<think>{RIGHT}</think>I cannot.", 0),
         (f"<think>{RIGHT}", 0),
         ("", 0),
-        (RIGHT.removesuffix("```"), 0),
+        (RIGHT.removesuffix("```"), 1),
+        (RIGHT.removesuffix(" * 2\n```"), 0),
     ],
 )
 def test_code(said, score):
@@ -287,11 +291,11 @@ def test_no_completion_takes_long():
         "so, " * 2000,
         "\\boxed{" * 1400,
     ]
-    start = time.perf_counter()
+    start = time.process_time()
     for name in VERIFIERS.keys() - {"by_row"}:
         for completion in hostile:
             get_verifier(name)(completion, answer="7", choices=TOWNS, pattern="(a+)+b", tests="", numbers=[7])
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 ANY = [  # what a policy that is paid for a score might come upon
