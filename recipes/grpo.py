@@ -3,16 +3,19 @@
     python -m recipes.grpo --config recipes/tiny/grpo.yaml
     accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.grpo --config recipes/qwen3-0.6b/grpo.yaml
 
-Rows hold `prompt` (messages) and the columns that the rewards read (`answer`, `tests`, …). `rewards` names verifiers of
+Rows are of a published set (docs/data.md), or hold `prompt` (messages) and the columns that the rewards read (`answer`, `tests`, …). `rewards` names verifiers of
 `eval.verifiers`, the functions that also score the benchmarks; `reward_weights` weighs them. With `tools` the model may call them while
 it answers; what they return is not trained on. A watch over the run, and when it stops: `recipes.monitor`.
 """
 
 import sys
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
-from recipes.common import DataArguments, load_chat_tokenizer, load_data, load_model, parse_stage, require_rows
+from eval.generate import encode
+from recipes.common import DataArguments, leave_out, load_chat_tokenizer, load_data, load_model, parse_stage, positions, require_rows, tell
 from recipes.monitor import Monitor, MonitorArguments, held_out, verdicts
 from recipes.stage import Stage, logged_tokens
 
@@ -24,6 +27,29 @@ class GRPOScriptArguments(DataArguments, MonitorArguments):
     max_result_tokens: int | None = field(default=None, metadata={"help": "of one tool's result (default: a quarter of max_completion_length)"})
 
 
+def judgeable(rewards: list) -> Callable[[dict], bool]:
+    """Whether any of the rewards can judge replies to a row: what none can would teach nothing, silently."""
+
+    def judged(row: dict) -> bool:
+        columns = {name: [value] for name, value in row.items() if name != "prompt"}
+        said = [[{"role": "assistant", "content": ""}]]
+        return any(reward(prompts=[row["prompt"]], completions=said, **columns) != [None] for reward in rewards)
+
+    return judged
+
+
+def require_judged(rows, before: int, where: str, rewards: list[str]) -> None:
+    """Raises `UserError` where nothing is left of the rows."""
+    if before and not len(rows):
+        raise UserError(f"no row of {where} can be judged by {', '.join(rewards)}: name the verifier that reads their answers, or by_row where they name one each")
+
+
+def length(tokenizer, row: dict, tools: list) -> int:
+    """Tokens of a prompt."""
+    (ids,) = encode(tokenizer, [row["prompt"]], **({"tools": tools} if tools else {}))
+    return len(ids)
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     from trl import GRPOConfig, ModelConfig
@@ -31,6 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     args, training_args, model_args = parse_stage((GRPOScriptArguments, GRPOConfig, ModelConfig), argv)
 
     # ---- Checks and data, before any work ----
+    from data_prep.sources import say
     from eval.tool_loop import Toolbox, load_tools
     from eval.verifiers import COLUMNS, reward_function
 
@@ -42,17 +69,22 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = load_chat_tokenizer(model_args, "the sft model")
     if tools := load_tools(args.tools):
         Toolbox(tokenizer, tools, args.max_result_tokens or 1, 1.0)  # raises where its template has no place for them
-    train, evaluation = load_data(args, ("prompt",), training_args, COLUMNS)
-    watched, judge = held_out(args, training_args.seed)
+    train, evaluation = load_data(args, ("prompt",), training_args, COLUMNS, goal="problem")
+    watched, judge = held_out(args, training_args.seed, "problem")
     for reward in rewards:
         reward([""], **{column: [value] for column, value in train[0].items()})  # raises where a verifier lacks a column
     if args.max_result_tokens is not None and not tools:
         raise UserError("max_result_tokens is of tools' results: name tools, or leave it out")
-    for where, rows in (("the data", train), ("monitor_datasets", watched)):
-        for number, row in enumerate(rows):  # what no reward can judge would teach nothing, silently
-            columns = {name: [value] for name, value in row.items() if name != "prompt"}
-            if all(reward(prompts=[row["prompt"]], completions=[[{"role": "assistant", "content": ""}]], **columns) == [None] for reward in rewards):
-                raise UserError(f"row {number} of {where} cannot be judged by {', '.join(args.rewards)}: " + ", ".join(f"its {k} is {v!r}" for k, v in row.items() if k in ("answer", "tests", "pattern"))[:300])
+    left_out, rows_in = Counter(), len(train)
+    train = leave_out(train, judgeable(rewards), f"{', '.join(args.rewards)} cannot judge it", left_out)
+    require_judged(train, rows_in, "the data", args.rewards)
+    asked, watched = watched, list(filter(judgeable(rewards), watched))
+    require_judged(watched, len(asked), "monitor_datasets", args.rewards)
+    say("monitor_datasets", len(asked), Counter({f"{', '.join(args.rewards)} cannot judge it": n} if (n := len(asked) - len(watched)) else {}))
+    if room := positions(model_args):
+        room -= training_args.max_completion_length
+        train = leave_out(train, lambda row: length(tokenizer, row, tools) <= room, f"the prompt has more than the {room} tokens that a completion leaves of the model's positions", left_out)
+    tell(left_out, rows_in)
     completions = training_args.generation_batch_size
     prompts = completions // training_args.num_generations
     require_rows(train, prompts, f"one batch of {prompts} prompts × {training_args.num_generations} completions (with fewer GRPO trains zero steps)")
@@ -92,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     stage.train(trainer)
     if watched:
         monitor.keep_best(trainer.accelerator.unwrap_model(trainer.model))
-    stage.finish(trainer, [train], logged_tokens(trainer.state.log_history))
+    stage.finish(trainer, [train], logged_tokens(trainer.state.log_history), left_out=left_out)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,15 @@
     python -m recipes.sft --config recipes/tiny/sft.yaml
     accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.sft --config recipes/qwen3-0.6b/sft.yaml
 
-Rows hold `messages`. Loss on the assistant's tokens only, the end token among them; the first row is printed with its mask
+Rows hold `messages`, or a published set's columns (docs/data.md). Loss on the assistant's tokens only, the end token among them; the first row is printed with its mask
 before training. A chat template without generation markers, or whose end token carries no loss, is an error.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
-from recipes.common import DataArguments, OptimizerArguments, load_data, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
+from recipes.common import DataArguments, OptimizerArguments, load_data, load_model, optimizer_factory, parse_stage, positions, require_rows, rows_per_step, tell
 from recipes.stage import Stage, logged_tokens
 
 
@@ -42,6 +43,13 @@ def check_template(tokenizer, path: str) -> None:
             f"in the chat template of {path} the end token {tokenizer.eos_token} stands outside {{% generation %}}, so the model would never learn to stop: "
             "move it before {% endgeneration %} and give --chat_template file.jinja"
         )
+
+
+def check_positions(data, most: int | None, training_args) -> None:
+    """Raises `UserError` where a row has more tokens than the model has positions."""
+    longest = max(max(row.get("seq_lengths") or [len(row["input_ids"])]) for row in data) if most and not (training_args.max_length and training_args.max_length <= most) else 0
+    if most and longest > most:
+        raise UserError(f"a conversation has {longest} tokens, but the model only {most} positions: set max_length to at most {most}, or take a model with more")
 
 
 def show_mask(tokenizer, row: dict, most: int = 600) -> str:
@@ -99,12 +107,19 @@ def main(argv: list[str] | None = None) -> None:
         )
     if len(trainer.train_dataset) == 0 or all(label == -100 for label in trainer.train_dataset[0]["labels"]):
         raise UserError(f"no assistant token is left to learn within max_length {training_args.max_length}: raise it")
+    check_positions(trainer.train_dataset, positions(model_args), training_args)
+    left_out = Counter()
+    if not training_args.packing and (gone := len(train) - len(trainer.train_dataset)):
+        left_out[f"no word of the assistant stands within max_length {training_args.max_length}"] = gone
+        tell(left_out, len(train))
+        require_rows(trainer.train_dataset, batch, f"one step of {batch} conversations")
     if trainer.is_world_process_zero():
         print(f"first row, loss between ⟦ and ⟧:\n{show_mask(tokenizer, trainer.train_dataset[0])}")
     stage.train(trainer)
     if evaluation is not None:
         trainer.evaluate()
-    stage.finish(trainer, [train], logged_tokens(trainer.state.log_history), trainer.state.total_flos)
+    learned = train if training_args.packing else trainer.train_dataset
+    stage.finish(trainer, [learned], logged_tokens(trainer.state.log_history), trainer.state.total_flos, left_out)
 
 
 if __name__ == "__main__":
