@@ -22,7 +22,15 @@ from eval.cli import UserError
 from eval.messages import without_nulls
 
 KEYS = {"path", "name", "split", "revision", "weight", "rename", "data_files", "streaming", "rows", "where"}
-BUILDERS = {".jsonl": "json", ".json": "json", ".ndjson": "json", ".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".arrow": "arrow"}
+BUILDERS = {
+    ".jsonl": "json",
+    ".json": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".arrow": "arrow",
+}
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 
 
@@ -40,7 +48,14 @@ def _load(source: dict, split: str, **more):
     path = str(source["path"])
     here, kind = sorted(glob.glob(path)), builder_of(path)
     if source.get("data_files"):
-        return load_dataset(path, source.get("name"), data_files=source["data_files"], split=split, revision=source.get("revision"), **more)
+        return load_dataset(
+            path,
+            source.get("name"),
+            data_files=source["data_files"],
+            split=split,
+            revision=source.get("revision"),
+            **more,
+        )
     if kind and (here or "://" in path) and not Path(path).is_dir():
         if here and all(Path(file).stat().st_size == 0 for file in here):
             raise UserError(f"data source {path} is empty: expected at least one row")
@@ -98,12 +113,21 @@ def _own_keys(data):
     """The data with calls and tools that have their own keys only: Arrow gives each mapping the keys of all rows."""
     from datasets import Features, Json, List
 
-    filled = [name for name, kind in data.features.items() if _nested(kind, "arguments") or _nested(kind, "properties")]
+    filled = [
+        name for name, kind in data.features.items() if _nested(kind, "arguments") or _nested(kind, "properties")
+    ]
     if not filled:
         return data
     lists = {name for name in filled if isinstance(data.features[name], List)}
-    features = {name: (List(Json()) if name in lists else Json()) if name in filled else kind for name, kind in data.features.items()}
-    return data.map(lambda row: {name: without_nulls(row[name]) for name in filled}, features=Features(features), desc="keys of other rows")
+    features = {
+        name: (List(Json()) if name in lists else Json()) if name in filled else kind
+        for name, kind in data.features.items()
+    }
+    return data.map(
+        lambda row: {name: without_nulls(row[name]) for name in filled},
+        features=Features(features),
+        desc="keys of other rows",
+    )
 
 
 def _first(data, rows: int | None, streaming: bool):
@@ -129,28 +153,48 @@ def load_source(source: dict):
     if not isinstance(source, dict) or "path" not in source:
         raise UserError(f"a data source is a mapping with at least `path`, but is {source!r}")
     if unknown := set(source) - KEYS:
-        raise UserError(f"data source {source['path']}: unknown key {', '.join(sorted(unknown))}; keys are {', '.join(sorted(KEYS))}")
-    path, split, rows, streaming = str(source["path"]), source.get("split") or "train", source.get("rows"), source.get("streaming") or False
+        raise UserError(
+            f"data source {source['path']}: unknown key {', '.join(sorted(unknown))}; keys are {', '.join(sorted(KEYS))}"
+        )
+    path, split, rows, streaming = (
+        str(source["path"]),
+        source.get("split") or "train",
+        source.get("rows"),
+        source.get("streaming") or False,
+    )
     if rows is not None and (type(rows) is not int or rows < 1) or not isinstance(streaming, bool):
-        raise UserError(f"data source {path}: rows must be at least 1 and streaming true or false, but are {rows} and {streaming}")
+        raise UserError(
+            f"data source {path}: rows must be at least 1 and streaming true or false, but are {rows} and {streaming}"
+        )
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.CRITICAL)  # a broken file is our error to report
     try:
         data = _load(source, split, **({"streaming": True} if streaming else {}))
-        if data.features and builder_of(path) == "json" and (files := sorted(glob.glob(path))) and (features := _as_written(data.features)):
+        if (
+            data.features
+            and builder_of(path) == "json"
+            and (files := sorted(glob.glob(path)))
+            and (features := _as_written(data.features))
+        ):
             data = Dataset.from_generator(_lines, features=features, gen_kwargs={"files": files})
         data = _first(data, rows, streaming and not hasattr(data, "num_rows"))
     except (DatasetNotFoundError, ConnectionError, FileNotFoundError) as error:
-        raise UserError(f"data source {path} is neither a file here nor reachable on the Hub: {str(error).splitlines()[0]}") from None
+        raise UserError(
+            f"data source {path} is neither a file here nor reachable on the Hub: {str(error).splitlines()[0]}"
+        ) from None
     except DatasetGenerationError as error:
-        raise UserError(f"data source {path} cannot be read, give JSON lines or Parquet with the same columns in each row: {error.__cause__}") from None
+        raise UserError(
+            f"data source {path} cannot be read, give JSON lines or Parquet with the same columns in each row: {error.__cause__}"
+        ) from None
     except (ValueError, RuntimeError, TypeError, OSError) as error:
         raise UserError(f"data source {path}: {' '.join(str(error).split())[:300]}") from None
     finally:
         logging.set_verbosity(verbosity)
     if rename := source.get("rename"):
         if missing := set(rename) - set(data.column_names):
-            raise UserError(f"data source {path} has no column {', '.join(sorted(missing))} to rename (it has {', '.join(data.column_names)})")
+            raise UserError(
+                f"data source {path} has no column {', '.join(sorted(missing))} to rename (it has {', '.join(data.column_names)})"
+            )
         data = data.rename_columns(rename)
     if len(data) == 0:
         raise UserError(f"data source {path} is empty: expected at least one row")
@@ -167,7 +211,9 @@ def chosen(data, where: dict, what: str):
         raise UserError(f"{what}: where must be {{column: [values]}}, but is {where}")
     for column, values in where.items():
         if column not in data.column_names:
-            raise UserError(f"{what}: where: its rows have no column {column} (they have {', '.join(data.column_names)})")
+            raise UserError(
+                f"{what}: where: its rows have no column {column} (they have {', '.join(data.column_names)})"
+            )
         wanted = values if isinstance(values, list) else [values]
         data = data.select([i for i, value in enumerate(data[column]) if value in wanted])
     if not len(data):
@@ -178,10 +224,21 @@ def chosen(data, where: dict, what: str):
 def say(where: str, rows: int, left_out: Counter) -> None:
     """What was left out of how many rows, and why: once, by the first process of a run."""
     if left_out and os.environ.get("RANK", "0") == "0":
-        print(f"{where}: {sum(left_out.values()):,} of {rows:,} rows left out: " + "; ".join(f"{why} ({count:,})" for why, count in left_out.most_common()), flush=True)
+        print(
+            f"{where}: {sum(left_out.values()):,} of {rows:,} rows left out: "
+            + "; ".join(f"{why} ({count:,})" for why, count in left_out.most_common()),
+            flush=True,
+        )
 
 
-def load_sources(sources: list[dict], goal: str | None, columns: tuple[str, ...] = (), seed: int = 0, optional: tuple[str, ...] = (), prepare=lambda data, source: data) -> tuple:
+def load_sources(
+    sources: list[dict],
+    goal: str | None,
+    columns: tuple[str, ...] = (),
+    seed: int = 0,
+    optional: tuple[str, ...] = (),
+    prepare=lambda data, source: data,
+) -> tuple:
     """(All sources as one shuffled dataset in the form that a goal wants, weighted; of each its path, form and counts.)
 
     Args:
@@ -202,14 +259,20 @@ def load_sources(sources: list[dict], goal: str | None, columns: tuple[str, ...]
     parts, counts = [], []
     for source in sources:
         raw = prepare(load_source(source), source)
-        data, schema, left_out = convert(raw, goal, f"data source {source['path']}") if goal else (raw, "as it is", Counter())
+        data, schema, left_out = (
+            convert(raw, goal, f"data source {source['path']}") if goal else (raw, "as it is", Counter())
+        )
         say(str(source["path"]), len(raw), left_out)
         counts.append({"path": str(source["path"]), "form": schema, "rows_in": len(raw), "left_out": dict(left_out)})
         if missing := [c for c in columns if c not in data.column_names]:
-            raise UserError(f"data source {source['path']} has no column {', '.join(missing)} (it has {', '.join(data.column_names)}); `rename: {{old: new}}` maps columns")
+            raise UserError(
+                f"data source {source['path']} has no column {', '.join(missing)} (it has {', '.join(data.column_names)}); `rename: {{old: new}}` maps columns"
+            )
         weight = source.get("weight", 1)
         if not isinstance(weight, (int, float)) or not 0 < weight <= 1000:
-            raise UserError(f"data source {source['path']}: weight must be a number above 0 and at most 1000, but is {weight}")
+            raise UserError(
+                f"data source {source['path']}: weight must be a number above 0 and at most 1000, but is {weight}"
+            )
         if weight != 1:
             order = list(range(len(data)))
             random.Random(seed).shuffle(order)
@@ -221,9 +284,13 @@ def load_sources(sources: list[dict], goal: str | None, columns: tuple[str, ...]
     for name in ("tools", *optional):
         kinds = [p.features[name] for p in parts if name in p.column_names]
         if kinds:
-            parts = [p if name in p.column_names else p.add_column(name, [None] * len(p), feature=kinds[0]) for p in parts]
+            parts = [
+                p if name in p.column_names else p.add_column(name, [None] * len(p), feature=kinds[0]) for p in parts
+            ]
     shared = [name for name in parts[0].column_names if all(name in p.column_names for p in parts)]
     needed = {*(features(goal) if goal else ()), *columns, *optional, "tools"}
-    shared = [name for name in shared if name in needed or all(p.features[name] == parts[0].features[name] for p in parts)]
+    shared = [
+        name for name in shared if name in needed or all(p.features[name] == parts[0].features[name] for p in parts)
+    ]
     parts = [p.select_columns(shared) for p in parts]
     return concatenate_datasets(parts).shuffle(seed=seed), counts

@@ -36,7 +36,11 @@ def text(content) -> str:
     """
     if isinstance(content, str):
         return content
-    if isinstance(content, list) and content and all(isinstance(part, str) or isinstance(part, dict) for part in content):
+    if (
+        isinstance(content, list)
+        and content
+        and all(isinstance(part, str) or isinstance(part, dict) for part in content)
+    ):
         parts = [part if isinstance(part, str) else part.get("text") for part in content]
         kinds = {part.get("type", "text") for part in content if isinstance(part, dict)}
         if kinds <= {"text", "input_text", "output_text"} and all(isinstance(part, str) for part in parts):
@@ -70,7 +74,11 @@ def call(given) -> dict:
         raise Malformed("a call names no function")
     number = {"id": given["id"]} if isinstance(given.get("id"), str) else {}
     given_arguments = function["arguments"] if "arguments" in function else function.get("parameters")
-    return {"type": "function", **number, "function": {"name": function["name"], "arguments": arguments(given_arguments)}}
+    return {
+        "type": "function",
+        **number,
+        "function": {"name": function["name"], "arguments": arguments(given_arguments)},
+    }
 
 
 def message(given) -> dict:
@@ -83,9 +91,16 @@ def message(given) -> dict:
         raise Malformed("a turn is no mapping of role and content")
     who = given.get("role") or given.get("from")
     if not isinstance(who, str) or who.lower() not in ROLES:
-        raise Malformed(f"a turn has no role, or one that is none of system, user, assistant, tool ({str(who)[:20]!r})")
-    role, content = ROLES[who.lower()], next((given[key] for key in ("content", "value") if given.get(key) is not None), None)
-    calls = given.get("tool_calls") or ([given["function_call"]] if isinstance(given.get("function_call"), dict) else [])
+        raise Malformed(
+            f"a turn has no role, or one that is none of system, user, assistant, tool ({str(who)[:20]!r})"
+        )
+    role, content = (
+        ROLES[who.lower()],
+        next((given[key] for key in ("content", "value") if given.get(key) is not None), None),
+    )
+    calls = given.get("tool_calls") or (
+        [given["function_call"]] if isinstance(given.get("function_call"), dict) else []
+    )
     if who.lower() in CALLS and not calls and isinstance(content, str):
         try:
             found = json.loads(content)
@@ -115,7 +130,9 @@ def conversation(given) -> list[dict]:
 
 def is_plain(given) -> bool:
     """Whether it is a list of messages whose content is a text, as a model can be asked or scored."""
-    return isinstance(given, list) and all(isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in given)
+    return isinstance(given, list) and all(
+        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in given
+    )
 
 
 def check_prompt(row: dict, where: str) -> None:
@@ -125,7 +142,9 @@ def check_prompt(row: dict, where: str) -> None:
         UserError: it is a text, or not of messages with a role and a text.
     """
     if not row.get("prompt") or not is_plain(row["prompt"]):
-        raise UserError(f"{where}: prompt must be messages" + ', such as [{"role": "user", "content": "Who are you?"}]')
+        raise UserError(
+            f"{where}: prompt must be messages" + ', such as [{"role": "user", "content": "Who are you?"}]'
+        )
 
 
 def without_nulls(value):

@@ -1,4 +1,8 @@
-"""Every published data set goes through the door as it is, and into two steps of its stage: see docs/data.md."""
+"""Every published data set goes through the door as it is, and into two steps of its stage: see docs/data.md.
+
+`data/published.json` has their columns and types as their cards and files have them, with rows of our own: `first` is what the first row becomes,
+`left_out` counts what teaches nothing, `passes` and `fails` are replies.
+"""
 
 import json
 import re
@@ -7,7 +11,6 @@ import sys
 from collections import Counter
 
 import pytest
-import yaml
 from conftest import ROOT, rows
 
 from data_prep.schemas import convert, recognise
@@ -15,7 +18,7 @@ from data_prep.sources import load_source, load_sources
 from eval.cli import UserError
 from eval.verifiers import get_verifier
 
-SETS = yaml.safe_load((ROOT / "tests/data/published.yaml").read_text(encoding="utf-8"))
+SETS = json.loads((ROOT / "tests/data/published.json").read_text(encoding="utf-8"))
 NAMES = [published["set"] for published in SETS]
 WAYS = [(published, goal) for published in SETS for goal in (published["goal"], *published.get("also", ()))]
 
@@ -46,10 +49,15 @@ def test_a_published_set_becomes_what_its_stage_reads(files, published, goal):
     if goal != published["goal"]:
         assert len(made) and schema
         return
-    assert left_out.total() == published.get("left_out", 0) and all(re.search("[a-z]{3}", reason) for reason in left_out)
+    assert left_out.total() == published.get("left_out", 0) and all(
+        re.search("[a-z]{3}", reason) for reason in left_out
+    )
     first = without_nulls(made[0])
     if "first" in published:
-        assert {key: first[key] for key in first.keys() & (published["first"].keys() | {"tools", "answer", "tests", "verifier", "choices"})} == published["first"]
+        assert {
+            key: first[key]
+            for key in first.keys() & (published["first"].keys() | {"tools", "answer", "tests", "verifier", "choices"})
+        } == published["first"]
     if "passes" in published:
         assert judged(first, published["passes"]) == 1.0 and judged(first, published["fails"]) == 0.0
 
@@ -58,7 +66,12 @@ def judged(row: dict, reply: str) -> float:
     """The verdict on a reply of ours, or on a program of ours, which needs no sandbox."""
     if row["verifier"] != "code":
         return get_verifier(row["verifier"])(reply, **row)
-    return float(subprocess.run([sys.executable, "-c", f"{reply}\n{row['tests']}"], capture_output=True, stdin=subprocess.DEVNULL).returncode == 0)
+    return float(
+        subprocess.run(
+            [sys.executable, "-c", f"{reply}\n{row['tests']}"], capture_output=True, stdin=subprocess.DEVNULL
+        ).returncode
+        == 0
+    )
 
 
 def test_at_least_35_sets_have_a_row_in_the_docs():
@@ -74,7 +87,14 @@ def train(stage: str, tmp_path, model, sources: list, **settings) -> dict:
     """The record of two steps."""
     import importlib
 
-    settings = {"per_device_train_batch_size": 4, "max_steps": 2, "report_to": "none", "bf16": False, "use_cpu": True, "logging_steps": 1} | settings
+    settings = {
+        "per_device_train_batch_size": 4,
+        "max_steps": 2,
+        "report_to": "none",
+        "bf16": False,
+        "use_cpu": True,
+        "logging_steps": 1,
+    } | settings
     config = settings | {"model_name_or_path": str(model), "datasets": sources, "output_dir": str(tmp_path / stage)}
     (tmp_path / f"{stage}.yaml").write_text(json.dumps(config))
     importlib.import_module(f"recipes.{stage}").main(["--config", str(tmp_path / f"{stage}.yaml")])
@@ -110,17 +130,28 @@ def test_reward_on_all_preferences(files, chat_model, tmp_path, capsys):
 
 
 def test_grpo_on_all_problems(files, chat_model, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("eval.math_code.passes", lambda completion, tests: 0.0 if tests else None)  # random weights write no program
+    monkeypatch.setattr(
+        "eval.math_code.passes", lambda completion, tests: 0.0 if tests else None
+    )  # random weights write no program
     published = of("problem")
     sources = [{"path": files[p["set"]]} for p in published]
-    record = train("grpo", tmp_path, chat_model, sources, rewards=["by_row"], num_generations=2, max_completion_length=4)
+    record = train(
+        "grpo", tmp_path, chat_model, sources, rewards=["by_row"], num_generations=2, max_completion_length=4
+    )
     check_record(record, published, capsys)
     assert record["rows"] + sum(record["left_out"].values()) == record["rows_in"]
 
 
 def test_ppo_on_prompts_of_every_kind(files, chat_model, reward_model, tmp_path):
     sources = [{"path": files[p["set"]]} for p in SETS]
-    settings = {"reward_model_path": str(reward_model), "total_episodes": 8, "response_length": 4, "max_prompt_length": 400, "eval_strategy": "no", "max_steps": -1}
+    settings = {
+        "reward_model_path": str(reward_model),
+        "total_episodes": 8,
+        "response_length": 4,
+        "max_prompt_length": 400,
+        "eval_strategy": "no",
+        "max_steps": -1,
+    }
     record = train("ppo", tmp_path, chat_model, sources, **settings)
     assert record["rows"] > len(SETS) * 0.8
 
@@ -131,7 +162,9 @@ def test_questions_of_all_sets(files):
     published, left_out = of("question"), Counter()
     args = RefusalsArguments(model="m", output_dir="o", questions=[files[p["set"]] for p in published])
     found = list(read_inputs(args, left_out))
-    assert len(found) == sum(len(p["rows"]) for p in published) - left_out.total() and left_out == {"it has no reference answer": 1}
+    assert len(found) == sum(len(p["rows"]) for p in published) - left_out.total() and left_out == {
+        "it has no reference answer": 1
+    }
     assert all(row["question"] and row["answer"] for row in found)
 
 
@@ -142,9 +175,20 @@ def test_commands_of_the_data_read_them_too(files, tmp_path, capsys):
 
     for main, name in ((pairs, "nvidia/HelpSteer3"), (problems, "AI-MO/NuminaMath-1.5")):
         main(["--dataset", files[name], "--output_dir", str(tmp_path / main.__module__)])
-        assert len(rows(tmp_path / main.__module__ / "train.jsonl")) == 1 and "1 of 2 rows left out: " in capsys.readouterr().out
+        assert (
+            len(rows(tmp_path / main.__module__ / "train.jsonl")) == 1
+            and "1 of 2 rows left out: " in capsys.readouterr().out
+        )
     sources = [{"path": files[p["set"]]} for p in of("messages")]
-    (tmp_path / "mix.yaml").write_text(json.dumps({"parts": [{"name": "talk", "share": 1.0, "datasets": sources}], "rows": 20, "output_dir": str(tmp_path / "mix")}))
+    (tmp_path / "mix.yaml").write_text(
+        json.dumps(
+            {
+                "parts": [{"name": "talk", "share": 1.0, "datasets": sources}],
+                "rows": 20,
+                "output_dir": str(tmp_path / "mix"),
+            }
+        )
+    )
     mix(["--config", str(tmp_path / "mix.yaml")])
     assert len(rows(tmp_path / "mix/train.jsonl")) == 20 and "left out: " in capsys.readouterr().out
 
@@ -184,20 +228,35 @@ def test_files_of_every_kind(tmp_path):
     data.save_to_disk(tmp_path / "saved")
     (tmp_path / "folder").mkdir()
     data.to_parquet(tmp_path / "folder/train.parquet")
-    sources = [{"path": str(tmp_path / name)} for name in ("a.jsonl", "a.json", "a.parquet", "a.csv", "a.tsv", "a.csv.gz", "saved", "folder", "*.parquet")]
-    sources += [{"path": str(tmp_path), "data_files": "a.csv"}, {"path": "json", "data_files": str(tmp_path / "a.jsonl")}, {"path": f"file://{tmp_path}/a.jsonl"}]
+    sources = [
+        {"path": str(tmp_path / name)}
+        for name in ("a.jsonl", "a.json", "a.parquet", "a.csv", "a.tsv", "a.csv.gz", "saved", "folder", "*.parquet")
+    ]
+    sources += [
+        {"path": str(tmp_path), "data_files": "a.csv"},
+        {"path": "json", "data_files": str(tmp_path / "a.jsonl")},
+        {"path": f"file://{tmp_path}/a.jsonl"},
+    ]
     sources += [{"path": str(tmp_path / "a.jsonl"), "streaming": True}]
     for source in sources:
         made, _, _ = convert(load_source(source), "problem", str(source))
         assert [row["answer"] for row in made] == ["1", "2", "3"], source
     for more in ({}, {"streaming": True}):
         assert len(load_source({"path": str(tmp_path / "a.jsonl"), "rows": 2} | more)) == 2
-    assert load_source({"path": str(tmp_path / "a.jsonl"), "where": {"answer": ["#### 2"]}})["question"][:] == ["What is 1 + 1?"]
+    assert load_source({"path": str(tmp_path / "a.jsonl"), "where": {"answer": ["#### 2"]}})["question"][:] == [
+        "What is 1 + 1?"
+    ]
 
 
 def test_texts_that_look_like_dates_stay_texts(tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"question": "When?", "answer": "2021-03-04", "meta": {"day": "2020-01-01T10:00:00"}}\n')
-    assert load_source({"path": str(tmp_path / "a.jsonl")})[0] == {"question": "When?", "answer": "2021-03-04", "meta": {"day": "2020-01-01T10:00:00"}}
+    (tmp_path / "a.jsonl").write_text(
+        '{"question": "When?", "answer": "2021-03-04", "meta": {"day": "2020-01-01T10:00:00"}}\n'
+    )
+    assert load_source({"path": str(tmp_path / "a.jsonl")})[0] == {
+        "question": "When?",
+        "answer": "2021-03-04",
+        "meta": {"day": "2020-01-01T10:00:00"},
+    }
 
 
 def test_calls_and_tools_have_their_own_keys_only(tmp_path):
@@ -205,14 +264,32 @@ def test_calls_and_tools_have_their_own_keys_only(tmp_path):
     from datasets import Dataset
 
     def row(name: str, arguments: dict) -> dict:
-        schema = {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {key: {"type": "string"} for key in arguments}}}}
-        call = {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": {"name": name, "arguments": arguments}}]}
+        schema = {
+            "type": "function",
+            "function": {
+                "name": name,
+                "parameters": {"type": "object", "properties": {key: {"type": "string"} for key in arguments}},
+            },
+        }
+        call = {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"type": "function", "function": {"name": name, "arguments": arguments}}],
+        }
         return {"messages": [{"role": "user", "content": "Go.", "tool_calls": None}, call], "tools": [schema]}
 
-    Dataset.from_list([row("weather", {"city": "Rome"}), row("book", {"filter": {"day": "Monday"}})]).to_parquet(tmp_path / "a.parquet")
+    Dataset.from_list([row("weather", {"city": "Rome"}), row("book", {"filter": {"day": "Monday"}})]).to_parquet(
+        tmp_path / "a.parquet"
+    )
     made, _ = load_sources([{"path": str(tmp_path / "a.parquet")}], "messages")
-    assert [r["messages"][1]["tool_calls"][0]["function"]["arguments"] for r in made] == [{"city": "Rome"}, {"filter": {"day": "Monday"}}]
-    assert [list(json.loads(r["tools"])[0]["function"]["parameters"]["properties"]) for r in made] == [["city"], ["filter"]]
+    assert [r["messages"][1]["tool_calls"][0]["function"]["arguments"] for r in made] == [
+        {"city": "Rome"},
+        {"filter": {"day": "Monday"}},
+    ]
+    assert [list(json.loads(r["tools"])[0]["function"]["parameters"]["properties"]) for r in made] == [
+        ["city"],
+        ["filter"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -231,12 +308,21 @@ def test_calls_and_tools_have_their_own_keys_only(tmp_path):
 def test_arguments_in_every_form(given, calls):
     from eval.messages import Malformed, conversation
 
-    talk = [{"role": "user", "content": "?"}, {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": given}}]}]
+    talk = [
+        {"role": "user", "content": "?"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": given}}],
+        },
+    ]
     if calls is None:
         with pytest.raises(Malformed, match="arguments of a call"):
             conversation(talk)
     else:
-        assert conversation(talk)[1]["tool_calls"] == [{"type": "function", "id": "c", "function": {"name": "f", "arguments": calls}}]
+        assert conversation(talk)[1]["tool_calls"] == [
+            {"type": "function", "id": "c", "function": {"name": "f", "arguments": calls}}
+        ]
 
 
 @pytest.mark.parametrize("goal", ["messages", "pair", "prompt", "problem", "question"])
@@ -247,12 +333,21 @@ def test_an_unknown_form_is_one_line_with_its_columns(goal):
 
 def test_rows_that_teach_nothing_are_counted(tmp_path):
     u, a = (lambda t: {"role": "user", "content": t}), (lambda t: {"role": "assistant", "content": t})
-    talks = [[u("?"), a("!")], [u("?")], [u("?"), a(" ")], [], [u("?"), {"role": "assistant"}], [{"role": "narrator", "content": "x"}, a("!")]]
+    talks = [
+        [u("?"), a("!")],
+        [u("?")],
+        [u("?"), a(" ")],
+        [],
+        [u("?"), {"role": "assistant"}],
+        [{"role": "narrator", "content": "x"}, a("!")],
+    ]
     (tmp_path / "talks.jsonl").write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
     _, (counts,) = load_sources([{"path": str(tmp_path / "talks.jsonl")}], "messages")
     assert counts["rows_in"] == 6 and sum(counts["left_out"].values()) == 5 and len(counts["left_out"]) == 5
     pairs = [([a("x")], [a("y")]), ([a("x")], [a("x")]), ([a("x")], [a("")])]
-    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps({"prompt": [u("?")], "chosen": c, "rejected": r}) + "\n" for c, r in pairs))
+    (tmp_path / "pairs.jsonl").write_text(
+        "".join(json.dumps({"prompt": [u("?")], "chosen": c, "rejected": r}) + "\n" for c, r in pairs)
+    )
     _, (counts,) = load_sources([{"path": str(tmp_path / "pairs.jsonl")}], "pair")
     assert counts["left_out"] == {"both replies are the same": 1, "one of the replies is empty": 1}
 
@@ -260,5 +355,7 @@ def test_rows_that_teach_nothing_are_counted(tmp_path):
 def test_the_same_text_with_two_scores_is_one_reply():
     from data_prep.schemas.preferences import ranked
 
-    found = list(ranked([{"role": "user", "content": "?"}], [("Hello.", 8.0), ("Hello.", 5.0), ("Go away.", 1.0)], "all"))
+    found = list(
+        ranked([{"role": "user", "content": "?"}], [("Hello.", 8.0), ("Hello.", 5.0), ("Go away.", 1.0)], "all")
+    )
     assert [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in found] == [("Hello.", "Go away.")]

@@ -30,7 +30,16 @@ GOALS = {  # the module that knows the forms, and the columns of the stage's own
     "problem": ("problems", ("prompt",)),
     "question": ("questions", ("question", "answer")),
 }
-OPTIONAL = {"tools", "rank_distance", "answer", "tests", "pattern", "verifier", "choices", "subject"}  # columns that a data set may lack
+OPTIONAL = {
+    "tools",
+    "rank_distance",
+    "answer",
+    "tests",
+    "pattern",
+    "verifier",
+    "choices",
+    "subject",
+}  # columns that a data set may lack
 REASON = "left out because"  # a column while rows are converted
 
 
@@ -77,12 +86,18 @@ def recognise(columns: Iterable[str], row: dict, goal: str, where: str) -> Schem
     missing = ", ".join(name for name in GOALS[goal][1] if name not in columns)
     lacks = f"has no column {missing}" if missing else f"holds in {', '.join(GOALS[goal][1])} what is not read here"
     known = "; ".join(dict.fromkeys(", ".join(schema.columns) for schema in forms(goal)))
-    raise UserError(f"{where} {lacks} (it has {', '.join(map(str, columns))}); expected one of these: {known}; `rename: {{old: new}}` of a source maps columns")
+    raise UserError(
+        f"{where} {lacks} (it has {', '.join(map(str, columns))}); expected one of these: {known}; `rename: {{old: new}}` of a source maps columns"
+    )
 
 
 def first_row(data, most: int = 100) -> dict:
     """The row that shows what a data set holds: of the first ones that with the fewest empty values."""
-    return min((data[i] for i in range(min(most, len(data)))), key=lambda row: sum(value in (None, "", []) for value in row.values()), default={})
+    return min(
+        (data[i] for i in range(min(most, len(data)))),
+        key=lambda row: sum(value in (None, "", []) for value in row.values()),
+        default={},
+    )
 
 
 def features(goal: str) -> dict:
@@ -125,11 +140,18 @@ def convert(data, goal: str, where: str, **options) -> tuple:
     if schema.together:
         rows, left_out = schema.rows(list(data), **options)
         names = {name: kind for name, kind in features(goal).items() if any(row.get(name) is not None for row in rows)}
-        made = Dataset.from_list([{name: row.get(name) for name in names} for row in rows], features=Features(names)) if rows else []
+        made = (
+            Dataset.from_list([{name: row.get(name) for name in names} for row in rows], features=Features(names))
+            if rows
+            else []
+        )
     else:
         made, left_out = _each(data, schema, goal, options)
     if not len(made):
-        why = "; ".join(f"{count:,} left out: {reason}" for reason, count in Counter(left_out).most_common()) or "nothing comes of them"
+        why = (
+            "; ".join(f"{count:,} left out: {reason}" for reason, count in Counter(left_out).most_common())
+            or "nothing comes of them"
+        )
         raise UserError(f"{where}: none of its {len(data):,} rows can be used ({schema.name}): {why}")
     return made, schema.name, Counter(left_out)
 
@@ -140,7 +162,11 @@ def _each(data, schema: Schema, goal: str, options: dict) -> tuple:
 
     wanted = features(goal)
     if schema.keeps:
-        wanted = {name: _like(data, name, kind) for name, kind in wanted.items() if name in data.column_names or name not in OPTIONAL}
+        wanted = {
+            name: _like(data, name, kind)
+            for name, kind in wanted.items()
+            if name in data.column_names or name not in OPTIONAL
+        }
         wanted = {name: kind for name, kind in data.features.items() if name not in wanted} | wanted
     names = wanted | {REASON: Value("string")}
 
@@ -155,8 +181,14 @@ def _each(data, schema: Schema, goal: str, options: dict) -> tuple:
                     column.append(one.get(name))
         return out
 
-    made = data.map(work, batched=True, remove_columns=data.column_names, features=Features(names), desc=f"read as {schema.name}")
-    empty = [name for name in OPTIONAL & wanted.keys() if not schema.keeps and made.data.column(name).null_count == len(made)]
+    made = data.map(
+        work, batched=True, remove_columns=data.column_names, features=Features(names), desc=f"read as {schema.name}"
+    )
+    empty = [
+        name
+        for name in OPTIONAL & wanted.keys()
+        if not schema.keeps and made.data.column(name).null_count == len(made)
+    ]
     reasons = made[REASON][:]
     if left_out := Counter(reason for reason in reasons if reason is not None):
         made = made.select([i for i, reason in enumerate(reasons) if reason is None])

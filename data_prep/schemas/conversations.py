@@ -8,10 +8,22 @@ from collections import Counter, defaultdict
 from data_prep.schemas import LeftOut, Schema
 from eval.messages import Malformed, call, conversation, text, without_nulls
 
-THOUGHT = re.compile(r"<\|begin_of_thought\|>\s*(.*?)\s*<\|end_of_thought\|>\s*(?:<\|begin_of_solution\|>\s*(.*?)\s*(?:<\|end_of_solution\|>|$))?", re.DOTALL)
+THOUGHT = re.compile(
+    r"<\|begin_of_thought\|>\s*(.*?)\s*<\|end_of_thought\|>\s*(?:<\|begin_of_solution\|>\s*(.*?)\s*(?:<\|end_of_solution\|>|$))?",
+    re.DOTALL,
+)
 CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
 RESULT = re.compile(r"\s*<tool_response>\s*(.*?)\s*</tool_response>\s*", re.DOTALL)
-TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array", "tuple": "array", "set": "array", "dict": "object"}
+TYPES = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "list": "array",
+    "tuple": "array",
+    "set": "array",
+    "dict": "object",
+}
 TYPES |= {kind: kind for kind in TYPES.values()}
 PAIRS = (  # what is asked, what stands beside it, what is answered
     ("prompt", "", "completion"),
@@ -58,12 +70,20 @@ def tools_of(row: dict) -> str | None:
         tools = without_nulls(tools)
     if not tools:
         return None
-    return json.dumps([schema if "function" in schema or "type" in schema else {"type": "function", "function": schema} for schema in tools], ensure_ascii=False)
+    return json.dumps(
+        [
+            schema if "function" in schema or "type" in schema else {"type": "function", "function": schema}
+            for schema in tools
+        ],
+        ensure_ascii=False,
+    )
 
 
 def system_of(row: dict) -> list[dict]:
     """The system message that a row has in a column of its own."""
-    says = next((row[key] for key in ("system", "system_prompt") if isinstance(row.get(key), str) and row[key].strip()), None)
+    says = next(
+        (row[key] for key in ("system", "system_prompt") if isinstance(row.get(key), str) and row[key].strip()), None
+    )
     return turns(("system", says)) if says else []
 
 
@@ -84,7 +104,11 @@ def spoken(given) -> list[dict]:
     """The turns of a list in any of the usual forms: mappings, texts by turns, or pairs of input and output."""
     if isinstance(given, list) and given and all(isinstance(turn, str) for turn in given):
         return turns(*((("user", "assistant")[i % 2], turn) for i, turn in enumerate(given)))
-    if isinstance(given, list) and given and all(isinstance(turn, dict) and "input" in turn and "output" in turn for turn in given):
+    if (
+        isinstance(given, list)
+        and given
+        and all(isinstance(turn, dict) and "input" in turn and "output" in turn for turn in given)
+    ):
         return [m for turn in given for m in turns(("user", text(turn["input"])), ("assistant", text(turn["output"])))]
     return conversation(given)
 
@@ -94,7 +118,15 @@ def with_thoughts(messages: list[dict]) -> list[dict]:
     if not any("<|begin_of_thought|>" in m["content"] for m in messages):
         return messages
     kept = [m for m in messages if m["role"] != "system" or "<|begin_of_thought|>" not in m["content"]]
-    return [m | {"content": THOUGHT.sub(lambda found: f"<think>\n{found[1]}\n</think>\n\n{found[2] or ''}".rstrip(), m["content"])} for m in kept]
+    return [
+        m
+        | {
+            "content": THOUGHT.sub(
+                lambda found: f"<think>\n{found[1]}\n</think>\n\n{found[2] or ''}".rstrip(), m["content"]
+            )
+        }
+        for m in kept
+    ]
 
 
 def literal(given: str):
@@ -114,7 +146,10 @@ def with_calls(messages: list[dict]) -> list[dict]:
     found = []
     for m in messages:
         if m["role"] == "assistant" and (calls := CALL.findall(m["content"])):
-            found.append(m | {"content": CALL.sub("", m["content"]).strip(), "tool_calls": [call(literal(one)) for one in calls]})
+            found.append(
+                m
+                | {"content": CALL.sub("", m["content"]).strip(), "tool_calls": [call(literal(one)) for one in calls]}
+            )
         elif m["role"] == "tool" and (results := RESULT.findall(m["content"])):
             found += turns(*(("tool", one) for one in results))
         else:
@@ -127,7 +162,9 @@ def sharegpt(row: dict) -> list[dict]:
     if messages[0]["role"] != "system":
         messages = with_thoughts(system_of(row) + messages)
     if tools and any("<tool_call>" in m["content"] for m in messages):
-        messages = with_calls([m for m in messages if m["role"] != "system" or "<tools>" not in m["content"]])  # the template shows the tools
+        messages = with_calls(
+            [m for m in messages if m["role"] != "system" or "<tools>" not in m["content"]]
+        )  # the template shows the tools
     return taught(messages, tools)
 
 
@@ -175,7 +212,9 @@ def parameters(given: dict) -> dict:
     for name, about in given.items():
         kind, _, more = str(about.get("type", "str")).partition(",")
         kind = kind.strip().partition("[")[0].lower()
-        properties[name] = {"type": TYPES.get(kind, "string")} | {key: about[key] for key in ("description", "default") if about.get(key) not in (None, "")}
+        properties[name] = {"type": TYPES.get(kind, "string")} | {
+            key: about[key] for key in ("description", "default") if about.get(key) not in (None, "")
+        }
         if "optional" not in more and "default" not in about:
             required.append(name)
     return {"type": "object", "properties": properties, "required": required}
@@ -186,10 +225,23 @@ def called(row: dict) -> list[dict]:
     calls, tools = (literal(row[key]) if isinstance(row[key], str) else row[key] for key in ("answers", "tools"))
     if not isinstance(calls, list) or not isinstance(tools, list):
         raise Malformed("answers and tools are no lists")
-    shown = [{"type": "function", "function": {"name": tool["name"], "description": tool.get("description", ""), "parameters": parameters(tool.get("parameters") or {})}} for tool in tools]
+    shown = [
+        {
+            "type": "function",
+            "function": {
+                "name": tool["name"],
+                "description": tool.get("description", ""),
+                "parameters": parameters(tool.get("parameters") or {}),
+            },
+        }
+        for tool in tools
+    ]
     if not calls:
         raise LeftOut("no function is called")
-    asked = [*turns(("user", text(row["query"]))), {"role": "assistant", "content": "", "tool_calls": [call(one) for one in calls]}]
+    asked = [
+        *turns(("user", text(row["query"]))),
+        {"role": "assistant", "content": "", "tool_calls": [call(one) for one in calls]},
+    ]
     return taught(asked, json.dumps(shown, ensure_ascii=False))
 
 
@@ -206,7 +258,10 @@ def pair(ask: str, beside: str, says: str):
         if not said:
             raise LeftOut("there is no answer")
         if isinstance(asked, list):  # messages, as TRL takes them
-            return taught(conversation(asked) + (conversation(said) if isinstance(said, list) else turns(("assistant", said))), tools_of(row))
+            return taught(
+                conversation(asked) + (conversation(said) if isinstance(said, list) else turns(("assistant", said))),
+                tools_of(row),
+            )
         if not isinstance(asked, str) or not isinstance(said, str) or not asked.strip():
             raise Malformed(f"{ask} and {says} are no texts")
         more = row.get(beside) if beside else None
@@ -214,7 +269,16 @@ def pair(ask: str, beside: str, says: str):
         return taught(system_of(row) + turns(("user", question), ("assistant", said.strip())))
 
     def fits(row: dict) -> bool:
-        return isinstance(row[ask], (str, list)) and isinstance(row[says], (str, list)) and not (isinstance(row[says], list) and isinstance(row[says][:1], list) and row[says] and not isinstance(row[says][0], dict))
+        return (
+            isinstance(row[ask], (str, list))
+            and isinstance(row[says], (str, list))
+            and not (
+                isinstance(row[says], list)
+                and isinstance(row[says][:1], list)
+                and row[says]
+                and not isinstance(row[says][0], dict)
+            )
+        )
 
     return Schema(f"{ask} and {says}", tuple(filter(None, (ask, beside, says))), rows, fits)
 
@@ -225,6 +289,11 @@ FORMS = (
     Schema("ShareGPT", ("conversations",), sharegpt),
     Schema("logs of conversations", ("conversation",), log),
     Schema("xLAM's calls", ("query", "answers", "tools"), called),
-    Schema("turns as texts", ("data",), texts, lambda row: isinstance(row["data"], list) and bool(row["data"]) and isinstance(row["data"][0], str)),
+    Schema(
+        "turns as texts",
+        ("data",),
+        texts,
+        lambda row: isinstance(row["data"], list) and bool(row["data"]) and isinstance(row["data"][0], str),
+    ),
     *(pair(*columns) for columns in PAIRS),
 )

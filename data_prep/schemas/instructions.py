@@ -44,17 +44,33 @@ def words(given: dict) -> str:
 
 PATTERNS: dict[str, Callable[[dict], str]] = {
     "punctuation:no_comma": lambda given: r"(?![^,]*,)",
-    "keywords:existence": lambda given: "".join(rf"(?=.*{word(k)})" for k in given.get("keywords") or given["keyword_list"]),
+    "keywords:existence": lambda given: "".join(
+        rf"(?=.*{word(k)})" for k in given.get("keywords") or given["keyword_list"]
+    ),
     "keywords:forbidden_words": lambda given: "".join(rf"(?!.*{word(k)})" for k in given["forbidden_words"]),
-    "keywords:frequency": lambda given: times(word(given.get("keyword") or given["word"]), int(given.get("frequency") or given["N"]), given.get("relation", "at least")),
-    "keywords:letter_frequency": lambda given: times(re.escape(given["letter"]), int(given.get("let_frequency") or given["N"]), given.get("let_relation", "at least")),
+    "keywords:frequency": lambda given: times(
+        word(given.get("keyword") or given["word"]),
+        int(given.get("frequency") or given["N"]),
+        given.get("relation", "at least"),
+    ),
+    "keywords:letter_frequency": lambda given: times(
+        re.escape(given["letter"]),
+        int(given.get("let_frequency") or given["N"]),
+        given.get("let_relation", "at least"),
+    ),
     "length_constraints:number_words": words,
     "change_case:english_lowercase": lambda given: r"(?-i:(?!.*\p{Lu}))",
     "change_case:english_capital": lambda given: r"(?-i:(?!.*\p{Ll}))",
     "detectable_format:title": lambda given: r"(?=.*<<[^\n<>]+>>)",
     "detectable_format:constrained_response": lambda given: r"(?=.*My answer is (?:yes|no|maybe)\.)",
-    "detectable_content:number_placeholders": lambda given: times(r"\[[^\[\]]+\]", int(given.get("num_placeholders") or given["N"]), "at least"),
-    "detectable_content:postscript": lambda given: r"(?=.*P\.\s?P\.\s?S)" if (given.get("postscript_marker") or "").upper().startswith("P.P") else r"(?=.*P\.\s?S\.)",
+    "detectable_content:number_placeholders": lambda given: times(
+        r"\[[^\[\]]+\]", int(given.get("num_placeholders") or given["N"]), "at least"
+    ),
+    "detectable_content:postscript": lambda given: (
+        r"(?=.*P\.\s?P\.\s?S)"
+        if (given.get("postscript_marker") or "").upper().startswith("P.P")
+        else r"(?=.*P\.\s?S\.)"
+    ),
     "startend:quotation": lambda given: r'(?=".*"\Z)',
     "startend:end_checker": lambda given: rf'(?=.*{re.escape(given.get("end_phrase") or given["end_phrase"])}"?\Z)',
 }

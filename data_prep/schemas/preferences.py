@@ -30,7 +30,12 @@ def transcript(said: str) -> list[dict]:
     before, *spoken = TURN.split(said)
     if before.strip():
         return []
-    return turns(*(({"Human": "user", "Assistant": "assistant"}[who], what.strip()) for who, what in zip(spoken[::2], spoken[1::2])))
+    return turns(
+        *(
+            ({"Human": "user", "Assistant": "assistant"}[who], what.strip())
+            for who, what in zip(spoken[::2], spoken[1::2])
+        )
+    )
 
 
 def asked(prompt, row: dict) -> list[dict]:
@@ -44,7 +49,10 @@ def asked(prompt, row: dict) -> list[dict]:
     first, *others = EXTRA.split(prompt)
     if others:
         spoken = zip(others[::2], others[1::2])
-        return turns(("user", first.strip()), *(({"User": "user", "Assistant": "assistant"}[who], said.strip()) for who, said in spoken))
+        return turns(
+            ("user", first.strip()),
+            *(({"User": "user", "Assistant": "assistant"}[who], said.strip()) for who, said in spoken),
+        )
     return [*system_of(row), *turns(("user", prompt.strip()))]
 
 
@@ -73,7 +81,11 @@ def paired(prompt: list[dict], chosen: list[dict], rejected: list[dict], distanc
     if not prompt:
         raise LeftOut(STRANGERS)
     for reply in (chosen, rejected):
-        if not reply or reply[-1]["role"] != "assistant" or not (reply[-1]["content"].strip() or reply[-1].get("tool_calls")):
+        if (
+            not reply
+            or reply[-1]["role"] != "assistant"
+            or not (reply[-1]["content"].strip() or reply[-1].get("tool_calls"))
+        ):
             raise LeftOut(NOTHING)
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected, "rank_distance": distance}
 
@@ -124,7 +136,9 @@ def responses(row: dict, kind: str = "all") -> list[dict]:
     """argilla/ultrafeedback-binarized-preferences."""
     if row.get("chosen_avg_rating") is not None and row["chosen_avg_rating"] == row.get("rejected_avg_rating"):
         raise LeftOut(TIE)
-    return answered(asked(row.get("instruction") or row.get("prompt"), row), row["chosen_response"], row["rejected_response"])
+    return answered(
+        asked(row.get("instruction") or row.get("prompt"), row), row["chosen_response"], row["rejected_response"]
+    )
 
 
 # ---- Two replies and a vote ----
@@ -153,24 +167,41 @@ def helpsteer2_preference(row: dict, kind: str = "all") -> list[dict]:
 
 
 def shp(row: dict, kind: str = "all") -> list[dict]:
-    return vote(None if row["score_A"] == row["score_B"] else 1 - int(row["labels"]), asked(row["history"], row), (row["human_ref_A"], row["human_ref_B"]))
+    return vote(
+        None if row["score_A"] == row["score_B"] else 1 - int(row["labels"]),
+        asked(row["history"], row),
+        (row["human_ref_A"], row["human_ref_B"]),
+    )
 
 
 def arena_texts(row: dict, kind: str = "all") -> list[dict]:
     """lmarena-ai/arena-human-preference-55k: turns as lists of texts, in JSON."""
     try:
-        prompts, *both = (json.loads(row[key]) if isinstance(row[key], str) else row[key] for key in ("prompt", "response_a", "response_b"))
+        prompts, *both = (
+            json.loads(row[key]) if isinstance(row[key], str) else row[key]
+            for key in ("prompt", "response_a", "response_b")
+        )
     except ValueError:
         raise Malformed("prompt and responses are no lists in JSON") from None
     if any(not isinstance(part, list) or not all(isinstance(said, str) for said in part) for part in (prompts, *both)):
         raise LeftOut(NOTHING)
-    talks = [[m for pair in zip(turns(*(("user", p) for p in prompts)), turns(*(("assistant", r) for r in replies))) for m in pair] for replies in both]
+    talks = [
+        [
+            m
+            for pair in zip(turns(*(("user", p) for p in prompts)), turns(*(("assistant", r) for r in replies)))
+            for m in pair
+        ]
+        for replies in both
+    ]
     return vote(0 if row["winner_model_a"] else 1 if row["winner_model_b"] else None, [], tuple(talks))
 
 
 def arena(row: dict, kind: str = "all") -> list[dict]:
     try:
-        talks = tuple(conversation(json.loads(row[key]) if isinstance(row[key], str) else row[key]) for key in ("conversation_a", "conversation_b"))
+        talks = tuple(
+            conversation(json.loads(row[key]) if isinstance(row[key], str) else row[key])
+            for key in ("conversation_a", "conversation_b")
+        )
     except json.JSONDecodeError:
         raise Malformed("the conversations are no JSON") from None
     return vote({"model_a": 0, "model_b": 1}.get(row["winner"]), [], talks)
@@ -189,7 +220,11 @@ def webgpt(row: dict, kind: str = "all") -> list[dict]:
 def summaries(row: dict, kind: str = "all") -> list[dict]:
     """openai/summarize_from_feedback, comparisons."""
     post = row["info"].get("post") or row["info"].get("article")
-    return vote(int(row["choice"]), turns(("user", f"Summarise this.\n\n{text(post)}")), tuple(summary["text"] for summary in row["summaries"]))
+    return vote(
+        int(row["choice"]),
+        turns(("user", f"Summarise this.\n\n{text(post)}")),
+        tuple(summary["text"] for summary in row["summaries"]),
+    )
 
 
 # ---- Several replies with scores ----
@@ -197,19 +232,37 @@ def summaries(row: dict, kind: str = "all") -> list[dict]:
 
 def ultrafeedback(row: dict, kind: str = "all") -> Iterator[dict]:
     """openbmb/UltraFeedback."""
-    given = [c for c in row["completions"] if isinstance(c, dict) and isinstance(c.get("overall_score"), (int, float)) and isinstance(c.get("response"), str)]
-    return ranked(asked(row.get("instruction") or row.get("prompt"), row), [(c["response"], c["overall_score"]) for c in given], kind)
+    given = [
+        c
+        for c in row["completions"]
+        if isinstance(c, dict)
+        and isinstance(c.get("overall_score"), (int, float))
+        and isinstance(c.get("response"), str)
+    ]
+    return ranked(
+        asked(row.get("instruction") or row.get("prompt"), row),
+        [(c["response"], c["overall_score"]) for c in given],
+        kind,
+    )
 
 
 def nectar(row: dict, kind: str = "all") -> Iterator[dict]:
     """berkeley-nest/Nectar: ranks from 1, the best."""
-    return ranked(asked(row["prompt"].removesuffix("Assistant: ").rstrip(), row), [(a["answer"], -a["rank"]) for a in row["answers"]], kind)
+    return ranked(
+        asked(row["prompt"].removesuffix("Assistant: ").rstrip(), row),
+        [(a["answer"], -a["rank"]) for a in row["answers"]],
+        kind,
+    )
 
 
 def rankings(row: dict, kind: str = "all") -> Iterator[dict]:
     """People's rankings, as data_prep.label writes them."""
     levels = [place if isinstance(place, list) else [place] for place in row["ranking"]]
-    return ranked(asked(row["prompt"], row), [(row["responses"][i], -place) for place, tied in enumerate(levels) for i in tied], kind)
+    return ranked(
+        asked(row["prompt"], row),
+        [(row["responses"][i], -place) for place, tied in enumerate(levels) for i in tied],
+        kind,
+    )
 
 
 def helpsteer2(rows: list[dict], kind: str = "all") -> tuple[list[dict], Counter]:
@@ -232,16 +285,29 @@ def is_text_or_messages(row: dict) -> bool:
 FORMS = (
     Schema("chosen and rejected", ("chosen", "rejected"), own, is_text_or_messages, keeps=True),
     Schema("chosen and rejected responses", ("chosen_response", "rejected_response"), responses),
-    Schema("UltraFeedback's scores", ("completions",), ultrafeedback, lambda row: isinstance(row["completions"], list)),
+    Schema(
+        "UltraFeedback's scores", ("completions",), ultrafeedback, lambda row: isinstance(row["completions"], list)
+    ),
     Schema("HelpSteer3", ("context", "response1", "response2", "overall_preference"), helpsteer3),
-    Schema("HelpSteer2's preferences", ("prompt", "response_1", "response_2", "preference_strength"), helpsteer2_preference),
+    Schema(
+        "HelpSteer2's preferences",
+        ("prompt", "response_1", "response_2", "preference_strength"),
+        helpsteer2_preference,
+    ),
     Schema("HelpSteer2's ratings", ("prompt", "response", "helpfulness"), helpsteer2, together=True),
     Schema("SHP", ("history", "human_ref_A", "human_ref_B", "labels"), shp),
-    Schema("the arena's texts", ("prompt", "response_a", "response_b", "winner_model_a", "winner_model_b"), arena_texts),
+    Schema(
+        "the arena's texts", ("prompt", "response_a", "response_b", "winner_model_a", "winner_model_b"), arena_texts
+    ),
     Schema("the arena's conversations", ("conversation_a", "conversation_b", "winner"), arena),
     Schema("PKU-SafeRLHF", ("prompt", "response_0", "response_1", "better_response_id"), safer),
     Schema("WebGPT's comparisons", ("question", "answer_0", "answer_1", "score_0", "score_1"), webgpt),
     Schema("summaries that were compared", ("info", "summaries", "choice"), summaries),
-    Schema("Nectar's ranks", ("prompt", "answers"), nectar, lambda row: isinstance(row["answers"], list) and "rank" in (row["answers"] or [{}])[0]),
+    Schema(
+        "Nectar's ranks",
+        ("prompt", "answers"),
+        nectar,
+        lambda row: isinstance(row["answers"], list) and "rank" in (row["answers"] or [{}])[0],
+    ),
     Schema("rankings", ("prompt", "responses", "ranking"), rankings),
 )

@@ -13,10 +13,13 @@ NO_ANSWER = "it has no final answer"
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 WORDS = ("proof", "notfound", "not found", "none", "n/a")  # NuminaMath-1.5's in place of an answer
 # what DAPO-Math-17k says before and behind each problem, about a form that no verifier here reads
-DAPO = re.compile(r"\ASolve the following math problem step by step\..*?\n\n|\n\nRemember to put your answer on its own line after \"Answer:\"\.\s*\Z", re.DOTALL)
+DAPO = re.compile(
+    r"\ASolve the following math problem step by step\..*?\n\n|\n\nRemember to put your answer on its own line after \"Answer:\"\.\s*\Z",
+    re.DOTALL,
+)
 FUNCTION = "\nWrite the whole function in one block of Python."
 MAIN = "\nWrite a function `main()` that reads standard input and prints the answer, in one block of Python. Do not call it."
-RUN = '''import io, sys
+RUN = """import io, sys
 def _lines(said):
     return [line.split() for line in said.strip().splitlines()]
 def _run(given, wanted):
@@ -28,7 +31,7 @@ def _run(given, wanted):
     finally:
         sys.stdin, sys.stdout = before
     assert _lines(said) == _lines(wanted), (said, wanted)
-'''
+"""
 MOST = 10  # tests of a program: some sets have hundreds, and the first ones decide
 SIZE = 20_000  # characters of a test
 
@@ -39,7 +42,12 @@ def problem(prompt: list[dict], **columns) -> list[dict]:
 
 def plain(answer) -> str:
     """The answer as a text; LeftOut where there is none."""
-    if isinstance(answer, bool) or not isinstance(answer, (str, int, float)) or not str(answer).strip() or str(answer).strip().lower() in WORDS:
+    if (
+        isinstance(answer, bool)
+        or not isinstance(answer, (str, int, float))
+        or not str(answer).strip()
+        or str(answer).strip().lower() in WORDS
+    ):
         raise LeftOut(NO_ANSWER)
     return str(answer).strip()
 
@@ -63,13 +71,19 @@ def adapted(adapter, example: dict, suffix: str | None) -> list[dict]:
 
 def own(row: dict, suffix: str | None = None) -> list[dict]:
     prompt = row["prompt"]
-    messages = conversation(prompt) if isinstance(prompt, list) else [*system_of(row), *turns(("user", text(prompt).strip()))]
+    messages = (
+        conversation(prompt) if isinstance(prompt, list) else [*system_of(row), *turns(("user", text(prompt).strip()))]
+    )
     if not messages[-1]["content"].strip():
         raise LeftOut("the prompt is empty")
     if suffix:
         messages[-1] = messages[-1] | {"content": messages[-1]["content"] + suffix}
     answer = row.get("answer")
-    return problem(messages, **{k: v for k, v in row.items() if k in ("tests", "pattern", "verifier")}, answer=str(answer) if isinstance(answer, (int, float)) else answer)
+    return problem(
+        messages,
+        **{k: v for k, v in row.items() if k in ("tests", "pattern", "verifier")},
+        answer=str(answer) if isinstance(answer, (int, float)) else answer,
+    )
 
 
 def mathematics(ask: str, answer: str):
@@ -98,10 +112,18 @@ def worked(ask: str, solution: str):
 
     def rows(row: dict, suffix: str | None = None) -> list[dict]:
         said = row[solution]
-        found = boxed(said) if isinstance(said, str) and "boxed" in said else said if isinstance(said, str) and len(said) < 40 and "\n" not in said else None
+        found = (
+            boxed(said)
+            if isinstance(said, str) and "boxed" in said
+            else said
+            if isinstance(said, str) and len(said) < 40 and "\n" not in said
+            else None
+        )
         return adapted(competition_math, {"problem": text(row[ask]), "answer": plain(found)}, suffix)
 
-    return Schema(f"{ask} and {solution} with the answer in a box", (ask, solution), rows, lambda row: isinstance(row[ask], str))
+    return Schema(
+        f"{ask} and {solution} with the answer in a box", (ask, solution), rows, lambda row: isinstance(row[ask], str)
+    )
 
 
 def verl(row: dict, suffix: str | None = None) -> list[dict]:
@@ -117,7 +139,9 @@ def rlvr(row: dict, suffix: str | None = None) -> list[dict]:
     """allenai/RLVR-GSM, -MATH and -IFeval: the task is the last turn."""
     messages, truth = conversation(row["messages"]), row["ground_truth"]
     if "constraint" in row:
-        return problem(messages, pattern=pattern_of([json.loads(truth) if isinstance(truth, str) else truth]), verifier="matches")
+        return problem(
+            messages, pattern=pattern_of([json.loads(truth) if isinstance(truth, str) else truth]), verifier="matches"
+        )
     if str(row.get("dataset", "")).lower().startswith("gsm"):
         return problem(messages, answer=plain(truth).replace(",", ""), verifier="final_number")
     return problem(messages, answer=plain(truth), verifier="math")
@@ -126,7 +150,10 @@ def rlvr(row: dict, suffix: str | None = None) -> list[dict]:
 def constrained(row: dict, suffix: str | None = None) -> list[dict]:
     """google/IFEval: constraints that a regular expression can check; rows with others are left out."""
     kwargs = row["kwargs"] if isinstance(row["kwargs"], list) else json.loads(row["kwargs"])
-    constraints = [{"id": name, **{k: v for k, v in (given or {}).items() if v is not None}} for name, given in zip(row["instruction_id_list"], kwargs)]
+    constraints = [
+        {"id": name, **{k: v for k, v in (given or {}).items() if v is not None}}
+        for name, given in zip(row["instruction_id_list"], kwargs)
+    ]
     messages = turns(("user", text(row["prompt"]).strip()))
     return problem(messages, pattern=pattern_of(constraints), verifier="matches")
 
@@ -140,14 +167,29 @@ def tests_of(cases: list[tuple], function: str | None) -> str:
     if not cases:
         raise LeftOut("it has no test of usual length")
     if not function:
-        return RUN + "".join(f"_run({given!r}, {wanted!r})\n" for given, wanted in cases if isinstance(given, str) and isinstance(wanted, str))
-    lines = ["def _same(said, wanted):", "    return said == wanted or (list(said) if isinstance(said, tuple) else said) in (wanted, wanted[0] if isinstance(wanted, list) and len(wanted) == 1 else wanted)"]
+        return RUN + "".join(
+            f"_run({given!r}, {wanted!r})\n"
+            for given, wanted in cases
+            if isinstance(given, str) and isinstance(wanted, str)
+        )
+    lines = [
+        "def _same(said, wanted):",
+        "    return said == wanted or (list(said) if isinstance(said, tuple) else said) in (wanted, wanted[0] if isinstance(wanted, list) and len(wanted) == 1 else wanted)",
+    ]
     lines.append(f"_function = {function} if {function!r} in globals() else Solution().{function}")
     return "\n".join([*lines, *(f"assert _same(_function(*{given!r}), {wanted!r})" for given, wanted in cases)]) + "\n"
 
 
-def program(question: str, cases: list[tuple], function: str | None, starter: str | None, suffix: str | None) -> list[dict]:
-    shown = f"\n\nBegin with:\n```python\n{starter.strip()}\n```" if starter and starter.strip() else f"\nThe function is called `{function}`." if function else ""
+def program(
+    question: str, cases: list[tuple], function: str | None, starter: str | None, suffix: str | None
+) -> list[dict]:
+    shown = (
+        f"\n\nBegin with:\n```python\n{starter.strip()}\n```"
+        if starter and starter.strip()
+        else f"\nThe function is called `{function}`."
+        if function
+        else ""
+    )
     ask = (FUNCTION if function else MAIN) if suffix is None else suffix
     tests = tests_of(cases, function)
     if tests == RUN:
@@ -175,21 +217,32 @@ def apps(row: dict, suffix: str | None = None) -> list[dict]:
     if function:
         cases = [(listed(given), wanted) for given, wanted in cases]
     else:
-        cases = [tuple("\n".join(map(str, part)) if isinstance(part, list) else part for part in case) for case in cases]
+        cases = [
+            tuple("\n".join(map(str, part)) if isinstance(part, list) else part for part in case) for case in cases
+        ]
     return program(text(row["question"]), cases, function, row.get("starter_code"), suffix)
 
 
 def verifiable(row: dict, suffix: str | None = None) -> list[dict]:
     """open-r1/verifiable-coding-problems-python: `verification_info` with test cases."""
     try:
-        held = json.loads(row["verification_info"]) if isinstance(row["verification_info"], str) else row["verification_info"]
+        held = (
+            json.loads(row["verification_info"])
+            if isinstance(row["verification_info"], str)
+            else row["verification_info"]
+        )
     except ValueError:
         held = None
     if not held or held.get("language", "python") != "python" or not held.get("test_cases"):
         raise LeftOut("it has no tests in Python")
     function = next((case["fn_name"] for case in held["test_cases"] if case.get("fn_name")), None)
     try:
-        cases = [(listed(case["input"]), json.loads(case["output"]) if isinstance(case["output"], str) else case["output"]) if function else (case["input"], case["output"]) for case in held["test_cases"]]
+        cases = [
+            (listed(case["input"]), json.loads(case["output"]) if isinstance(case["output"], str) else case["output"])
+            if function
+            else (case["input"], case["output"])
+            for case in held["test_cases"]
+        ]
     except ValueError:
         raise LeftOut("its tests cannot be read") from None
     return program(text(row["prompt"]), cases, function, None, suffix)
@@ -206,8 +259,18 @@ FORMS = (
     Schema("APPS", ("question", "input_output"), apps),
     Schema("IFEval", ("prompt", "instruction_id_list", "kwargs"), constrained),
     Schema("RLVR", ("messages", "ground_truth", "dataset"), rlvr),
-    Schema("verl", ("prompt", "reward_model"), verl, lambda row: isinstance(row["prompt"], list) and isinstance(row["reward_model"], dict)),
-    Schema("a prompt as text and its solution", ("prompt", "solution"), worked("prompt", "solution").rows, lambda row: isinstance(row["prompt"], str) and "answer" not in row),
+    Schema(
+        "verl",
+        ("prompt", "reward_model"),
+        verl,
+        lambda row: isinstance(row["prompt"], list) and isinstance(row["reward_model"], dict),
+    ),
+    Schema(
+        "a prompt as text and its solution",
+        ("prompt", "solution"),
+        worked("prompt", "solution").rows,
+        lambda row: isinstance(row["prompt"], str) and "answer" not in row,
+    ),
     Schema("prompts", ("prompt",), own, lambda row: isinstance(row["prompt"], (str, list)), keeps=True),
     mathematics("question", "final_answer"),
     mathematics("problem", "answer"),

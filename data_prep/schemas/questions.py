@@ -17,15 +17,28 @@ def asked(question, answer, choices=None, subject=None) -> list[dict]:
     if not any(answers):
         raise LeftOut(NO_ANSWER)
     row = {"question": question.strip(), "answer": list(dict.fromkeys(a for a in answers if a))}
-    return [row | ({"choices": choices} if choices else {}) | ({"subject": subject} if isinstance(subject, str) and subject else {})]
+    return [
+        row
+        | ({"choices": choices} if choices else {})
+        | ({"subject": subject} if isinstance(subject, str) and subject else {})
+    ]
 
 
 def own(row: dict) -> list[dict]:
     """`question` and `answer`: a text, a list, or a mapping of `aliases` (TriviaQA), `text` (SQuAD) or `value`."""
     answer, choices = row["answer"], row.get("choices")
     if isinstance(answer, dict):
-        answer = [*filter(None, [answer.get("value")]), *(answer.get("aliases") or [])] if "aliases" in answer else answer.get("text") or answer.get("value")
-    if isinstance(choices, list) and type(answer) is int and str(answer) not in map(str, choices) and 0 <= answer < len(choices):
+        answer = (
+            [*filter(None, [answer.get("value")]), *(answer.get("aliases") or [])]
+            if "aliases" in answer
+            else answer.get("text") or answer.get("value")
+        )
+    if (
+        isinstance(choices, list)
+        and type(answer) is int
+        and str(answer) not in map(str, choices)
+        and 0 <= answer < len(choices)
+    ):
         answer = choices[answer]  # MMLU's
     if isinstance(answer, bool):
         answer, choices = ("yes" if answer else "no"), ["yes", "no"]
@@ -92,5 +105,10 @@ FORMS = (
     Schema("TruthfulQA", ("question", "best_answer"), best),
     Schema("problem and answer", ("problem", "answer"), lambda row: asked(row["problem"], row["answer"])),
     Schema("SQuAD's articles", ("paragraphs",), paragraphs),
-    Schema("a file of SQuAD's", ("data",), articles, lambda row: isinstance(row["data"], list) and bool(row["data"]) and "paragraphs" in row["data"][0]),
+    Schema(
+        "a file of SQuAD's",
+        ("data",),
+        articles,
+        lambda row: isinstance(row["data"], list) and bool(row["data"]) and "paragraphs" in row["data"][0],
+    ),
 )
