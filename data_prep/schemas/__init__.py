@@ -201,6 +201,6 @@ def _like(data, name: str, kind):
 
     if isinstance(kind, List) and isinstance(kind.feature, Json):
         return kind
-    if name in ("tools", "answer") and not isinstance(data.features.get(name), List):
+    if name == "tools" or (name == "answer" and not isinstance(data.features.get(name), List)):
         return Value("string")
     return data.features.get(name, kind)
