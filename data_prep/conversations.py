@@ -8,8 +8,8 @@ or a row of a source has tools, `tools` (their JSON schemas as a string, as TRL 
     - {name: talk, share: 0.6, datasets: [{path: HuggingFaceTB/smol-smoltalk, split: train}]}
 
 - `share` of the `rows`; a source that has fewer is repeated, one that has more is drawn from.
-- `datasets`: sources (see `data_prep.sources`) of conversations in any form that `data_prep.schemas` knows. `where: {column: [values]}` takes
-  some of their rows.
+- `datasets`: sources (see `data_prep.sources`) of conversations in any form that `data_prep.schemas` knows. `where:
+  {column: [values]}` takes some of their rows.
 - `tools` (see `eval.tool_loop.load_tools`): what the assistant is told it may call; rows that have `tools` of their own keep them.
 - `kind: talks`: `turns: [least, most]` rows, one after the other: a change of subject.
 - `kind: identity`: who the model is, from `file` (data_prep/identity.yaml); with `override: true` who it is where a system message says so.
@@ -158,10 +158,14 @@ def with_call(row: dict, result: str, argument: str) -> list[dict] | str:
 
 
 def refuse_drafts(data):
-    """The data; raises `UserError` where rows are drafts of `data_prep.synthesize`: a column `status` that is draft, or not accepted where others are."""
+    """The data; raises `UserError` where rows are drafts of `data_prep.synthesize`: a column `status` that is draft,
+    or not accepted where others are."""
     statuses = data["status"][:] if "status" in data.column_names else []
     if {"draft", "accepted"} & set(statuses) and (drafts := [status for status in statuses if status != "accepted"]):
-        raise UserError(f"{len(drafts):,} rows of the data are drafts (status {drafts[0]!r}): a person edits them and sets the status to accepted; see data_prep/labelling_guidelines.md")
+        raise UserError(
+            f"{len(drafts):,} rows of the data are drafts (status {drafts[0]!r}): a person edits them and sets "
+            f"the status to accepted; see data_prep/labelling_guidelines.md"
+        )
     return data
 
 
@@ -187,7 +191,9 @@ class Part:
             return
         prepare = lambda data, source: refuse_drafts(chosen(data, spec.get("where") or {}, f"part {self.name}"))
         with user_errors(f"part {self.name}: its datasets do not go together, give each a part of its own"):
-            self.rows, self.read = load_sources(spec["datasets"], None if self.kind == "tool_use" else "messages", seed=args.seed, prepare=prepare)
+            self.rows, self.read = load_sources(
+                spec["datasets"], None if self.kind == "tool_use" else "messages", seed=args.seed, prepare=prepare
+            )
         self.own_tools = "tools" in self.rows.column_names and any(self.rows["tools"])
         if self.own_tools and (self.tools or self.kind != "messages"):
             raise UserError(f"part {self.name}: its rows have `tools` of their own: {'leave out the tools of the part' if self.tools else 'rows with other tools cannot be joined'}, or select rows without")

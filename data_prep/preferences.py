@@ -17,9 +17,9 @@ The second ranks nothing: it writes `candidates.jsonl` for people to rank in `da
 The third reads such rankings, people's: responses in one list are a tie, [[2], [0, 3], [1]] or [2, [0, 3], 1]; a response that is not named is not ranked.
 A prompt goes with all of its rankings to the file of its `split`, or to one by its hash (80, 10 and 10 %).
 
-The last reads a published set into `<split>.jsonl`, whatever its columns: transcripts (Anthropic/hh-rlhf, Bai et al. 2022), messages
-(HuggingFaceH4/ultrafeedback_binarized), texts beside a prompt, votes, scores (openbmb/UltraFeedback, Cui et al. 2023); docs/data.md lists them. Two
-equal replies, or scores, are no preference.
+The last reads a published set into `<split>.jsonl`, whatever its columns: transcripts (Anthropic/hh-rlhf, Bai et al.
+2022), messages (HuggingFaceH4/ultrafeedback_binarized), texts beside a prompt, votes, scores (openbmb/UltraFeedback,
+Cui et al. 2023); docs/data.md lists them. Two equal replies, or scores, are no preference.
 
 Pairs are `prompt`, `chosen`, `rejected` (messages), and `rank_distance`: how many places lie between the two.
 """
@@ -181,7 +181,12 @@ def main(argv: list[str] | None = None) -> None:
     if args.candidates < 2 or min(args.max_new_tokens, args.chunk, args.batch_size) < 1 or not 0 < args.temperature < math.inf:
         told = f"{args.candidates}, {args.max_new_tokens}, {args.chunk}, {args.batch_size} and {args.temperature}"
         raise UserError(f"candidates must be at least 2, max_new_tokens at least 1, chunk and batch_size too, and temperature above 0, but are {told}")
-    if (args.revision or args.name) and not args.dataset or (args.ranker == "none" or args.model_name) and not args.model:
+    if (
+        (args.revision or args.name)
+        and not args.dataset
+        or (args.ranker == "none" or args.model_name)
+        and not args.model
+    ):
         raise UserError("revision and name go with dataset, ranker none and model_name with model: leave it out")
     if sum(map(bool, (args.model, args.rankings, args.dataset))) != 1 or bool(args.model) != bool(args.prompts_dir):
         raise UserError("give one of: model with prompts_dir, rankings, dataset")
@@ -200,7 +205,10 @@ def main(argv: list[str] | None = None) -> None:
 
         data = load_source({"path": args.dataset, "name": args.name, "split": args.split, "revision": args.revision})
         pairs, _, left_out = convert(data, "pair", args.dataset, kind=args.pairs)
-        files[args.split] = [pair | {"rank_distance": pair.get("rank_distance", 1)} for pair in pairs.select_columns([c for c in PAIR if c in pairs.column_names])]
+        files[args.split] = [
+            pair | {"rank_distance": pair.get("rank_distance", 1)}
+            for pair in pairs.select_columns([c for c in PAIR if c in pairs.column_names])
+        ]
         say(args.dataset, len(data), left_out)
     else:
         rankings = ranked_answers(args) if args.model else given_rankings(args.rankings)

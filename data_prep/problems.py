@@ -283,7 +283,9 @@ def main(argv: list[str] | None = None) -> None:
     from data_prep.sources import load_source, say
 
     data = load_source({"path": args.dataset, "name": args.name, "split": args.split, "revision": args.revision})
-    rows, schema, left_out = convert(data, "problem", args.dataset, **({} if args.suffix is None else {"suffix": args.suffix}))
+    rows, schema, left_out = convert(
+        data, "problem", args.dataset, **({} if args.suffix is None else {"suffix": args.suffix})
+    )
     path = output_folder(args.output_dir) / f"{args.split}.jsonl"
     with whole(path) as file:
         rows.to_json(file)

@@ -9,11 +9,12 @@ Each question is asked `samples` times, each reply is held against the reference
 most `unknown_at`: it does not; else it is unsure. A reply that refuses is not right. Where half of the replies or more cannot be judged,
 neither can the question: verdict `unjudged`, counted, not in training.
 
-`questions` are of a published set in its own form (TriviaQA, PopQA, SQuAD, …: docs/data.md), or have `question`, `answer` (a text, a list of aliases, or a mapping with `aliases` or `text`), `choices` where the answer
-can take few values, and `subject` where several ask about one person or thing: of few values a guess is often right, so what the model
-knows becomes a training row only if all replies about its subject together reach `knows_at`. Other columns are not kept. Instead
-`documents` with `text` can be given: a writer makes a question and its answer out of the beginning of each, kept if the answer stands
-there and the question does not give it away.
+`questions` are of a published set in its own form (TriviaQA, PopQA, SQuAD, …: docs/data.md), or have `question`,
+`answer` (a text, a list of aliases, or a mapping with `aliases` or `text`), `choices` where the answer can take few
+values, and `subject` where several ask about one person or thing: of few values a guess is often right, so what the
+model knows becomes a training row only if all replies about its subject together reach `knows_at`. Other columns are
+not kept. Instead `documents` with `text` can be given: a writer makes a question and its answer out of the beginning
+of each, kept if the answer stands there and the question does not give it away.
 
 The output folder, all JSON lines:
 
@@ -180,7 +181,12 @@ def question_row(row: dict, where: str) -> dict:
         UserError: one of them is missing or no text.
     """
     question, answer, choices = row.get("question"), row.get("answer"), row.get("choices") or []
-    if type(answer) is int and isinstance(choices, list) and str(answer) not in map(str, choices) and 0 <= answer < len(choices):
+    if (
+        type(answer) is int
+        and isinstance(choices, list)
+        and str(answer) not in map(str, choices)
+        and 0 <= answer < len(choices)
+    ):
         answer = choices[answer]  # MMLU's
     if not isinstance(question, str) or not question.strip():
         columns = ", ".join(map(str, row))
@@ -206,7 +212,8 @@ def passage_row(row: dict, where: str, most: int) -> dict:
 
 
 def questions_of(row: dict, where: str, left_out: collections.Counter) -> list[dict]:
-    """The questions of a row: of our own form, which must be whole, or of a published one (`data_prep.schemas.questions`), counted where it has no reference."""
+    """The questions of a row: of our own form, which must be whole, or of a published one
+    (`data_prep.schemas.questions`), counted where it has no reference."""
     if "question" in row and "answer" in row:
         if isinstance(row["answer"], dict) and row["answer"].get("text") == []:  # SQuAD's unanswerable ones
             left_out[NO_ANSWER] += 1
@@ -224,7 +231,11 @@ def read_inputs(args: RefusalsArguments, left_out: collections.Counter) -> Itera
     for part in find_parts(args.questions or args.documents):
         for number, _, row in read_rows(part):
             where = f"{part.path}, row {number}"
-            yield from questions_of(row, where, left_out) if args.questions else [passage_row(row, where, args.passage_characters)]
+            yield from (
+                questions_of(row, where, left_out)
+                if args.questions
+                else [passage_row(row, where, args.passage_characters)]
+            )
 
 
 class Settings:
@@ -503,7 +514,10 @@ def main(argv: list[str] | None = None) -> None:
             file.write(line := dump(row))
             digest.update(line)
         if not count:
-            why = "; ".join(f"{n:,} left out: {reason}" for reason, n in left_out.most_common()) or "expected at least one"
+            why = (
+                "; ".join(f"{n:,} left out: {reason}" for reason, n in left_out.most_common())
+                or "expected at least one"
+            )
             raise UserError(f"{', '.join(map(str, args.questions or args.documents))}: no row in it, {why}")
         say(", ".join(map(str, args.questions or args.documents)), count + left_out.total(), left_out)
         settings = Settings(out, args, digest.hexdigest())

@@ -5,10 +5,11 @@
       - {path: runs/tiny/world/conversations/train.jsonl, weight: 2, rename: {dialogue: messages}}
       - {path: allenai/WildChat-1M, streaming: true, rows: 10000, where: {language: [English]}}
 
-`path` is a Hub id, a folder (one written by `save_to_disk`, or one of files), or file(s): JSON, JSON lines, Parquet, CSV or Arrow, compressed or
-not, here or at an address (`hf://datasets/owner/name/file.parquet`). `data_files` picks files of a Hub id or folder. `rows` takes the first
-ones, and with `streaming` nothing behind them is loaded. `where` takes rows by the values of a column, `weight` w the first round(w · n)
-rows of a fixed shuffle; above 1 it repeats. `rename` maps columns; the forms of published sets need none (docs/data.md).
+`path` is a Hub id, a folder (one written by `save_to_disk`, or one of files), or file(s): JSON, JSON lines, Parquet,
+CSV or Arrow, compressed or not, here or at an address (`hf://datasets/owner/name/file.parquet`). `data_files` picks
+files of a Hub id or folder. `rows` takes the first ones, and with `streaming` nothing behind them is loaded. `where`
+takes rows by the values of a column, `weight` w the first round(w · n) rows of a fixed shuffle; above 1 it repeats.
+`rename` maps columns; the forms of published sets need none (docs/data.md).
 """
 
 import glob
@@ -69,7 +70,8 @@ def _load(source: dict, split: str, **more):
 
 
 def _as_written(features):
-    """The features with texts where JSON's reader saw times in them, which JSON does not have; None where it saw none."""
+    """The features with texts where JSON's reader saw times in them, which JSON does not have; None where it saw
+    none."""
     from datasets import Features, List, Value
 
     seen = []
@@ -154,7 +156,8 @@ def load_source(source: dict):
         raise UserError(f"a data source is a mapping with at least `path`, but is {source!r}")
     if unknown := set(source) - KEYS:
         raise UserError(
-            f"data source {source['path']}: unknown key {', '.join(sorted(unknown))}; keys are {', '.join(sorted(KEYS))}"
+            f"data source {source['path']}: unknown key {', '.join(sorted(unknown))}; keys are "
+            f"{', '.join(sorted(KEYS))}"
         )
     path, split, rows, streaming = (
         str(source["path"]),
@@ -184,7 +187,8 @@ def load_source(source: dict):
         ) from None
     except DatasetGenerationError as error:
         raise UserError(
-            f"data source {path} cannot be read, give JSON lines or Parquet with the same columns in each row: {error.__cause__}"
+            f"data source {path} cannot be read, give JSON lines or Parquet with the same columns in each row: "
+            f"{error.__cause__}"
         ) from None
     except (ValueError, RuntimeError, TypeError, OSError) as error:
         raise UserError(f"data source {path}: {' '.join(str(error).split())[:300]}") from None
@@ -193,7 +197,8 @@ def load_source(source: dict):
     if rename := source.get("rename"):
         if missing := set(rename) - set(data.column_names):
             raise UserError(
-                f"data source {path} has no column {', '.join(sorted(missing))} to rename (it has {', '.join(data.column_names)})"
+                f"data source {path} has no column {', '.join(sorted(missing))} to rename (it has "
+                f"{', '.join(data.column_names)})"
             )
         data = data.rename_columns(rename)
     if len(data) == 0:
@@ -239,11 +244,13 @@ def load_sources(
     optional: tuple[str, ...] = (),
     prepare=lambda data, source: data,
 ) -> tuple:
-    """(All sources as one shuffled dataset in the form that a goal wants, weighted; of each its path, form and counts.)
+    """(All sources as one shuffled dataset in the form that a goal wants, weighted; of each its path, form and
+    counts.)
 
     Args:
         goal: what the rows are to become, see `data_prep.schemas`; None: they stay as they are.
-        columns: further columns that every source must have; others that not all share are dropped, but for `tools`, which a conversation may lack.
+        columns: further columns that every source must have; others that not all share are dropped, but for `tools`,
+            which a conversation may lack.
         optional: further columns that a source may lack, None there.
         prepare: (data, source) -> data, of a source's rows as they come.
 
@@ -266,7 +273,8 @@ def load_sources(
         counts.append({"path": str(source["path"]), "form": schema, "rows_in": len(raw), "left_out": dict(left_out)})
         if missing := [c for c in columns if c not in data.column_names]:
             raise UserError(
-                f"data source {source['path']} has no column {', '.join(missing)} (it has {', '.join(data.column_names)}); `rename: {{old: new}}` maps columns"
+                f"data source {source['path']} has no column {', '.join(missing)} (it has "
+                f"{', '.join(data.column_names)}); `rename: {{old: new}}` maps columns"
             )
         weight = source.get("weight", 1)
         if not isinstance(weight, (int, float)) or not 0 < weight <= 1000:

@@ -14,11 +14,17 @@ from data_prep.work import Progress
 
 GZIP_HEADER = b"\x1f\x8b\x08"
 CHUNK = 1 << 16
-CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]+)|<\?xml[^>]{0,100}?encoding\s*=\s*[\"']([\w.:-]+)", re.IGNORECASE)
+CHARSET = re.compile(
+    rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]+)|<\?xml[^>]{0,100}?encoding\s*=\s*[\"']([\w.:-]+)",
+    re.IGNORECASE,
+)
 BROWSERS = {  # what a name means to browsers, by Python's own names and others
-    "ascii": "cp1252", "iso8859-1": "cp1252", "latin-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874", "gb2312": "gb18030", "gbk": "gb18030",
-    "shift_jis": "cp932", "euc_kr": "cp949", "x-sjis": "cp932", "x-gbk": "gb18030", "x-euc-jp": "euc_jp", "ks_c_5601-1987": "cp949", "big5": "big5hkscs",
-    "utf-16": "utf-8", "utf-16-le": "utf-8", "utf-16-be": "utf-8", "x-cp1252": "cp1252", "x-cp1251": "cp1251", "utf8mb4": "utf-8",
+    "ascii": "cp1252", "iso8859-1": "cp1252", "latin-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874",
+    "gb2312": "gb18030", "gbk": "gb18030",
+    "shift_jis": "cp932", "euc_kr": "cp949", "x-sjis": "cp932", "x-gbk": "gb18030", "x-euc-jp": "euc_jp",
+    "ks_c_5601-1987": "cp949", "big5": "big5hkscs",
+    "utf-16": "utf-8", "utf-16-le": "utf-8", "utf-16-be": "utf-8", "x-cp1252": "cp1252", "x-cp1251": "cp1251",
+    "utf8mb4": "utf-8",
 }  # fmt: skip
 
 
@@ -60,7 +66,8 @@ def gzip_members(file: io.BufferedIOBase) -> Iterator[tuple[int, bytes, str | No
 
 
 def declared(content: bytes, header: str) -> str | None:
-    """The charset that the HTTP header or the page itself names, as browsers take the name (encoding.spec.whatwg.org); None where none that is known."""
+    """The charset that the HTTP header or the page itself names, as browsers take the name
+    (encoding.spec.whatwg.org); None where none that is known."""
     named = re.search(r"charset\s*=\s*[\"']?\s*([\w.:-]+)", header, re.IGNORECASE) or CHARSET.search(content[:4096])
     if not named:
         return None
@@ -74,10 +81,12 @@ def declared(content: bytes, header: str) -> str | None:
 
 
 def decode(content: bytes, header: str) -> tuple[str, int] | None:
-    """(The text, how many places in it could not be read and became U+FFFD) of a page; None where its charset cannot be told.
+    """(The text, how many places in it could not be read and became U+FFFD) of a page; None where its charset cannot
+    be told.
 
-    UTF-8 where it is valid, or valid but for the last character, which a crawl cut off; then the charset that is declared, where it is valid; then
-    UTF-8 again where more of its characters are whole than broken (a stray byte makes no other charset of a page); then what cchardet finds.
+    UTF-8 where it is valid, or valid but for the last character, which a crawl cut off; then the charset that is
+    declared, where it is valid; then UTF-8 again where more of its characters are whole than broken (a stray byte
+    makes no other charset of a page); then what cchardet finds.
     """
     import cchardet
 
@@ -155,8 +164,6 @@ class TolerantWarcReader(WarcReader):
 
     def _document(self, record, url: str | None, filepath: str, where: str) -> Document | None:
         """The record as a document whose text is HTML; None if it is lost."""
-        import cchardet
-
         media_type = record.rec_headers.get_header("WARC-Identified-Payload-Type") or record.http_headers.get_header("Content-Type", "")
         if media_type.split(";")[0].strip().lower() not in ("text/html", "application/xhtml+xml"):
             return self._lose("not_html", where, url)

@@ -270,9 +270,15 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"no *.warc.gz file in {folder}")
     if min(args.tasks, args.workers or 1) < 1:
         raise UserError("tasks and workers must be at least 1")
-    if "quality" in args.steps and args.min_stop_words and (unknown := [name for name in args.languages if name not in STOP_WORDS]):
+    if (
+        "quality" in args.steps
+        and args.min_stop_words
+        and (unknown := [name for name in args.languages if name not in STOP_WORDS])
+    ):
         known = ", ".join(sorted(STOP_WORDS))
-        raise UserError(f"languages: no stop words of {unknown[0]} are known here (but of {known}): give --min_stop_words 0")
+        raise UserError(
+            f"languages: no stop words of {unknown[0]} are known here (but of {known}): give --min_stop_words 0"
+        )
     if unknown := [step for step in args.steps if step not in STEPS[1:]]:
         raise UserError(f"steps: unknown step {', '.join(unknown)}; the steps are {', '.join(STEPS[1:])}")
     if args.steps != [step for step in STEPS if step in args.steps] or "extraction" not in args.steps:

@@ -3,8 +3,9 @@
     conversation([{"from": "human", "value": "Hello?"}, {"from": "gpt", "value": "Hello."}])
     # [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Hello."}]
 
-Ours is OpenAI's form: a list of mappings with `role` (system, user, assistant, tool) and `content` (a text), and where they are needed
-`tool_calls` (whose arguments are a mapping), `tool_call_id`, `name`, `reasoning_content` or `thinking`.
+Ours is OpenAI's form: a list of mappings with `role` (system, user, assistant, tool) and `content` (a text), and
+where they are needed `tool_calls` (whose arguments are a mapping), `tool_call_id`, `name`, `reasoning_content` or
+`thinking`.
 """
 
 import json
@@ -14,8 +15,10 @@ from eval.cli import UserError
 ROLES = {
     "system": "system", "developer": "system",
     "user": "user", "human": "user", "prompter": "user",
-    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "bot": "assistant", "ai": "assistant",
-    "bing": "assistant", "bard": "assistant", "claude": "assistant", "function_call": "assistant", "function-call": "assistant",
+    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "bot": "assistant",
+    "ai": "assistant",
+    "bing": "assistant", "bard": "assistant", "claude": "assistant", "function_call": "assistant",
+    "function-call": "assistant",
     "tool_call": "assistant",
     "tool": "tool", "function": "tool", "observation": "tool", "tool_response": "tool", "function_response": "tool",
     "function-response": "tool", "ipython": "tool", "environment": "tool",
@@ -148,7 +151,8 @@ def check_prompt(row: dict, where: str) -> None:
 
 
 def without_nulls(value):
-    """A value without the keys that hold null, at any depth: Arrow gives each mapping of a column the keys of all of them."""
+    """A value without the keys that hold null, at any depth: Arrow gives each mapping of a column the keys of all of
+    them."""
     if isinstance(value, dict):
         return {key: without_nulls(held) for key, held in value.items() if held is not None}
     return [without_nulls(held) for held in value] if isinstance(value, list) else value

@@ -40,7 +40,9 @@ class OptimizerArguments:
 class DataArguments(ScriptArguments):
     """Keys of the stages that read datasets (pretraining reads tokens)."""
 
-    datasets: list[dict] | None = field(default=None, metadata={"help": "training data: sources, see data_prep.sources"})
+    datasets: list[dict] | None = field(
+        default=None, metadata={"help": "training data: sources, see data_prep.sources"}
+    )
     eval_datasets: list[dict] | None = field(default=None, metadata={"help": "validation data, in the same form"})
     intake: ClassVar[list[dict]] = []  # of each source its path, form, rows and what was left out
 
@@ -137,8 +139,15 @@ def load_model(auto_class, path: str, model_args, training_args, what: str = "mo
 GOALS = {"messages": "messages", "chosen": "pair", "prompt": "prompt"}  # by the first column that a stage asks for
 
 
-def load_data(args: DataArguments, columns: tuple[str, ...], training_args, optional: tuple[str, ...] = (), goal: str | None = None) -> tuple:
-    """Training and (or None) validation data with at least `columns`, and those `optional` ones that a source has; see `data_prep.sources`.
+def load_data(
+    args: DataArguments,
+    columns: tuple[str, ...],
+    training_args,
+    optional: tuple[str, ...] = (),
+    goal: str | None = None,
+) -> tuple:
+    """Training and (or None) validation data with at least `columns`, and those `optional` ones that a source has;
+    see `data_prep.sources`.
 
     What was read and left out of each source of the training data is kept as `args.intake`, for the record.
 

@@ -3,9 +3,10 @@
     python -m recipes.grpo --config recipes/tiny/grpo.yaml
     accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.grpo --config recipes/qwen3-0.6b/grpo.yaml
 
-Rows are of a published set (docs/data.md), or hold `prompt` (messages) and the columns that the rewards read (`answer`, `tests`, …). `rewards` names verifiers of
-`eval.verifiers`, the functions that also score the benchmarks; `reward_weights` weighs them. With `tools` the model may call them while
-it answers; what they return is not trained on. A watch over the run, and when it stops: `recipes.monitor`.
+Rows are of a published set (docs/data.md), or hold `prompt` (messages) and the columns that the rewards read
+(`answer`, `tests`, …). `rewards` names verifiers of `eval.verifiers`, the functions that also score the benchmarks;
+`reward_weights` weighs them. With `tools` the model may call them while it answers; what they return is not trained
+on. A watch over the run, and when it stops: `recipes.monitor`.
 """
 
 import sys
@@ -15,7 +16,17 @@ from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
 from eval.generate import encode
-from recipes.common import DataArguments, leave_out, load_chat_tokenizer, load_data, load_model, parse_stage, positions, require_rows, tell
+from recipes.common import (
+    DataArguments,
+    leave_out,
+    load_chat_tokenizer,
+    load_data,
+    load_model,
+    parse_stage,
+    positions,
+    require_rows,
+    tell,
+)
 from recipes.monitor import Monitor, MonitorArguments, held_out, verdicts
 from recipes.stage import Stage, logged_tokens
 
@@ -41,7 +52,10 @@ def judgeable(rewards: list) -> Callable[[dict], bool]:
 def require_judged(rows, before: int, where: str, rewards: list[str]) -> None:
     """Raises `UserError` where nothing is left of the rows."""
     if before and not len(rows):
-        raise UserError(f"no row of {where} can be judged by {', '.join(rewards)}: name the verifier that reads their answers, or by_row where they name one each")
+        raise UserError(
+            f"no row of {where} can be judged by {', '.join(rewards)}: name the verifier that reads their "
+            f"answers, or by_row where they name one each"
+        )
 
 
 def length(tokenizer, row: dict, tools: list) -> int:
@@ -80,10 +94,19 @@ def main(argv: list[str] | None = None) -> None:
     require_judged(train, rows_in, "the data", args.rewards)
     asked, watched = watched, list(filter(judgeable(rewards), watched))
     require_judged(watched, len(asked), "monitor_datasets", args.rewards)
-    say("monitor_datasets", len(asked), Counter({f"{', '.join(args.rewards)} cannot judge it": n} if (n := len(asked) - len(watched)) else {}))
+    say(
+        "monitor_datasets",
+        len(asked),
+        Counter({f"{', '.join(args.rewards)} cannot judge it": n} if (n := len(asked) - len(watched)) else {}),
+    )
     if room := positions(model_args):
         room -= training_args.max_completion_length
-        train = leave_out(train, lambda row: length(tokenizer, row, tools) <= room, f"the prompt has more than the {room} tokens that a completion leaves of the model's positions", left_out)
+        train = leave_out(
+            train,
+            lambda row: length(tokenizer, row, tools) <= room,
+            f"the prompt has more than the {room} tokens that a completion leaves of the model's positions",
+            left_out,
+        )
     tell(left_out, rows_in)
     completions = training_args.generation_batch_size
     prompts = completions // training_args.num_generations

@@ -112,7 +112,9 @@ def held_out(args: MonitorArguments, seed: int, goal: str) -> tuple[list[dict], 
     from data_prep.sources import load_sources
     from eval.verifiers import COLUMNS
 
-    rows = list(load_sources(args.monitor_datasets, goal, ("prompt",), seed, COLUMNS)[0]) if args.monitor_datasets else []
+    rows = (
+        list(load_sources(args.monitor_datasets, goal, ("prompt",), seed, COLUMNS)[0]) if args.monitor_datasets else []
+    )
     if rows and len(rows) < (least := max(2, PartialState().num_processes)):
         raise UserError(f"monitor_datasets hold {len(rows)} prompts: at least {least} are needed, for a standard error and for every process")
     return rows, load_judge(args.judge) if args.judge else None

@@ -3,8 +3,9 @@
     python -m recipes.reward --config recipes/tiny/reward.yaml
     accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.reward --config recipes/qwen3-0.6b/reward.yaml
 
-Rows hold `chosen` and `rejected` (messages), and optionally `prompt` before both, or a published set's columns (docs/data.md). The score is read at the end token of the
-last turn, where PPO scores: what a template writes after it is cut off.
+Rows hold `chosen` and `rejected` (messages), and optionally `prompt` before both, or a published set's columns
+(docs/data.md). The score is read at the end token of the last turn, where PPO scores: what a template writes after it
+is cut off.
 """
 
 import math
@@ -12,7 +13,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
-from recipes.common import DataArguments, OptimizerArguments, load_chat_tokenizer, load_data, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step, tell
+from recipes.common import (
+    DataArguments,
+    OptimizerArguments,
+    load_chat_tokenizer,
+    load_data,
+    load_model,
+    optimizer_factory,
+    parse_stage,
+    require_rows,
+    rows_per_step,
+    tell,
+)
 from recipes.stage import Stage, logged_tokens
 
 
@@ -77,7 +89,9 @@ def main(argv: list[str] | None = None) -> None:
     stage.train(trainer)
     if held_out is not None:
         trainer.evaluate()
-    stage.finish(trainer, [trainer.train_dataset], logged_tokens(trainer.state.log_history), trainer.state.total_flos, left_out)
+    stage.finish(
+        trainer, [trainer.train_dataset], logged_tokens(trainer.state.log_history), trainer.state.total_flos, left_out
+    )
 
 
 if __name__ == "__main__":

@@ -3,15 +3,27 @@
     python -m recipes.sft --config recipes/tiny/sft.yaml
     accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.sft --config recipes/qwen3-0.6b/sft.yaml
 
-Rows hold `messages`, or a published set's columns (docs/data.md). Loss on the assistant's tokens only, the end token among them; the first row is printed with its mask
-before training. A chat template without generation markers, or whose end token carries no loss, is an error.
+Rows hold `messages`, or a published set's columns (docs/data.md). Loss on the assistant's tokens only, the end token
+among them; the first row is printed with its mask before training. A chat template without generation markers, or
+whose end token carries no loss, is an error.
 """
 
 from collections import Counter
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
-from recipes.common import DataArguments, OptimizerArguments, load_data, load_model, optimizer_factory, parse_stage, positions, require_rows, rows_per_step, tell
+from recipes.common import (
+    DataArguments,
+    OptimizerArguments,
+    load_data,
+    load_model,
+    optimizer_factory,
+    parse_stage,
+    positions,
+    require_rows,
+    rows_per_step,
+    tell,
+)
 from recipes.stage import Stage, logged_tokens
 
 
@@ -47,9 +59,16 @@ def check_template(tokenizer, path: str) -> None:
 
 def check_positions(data, most: int | None, training_args) -> None:
     """Raises `UserError` where a row has more tokens than the model has positions."""
-    longest = max(max(row.get("seq_lengths") or [len(row["input_ids"])]) for row in data) if most and not (training_args.max_length and training_args.max_length <= most) else 0
+    longest = (
+        max(max(row.get("seq_lengths") or [len(row["input_ids"])]) for row in data)
+        if most and not (training_args.max_length and training_args.max_length <= most)
+        else 0
+    )
     if most and longest > most:
-        raise UserError(f"a conversation has {longest} tokens, but the model only {most} positions: set max_length to at most {most}, or take a model with more")
+        raise UserError(
+            f"a conversation has {longest} tokens, but the model only {most} positions: set max_length to at "
+            f"most {most}, or take a model with more"
+        )
 
 
 def show_mask(tokenizer, row: dict, most: int = 600) -> str:

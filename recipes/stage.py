@@ -110,7 +110,10 @@ class Stage:
             if changed := [k for k, v in before.get("config", now).items() if k in now and now[k] != v and k not in ("output_dir", "resume")]:
                 print(f"note: it was started with other settings ({', '.join(changed)})")
             if not self.finished and (then := before.get("world_size", world_size())) != world_size():
-                print(f"note: it was started with {then} processes and goes on with {world_size()}: the rest of the epoch is dealt out otherwise, so that some rows may come twice and others not at all")
+                print(
+                    f"note: it was started with {then} processes and goes on with {world_size()}: the rest of "
+                    f"the epoch is dealt out otherwise, so that some rows may come twice and others not at all"
+                )
         self.start = time.perf_counter()
 
     def _repo_id(self) -> str | None:
@@ -153,7 +156,11 @@ class Stage:
         class Progress(TrainerCallback):
             def on_save(self, args, state, control, **kwargs):
                 if state.is_world_process_zero:
-                    write_json(stage.folder / "progress.json", {"seconds": stage.seconds(), "config": stage.config, "world_size": args.world_size}, default=str)
+                    write_json(
+                        stage.folder / "progress.json",
+                        {"seconds": stage.seconds(), "config": stage.config, "world_size": args.world_size},
+                        default=str,
+                    )
 
         return [JsonlLog(self.folder / "log.jsonl", constants), Progress()]
 
@@ -171,16 +178,28 @@ class Stage:
         trainer.train(resume_from_checkpoint=str(self.checkpoint))
 
     def _data(self, dataset, left_out: dict) -> dict:
-        """What the record says of the training data: rows trained on, rows read, and why others were left out, here and at each source."""
+        """What the record says of the training data: rows trained on, rows read, and why others were left out, here
+        and at each source."""
         intake = getattr(self.args, "intake", [])
         why = Counter(left_out)
         for source in intake:
             why.update(source["left_out"])
         paths = ", ".join(str(source["path"]) for source in self.config.get("datasets") or [])
-        read = {"rows_in": sum(source["rows_in"] for source in intake), "left_out": dict(why), "sources": intake} if intake else {}
+        read = (
+            {"rows_in": sum(source["rows_in"] for source in intake), "left_out": dict(why), "sources": intake}
+            if intake
+            else {}
+        )
         return {"path": paths, "fingerprint": dataset._fingerprint, "rows": len(dataset), **read}
 
-    def finish(self, trainer, datasets: list = (), tokens: int | None = None, flops: float | None = None, left_out: dict = MappingProxyType({})) -> None:
+    def finish(
+        self,
+        trainer,
+        datasets: list = (),
+        tokens: int | None = None,
+        flops: float | None = None,
+        left_out: dict = MappingProxyType({}),
+    ) -> None:
         """Save the model and its tokenizer, then the record, and push the model if asked.
 
         Args:

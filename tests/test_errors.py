@@ -272,7 +272,9 @@ def lines(path: Path, rows: list[dict]) -> list[dict]:
 def run(good, script: str, tmp_path, **changes) -> dict:
     """The record of the training data of a stage that runs."""
     out = tmp_path / "out"
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(good[script] | {"output_dir": str(out), "logging_steps": 1} | changes))
+    (tmp_path / "c.yaml").write_text(
+        yaml.safe_dump(good[script] | {"output_dir": str(out), "logging_steps": 1} | changes)
+    )
     importlib.import_module(f"recipes.{script}").main(["--config", str(tmp_path / "c.yaml")])
     return json.loads((out / "stage.json").read_text())["datasets"][0]
 
@@ -287,13 +289,22 @@ def test_conversations_without_a_word_to_learn_are_counted(good, tmp_path, capsy
 
 def test_pairs_that_are_too_long_or_equal_are_counted(good, tmp_path, capsys):
     asked = {"prompt": [{"role": "user", "content": "Is it?"}]}
-    pair = lambda a, b: asked | {side: [{"role": "assistant", "content": text}] for side, text in (("chosen", a), ("rejected", b))}
-    data = lines(tmp_path / "data.jsonl", [pair("Yes.", "No.")] * 4 + [pair("It is big. " * 60, "No.")] * 3 + [pair("No.", "No.")])
+    pair = lambda a, b: (
+        asked | {side: [{"role": "assistant", "content": text}] for side, text in (("chosen", a), ("rejected", b))}
+    )
+    data = lines(
+        tmp_path / "data.jsonl",
+        [pair("Yes.", "No.")] * 4 + [pair("It is big. " * 60, "No.")] * 3 + [pair("No.", "No.")],
+    )
     record = run(good, "reward", tmp_path, datasets=data, max_length=64)
     long = "a reply with its prompt has more than max_length 64 tokens"
     assert (record["rows_in"], record["left_out"], record["rows"]) == (8, {"both replies are the same": 1, long: 3}, 4)
     said = capsys.readouterr().out
-    assert said.count("data.jsonl: 1 of 8 rows left out: both replies are the same (1)\n") == said.count(f"3 of 7 rows left out: {long} (3)\n") == 1
+    assert (
+        said.count("data.jsonl: 1 of 8 rows left out: both replies are the same (1)\n")
+        == said.count(f"3 of 7 rows left out: {long} (3)\n")
+        == 1
+    )
 
 
 def test_problems_without_a_judge_or_room_are_counted(good, chat_model, tmp_path, capsys):
@@ -303,10 +314,19 @@ def test_problems_without_a_judge_or_room_are_counted(good, chat_model, tmp_path
     config = AutoConfig.from_pretrained(tmp_path / "short", max_position_embeddings=128)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "short")
     problem = lambda text, answer: {"prompt": [{"role": "user", "content": text}], "answer": answer}
-    data = lines(tmp_path / "data.jsonl", [problem("1 + 1?", "2")] * 4 + [problem("1 + 1? " * 100, "2")] + [problem("Who?", "Ann")])
-    record = run(good, "grpo", tmp_path, datasets=data, model_name_or_path=str(tmp_path / "short"), max_completion_length=8)
+    data = lines(
+        tmp_path / "data.jsonl",
+        [problem("1 + 1?", "2")] * 4 + [problem("1 + 1? " * 100, "2")] + [problem("Who?", "Ann")],
+    )
+    record = run(
+        good, "grpo", tmp_path, datasets=data, model_name_or_path=str(tmp_path / "short"), max_completion_length=8
+    )
     long = "the prompt has more than the 120 tokens that a completion leaves of the model's positions"
-    assert (record["rows_in"], record["left_out"], record["rows"]) == (6, {"final_number cannot judge it": 1, long: 1}, 4)
+    assert (record["rows_in"], record["left_out"], record["rows"]) == (
+        6,
+        {"final_number cannot judge it": 1, long: 1},
+        4,
+    )
     assert "2 of 6 rows left out: " in capsys.readouterr().out
 
 
@@ -317,8 +337,13 @@ def test_a_conversation_longer_than_the_model_s_positions(good, tokenizer, fails
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "gpt2")
     tokenizer.save_pretrained(tmp_path / "gpt2")
     data = lines(tmp_path / "data.jsonl", [talk("Is it?", "It is big. " * 40)] * 4)
-    assert "but the model only 64 positions: set max_length to at most 64" in fails("sft", model_name_or_path=str(tmp_path / "gpt2"), datasets=data)
-    assert run(good, "sft", tmp_path, model_name_or_path=str(tmp_path / "gpt2"), datasets=data, max_length=64)["rows"] == 4
+    assert "but the model only 64 positions: set max_length to at most 64" in fails(
+        "sft", model_name_or_path=str(tmp_path / "gpt2"), datasets=data
+    )
+    assert (
+        run(good, "sft", tmp_path, model_name_or_path=str(tmp_path / "gpt2"), datasets=data, max_length=64)["rows"]
+        == 4
+    )
 
 
 def test_another_number_of_processes_is_told(good, tmp_path, capsys):
@@ -326,7 +351,10 @@ def test_another_number_of_processes_is_told(good, tmp_path, capsys):
 
     from recipes.stage import Stage
 
-    args, training_args = SimpleNamespace(resume=True), SimpleNamespace(output_dir=str(tmp_path / "out"), push_to_hub=False)
+    args, training_args = (
+        SimpleNamespace(resume=True),
+        SimpleNamespace(output_dir=str(tmp_path / "out"), push_to_hub=False),
+    )
     model_args = SimpleNamespace(model_name_or_path="m")
     checkpoint = tmp_path / "out/checkpoint-2"
     checkpoint.mkdir(parents=True)
@@ -336,7 +364,9 @@ def test_another_number_of_processes_is_told(good, tmp_path, capsys):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("recipes.stage._plain", vars)
             Stage(args, training_args, model_args)
-        assert capsys.readouterr().out.count(f"note: it was started with {before} processes and goes on with 1") == told
+        assert (
+            capsys.readouterr().out.count(f"note: it was started with {before} processes and goes on with 1") == told
+        )
 
 
 # ---- Tokenizers and templates ----

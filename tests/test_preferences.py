@@ -99,8 +99,16 @@ def test_scores_and_messages(tmp_path):
         ([ranked([[0, 1, 2, 3]], split="train")], "rankings", "no pair for train"),
         ([{"prompt": ASK}], "rankings", "no responses"),
         ([{"text": "a"}], "dataset", "has no column chosen, rejected (it has text)"),
-        ([{"chosen": "no transcript", "rejected": "neither"}], "dataset", "none of its 1 rows can be used (chosen and rejected): 1 left out: the two replies answer no common prompt"),
-        ([{"chosen": [{"role": "user"}], "rejected": [{"role": "user"}]}], "dataset", "1 left out: a turn has no content"),
+        (
+            [{"chosen": "no transcript", "rejected": "neither"}],
+            "dataset",
+            "none of its 1 rows can be used (chosen and rejected): 1 left out: the two replies answer no common",
+        ),
+        (
+            [{"chosen": [{"role": "user"}], "rejected": [{"role": "user"}]}],
+            "dataset",
+            "1 left out: a turn has no content",
+        ),
         ([], "dataset", "empty"),
     ],
 )

@@ -1,9 +1,10 @@
 """The door for data: published data sets go into their stage as they are, whatever their columns are called.
 
-    data, schema, left_out = convert(load_source({"path": "teknium/OpenHermes-2.5"}), "messages", "teknium/OpenHermes-2.5")
+    data, schema, left_out = convert(load_source({"path": "teknium/OpenHermes-2.5"}), "messages",
+    "teknium/OpenHermes-2.5")
 
-A data set is recognised by its columns and, where several forms share them, by what its first row holds. What it becomes hangs on what the
-stage wants, its goal:
+A data set is recognised by its columns and, where several forms share them, by what its first row holds. What it
+becomes hangs on what the stage wants, its goal:
 
     messages   `messages` and `tools` (JSON, or null): recipes.sft, data_prep.conversations
     pair       `prompt`, `chosen`, `rejected` (messages) and `rank_distance`: recipes.reward, data_prep.preferences
@@ -11,8 +12,8 @@ stage wants, its goal:
     problem    `prompt` (messages), `verifier` and what that reads: recipes.grpo, data_prep.problems
     question   `question`, `answer` (a list), `choices`, `subject`: data_prep.refusals
 
-A data set in a stage's own form keeps its other columns. Rows that teach nothing are left out, and counted by reason. docs/data.md lists the sets
-that were tried.
+A data set in a stage's own form keeps its other columns. Rows that teach nothing are left out, and counted by reason.
+docs/data.md lists the sets that were tried.
 """
 
 import importlib
@@ -87,7 +88,8 @@ def recognise(columns: Iterable[str], row: dict, goal: str, where: str) -> Schem
     lacks = f"has no column {missing}" if missing else f"holds in {', '.join(GOALS[goal][1])} what is not read here"
     known = "; ".join(dict.fromkeys(", ".join(schema.columns) for schema in forms(goal)))
     raise UserError(
-        f"{where} {lacks} (it has {', '.join(map(str, columns))}); expected one of these: {known}; `rename: {{old: new}}` of a source maps columns"
+        f"{where} {lacks} (it has {', '.join(map(str, columns))}); expected one of these: {known}; `rename: "
+        f"{{old: new}}` of a source maps columns"
     )
 
 

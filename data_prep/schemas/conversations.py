@@ -1,4 +1,5 @@
-"""Conversations as people publish them: OpenAI's and ShareGPT's turns, trees of replies, instructions with answers, calls of functions."""
+"""Conversations as people publish them: OpenAI's and ShareGPT's turns, trees of replies, instructions with answers,
+calls of functions."""
 
 import ast
 import json
@@ -9,7 +10,8 @@ from data_prep.schemas import LeftOut, Schema
 from eval.messages import Malformed, call, conversation, text, without_nulls
 
 THOUGHT = re.compile(
-    r"<\|begin_of_thought\|>\s*(.*?)\s*<\|end_of_thought\|>\s*(?:<\|begin_of_solution\|>\s*(.*?)\s*(?:<\|end_of_solution\|>|$))?",
+    r"<\|begin_of_thought\|>\s*(.*?)\s*<\|end_of_thought\|>\s*"
+    r"(?:<\|begin_of_solution\|>\s*(.*?)\s*(?:<\|end_of_solution\|>|$))?",
     re.DOTALL,
 )
 CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
@@ -180,7 +182,8 @@ def texts(row: dict) -> list[dict]:
 
 
 def trees(rows: list[dict]) -> tuple[list[dict], Counter]:
-    """Of each tree of OpenAssistant the way down along the replies that people ranked best, up to the assistant's last."""
+    """Of each tree of OpenAssistant the way down along the replies that people ranked best, up to the assistant's
+    last."""
     below, left_out = defaultdict(list), Counter()
     for row in rows:
         below[row["parent_id"]].append(row)

@@ -1,8 +1,10 @@
 """IFEval's constraints (Zhou et al. 2023) as one regular expression, for the verifier `matches`.
 
-    pattern_of([{"id": "punctuation:no_comma"}, {"id": "length_constraints:number_words", "relation": "at least", "num_words": 20}])
+    pattern_of([{"id": "punctuation:no_comma"}, {"id": "length_constraints:number_words", "relation": "at least",
+    "num_words": 20}])
 
-What cannot be told from the text as `eval.verifiers.reply` gives it (blank lines are gone), or needs a language detector, has no pattern.
+What cannot be told from the text as `eval.verifiers.reply` gives it (blank lines are gone), or needs a language
+detector, has no pattern.
 """
 
 import re
@@ -11,10 +13,14 @@ from collections.abc import Callable
 from data_prep.schemas import LeftOut
 
 FUNCTIONS = {  # allenai/RLVR-IFeval names the same constraints by functions
-    "validate_no_commas": "punctuation:no_comma", "verify_keywords": "keywords:existence", "validate_forbidden_words": "keywords:forbidden_words",
-    "verify_keyword_frequency": "keywords:frequency", "verify_letter_frequency": "keywords:letter_frequency", "validate_lowercase": "change_case:english_lowercase",
-    "validate_uppercase": "change_case:english_capital", "validate_title": "detectable_format:title", "validate_quotation": "startend:quotation",
-    "validate_end": "startend:end_checker", "validate_placeholders": "detectable_content:number_placeholders", "verify_postscript": "detectable_content:postscript",
+    "validate_no_commas": "punctuation:no_comma", "verify_keywords": "keywords:existence",
+    "validate_forbidden_words": "keywords:forbidden_words",
+    "verify_keyword_frequency": "keywords:frequency", "verify_letter_frequency": "keywords:letter_frequency",
+    "validate_lowercase": "change_case:english_lowercase",
+    "validate_uppercase": "change_case:english_capital", "validate_title": "detectable_format:title",
+    "validate_quotation": "startend:quotation",
+    "validate_end": "startend:end_checker", "validate_placeholders": "detectable_content:number_placeholders",
+    "verify_postscript": "detectable_content:postscript",
     "validate_word_constraint": "length_constraints:number_words",
 }  # fmt: skip
 

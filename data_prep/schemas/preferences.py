@@ -18,7 +18,8 @@ PAIRS = {  # which places of a ranking of n make a pair
     "best_worst": lambda n: [(0, n - 1)] if n > 1 else [],
 }
 SCORES = (  # columns of the two scores
-    ("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"), ("chosen-rating", "rejected-rating"), ("chosen_rating", "rejected_rating"),
+    ("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"), ("chosen-rating", "rejected-rating"),
+    ("chosen_rating", "rejected_rating"),
     ("rating_chosen", "rating_rejected"), ("chosen_avg_rating", "rejected_avg_rating"),
 )  # fmt: skip
 TIE, SAME, NOTHING = "both replies are equally good", "both replies are the same", "one of the replies is empty"
@@ -98,7 +99,8 @@ def answered(prompt: list[dict], better: str, worse: str) -> list[dict]:
 
 
 def ranked(prompt: list[dict], replies: list[tuple[str, float]], kind: str) -> Iterator[dict]:
-    """The pairs of replies with scores, more is better; a text that comes twice has the mean of its scores, equal scores are a tie."""
+    """The pairs of replies with scores, more is better; a text that comes twice has the mean of its scores, equal
+    scores are a tie."""
     scores = defaultdict(list)
     for said, score in replies:
         scores[said].append(score)

@@ -1,4 +1,5 @@
-"""Problems with checkable answers as people publish them: numbers, LaTeX, programs with tests, constraints on the form."""
+"""Problems with checkable answers as people publish them: numbers, LaTeX, programs with tests, constraints on the
+form."""
 
 import json
 import re
@@ -14,11 +15,15 @@ NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 WORDS = ("proof", "notfound", "not found", "none", "n/a")  # NuminaMath-1.5's in place of an answer
 # what DAPO-Math-17k says before and behind each problem, about a form that no verifier here reads
 DAPO = re.compile(
-    r"\ASolve the following math problem step by step\..*?\n\n|\n\nRemember to put your answer on its own line after \"Answer:\"\.\s*\Z",
+    r"\ASolve the following math problem step by step\..*?\n\n"
+    r"|\n\nRemember to put your answer on its own line after \"Answer:\"\.\s*\Z",
     re.DOTALL,
 )
 FUNCTION = "\nWrite the whole function in one block of Python."
-MAIN = "\nWrite a function `main()` that reads standard input and prints the answer, in one block of Python. Do not call it."
+MAIN = (
+    "\nWrite a function `main()` that reads standard input and prints the answer, in one block of Python. "
+    "Do not call it."
+)
 RUN = """import io, sys
 def _lines(said):
     return [line.split() for line in said.strip().splitlines()]
@@ -87,7 +92,8 @@ def own(row: dict, suffix: str | None = None) -> list[dict]:
 
 
 def mathematics(ask: str, answer: str):
-    """The form of a question and its final answer: what is a number is read by final_number where the set is GSM8K's, else by math."""
+    """The form of a question and its final answer: what is a number is read by final_number where the set is GSM8K's,
+    else by math."""
 
     def rows(row: dict, suffix: str | None = None) -> list[dict]:
         said = row[answer]
@@ -174,7 +180,8 @@ def tests_of(cases: list[tuple], function: str | None) -> str:
         )
     lines = [
         "def _same(said, wanted):",
-        "    return said == wanted or (list(said) if isinstance(said, tuple) else said) in (wanted, wanted[0] if isinstance(wanted, list) and len(wanted) == 1 else wanted)",
+        "    said = list(said) if isinstance(said, tuple) else said",
+        "    return said == wanted or (isinstance(wanted, list) and len(wanted) == 1 and said == wanted[0])",
     ]
     lines.append(f"_function = {function} if {function!r} in globals() else Solution().{function}")
     return "\n".join([*lines, *(f"assert _same(_function(*{given!r}), {wanted!r})" for given, wanted in cases)]) + "\n"

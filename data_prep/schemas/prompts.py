@@ -1,7 +1,9 @@
-"""What a policy is asked, out of any of the other forms: the problem, what stands before the replies, or before the assistant's last turn."""
+"""What a policy is asked, out of any of the other forms: the problem, what stands before the replies, or before the
+assistant's last turn."""
 
 from data_prep.schemas import LeftOut, Schema, conversations, preferences, problems, questions
 from data_prep.schemas.conversations import turns
+from eval.messages import conversation
 
 
 def given(row: dict) -> list[dict]:
@@ -21,6 +23,12 @@ def of_pair(schema: Schema):
 
 def of_question(schema: Schema):
     return lambda row: [{"prompt": turns(("user", made["question"]))} for made in schema.rows(row)]
+
+
+def open_talk(row: dict) -> list[dict]:
+    """`messages`, whole where the user speaks last."""
+    messages = conversation(row["messages"])
+    return [{"prompt": messages if messages[-1]["role"] != "assistant" else before_the_last(messages)}]
 
 
 def before_the_last(messages: list[dict]) -> list[dict]:
@@ -50,6 +58,7 @@ FORMS = (
     Schema("prompts", ("prompt",), given, lambda row: isinstance(row["prompt"], (str, list)), keeps=True),
     *others([s for s in problems.FORMS if not s.keeps and "prompt" not in s.columns and s.name != "RLVR"], of_problem),
     *others([s for s in preferences.FORMS if not s.together], of_pair),
-    *others(conversations.FORMS, of_conversation),
+    Schema("messages", ("messages",), open_talk),
+    *others(conversations.FORMS[1:], of_conversation),
     *others(questions.FORMS, of_question),
 )

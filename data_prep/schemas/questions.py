@@ -1,4 +1,5 @@
-"""Questions with short reference answers as people publish them: trivia, reading comprehension without its passage, choices."""
+"""Questions with short reference answers as people publish them: trivia, reading comprehension without its passage,
+choices."""
 
 import json
 
@@ -58,7 +59,8 @@ def aliases(row: dict) -> list[dict]:
 
 
 def answers(row: dict) -> list[dict]:
-    """WebQuestions: a list; SQuAD and XQuAD: a mapping with `text`, empty where the passage does not say, or a list of mappings."""
+    """WebQuestions: a list; SQuAD and XQuAD: a mapping with `text`, empty where the passage does not say, or a list
+    of mappings."""
     given = row["answers"]
     if isinstance(given, dict):
         given = given.get("text")
