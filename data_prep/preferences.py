@@ -30,18 +30,21 @@ import itertools
 import json
 import math
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_prep.chunks import by_chunks, same_settings, stream
 from data_prep.schemas.preferences import PAIRS
+from data_prep.sources import load_source, say
 from eval.cli import UserError, command, output_folder, parse, read_jsonl, write_jsonl
 from eval.messages import check_prompt
 from eval.replies import Replier
 from eval.run import model_fingerprint
 
 SPLITS = ("train", "validation", "test")
+ALONE = "it has fewer than two different answers"
 PAIR = ("prompt", "chosen", "rejected", "rank_distance")
 
 
@@ -191,9 +194,11 @@ def main(argv: list[str] | None = None) -> None:
     if sum(map(bool, (args.model, args.rankings, args.dataset))) != 1 or bool(args.model) != bool(args.prompts_dir):
         raise UserError("give one of: model with prompts_dir, rankings, dataset")
     if args.ranker == "none" and args.model:
-        rows = [{k: row[k] for k in ("prompt", "responses", "split")} for row in answers(args, read_prompts(args)) if len(row["responses"]) > 1]
+        given = answers(args, read_prompts(args))
+        rows = [{k: row[k] for k in ("prompt", "responses", "split")} for row in given if len(row["responses"]) > 1]
         if not rows:
             raise UserError(f"{', '.join(args.model)} gave fewer than two different answers to every prompt; raise candidates or temperature")
+        say("the prompts", len(given), Counter({ALONE: gone} if (gone := len(given) - len(rows)) else {}))
         write_jsonl(Path(args.output_dir) / "candidates.jsonl", rows)
         print(f"{args.output_dir}: candidates for {len(rows):,} prompts; rank them with python -m data_prep.label --items {args.output_dir}/candidates.jsonl --output_dir {args.output_dir}/labels")
         return
@@ -201,7 +206,6 @@ def main(argv: list[str] | None = None) -> None:
     rankings = []
     if args.dataset:
         from data_prep.schemas import convert
-        from data_prep.sources import load_source, say
 
         data = load_source({"path": args.dataset, "name": args.name, "split": args.split, "revision": args.revision})
         pairs, _, left_out = convert(data, "pair", args.dataset, kind=args.pairs)
@@ -213,8 +217,13 @@ def main(argv: list[str] | None = None) -> None:
     else:
         rankings = ranked_answers(args) if args.model else given_rankings(args.rankings)
         files = {split: [] for split in SPLITS}
+        without = Counter()
         for number, row in enumerate(rankings, 1):
-            files[row["split"]] += rows_of(row, args.pairs, f"{args.rankings or ', '.join(args.model)}, row {number}")
+            where = f"{args.rankings or ', '.join(args.model)}, row {number}"
+            pairs = list(rows_of(row, args.pairs, where))
+            files[row["split"]] += pairs
+            without.update([] if pairs else [ALONE if len(row["responses"]) < 2 else "its ranking is a tie"])
+        say("the rankings", len(rankings), without)
     empty = [split for split, pairs in files.items() if not pairs]
     if empty and (len(empty) == len(files) or not args.rankings):  # people's rankings come in one by one
         cure = f"{', '.join(args.model)} gave fewer than two different answers to every prompt; raise candidates or temperature" if args.model else "every row is a tie, or too few rows"

@@ -187,11 +187,11 @@ def positions(model_args) -> int | None:
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
-def tell(left_out: Counter, rows: int) -> None:
-    """What the stage itself leaves out of its training data."""
+def tell(left_out: Counter, rows: int, where: str = "the training data") -> None:
+    """What the stage itself leaves out of its data."""
     from data_prep.sources import say
 
-    say("the training data", rows, left_out)
+    say(where, rows, left_out)
 
 
 def rows_per_step(training_args) -> int:

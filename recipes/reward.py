@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     from trl import RewardTrainer, get_peft_config
 
     set_seed(training_args.seed)
-    with training_args.main_process_first(desc="tokenise"):
+    with training_args.main_process_first(desc="tokenise"), user_errors("the chat template refuses a conversation"):
         columns = {"fn_kwargs": {"tokenizer": tokenizer, "margin_per_place": args.margin_per_place}, "remove_columns": train.column_names}
         pairs = train.map(tokenize, **columns)
         held_out = evaluation.map(tokenize, **(columns | {"remove_columns": evaluation.column_names})) if evaluation is not None else None
@@ -82,10 +82,12 @@ def main(argv: list[str] | None = None) -> None:
             **optimizer_factory(args, training_args),
         )
     require_rows(trainer.train_dataset, batch, f"one step of {batch} pairs of at most max_length {training_args.max_length} tokens")
-    left_out = Counter()
+    left_out, why = Counter(), f"a reply with its prompt has more than max_length {training_args.max_length} tokens"
     if gone := len(pairs) - len(trainer.train_dataset):
-        left_out[f"a reply with its prompt has more than max_length {training_args.max_length} tokens"] = gone
+        left_out[why] = gone
         tell(left_out, len(pairs))
+    if held_out is not None and (gone := len(held_out) - len(trainer.eval_dataset)):
+        tell(Counter({why: gone}), len(held_out), "the validation data")
     stage.train(trainer)
     if held_out is not None:
         trainer.evaluate()

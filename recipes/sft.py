@@ -127,11 +127,14 @@ def main(argv: list[str] | None = None) -> None:
     if len(trainer.train_dataset) == 0 or all(label == -100 for label in trainer.train_dataset[0]["labels"]):
         raise UserError(f"no assistant token is left to learn within max_length {training_args.max_length}: raise it")
     check_positions(trainer.train_dataset, positions(model_args), training_args)
-    left_out = Counter()
+    left_out, why = Counter(), f"no word of the assistant stands within max_length {training_args.max_length}"
     if not training_args.packing and (gone := len(train) - len(trainer.train_dataset)):
-        left_out[f"no word of the assistant stands within max_length {training_args.max_length}"] = gone
+        left_out[why] = gone
         tell(left_out, len(train))
         require_rows(trainer.train_dataset, batch, f"one step of {batch} conversations")
+    if evaluation is not None and not training_args.eval_packing and not training_args.packing:
+        gone = len(evaluation) - len(trainer.eval_dataset)
+        tell(Counter({why: gone} if gone else {}), len(evaluation), "the validation data")
     if trainer.is_world_process_zero():
         print(f"first row, loss between ⟦ and ⟧:\n{show_mask(tokenizer, trainer.train_dataset[0])}")
     stage.train(trainer)

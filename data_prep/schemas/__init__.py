@@ -158,7 +158,7 @@ def convert(data, goal: str, where: str, **options) -> tuple:
     return made, schema.name, Counter(left_out)
 
 
-def _each(data, schema: Schema, goal: str, options: dict) -> tuple:
+def _each(data, schema: Schema, goal: str, settings: dict) -> tuple:
     """`convert` row by row."""
     from datasets import Features, Value
 
@@ -176,16 +176,16 @@ def _each(data, schema: Schema, goal: str, options: dict) -> tuple:
         out = {name: [] for name in names}
         for values in zip(*batch.values()):
             row = dict(zip(batch, values))
-            rows, reason = converted(schema, row, **options)
+            rows, reason = converted(schema, row, **settings)
             for one in rows or [{REASON: reason or "nothing comes of it"}]:
                 one = (row if schema.keeps and rows else {}) | one
                 for name, column in out.items():
                     column.append(one.get(name))
         return out
 
-    made = data.map(
-        work, batched=True, remove_columns=data.column_names, features=Features(names), desc=f"read as {schema.name}"
-    )
+    # a cache of datasets' does not know when the code of a form has changed
+    options = {"batched": True, "load_from_cache_file": False, "desc": f"read as {schema.name}"}
+    made = data.map(work, remove_columns=data.column_names, features=Features(names), **options)
     empty = [
         name
         for name in OPTIONAL & wanted.keys()

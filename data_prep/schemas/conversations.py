@@ -62,7 +62,7 @@ def taught(messages: list[dict], tools: str | None = None) -> list[dict]:
 
 def tools_of(row: dict) -> str | None:
     """The schemas that a row shows, as JSON; None where there is none."""
-    tools = row.get("tools")
+    tools = row.get("tools") or row.get("functions")
     if isinstance(tools, str):
         try:
             tools = json.loads(tools) if tools.strip() else None
