@@ -39,13 +39,9 @@ def text(content) -> str:
     """
     if isinstance(content, str):
         return content
-    if (
-        isinstance(content, list)
-        and content
-        and all(isinstance(part, str) or isinstance(part, dict) for part in content)
-    ):
-        parts = [part if isinstance(part, str) else part.get("text") for part in content]
-        kinds = {part.get("type", "text") for part in content if isinstance(part, dict)}
+    if isinstance(content, list) and content and all(isinstance(part, dict) for part in content):
+        parts = [part.get("text") for part in content]
+        kinds = {part.get("type", "text") for part in content}
         if kinds <= {"text", "input_text", "output_text"} and all(isinstance(part, str) for part in parts):
             return "".join(parts)
     raise Malformed("a turn is no text")
