@@ -330,6 +330,15 @@ def test_an_unknown_form_is_one_line_with_its_columns(goal):
         recognise(["body", "stars"], {"body": "x", "stars": 3}, goal, "reviews")
 
 
+def test_rows_unlike_the_others_are_counted():
+    from datasets import Dataset
+
+    good = {"prompt": "Which?", "verification_info": json.dumps({"ground_truth": "7"})}
+    odd = [good | {"verification_info": told} for told in ('{"test_cases": "["}', "[", '{"test_cases": [1]}')]
+    made, _, left_out = convert(Dataset.from_list([good, *odd]), "problem", "odd")
+    assert made["answer"][:] == ["7"] and left_out.total() == 3 and "it has no tests in Python" in left_out
+
+
 def test_rows_that_teach_nothing_are_counted(tmp_path):
     u, a = (lambda t: {"role": "user", "content": t}), (lambda t: {"role": "assistant", "content": t})
     talks = [

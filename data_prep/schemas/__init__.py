@@ -122,6 +122,8 @@ def converted(schema: Schema, row: dict, **options) -> tuple[list[dict], str | N
         return list(schema.rows(row, **options)), None
     except (LeftOut, Malformed) as error:
         return [], str(error)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:  # a row unlike the others
+        return [], f"it does not have what {schema.name} has ({type(error).__name__})"
 
 
 def convert(data, goal: str, where: str, **options) -> tuple:

@@ -213,11 +213,8 @@ def listed(given) -> list:
 
 def apps(row: dict, suffix: str | None = None) -> list[dict]:
     """codeparrot/apps, BAAI/TACO: `input_output` in JSON."""
-    try:
-        held = json.loads(row["input_output"]) if isinstance(row["input_output"], str) else row["input_output"]
-    except ValueError:
-        held = None
-    if not held or not held.get("inputs"):
+    held = held_in(row["input_output"])
+    if not held.get("inputs"):
         raise LeftOut("it has no tests")
     function = held.get("fn_name")
     cases = list(zip(held["inputs"], held["outputs"]))
@@ -230,29 +227,40 @@ def apps(row: dict, suffix: str | None = None) -> list[dict]:
     return program(text(row["question"]), cases, function, row.get("starter_code"), suffix)
 
 
-def verifiable(row: dict, suffix: str | None = None) -> list[dict]:
-    """open-r1/verifiable-coding-problems-python: `verification_info` with test cases."""
+def held_in(value) -> dict:
+    """A mapping, or one in JSON; {} where it is neither."""
     try:
-        held = (
-            json.loads(row["verification_info"])
-            if isinstance(row["verification_info"], str)
-            else row["verification_info"]
-        )
+        value = json.loads(value) if isinstance(value, str) else value
     except ValueError:
-        held = None
-    if not held or held.get("language", "python") != "python" or not held.get("test_cases"):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def verifiable(row: dict, suffix: str | None = None) -> list[dict]:
+    """open-r1/verifiable-coding-problems-python: `verification_info` with a list of test cases; PrimeIntellect's with
+    inputs and outputs in JSON, or with a final answer."""
+    held, question = held_in(row["verification_info"]), text(row["prompt"])
+    if held.get("ground_truth") is not None:
+        return adapted(competition_math, {"problem": question, "answer": plain(held["ground_truth"])}, suffix)
+    if isinstance(tests := held.get("test_cases"), str):
+        tests = json.loads(tests)
+    if held.get("language", "python") != "python" or not tests:
         raise LeftOut("it has no tests in Python")
-    function = next((case["fn_name"] for case in held["test_cases"] if case.get("fn_name")), None)
+    if isinstance(tests, dict):
+        tests = [{"input": a, "output": b} for a, b in zip(tests.get("inputs") or [], tests.get("outputs") or [])]
+    function = held.get("fn_name") or next((case["fn_name"] for case in tests if case.get("fn_name")), None)
     try:
         cases = [
-            (listed(case["input"]), json.loads(case["output"]) if isinstance(case["output"], str) else case["output"])
-            if function
-            else (case["input"], case["output"])
-            for case in held["test_cases"]
+            tested(case["input"], case["output"]) if function else (case["input"], case["output"]) for case in tests
         ]
     except ValueError:
         raise LeftOut("its tests cannot be read") from None
-    return program(text(row["prompt"]), cases, function, None, suffix)
+    return program(question, cases, function, None, suffix)
+
+
+def tested(given, wanted) -> tuple:
+    """The arguments of a call, and what it returns."""
+    return listed(given), json.loads(wanted) if isinstance(wanted, str) else wanted
 
 
 def known(adapter):
