@@ -16,6 +16,7 @@ import glob
 import json
 import os
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -33,6 +34,7 @@ BUILDERS = {
     ".arrow": "arrow",
 }
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+HUB = re.compile(r"(?:hf://|https://huggingface\.co/)datasets/([^/@]+/[^/@]+?)(?:@([^/]+))?/?")
 
 
 def builder_of(path: str) -> str | None:
@@ -47,7 +49,11 @@ def _load(source: dict, split: str, **more):
     from datasets import load_dataset, load_from_disk
 
     path = str(source["path"])
-    here, kind = sorted(glob.glob(path)), builder_of(path)
+    if on_the_hub := HUB.fullmatch(path):  # its address in place of its id
+        path, revision = on_the_hub.groups()
+        source = source | ({"revision": revision} if revision else {})
+    here = sorted(glob.glob(path))
+    kind = builder_of(here[0] if here and "*" in path else path)
     if source.get("data_files"):
         return load_dataset(
             path,
@@ -96,9 +102,11 @@ def _lines(files: list[str]):
 
     for file in files:
         with fsspec.open(file, "rt", encoding="utf-8", compression="infer") as text:
-            if builder_of(file) and ".json" in file and ".jsonl" not in file:
+            if text.read(1) == "[":
+                text.seek(0)
                 yield from json.load(text)
             else:
+                text.seek(0)
                 yield from (json.loads(line) for line in text if line.strip())
 
 
@@ -173,12 +181,8 @@ def load_source(source: dict):
     logging.set_verbosity(logging.CRITICAL)  # a broken file is our error to report
     try:
         data = _load(source, split, **({"streaming": True} if streaming else {}))
-        if (
-            data.features
-            and builder_of(path) == "json"
-            and (files := sorted(glob.glob(path)))
-            and (features := _as_written(data.features))
-        ):
+        files = [file for file in sorted(glob.glob(path)) if builder_of(file) == "json"]
+        if files and data.features and (features := _as_written(data.features)):
             data = Dataset.from_generator(_lines, features=features, gen_kwargs={"files": files})
         data = _first(data, rows, streaming and not hasattr(data, "num_rows"))
     except (DatasetNotFoundError, ConnectionError, FileNotFoundError) as error:

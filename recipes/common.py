@@ -172,7 +172,7 @@ def leave_out(data, keep, why: str, counts: Counter):
     kept = [i for i, row in enumerate(data) if keep(row)]
     if left := len(data) - len(kept):
         counts[why] += left
-        data = data.select(kept)
+        data = [data[i] for i in kept] if isinstance(data, list) else data.select(kept)
     return data
 
 

@@ -49,13 +49,22 @@ def judgeable(rewards: list) -> Callable[[dict], bool]:
     return judged
 
 
-def require_judged(rows, before: int, where: str, rewards: list[str]) -> None:
-    """Raises `UserError` where nothing is left of the rows."""
-    if before and not len(rows):
-        raise UserError(
-            f"no row of {where} can be judged by {', '.join(rewards)}: name the verifier that reads their "
-            f"answers, or by_row where they name one each"
-        )
+def usable(data, tests: tuple, where: str, rewards: list[str], left_out: Counter):
+    """The rows that pass all of the tests, each a pair of what a row must pass and why it is left out; what is, is said.
+
+    Raises:
+        UserError: nothing is left because no reward can judge a row.
+    """
+    rows = len(data)
+    for number, (keep, why) in enumerate(tests):
+        data = leave_out(data, keep, why, left_out)
+        if not number and not len(data):
+            raise UserError(
+                f"no row of {where} can be judged by {', '.join(rewards)}: name the verifier that reads their answers, "
+                "or by_row where they name one each"
+            )
+    tell(left_out, rows, where)
+    return data
 
 
 def length(tokenizer, row: dict, tools: list) -> int:
@@ -71,7 +80,6 @@ def main(argv: list[str] | None = None) -> None:
     args, training_args, model_args = parse_stage((GRPOScriptArguments, GRPOConfig, ModelConfig), argv)
 
     # ---- Checks and data, before any work ----
-    from data_prep.sources import say
     from eval.tool_loop import Toolbox, load_tools
     from eval.verifiers import COLUMNS, reward_function
 
@@ -89,25 +97,22 @@ def main(argv: list[str] | None = None) -> None:
         reward([""], **{column: [value] for column, value in train[0].items()})  # raises where a verifier lacks a column
     if args.max_result_tokens is not None and not tools:
         raise UserError("max_result_tokens is of tools' results: name tools, or leave it out")
-    left_out, rows_in = Counter(), len(train)
-    train = leave_out(train, judgeable(rewards), f"{', '.join(args.rewards)} cannot judge it", left_out)
-    require_judged(train, rows_in, "the data", args.rewards)
-    asked, watched = watched, list(filter(judgeable(rewards), watched))
-    require_judged(watched, len(asked), "monitor_datasets", args.rewards)
-    say(
-        "monitor_datasets",
-        len(asked),
-        Counter({f"{', '.join(args.rewards)} cannot judge it": n} if (n := len(asked) - len(watched)) else {}),
-    )
-    if room := positions(model_args):
-        room -= training_args.max_completion_length
-        train = leave_out(
-            train,
+    room = (positions(model_args) or sys.maxsize) - training_args.max_completion_length
+    tests = (
+        (judgeable(rewards), f"{', '.join(args.rewards)} cannot judge it"),
+        (
             lambda row: length(tokenizer, row, tools) <= room,
             f"the prompt has more than the {room} tokens that a completion leaves of the model's positions",
-            left_out,
-        )
-    tell(left_out, rows_in)
+        ),
+    )
+    left_out = Counter()
+    train = usable(train, tests, "the training data", args.rewards, left_out)
+    if evaluation is not None:
+        evaluation = usable(evaluation, tests, "the validation data", args.rewards, Counter())
+    if watched:
+        watched = usable(watched, tests, "monitor_datasets", args.rewards, Counter())
+        if len(watched) < 2:
+            raise UserError("monitor_datasets hold fewer than two prompts that can be judged and are short enough")
     completions = training_args.generation_batch_size
     prompts = completions // training_args.num_generations
     require_rows(train, prompts, f"one batch of {prompts} prompts × {training_args.num_generations} completions (with fewer GRPO trains zero steps)")

@@ -247,15 +247,12 @@ def test_files_of_every_kind(tmp_path):
     ]
 
 
-def test_texts_that_look_like_dates_stay_texts(tmp_path):
-    (tmp_path / "a.jsonl").write_text(
-        '{"question": "When?", "answer": "2021-03-04", "meta": {"day": "2020-01-01T10:00:00"}}\n'
-    )
-    assert load_source({"path": str(tmp_path / "a.jsonl")})[0] == {
-        "question": "When?",
-        "answer": "2021-03-04",
-        "meta": {"day": "2020-01-01T10:00:00"},
-    }
+@pytest.mark.parametrize("name, form", [("a.jsonl", "{}"), ("a.json", "[{}]"), ("a.jsonl.gz", "{}")])
+def test_texts_that_look_like_dates_stay_texts(tmp_path, name, form):
+    row = {"question": "When?", "answer": "2021-03-04", "meta": {"day": "2020-01-01T10:00:00"}}
+    text = form.replace("{}", json.dumps(row)).encode() + b"\n"
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    assert load_source({"path": str(tmp_path / name)})[0] == row
 
 
 def test_calls_and_tools_have_their_own_keys_only(tmp_path):
