@@ -62,9 +62,9 @@ _AFTER = re.compile(r"[\w@=]|[-.][0-9a-z]")
 _DOTTED_BEFORE = re.compile(r"(?:\w|\d\.|[=<>~!]=\s?|[A-Za-z][-_+]|(?:^|[\s(\[,;\"'])[A-Za-z][\w+-]*/)\Z")
 _DOTTED_AFTER = re.compile(r"\w|\.\d|[-_+][A-Za-z]")
 LABEL = re.compile(
-    r"(?:\b(?:versions?|ver|v|releases?|builds?|revision|rev|firmware|sections?|sec|chapters?|ch|clauses?|paragraphs?|para"
-    r"|articles?|art|appendix|annex|figures?|fig|tables?|rules?|requirements?|items?|oids?|identifiers?|Abschnitt|Kapitel|Ziffer"
-    r"|Nr|secci[oó]n|cap[ií]tulo)"
+    r"(?:\b(?:versions?|ver|v|releases?|builds?|revision|rev|firmware|sections?|sec|chapters?|ch|clauses?"
+    r"|paragraphs?|para|articles?|art|appendix|annex|figures?|fig|tables?|rules?|requirements?|items?|oids?"
+    r"|identifiers?|Abschnitt|Kapitel|Ziffer|Nr|secci[oó]n|cap[ií]tulo)"
     r"\b\.?|§§?)[\s:=#]{0,3}(?:(?:is|no\.?|number)\s)?(?:\d[\d.]*(?:,| and| or| to|\s?[-–])\s){0,3}\Z",
     re.IGNORECASE,
 )

@@ -50,7 +50,8 @@ def judgeable(rewards: list) -> Callable[[dict], bool]:
 
 
 def usable(data, tests: tuple, where: str, rewards: list[str], left_out: Counter):
-    """The rows that pass all of the tests, each a pair of what a row must pass and why it is left out; what is, is said.
+    """The rows that pass all of the tests, each a pair of what a row must pass and why it is left out; what is, is
+    said.
 
     Raises:
         UserError: nothing is left because no reward can judge a row.
@@ -60,8 +61,8 @@ def usable(data, tests: tuple, where: str, rewards: list[str], left_out: Counter
         data = leave_out(data, keep, why, left_out)
         if not number and not len(data):
             raise UserError(
-                f"no row of {where} can be judged by {', '.join(rewards)}: name the verifier that reads their answers, "
-                "or by_row where they name one each"
+                f"no row of {where} can be judged by {', '.join(rewards)}: name the verifier that reads their "
+                "answers, or by_row where they name one each"
             )
     tell(left_out, rows, where)
     return data

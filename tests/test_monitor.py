@@ -234,7 +234,11 @@ def test_a_killed_run_looks_on_where_it_was(config, tmp_path):
 )
 def test_bad_settings_are_one_line(settings, message, config, tmp_path, capsys):
     asked = [{"role": "user", "content": "How many?"}]
-    for name, held_out in (("PROMPTS", [{"prompt": [{"content": "How many?"}], "answer": "1"}]), ("ONE", [{"prompt": asked, "answer": "1"}]), ("UNJUDGED", [{"prompt": asked, "answer": "many"}] * 2)):
+    for name, held_out in (
+        ("PROMPTS", [{"prompt": [{"content": "How many?"}], "answer": "1"}]),
+        ("ONE", [{"prompt": asked, "answer": "1"}]),
+        ("UNJUDGED", [{"prompt": asked, "answer": "many"}] * 2),
+    ):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held_out))
     settings = json.loads(re.sub('"(PROMPTS|ONE|UNJUDGED)"', lambda m: json.dumps(str(tmp_path / f"{m[1]}.jsonl")), json.dumps(settings)))
     with pytest.raises(SystemExit) as exit_:
