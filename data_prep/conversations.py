@@ -31,7 +31,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.sources import chosen, load_sources
+from data_prep.sources import chosen, keep, load_sources
 from data_prep.work import Progress
 from eval.cli import UserError, command, existing, output_folder, parse, user_errors
 from eval.models import load_tokenizer
@@ -175,7 +175,7 @@ class Part:
     def __init__(self, spec: dict, args: ConversationsArguments):
         self.spec, self.name, self.kind = spec, spec["name"], spec.get("kind", "messages")
         self.tools = load_tools(spec.get("tools") or [])
-        self.dropped, self.own_tools, self.shown = Counter(), False, None
+        self.dropped, self.own_tools, self.shown, self.read = Counter(), False, None, []
         self.rng = random.Random(f"{args.seed}-{self.name}")
         if self.tools:
             from transformers.utils import get_json_schema
@@ -267,6 +267,8 @@ def main(argv: list[str] | None = None) -> None:
     for rows in chosen.values():
         random.Random(args.seed).shuffle(rows)
     write({out / f"{split}.jsonl": rows for split, rows in chosen.items()}, any(part.tools or part.own_tools for part in parts))
+    calls = [{"path": part.name, "form": "calls", "rows_in": len(part), "left_out": dict(part.dropped)} for part in parts]
+    keep(out, [*itertools.chain(*(part.read for part in parts)), *(part for part in calls if part["left_out"])])
     for part in parts:
         dropped = "".join(f", {n:,} dropped as {why}" for why, n in part.dropped.items())
         print(f"{part.name:<20} {sum(p is part for p, _ in chosen['train']):>7,} of {len(part):,}{dropped}")

@@ -37,7 +37,7 @@ from pathlib import Path
 
 from data_prep.chunks import by_chunks, same_settings, stream
 from data_prep.schemas.preferences import PAIRS
-from data_prep.sources import load_source, say
+from data_prep.sources import count, keep, load_source, say
 from eval.cli import UserError, command, output_folder, parse, read_jsonl, write_jsonl
 from eval.messages import check_prompt
 from eval.replies import Replier
@@ -208,12 +208,12 @@ def main(argv: list[str] | None = None) -> None:
         from data_prep.schemas import convert
 
         data = load_source({"path": args.dataset, "name": args.name, "split": args.split, "revision": args.revision})
-        pairs, _, left_out = convert(data, "pair", args.dataset, kind=args.pairs)
+        pairs, form, left_out = convert(data, "pair", args.dataset, kind=args.pairs)
         files[args.split] = [
             pair | {"rank_distance": pair.get("rank_distance", 1)}
             for pair in pairs.select_columns([c for c in PAIR if c in pairs.column_names])
         ]
-        say(args.dataset, len(data), left_out)
+        counts = [count(args.dataset, form, len(data), left_out)]
     else:
         rankings = ranked_answers(args) if args.model else given_rankings(args.rankings)
         files = {split: [] for split in SPLITS}
@@ -223,7 +223,7 @@ def main(argv: list[str] | None = None) -> None:
             pairs = list(rows_of(row, args.pairs, where))
             files[row["split"]] += pairs
             without.update([] if pairs else [ALONE if len(row["responses"]) < 2 else "its ranking is a tie"])
-        say("the rankings", len(rankings), without)
+        counts = [count(args.rankings or ", ".join(args.model), "rankings", len(rankings), without)]
     empty = [split for split, pairs in files.items() if not pairs]
     if empty and (len(empty) == len(files) or not args.rankings):  # people's rankings come in one by one
         cure = f"{', '.join(args.model)} gave fewer than two different answers to every prompt; raise candidates or temperature" if args.model else "every row is a tie, or too few rows"
@@ -232,6 +232,7 @@ def main(argv: list[str] | None = None) -> None:
     kept = [{k: row[k] for k in ("prompt", "responses", "ranking", "split")} for row in rankings]
     for name, lines in (({"rankings": kept} if args.model else {}) | {split: pairs for split, pairs in files.items() if pairs}).items():
         write_jsonl(out / f"{name}.jsonl", lines)
+    keep(out, counts)
     print(f"{out}: " + ", ".join(f"{split} {len(pairs):,} pairs" for split, pairs in files.items()))
 
 

@@ -280,7 +280,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{path}: {len(rows)} problems")
         return
     from data_prep.schemas import convert
-    from data_prep.sources import load_source, say
+    from data_prep.sources import count, keep, load_source
 
     data = load_source({"path": args.dataset, "name": args.name, "split": args.split, "revision": args.revision})
     rows, schema, left_out = convert(
@@ -290,7 +290,7 @@ def main(argv: list[str] | None = None) -> None:
     with whole(path) as file:
         rows.to_json(file)
     print(f"{path}: {len(rows):,} problems ({schema})")
-    say(args.dataset, len(data), left_out)
+    keep(args.output_dir, [count(args.dataset, schema, len(data), left_out)])
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from eval.cli import UserError
+from eval.cli import UserError, write_json
 from eval.messages import without_nulls
 
 KEYS = {"path", "name", "split", "revision", "weight", "rename", "data_files", "streaming", "rows", "where"}
@@ -240,6 +240,22 @@ def say(where: str, rows: int, left_out: Counter) -> None:
         )
 
 
+def keep(folder: str | Path, counts: list[dict]) -> None:
+    """Of each source its path, form, rows and what was left out, as `left_out.json` beside what was made of them; no file
+    where nothing was."""
+    path = Path(folder) / "left_out.json"
+    if any(source["left_out"] for source in counts):
+        write_json(path, counts, ensure_ascii=False)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def count(where: str, form: str, rows: int, left_out: Counter) -> dict:
+    """The record of a source; what was left out of it is said."""
+    say(where, rows, left_out)
+    return {"path": where, "form": form, "rows_in": rows, "left_out": dict(left_out)}
+
+
 def load_sources(
     sources: list[dict],
     goal: str | None,
@@ -273,8 +289,7 @@ def load_sources(
         data, schema, left_out = (
             convert(raw, goal, f"data source {source['path']}") if goal else (raw, "as it is", Counter())
         )
-        say(str(source["path"]), len(raw), left_out)
-        counts.append({"path": str(source["path"]), "form": schema, "rows_in": len(raw), "left_out": dict(left_out)})
+        counts.append(count(str(source["path"]), schema, len(raw), left_out))
         if missing := [c for c in columns if c not in data.column_names]:
             raise UserError(
                 f"data source {source['path']} has no column {', '.join(missing)} (it has "
@@ -288,8 +303,7 @@ def load_sources(
         if weight != 1:
             order = list(range(len(data)))
             random.Random(seed).shuffle(order)
-            count = max(1, round(weight * len(data)))
-            data = data.select([order[i % len(order)] for i in range(count)])
+            data = data.select([order[i % len(order)] for i in range(max(1, round(weight * len(data))))])
         parts.append(data)
     if len(parts) == 1:
         return parts[0], counts

@@ -173,11 +173,11 @@ def test_commands_of_the_data_read_them_too(files, tmp_path, capsys):
     from data_prep.problems import main as problems
 
     for main, name in ((pairs, "nvidia/HelpSteer3"), (problems, "AI-MO/NuminaMath-1.5")):
-        main(["--dataset", files[name], "--output_dir", str(tmp_path / main.__module__)])
-        assert (
-            len(rows(tmp_path / main.__module__ / "train.jsonl")) == 1
-            and "1 of 2 rows left out: " in capsys.readouterr().out
-        )
+        out = tmp_path / main.__module__
+        main(["--dataset", files[name], "--output_dir", str(out)])
+        assert len(rows(out / "train.jsonl")) == 1 and "1 of 2 rows left out: " in capsys.readouterr().out
+        (record,) = json.loads((out / "left_out.json").read_text())
+        assert record["rows_in"] == 2 and list(record["left_out"].values()) == [1]
     sources = [{"path": files[p["set"]]} for p in of("messages")]
     (tmp_path / "mix.yaml").write_text(
         json.dumps(
@@ -190,6 +190,10 @@ def test_commands_of_the_data_read_them_too(files, tmp_path, capsys):
     )
     mix(["--config", str(tmp_path / "mix.yaml")])
     assert len(rows(tmp_path / "mix/train.jsonl")) == 20 and "left out: " in capsys.readouterr().out
+    assert (
+        sum(sum(source["left_out"].values()) for source in json.loads((tmp_path / "mix/left_out.json").read_text()))
+        == 4
+    )
 
 
 # ---- Real files ----
