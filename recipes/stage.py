@@ -158,7 +158,7 @@ class Stage:
                 if state.is_world_process_zero:
                     write_json(
                         stage.folder / "progress.json",
-                        {"seconds": stage.seconds(), "config": stage.config, "world_size": args.world_size},
+                        {"seconds": stage.seconds(), "config": stage.config, "world_size": world_size()},
                         default=str,
                     )
 
