@@ -14,6 +14,7 @@ from data_prep.work import Progress
 
 GZIP_HEADER = b"\x1f\x8b\x08"
 CHUNK = 1 << 16
+BROKEN = 0.1  # share of a text's characters from which on it is none of the charset that it names: compressed, or a picture
 CHARSET = re.compile(
     rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]+)|<\?xml[^>]{0,100}?encoding\s*=\s*[\"']([\w.:-]+)",
     re.IGNORECASE,
@@ -109,7 +110,8 @@ def decode(content: bytes, header: str) -> tuple[str, int] | None:
                 return content.decode(charset), 0
         except (UnicodeDecodeError, LookupError):
             continue
-    return _replaced(content, name) if name else None
+    text, broken = _replaced(content, name or "utf-8")
+    return (text, broken) if name and broken < BROKEN * len(text) else None
 
 
 def _replaced(content: bytes, charset: str) -> tuple[str, int]:

@@ -51,6 +51,12 @@ def test_a_page_that_names_the_wrong_charset_is_read_as_what_it_is():
     assert decode(GERMAN.encode("cp1252"), "text/html; charset=utf-8") == (GERMAN, 0)
 
 
+def test_what_is_no_text_at_all_has_no_charset():
+    import random
+
+    assert decode(random.Random(0).randbytes(4000), "text/html; charset=utf-8") is None
+
+
 def test_broken_bytes_are_counted(tmp_path):
     from warcio.statusandheaders import StatusAndHeaders
     from warcio.warcwriter import WARCWriter
