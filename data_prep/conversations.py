@@ -8,8 +8,8 @@ or a row of a source has tools, `tools` (their JSON schemas as a string, as TRL 
     - {name: talk, share: 0.6, datasets: [{path: HuggingFaceTB/smol-smoltalk, split: train}]}
 
 - `share` of the `rows`; a source that has fewer is repeated, one that has more is drawn from.
-- `datasets`: sources (see `data_prep.sources`) of `messages`, or of `question` and `solution`: a worked solution. `where: {column: [values]}`
-  takes some of their rows.
+- `datasets`: sources (see `data_prep.sources`) of conversations in any form that `data_prep.schemas` knows. `where:
+  {column: [values]}` takes some of their rows.
 - `tools` (see `eval.tool_loop.load_tools`): what the assistant is told it may call; rows that have `tools` of their own keep them.
 - `kind: talks`: `turns: [least, most]` rows, one after the other: a change of subject.
 - `kind: identity`: who the model is, from `file` (data_prep/identity.yaml); with `override: true` who it is where a system message says so.
@@ -31,7 +31,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.sources import is_conversation, load_source, load_sources
+from data_prep.sources import chosen, keep, load_sources
 from data_prep.work import Progress
 from eval.cli import UserError, command, existing, output_folder, parse, user_errors
 from eval.models import load_tokenizer
@@ -88,17 +88,6 @@ def check_parts(parts: list[dict]) -> None:
 def said(*turns: tuple[str, str]) -> list[dict]:
     """Messages out of (role, content)."""
     return [{"role": role, "content": content} for role, content in turns]
-
-
-def as_messages(row: dict, name: str) -> list[dict]:
-    """The conversation of a row: its `messages`, or its `question` and `solution`."""
-    if messages := row.get("messages"):
-        if not is_conversation(messages) or all(m["role"] != "assistant" for m in messages):
-            raise UserError(f"part {name}: messages must be [{{role: user, content: …}}, …], one of them the assistant's, but are {str(messages)[:80]!r}")
-        return [{key: value for key, value in message.items() if value is not None} for message in messages]
-    if isinstance(row.get("question"), str) and isinstance(row.get("solution"), str):
-        return said(("user", row["question"]), ("assistant", row["solution"]))
-    raise UserError(f"part {name}: a row has neither `messages` nor `question` and `solution`, but {', '.join(row)}; `rename: {{old: new}}` of a source maps columns")
 
 
 def identity(path: str, override: bool) -> list[list[dict]]:
@@ -168,14 +157,16 @@ def with_call(row: dict, result: str, argument: str) -> list[dict] | str:
     return [*asked, {"role": "tool", "name": row["tool"], "content": result}, *said(("assistant", reply))]
 
 
-def refuse_drafts(data, sources: list[dict]) -> None:
-    """Raises `UserError` where rows are drafts of `data_prep.synthesize`: a column `status` that is not accepted.
-
-    Where only some of several sources have the column, `data` has lost it, and each source is looked at.
-    """
-    for rows in [data] if "status" in data.column_names or len(sources) == 1 else map(load_source, sources):
-        if "status" in rows.column_names and (drafts := [status for status in rows["status"] if status != "accepted"]):
-            raise UserError(f"{len(drafts):,} rows of the data are drafts (status {drafts[0]!r}): a person edits them and sets the status to accepted; see data_prep/labelling_guidelines.md")
+def refuse_drafts(data):
+    """The data; raises `UserError` where rows are drafts of `data_prep.synthesize`: a column `status` that is draft,
+    or not accepted where others are."""
+    statuses = data["status"][:] if "status" in data.column_names else []
+    if {"draft", "accepted"} & set(statuses) and (drafts := [status for status in statuses if status != "accepted"]):
+        raise UserError(
+            f"{len(drafts):,} rows of the data are drafts (status {drafts[0]!r}): a person edits them and sets "
+            f"the status to accepted; see data_prep/labelling_guidelines.md"
+        )
+    return data
 
 
 class Part:
@@ -184,7 +175,7 @@ class Part:
     def __init__(self, spec: dict, args: ConversationsArguments):
         self.spec, self.name, self.kind = spec, spec["name"], spec.get("kind", "messages")
         self.tools = load_tools(spec.get("tools") or [])
-        self.dropped, self.own_tools, self.shown = Counter(), False, None
+        self.dropped, self.own_tools, self.shown, self.read = Counter(), False, None, []
         self.rng = random.Random(f"{args.seed}-{self.name}")
         if self.tools:
             from transformers.utils import get_json_schema
@@ -198,19 +189,14 @@ class Part:
             if not self.rows:
                 raise UserError(f"part {self.name}: {spec['file']} has no question for it")
             return
+        prepare = lambda data, source: refuse_drafts(chosen(data, spec.get("where") or {}, f"part {self.name}"))
         with user_errors(f"part {self.name}: its datasets do not go together, give each a part of its own"):
-            self.rows = load_sources(spec["datasets"], seed=args.seed)
-        for column, values in (spec.get("where") or {}).items():
-            if column not in self.rows.column_names:
-                raise UserError(f"part {self.name}: where: its rows have no column {column} (they have {', '.join(self.rows.column_names)})")
-            wanted = values if isinstance(values, list) else [values]
-            self.rows = self.rows.select([i for i, value in enumerate(self.rows[column]) if value in wanted])
-        if not len(self.rows):
-            raise UserError(f"part {self.name}: no row is left: {spec.get('where')}")
+            self.rows, self.read = load_sources(
+                spec["datasets"], None if self.kind == "tool_use" else "messages", seed=args.seed, prepare=prepare
+            )
         self.own_tools = "tools" in self.rows.column_names and any(self.rows["tools"])
         if self.own_tools and (self.tools or self.kind != "messages"):
             raise UserError(f"part {self.name}: its rows have `tools` of their own: {'leave out the tools of the part' if self.tools else 'rows with other tools cannot be joined'}, or select rows without")
-        refuse_drafts(self.rows, spec["datasets"])
         if self.kind == "talks":
             least, most = spec["turns"]
             order = iter(self.rng.sample(range(len(self.rows)), len(self.rows)))
@@ -247,11 +233,11 @@ class Part:
         if self.kind == "tool_use":
             return None if isinstance(self.done[i], str) else self.done[i]
         if self.kind == "talks":
-            talks = [as_messages(self.rows[k], self.name) for k in self.groups[i]]
+            talks = [self.rows[k]["messages"] for k in self.groups[i]]
             if any(talk[0]["role"] == "system" for talk in talks[1:]):
                 raise UserError(f"part {self.name}: a row with a system message cannot be joined to another: take rows without")
             return [message for talk in talks for message in talk]
-        return as_messages(self.rows[i], self.name)
+        return self.rows[i]["messages"]
 
 
 @command
@@ -281,6 +267,8 @@ def main(argv: list[str] | None = None) -> None:
     for rows in chosen.values():
         random.Random(args.seed).shuffle(rows)
     write({out / f"{split}.jsonl": rows for split, rows in chosen.items()}, any(part.tools or part.own_tools for part in parts))
+    calls = [{"path": part.name, "form": "calls", "rows_in": len(part), "left_out": dict(part.dropped)} for part in parts]
+    keep(out, [*itertools.chain(*(part.read for part in parts)), *(part for part in calls if part["left_out"])])
     for part in parts:
         dropped = "".join(f", {n:,} dropped as {why}" for why, n in part.dropped.items())
         print(f"{part.name:<20} {sum(p is part for p, _ in chosen['train']):>7,} of {len(part):,}{dropped}")

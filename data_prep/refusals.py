@@ -9,11 +9,12 @@ Each question is asked `samples` times, each reply is held against the reference
 most `unknown_at`: it does not; else it is unsure. A reply that refuses is not right. Where half of the replies or more cannot be judged,
 neither can the question: verdict `unjudged`, counted, not in training.
 
-`questions` have `question`, `answer` (a text, a list of aliases, or a mapping with `aliases` or `text`), `choices` where the answer
-can take few values, and `subject` where several ask about one person or thing: of few values a guess is often right, so what the model
-knows becomes a training row only if all replies about its subject together reach `knows_at`. Other columns are not kept. Instead
-`documents` with `text` can be given: a writer makes a question and its answer out of the beginning of each, kept if the answer stands
-there and the question does not give it away.
+`questions` are of a published set in its own form (TriviaQA, PopQA, SQuAD, …: docs/data.md), or have `question`,
+`answer` (a text, a list of aliases, or a mapping with `aliases` or `text`), `choices` where the answer can take few
+values, and `subject` where several ask about one person or thing: of few values a guess is often right, so what the
+model knows becomes a training row only if all replies about its subject together reach `knows_at`. Other columns are
+not kept. Instead `documents` with `text` can be given: a writer makes a question and its answer out of the beginning
+of each, kept if the answer stands there and the question does not give it away.
 
 The output folder, all JSON lines:
 
@@ -47,6 +48,9 @@ from typing import ClassVar
 
 from data_prep.chunks import by_chunks, dump, require_same, stream, whole_chunks
 from data_prep.rows import columns_of, find_parts, read_rows
+from data_prep.schemas import converted
+from data_prep.schemas.questions import FORMS, NO_ANSWER
+from data_prep.sources import say
 from eval.cli import UserError, command, existing, output_folder, parse, whole, write_json
 from eval.models import load_tokenizer, require_chat_template
 from eval.replies import Replier
@@ -177,6 +181,13 @@ def question_row(row: dict, where: str) -> dict:
         UserError: one of them is missing or no text.
     """
     question, answer, choices = row.get("question"), row.get("answer"), row.get("choices") or []
+    if (
+        type(answer) is int
+        and isinstance(choices, list)
+        and str(answer) not in map(str, choices)
+        and 0 <= answer < len(choices)
+    ):
+        answer = choices[answer]  # MMLU's
     if not isinstance(question, str) or not question.strip():
         columns = ", ".join(map(str, row))
         raise UserError(f"{where} has no question: expected a text, but found {str(question)[:80]!r} (columns: {columns}); `rename` of a source maps columns")
@@ -200,11 +211,31 @@ def passage_row(row: dict, where: str, most: int) -> dict:
     return {"text": (words[0] if words else text[:most]).strip()}
 
 
-def read_inputs(args: RefusalsArguments) -> Iterator[dict]:
+def questions_of(row: dict, where: str, left_out: collections.Counter) -> list[dict]:
+    """The questions of a row: of our own form, which must be whole, or of a published one
+    (`data_prep.schemas.questions`), counted where it has no reference."""
+    if "question" in row and "answer" in row:
+        if isinstance(row["answer"], dict) and row["answer"].get("text") == []:  # SQuAD's unanswerable ones
+            left_out[NO_ANSWER] += 1
+            return []
+        return [question_row(row, where)]
+    schema = next((form for form in FORMS if set(form.columns) <= row.keys() and form.fits(row)), None)
+    if not schema:
+        return [question_row(row, where)]  # says what it lacks
+    found, reason = converted(schema, row)
+    left_out.update([reason] if reason else [])
+    return found
+
+
+def read_inputs(args: RefusalsArguments, left_out: collections.Counter) -> Iterator[dict]:
     for part in find_parts(args.questions or args.documents):
         for number, _, row in read_rows(part):
             where = f"{part.path}, row {number}"
-            yield question_row(row, where) if args.questions else passage_row(row, where, args.passage_characters)
+            yield from (
+                questions_of(row, where, left_out)
+                if args.questions
+                else [passage_row(row, where, args.passage_characters)]
+            )
 
 
 class Settings:
@@ -476,13 +507,19 @@ def main(argv: list[str] | None = None) -> None:
     out = output_folder(args.output_dir)
 
     # ---- What is asked, or written about ----
+    left_out = collections.Counter()
     inputs, count, digest = out / ("questions.jsonl" if args.questions else "passages.jsonl"), 0, hashlib.sha256()
     with whole(inputs) as file:
-        for count, row in enumerate(itertools.islice(read_inputs(args), args.limit), 1):
+        for count, row in enumerate(itertools.islice(read_inputs(args, left_out), args.limit), 1):
             file.write(line := dump(row))
             digest.update(line)
         if not count:
-            raise UserError(f"{', '.join(map(str, args.questions or args.documents))}: no row in it, expected at least one")
+            why = (
+                "; ".join(f"{n:,} left out: {reason}" for reason, n in left_out.most_common())
+                or "expected at least one"
+            )
+            raise UserError(f"{', '.join(map(str, args.questions or args.documents))}: no row in it, {why}")
+        say(", ".join(map(str, args.questions or args.documents)), count + left_out.total(), left_out)
         settings = Settings(out, args, digest.hexdigest())
         finishing = {"thresholds": [args.knows_at, args.unknown_at], "known_per_unknown": args.known_per_unknown, "phrasings": phrasings}
         try:
@@ -530,6 +567,8 @@ def main(argv: list[str] | None = None) -> None:
     summary |= {"rows": {"refusal": len(refusals), "known": len(answers)}}
     if reasons:
         summary["written"] = dict(reasons)
+    if left_out:
+        summary["left_out"] = dict(left_out)
     summary |= {"settings": settings.settings, "train": finishing, "provenance": settings.provenance, "seconds": round(time.monotonic() - started, 1)}
     write_json(out / "summary.json", summary, ensure_ascii=False)
     print(f"{out / 'train.jsonl'}: {len(refusals):,} refusals, {len(answers):,} known")

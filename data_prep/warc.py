@@ -1,5 +1,6 @@
 """Read WARC files, so that what is broken in them costs one record."""
 
+import codecs
 import io
 import re
 import zlib
@@ -13,6 +14,19 @@ from data_prep.work import Progress
 
 GZIP_HEADER = b"\x1f\x8b\x08"
 CHUNK = 1 << 16
+BROKEN = 0.1  # share of a text's characters from which on it is none of the charset that it names: compressed, or a picture
+CHARSET = re.compile(
+    rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]+)|<\?xml[^>]{0,100}?encoding\s*=\s*[\"']([\w.:-]+)",
+    re.IGNORECASE,
+)
+BROWSERS = {  # what a name means to browsers, by Python's own names and others
+    "ascii": "cp1252", "iso8859-1": "cp1252", "latin-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874",
+    "gb2312": "gb18030", "gbk": "gb18030",
+    "shift_jis": "cp932", "euc_kr": "cp949", "x-sjis": "cp932", "x-gbk": "gb18030", "x-euc-jp": "euc_jp",
+    "ks_c_5601-1987": "cp949", "big5": "big5hkscs",
+    "utf-16": "utf-8", "utf-16-le": "utf-8", "utf-16-be": "utf-8", "x-cp1252": "cp1252", "x-cp1251": "cp1251",
+    "utf8mb4": "utf-8",
+}  # fmt: skip
 
 
 def gzip_members(file: io.BufferedIOBase) -> Iterator[tuple[int, bytes, str | None]]:
@@ -52,10 +66,63 @@ def gzip_members(file: io.BufferedIOBase) -> Iterator[tuple[int, bytes, str | No
         offset, rest = offset + at, rest[at:]
 
 
+def declared(content: bytes, header: str) -> str | None:
+    """The charset that the HTTP header or the page itself names, as browsers take the name
+    (encoding.spec.whatwg.org); None where none that is known."""
+    named = re.search(r"charset\s*=\s*[\"']?\s*([\w.:-]+)", header, re.IGNORECASE) or CHARSET.search(content[:4096])
+    if not named:
+        return None
+    name = next(filter(None, named.groups()))
+    name = name.decode("ascii") if isinstance(name, bytes) else name
+    try:
+        name = codecs.lookup(name).name
+    except LookupError:
+        return BROWSERS.get(name.lower())
+    return BROWSERS.get(name, name)
+
+
+def decode(content: bytes, header: str) -> tuple[str, int] | None:
+    """(The text, how many places in it could not be read and became U+FFFD) of a page; None where its charset cannot
+    be told.
+
+    UTF-8 where it is valid, or valid but for the last character, which a crawl cut off; then the charset that is
+    declared, where it is valid; then UTF-8 again where more of its characters are whole than broken (a stray byte
+    makes no other charset of a page); then what cchardet finds.
+    """
+    import cchardet
+
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return _replaced(content, "utf-16")
+    content = content.removeprefix(codecs.BOM_UTF8)
+    try:
+        return content.decode("utf-8"), 0
+    except UnicodeDecodeError as error:
+        if error.reason == "unexpected end of data" and error.end == len(content):
+            return content[: error.start].decode("utf-8") + "\ufffd", 1
+    name = declared(content, header)
+    text, broken = _replaced(content, "utf-8")
+    whole = sum(character > "\x7f" for character in text) - broken
+    if whole > broken:
+        return text, broken
+    for charset in (name, cchardet.detect(content)["encoding"]):
+        try:
+            if charset and codecs.lookup(charset).name != "utf-8":
+                return content.decode(charset), 0
+        except (UnicodeDecodeError, LookupError):
+            continue
+    text, broken = _replaced(content, name or "utf-8")
+    return (text, broken) if name and broken < BROKEN * len(text) else None
+
+
+def _replaced(content: bytes, charset: str) -> tuple[str, int]:
+    text = content.decode(charset, "replace")
+    return text, text.count("\ufffd")
+
+
 class TolerantWarcReader(WarcReader):
     """datatrove's reader, but what is broken costs one record, is counted and kept with the reason.
 
-    The charset is UTF-8, else what cchardet finds, as in datatrove. Files are gzipped record by record, as crawls are.
+    Of the charset see `decode`. Files are gzipped record by record, as crawls are.
     """
 
     name = "WARC"
@@ -99,8 +166,6 @@ class TolerantWarcReader(WarcReader):
 
     def _document(self, record, url: str | None, filepath: str, where: str) -> Document | None:
         """The record as a document whose text is HTML; None if it is lost."""
-        import cchardet
-
         media_type = record.rec_headers.get_header("WARC-Identified-Payload-Type") or record.http_headers.get_header("Content-Type", "")
         if media_type.split(";")[0].strip().lower() not in ("text/html", "application/xhtml+xml"):
             return self._lose("not_html", where, url)
@@ -109,13 +174,13 @@ class TolerantWarcReader(WarcReader):
             return self._lose("no_payload", where, url)
         if not url:
             return self._lose("no_url", where, url)
-        try:
-            text = content.decode("utf-8")
-        except UnicodeDecodeError:
-            try:
-                text = content.decode(cchardet.detect(content)["encoding"] or "utf-8")
-            except (UnicodeDecodeError, LookupError):
-                return self._lose("unknown_charset", where, url)
+        header = record.http_headers.get_header("Content-Type", "") if record.http_headers else ""
+        if (found := decode(content, header or "")) is None:
+            return self._lose("unknown_charset", where, url)
+        text, broken = found
+        if broken:
+            self.stat_update("pages_with_broken_bytes")
+            self.stat_update("broken_bytes", value=broken)
         fields = {"url": url, "date": record.rec_headers.get_header("WARC-Date"), "file_path": filepath}
         fields |= {"text": text, "id": record.rec_headers.get_header("WARC-Record-ID") or where}
         return self.get_document_from_dict(fields, filepath, where)

@@ -31,7 +31,8 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.writers import JsonlWriter
 
 from data_prep.executor import EXECUTORS, check_executor, make_executor
-from data_prep.filters import LANGUAGE_MODEL, Count, EnglishWords, Extraction, FastTextFile, OfflineLanguageFilter, OfflineURLFilter, RepetitionFilter
+from data_prep.filters import LANGUAGE_MODEL, STOP_WORDS, Count, EnglishWords, Extraction, FastTextFile
+from data_prep.filters import OfflineLanguageFilter, OfflineURLFilter, RepetitionFilter, stop_words
 from data_prep.funnel import stage_stats, write_funnel, write_report
 from data_prep.pii import PII
 from data_prep.warc import TolerantWarcReader
@@ -72,7 +73,7 @@ class WebArguments:
     max_bullet_lines_ratio: float = field(metadata={"help": "Greatest share of lines that start with a bullet."})
     max_ellipsis_lines_ratio: float = field(metadata={"help": "Greatest share of lines that end in an ellipsis."})
     min_alpha_words_ratio: float = field(metadata={"help": "Least share of words with a letter."})
-    min_stop_words: int = field(metadata={"help": "Least number of different stop words."})
+    min_stop_words: int = field(metadata={"help": "Least number of different stop words of the languages."})
     filter_no_terminal_punct: bool = field(metadata={"help": "Drop lines without terminal punctuation."})
     min_num_sentences: int = field(metadata={"help": "Least number of sentences."})
     min_words_per_line: int = field(metadata={"help": "Shorter lines are dropped."})
@@ -139,6 +140,7 @@ def page_steps(args: WebArguments, removed: Path) -> dict[str, PipelineStep]:
             max_ellipsis_lines_ratio=args.max_ellipsis_lines_ratio,
             max_non_alpha_words_ratio=args.min_alpha_words_ratio,  # datatrove's name says the contrary of what it is
             min_stop_words=args.min_stop_words,
+            stop_words=stop_words(args.languages),
             exclusion_writer=rejects("quality"),
             language=words,
         ),
@@ -268,6 +270,15 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"no *.warc.gz file in {folder}")
     if min(args.tasks, args.workers or 1) < 1:
         raise UserError("tasks and workers must be at least 1")
+    if (
+        "quality" in args.steps
+        and args.min_stop_words
+        and (unknown := [name for name in args.languages if name not in STOP_WORDS])
+    ):
+        known = ", ".join(sorted(STOP_WORDS))
+        raise UserError(
+            f"languages: no stop words of {unknown[0]} are known here (but of {known}): give --min_stop_words 0"
+        )
     if unknown := [step for step in args.steps if step not in STEPS[1:]]:
         raise UserError(f"steps: unknown step {', '.join(unknown)}; the steps are {', '.join(STEPS[1:])}")
     if args.steps != [step for step in STEPS if step in args.steps] or "extraction" not in args.steps:

@@ -16,9 +16,10 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.cli import UserError, check_prompt, command, named_folders, output_folder, parse, read_jsonl, write_json, write_jsonl
+from eval.cli import UserError, command, named_folders, output_folder, parse, read_jsonl, write_json, write_jsonl
 from eval.estimates import Z
 from eval.judges import load_judge, position_bias
+from eval.messages import check_prompt
 from eval.ratings import ratings, read_votes
 from eval.run import model_fingerprint
 

@@ -62,9 +62,11 @@ def unique_keys(yaml):
 @contextlib.contextmanager
 def user_errors(what: str):
     """What a library says about bad settings, in one line: `what` was being done."""
+    import jinja2
+
     try:
         yield
-    except (ValueError, TypeError, ZeroDivisionError) as error:
+    except (ValueError, TypeError, ZeroDivisionError, jinja2.TemplateError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"{what}: {lines[0]}") from error
 
@@ -199,17 +201,6 @@ def read_jsonl(path: str | os.PathLike, columns: tuple[str, ...], cure: str) -> 
     if not rows:
         raise UserError(f"{path} is empty: {cure}")
     return rows
-
-
-def check_prompt(row: dict, where: str) -> None:
-    """That `prompt` is a conversation that can be put to a chat model.
-
-    Raises:
-        UserError: it is a text, or not of messages with a role and a text.
-    """
-    prompt = row.get("prompt")
-    if not isinstance(prompt, list) or not prompt or not all(isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in prompt):
-        raise UserError(f"{where}: prompt must be messages" + ', such as [{"role": "user", "content": "Who are you?"}]')
 
 
 @contextlib.contextmanager

@@ -17,8 +17,9 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-from eval.cli import UserError, check_prompt, command, named_folders, output_file, parse, read_jsonl, write_json
+from eval.cli import UserError, command, named_folders, output_file, parse, read_jsonl, write_json
 from eval.estimates import accuracy, pass_at_k
+from eval.messages import check_prompt
 from eval.verifiers import final_answer, final_number
 
 DRAWS = 32

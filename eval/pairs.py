@@ -20,6 +20,7 @@ import statistics
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, output_file, parse, read_jsonl, write_json
+from eval.messages import is_plain
 from eval.estimates import accuracy, expected_calibration_error
 
 CLEAR_MARGIN = 1.0  # standard deviations
@@ -96,10 +97,6 @@ def judge(chosen: list[float], rejected: list[float], gold_margins: list[float |
     return out | {"calibration_error": calibration_error([c - r for c, r in zip(chosen, rejected)])}
 
 
-def _is_messages(value) -> bool:
-    return isinstance(value, list) and all(isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in value)
-
-
 def read_pairs(path: str) -> list[dict]:
     """The rows of a .jsonl file.
 
@@ -109,7 +106,7 @@ def read_pairs(path: str) -> list[dict]:
     columns, cure = ("prompt", "chosen", "rejected"), "python -m data_prep.preferences writes it"
     rows = read_jsonl(path, columns, cure)
     for number, row in enumerate(rows, 1):
-        if wrong := [column for column in columns if not _is_messages(row[column])]:
+        if wrong := [column for column in columns if not is_plain(row[column])]:
             raise UserError(f"{path}, line {number}: {wrong[0]} must be a list of messages (role, content): {cure}")
         if not isinstance(row.get("gold_margin"), (int, float, type(None))):
             raise UserError(f"{path}, line {number}: gold_margin must be a number: {cure}")

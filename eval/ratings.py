@@ -15,8 +15,9 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from eval.cli import UserError, check_prompt, read_jsonl
+from eval.cli import UserError, read_jsonl
 from eval.estimates import accuracy
+from eval.messages import check_prompt
 
 WINNERS = ("a", "b", "tie")
 MEAN, SCALE = 1000.0, 400.0

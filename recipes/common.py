@@ -1,7 +1,9 @@
 """What the recipe scripts share before they train: arguments, data, models, and checks before any work."""
 
 import os
+from collections import Counter
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from eval.cli import UserError, parse, user_errors
 from eval.processor import has_bf16
@@ -39,8 +41,11 @@ class OptimizerArguments:
 class DataArguments(ScriptArguments):
     """Keys of the stages that read datasets (pretraining reads tokens)."""
 
-    datasets: list[dict] | None = field(default=None, metadata={"help": "training data: list of {path, name, split, revision, weight, rename}"})
+    datasets: list[dict] | None = field(
+        default=None, metadata={"help": "training data: sources, see data_prep.sources"}
+    )
     eval_datasets: list[dict] | None = field(default=None, metadata={"help": "validation data, in the same form"})
+    intake: ClassVar[list[dict]] = []  # of each source its path, form, rows and what was left out
 
 
 def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> tuple:
@@ -132,36 +137,62 @@ def load_model(auto_class, path: str, model_args, training_args, what: str = "mo
     return model
 
 
-def load_data(args: DataArguments, columns: tuple[str, ...], training_args, optional: tuple[str, ...] = ()) -> tuple:
-    """Training and (or None) validation data with at least `columns`, and those `optional` ones that a source has; see `data_prep.sources`."""
+GOALS = {"messages": "messages", "chosen": "pair", "prompt": "prompt"}  # by the first column that a stage asks for
+
+
+def load_data(
+    args: DataArguments,
+    columns: tuple[str, ...],
+    training_args,
+    optional: tuple[str, ...] = (),
+    goal: str | None = None,
+) -> tuple:
+    """Training and (or None) validation data with at least `columns`, and those `optional` ones that a source has;
+    see `data_prep.sources`.
+
+    What was read and left out of each source of the training data is kept as `args.intake`, for the record.
+
+    Args:
+        goal: of `data_prep.schemas`; it follows from the first of the columns, but for `problem`.
+    """
     from data_prep.conversations import refuse_drafts
     from data_prep.sources import load_sources
 
     if not args.datasets:
         raise UserError("datasets is not set: list at least one source, such as `- {path: owner/name, split: train}`")
+    goal = goal or GOALS[columns[0]]
+    form = (goal, columns, training_args.seed, optional, lambda data, source: refuse_drafts(data))
     with user_errors("the datasets do not go together, mix them with data_prep.conversations"):
-        evaluation = load_sources(args.eval_datasets, columns, training_args.seed, optional) if args.eval_datasets else None
-        train = load_sources(args.datasets, columns, training_args.seed, optional)
-    for data, sources in ((train, args.datasets), (evaluation, args.eval_datasets)):
-        if data is not None:
-            refuse_drafts(data, sources)
-    for column in MESSAGES & set(train.column_names):
-        for data in filter(None, (train, evaluation)):
-            check_messages(data[column], column)
+        evaluation = load_sources(args.eval_datasets, *form)[0] if args.eval_datasets else None
+        train, args.intake = load_sources(args.datasets, *form)
     return train, evaluation
 
 
-MESSAGES = {"messages", "prompt", "chosen", "rejected"}
+def leave_out(data, keep, why: str, counts: Counter):
+    """The rows for which `keep(row)` holds; the others are counted under `why`."""
+    kept = [i for i, row in enumerate(data) if keep(row)]
+    if left := len(data) - len(kept):
+        counts[why] += left
+        data = [data[i] for i in kept] if isinstance(data, list) else data.select(kept)
+    return data
 
 
-def check_messages(rows, column: str) -> None:
-    """Raises `UserError` for the first row of a column that is not a list of messages; in `messages` the assistant must speak."""
-    from data_prep.sources import is_conversation
+def positions(model_args) -> int | None:
+    """How many tokens the model has positions for; None where its config names no limit."""
+    from transformers import AutoConfig
 
-    for number, messages in enumerate(rows):
-        if not is_conversation(messages) or (column == "messages" and all(m["role"] != "assistant" for m in messages)):
-            form = "[{role: user, content: …}, …]" + (", one of them the assistant's" if column == "messages" else "")
-            raise UserError(f"row {number} of the data: {column} must be a list of messages, {form}, but is {str(messages)[:80]!r}")
+    try:
+        config = AutoConfig.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
+    except (OSError, ValueError):  # an adapter's folder has none, and a model that cannot be had is told later
+        return None
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def tell(left_out: Counter, rows: int, where: str = "the training data") -> None:
+    """What the stage itself leaves out of its data."""
+    from data_prep.sources import say
+
+    say(where, rows, left_out)
 
 
 def rows_per_step(training_args) -> int:

@@ -3,17 +3,31 @@
     python -m recipes.grpo --config recipes/tiny/grpo.yaml
     accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.grpo --config recipes/qwen3-0.6b/grpo.yaml
 
-Rows hold `prompt` (messages) and the columns that the rewards read (`answer`, `tests`, …). `rewards` names verifiers of
-`eval.verifiers`, the functions that also score the benchmarks; `reward_weights` weighs them. With `tools` the model may call them while
-it answers; what they return is not trained on. A watch over the run, and when it stops: `recipes.monitor`.
+Rows are of a published set (docs/data.md), or hold `prompt` (messages) and the columns that the rewards read
+(`answer`, `tests`, …). `rewards` names verifiers of `eval.verifiers`, the functions that also score the benchmarks;
+`reward_weights` weighs them. With `tools` the model may call them while it answers; what they return is not trained
+on. A watch over the run, and when it stops: `recipes.monitor`.
 """
 
 import sys
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
+from eval.generate import encode
 from recipes.callbacks import StopAtReward
-from recipes.common import DataArguments, load_chat_tokenizer, load_data, load_model, parse_stage, require_rows
+from recipes.common import (
+    DataArguments,
+    leave_out,
+    load_chat_tokenizer,
+    load_data,
+    load_model,
+    parse_stage,
+    positions,
+    require_rows,
+    tell,
+)
 from recipes.monitor import Monitor, MonitorArguments, held_out, verdicts
 from recipes.stage import Stage, logged_tokens
 
@@ -25,6 +39,42 @@ class GRPOScriptArguments(DataArguments, MonitorArguments):
     stop_reward: float | None = field(default=None, metadata={"help": "stop when the mean reward of the last stop_window logged steps has reached this"})
     stop_window: int = field(default=8, metadata={"help": "logged steps that stop_reward looks at"})
     max_result_tokens: int | None = field(default=None, metadata={"help": "of one tool's result (default: a quarter of max_completion_length)"})
+
+
+def judgeable(rewards: list) -> Callable[[dict], bool]:
+    """Whether any of the rewards can judge replies to a row: what none can would teach nothing, silently."""
+
+    def judged(row: dict) -> bool:
+        columns = {name: [value] for name, value in row.items() if name != "prompt"}
+        said = [[{"role": "assistant", "content": ""}]]
+        return any(reward(prompts=[row["prompt"]], completions=said, **columns) != [None] for reward in rewards)
+
+    return judged
+
+
+def usable(data, tests: tuple, where: str, rewards: list[str], left_out: Counter):
+    """The rows that pass all of the tests, each a pair of what a row must pass and why it is left out; what is, is
+    said.
+
+    Raises:
+        UserError: nothing is left because no reward can judge a row.
+    """
+    rows = len(data)
+    for number, (keep, why) in enumerate(tests):
+        data = leave_out(data, keep, why, left_out)
+        if not number and not len(data):
+            raise UserError(
+                f"no row of {where} can be judged by {', '.join(rewards)}: name the verifier that reads their "
+                "answers, or by_row where they name one each"
+            )
+    tell(left_out, rows, where)
+    return data
+
+
+def length(tokenizer, row: dict, tools: list) -> int:
+    """Tokens of a prompt."""
+    (ids,) = encode(tokenizer, [row["prompt"]], **({"tools": tools} if tools else {}))
+    return len(ids)
 
 
 @command
@@ -47,17 +97,28 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = load_chat_tokenizer(model_args, "the sft model")
     if tools := load_tools(args.tools):
         Toolbox(tokenizer, tools, args.max_result_tokens or 1, 1.0)  # raises where its template has no place for them
-    train, evaluation = load_data(args, ("prompt",), training_args, COLUMNS)
-    watched, judge = held_out(args, training_args.seed)
+    train, evaluation = load_data(args, ("prompt",), training_args, COLUMNS, goal="problem")
+    watched, judge = held_out(args, training_args.seed, "problem")
     for reward in rewards:
         reward([""], **{column: [value] for column, value in train[0].items()})  # raises where a verifier lacks a column
     if args.max_result_tokens is not None and not tools:
         raise UserError("max_result_tokens is of tools' results: name tools, or leave it out")
-    for where, rows in (("the data", train), ("monitor_datasets", watched)):
-        for number, row in enumerate(rows):  # what no reward can judge would teach nothing, silently
-            columns = {name: [value] for name, value in row.items() if name != "prompt"}
-            if all(reward(prompts=[row["prompt"]], completions=[[{"role": "assistant", "content": ""}]], **columns) == [None] for reward in rewards):
-                raise UserError(f"row {number} of {where} cannot be judged by {', '.join(args.rewards)}: " + ", ".join(f"its {k} is {v!r}" for k, v in row.items() if k in ("answer", "tests", "pattern"))[:300])
+    room = (positions(model_args) or sys.maxsize) - training_args.max_completion_length
+    tests = (
+        (judgeable(rewards), f"{', '.join(args.rewards)} cannot judge it"),
+        (
+            lambda row: length(tokenizer, row, tools) <= room,
+            f"the prompt has more than the {room} tokens that a completion leaves of the model's positions",
+        ),
+    )
+    left_out = Counter()
+    train = usable(train, tests, "the training data", args.rewards, left_out)
+    if evaluation is not None:
+        evaluation = usable(evaluation, tests, "the validation data", args.rewards, Counter())
+    if watched:
+        watched = usable(watched, tests, "monitor_datasets", args.rewards, Counter())
+        if len(watched) < 2:
+            raise UserError("monitor_datasets hold fewer than two prompts that can be judged and are short enough")
     completions = training_args.generation_batch_size
     prompts = completions // training_args.num_generations
     require_rows(train, prompts, f"one batch of {prompts} prompts × {training_args.num_generations} completions (with fewer GRPO trains zero steps)")
@@ -99,7 +160,7 @@ def main(argv: list[str] | None = None) -> None:
     stage.train(trainer)
     if watched:
         monitor.keep_best(trainer.accelerator.unwrap_model(trainer.model))
-    stage.finish(trainer, [train], logged_tokens(trainer.state.log_history))
+    stage.finish(trainer, [train], logged_tokens(trainer.state.log_history), left_out=left_out)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ from transformers import TrainerCallback
 
 from eval.cli import UserError, write_jsonl
 from recipes.callbacks import keep_rows
-from recipes.common import check_messages
 
 SURE = 1.645  # standard errors (95 %, one-sided) by which the judge must have fallen
 KEPT = 0.95  # share of the reward's gain that is still there: a learned reward levels off, and then moves up and down by little
@@ -102,7 +101,7 @@ def load_judge(name: str) -> Scores:
     return reward_model(*load_reward_model(name, "judge"))
 
 
-def held_out(args: MonitorArguments, seed: int) -> tuple[list[dict], Scores | None]:
+def held_out(args: MonitorArguments, seed: int, goal: str) -> tuple[list[dict], Scores | None]:
     """The rows of `monitor_datasets`, [] where none are asked for, and the judge, if there is one: before any work.
 
     Raises:
@@ -113,8 +112,9 @@ def held_out(args: MonitorArguments, seed: int) -> tuple[list[dict], Scores | No
     from data_prep.sources import load_sources
     from eval.verifiers import COLUMNS
 
-    rows = list(load_sources(args.monitor_datasets, ("prompt",), seed, COLUMNS)) if args.monitor_datasets else []
-    check_messages([row["prompt"] for row in rows], "prompt")
+    rows = (
+        list(load_sources(args.monitor_datasets, goal, ("prompt",), seed, COLUMNS)[0]) if args.monitor_datasets else []
+    )
     if rows and len(rows) < (least := max(2, PartialState().num_processes)):
         raise UserError(f"monitor_datasets hold {len(rows)} prompts: at least {least} are needed, for a standard error and for every process")
     return rows, load_judge(args.judge) if args.judge else None

@@ -3,16 +3,29 @@
     python -m recipes.ppo --config recipes/tiny/ppo.yaml
     accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.ppo --config recipes/qwen3-0.6b/ppo.yaml
 
-Rows hold `prompt` (messages). `model_name_or_path` is the policy and the reference, `reward_model_path` the reward model
-and where the critic starts. TRL's `PPOTrainer` keeps some of its troubles silent; here each is an error or mended
-(`check`, `recipes.ppo_trainer`). One update is one batch of `per_device_train_batch_size` episodes a process. A watch over the run,
-against a judge that is not trained on, and when it stops: `recipes.monitor`.
+Rows hold `prompt` (messages), or a published set's columns (docs/data.md). `model_name_or_path` is the policy and the
+reference, `reward_model_path` the reward model and where the critic starts. TRL's `PPOTrainer` keeps some of its
+troubles silent; here each is an error or mended (`check`, `recipes.ppo_trainer`). One update is one batch of
+`per_device_train_batch_size` episodes a process. A watch over the run, against a judge that is not trained on, and
+when it stops: `recipes.monitor`.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
-from recipes.common import DataArguments, load_chat_tokenizer, load_data, load_model, parse_stage, require_rows, rows_per_step
+from recipes.common import (
+    DataArguments,
+    load_chat_tokenizer,
+    leave_out,
+    load_data,
+    load_model,
+    parse_stage,
+    positions,
+    require_rows,
+    rows_per_step,
+    tell,
+)
 from recipes.monitor import Monitor, MonitorArguments, held_out, reward_model
 from recipes.stage import Stage
 
@@ -56,10 +69,22 @@ def main(argv: list[str] | None = None) -> None:
     if load_tokenizer(reward_path, "reward model").get_vocab() != tokenizer.get_vocab():
         raise UserError(f"the reward model {reward_path} has another vocabulary than {policy_path}: PPO passes token ids straight to it; train it from the same model")
     train, _ = load_data(args, ("prompt",), training_args)
-    watched, judge = held_out(args, training_args.seed)
-    train = train.map(
-        lambda row: {"input_ids": tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)}, remove_columns=train.column_names
-    ).filter(lambda row: len(row["input_ids"]) <= args.max_prompt_length)
+    watched, judge = held_out(args, training_args.seed, "prompt")
+    with user_errors("the chat template refuses a prompt"):
+        train = train.map(
+            lambda row: {
+                "input_ids": tokenizer.apply_chat_template(
+                    row["prompt"], add_generation_prompt=True, return_dict=False
+                )
+            },
+            remove_columns=train.column_names,
+        )
+    left_out, most, rows_in = Counter(), positions(model_args), len(train)
+    most = args.max_prompt_length if not most else min(args.max_prompt_length, most - training_args.response_length)
+    train = leave_out(
+        train, lambda row: len(row["input_ids"]) <= most, f"the prompt has more than {most} tokens", left_out
+    )
+    tell(left_out, rows_in)
     batch = rows_per_step(training_args)
     require_rows(train, batch, f"one batch of {batch} episodes of at most max_prompt_length {args.max_prompt_length} tokens (with fewer PPO waits for ever)")
     stage = Stage(args, training_args, model_args)
@@ -114,7 +139,7 @@ def main(argv: list[str] | None = None) -> None:
     trainer.train()
     if watched:
         monitor.keep_best(trainer.accelerator.unwrap_model(trainer.model).policy)
-    stage.finish(trainer, [train])
+    stage.finish(trainer, [train], left_out=left_out)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,28 @@
     python -m recipes.reward --config recipes/tiny/reward.yaml
     accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.reward --config recipes/qwen3-0.6b/reward.yaml
 
-Rows hold `chosen` and `rejected` (messages), and optionally `prompt` before both. The score is read at the end token of the
-last turn, where PPO scores: what a template writes after it is cut off.
+Rows hold `chosen` and `rejected` (messages), and optionally `prompt` before both, or a published set's columns
+(docs/data.md). The score is read at the end token of the last turn, where PPO scores: what a template writes after it
+is cut off.
 """
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
-from recipes.common import DataArguments, OptimizerArguments, load_chat_tokenizer, load_data, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
+from recipes.common import (
+    DataArguments,
+    OptimizerArguments,
+    load_chat_tokenizer,
+    load_data,
+    load_model,
+    optimizer_factory,
+    parse_stage,
+    require_rows,
+    rows_per_step,
+    tell,
+)
 from recipes.stage import Stage, logged_tokens
 
 
@@ -53,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     from trl import RewardTrainer, get_peft_config
 
     set_seed(training_args.seed)
-    with training_args.main_process_first(desc="tokenise"):
+    with training_args.main_process_first(desc="tokenise"), user_errors("the chat template refuses a conversation"):
         columns = {"fn_kwargs": {"tokenizer": tokenizer, "margin_per_place": args.margin_per_place}, "remove_columns": train.column_names}
         pairs = train.map(tokenize, **columns)
         held_out = evaluation.map(tokenize, **(columns | {"remove_columns": evaluation.column_names})) if evaluation is not None else None
@@ -69,10 +82,18 @@ def main(argv: list[str] | None = None) -> None:
             **optimizer_factory(args, training_args),
         )
     require_rows(trainer.train_dataset, batch, f"one step of {batch} pairs of at most max_length {training_args.max_length} tokens")
+    left_out, why = Counter(), f"a reply with its prompt has more than max_length {training_args.max_length} tokens"
+    if gone := len(pairs) - len(trainer.train_dataset):
+        left_out[why] = gone
+        tell(left_out, len(pairs))
+    if held_out is not None and (gone := len(held_out) - len(trainer.eval_dataset)):
+        tell(Counter({why: gone}), len(held_out), "the validation data")
     stage.train(trainer)
     if held_out is not None:
         trainer.evaluate()
-    stage.finish(trainer, [train], logged_tokens(trainer.state.log_history), trainer.state.total_flos)
+    stage.finish(
+        trainer, [trainer.train_dataset], logged_tokens(trainer.state.log_history), trainer.state.total_flos, left_out
+    )
 
 
 if __name__ == "__main__":

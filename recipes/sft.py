@@ -3,14 +3,27 @@
     python -m recipes.sft --config recipes/tiny/sft.yaml
     accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.sft --config recipes/qwen3-0.6b/sft.yaml
 
-Rows hold `messages`. Loss on the assistant's tokens only, the end token among them; the first row is printed with its mask
-before training. A chat template without generation markers, or whose end token carries no loss, is an error.
+Rows hold `messages`, or a published set's columns (docs/data.md). Loss on the assistant's tokens only, the end token
+among them; the first row is printed with its mask before training. A chat template without generation markers, or
+whose end token carries no loss, is an error.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
-from recipes.common import DataArguments, OptimizerArguments, load_data, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
+from recipes.common import (
+    DataArguments,
+    OptimizerArguments,
+    load_data,
+    load_model,
+    optimizer_factory,
+    parse_stage,
+    positions,
+    require_rows,
+    rows_per_step,
+    tell,
+)
 from recipes.packing import PackedRows, leave_out_mask
 from recipes.stage import Stage, logged_tokens
 
@@ -43,6 +56,20 @@ def check_template(tokenizer, path: str) -> None:
         raise UserError(
             f"in the chat template of {path} the end token {tokenizer.eos_token} stands outside {{% generation %}}, so the model would never learn to stop: "
             "move it before {% endgeneration %} and give --chat_template file.jinja"
+        )
+
+
+def check_positions(data, most: int | None, training_args) -> None:
+    """Raises `UserError` where a row has more tokens than the model has positions."""
+    longest = (
+        max(max(row.get("seq_lengths") or [len(row["input_ids"])]) for row in data)
+        if most and not (training_args.max_length and training_args.max_length <= most)
+        else 0
+    )
+    if most and longest > most:
+        raise UserError(
+            f"a conversation has {longest} tokens, but the model only {most} positions: set max_length to at "
+            f"most {most}, or take a model with more"
         )
 
 
@@ -119,6 +146,15 @@ def main(argv: list[str] | None = None) -> None:
         )
     if len(trainer.train_dataset) == 0 or all(label == -100 for label in trainer.train_dataset[0]["labels"]):
         raise UserError(f"no assistant token is left to learn within max_length {training_args.max_length}: raise it")
+    check_positions(trainer.train_dataset, positions(model_args), training_args)
+    left_out, why = Counter(), f"no word of the assistant stands within max_length {training_args.max_length}"
+    if not training_args.packing and (gone := len(train) - len(trainer.train_dataset)):
+        left_out[why] = gone
+        tell(left_out, len(train))
+        require_rows(trainer.train_dataset, batch, f"one step of {batch} conversations")
+    if evaluation is not None and not training_args.eval_packing and not training_args.packing:
+        gone = len(evaluation) - len(trainer.eval_dataset)
+        tell(Counter({why: gone} if gone else {}), len(evaluation), "the validation data")
     if trainer.is_world_process_zero():
         print(f"first row, loss between ⟦ and ⟧:\n{show_mask(tokenizer, trainer.train_dataset[0])}")
     if args.pack_rows:
@@ -128,7 +164,8 @@ def main(argv: list[str] | None = None) -> None:
         print(f"padding: {collator.share:.1%} of the tokens that were read")
     if evaluation is not None:
         trainer.evaluate()
-    stage.finish(trainer, [train], logged_tokens(trainer.state.log_history), trainer.state.total_flos)
+    learned = train if training_args.packing else trainer.train_dataset
+    stage.finish(trainer, [learned], logged_tokens(trainer.state.log_history), trainer.state.total_flos, left_out)
 
 
 if __name__ == "__main__":

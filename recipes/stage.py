@@ -18,7 +18,9 @@ import resource
 import subprocess
 import time
 import zipfile
+from collections import Counter
 from pathlib import Path
+from types import MappingProxyType
 
 from eval.cli import UserError, output_folder, write_json
 from eval.share import ShareDone
@@ -39,6 +41,11 @@ def last_complete_checkpoint(folder: Path) -> Path | None:
         if len(of_ranks) != 1 and all(map(zipfile.is_zipfile, of_ranks)):
             return path
     return None
+
+
+def world_size() -> int:
+    """Processes of this run."""
+    return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def git_commit() -> str | None:
@@ -104,6 +111,11 @@ class Stage:
             now = json.loads(json.dumps(self.config, default=str))
             if changed := [k for k, v in before.get("config", now).items() if k in now and now[k] != v and k not in ("output_dir", "resume")]:
                 print(f"note: it was started with other settings ({', '.join(changed)})")
+            if not self.finished and (then := before.get("world_size", world_size())) != world_size():
+                print(
+                    f"note: it was started with {then} processes and goes on with {world_size()}: the rest of "
+                    f"the epoch is dealt out otherwise, so that some rows may come twice and others not at all"
+                )
         self.start = time.perf_counter()
 
     def _repo_id(self) -> str | None:
@@ -153,7 +165,11 @@ class Stage:
 
             def on_save(self, args, state, control, **kwargs):
                 if state.is_world_process_zero:
-                    write_json(stage.folder / "progress.json", {"seconds": stage.seconds(), "config": stage.config}, default=str)
+                    write_json(
+                        stage.folder / "progress.json",
+                        {"seconds": stage.seconds(), "config": stage.config, "world_size": world_size()},
+                        default=str,
+                    )
 
         return [JsonlLog(self.folder / "log.jsonl", constants), Progress()]
 
@@ -170,10 +186,34 @@ class Stage:
             trainer._run_epoch = lambda **_: None  # killed behind its last step: Trainer would take one more
         trainer.train(resume_from_checkpoint=str(self.checkpoint))
 
-    def finish(self, trainer, datasets: list = (), tokens: int | None = None, flops: float | None = None) -> None:
+    def _data(self, dataset, left_out: dict) -> dict:
+        """What the record says of the training data: rows trained on, rows read, and why others were left out, here
+        and at each source."""
+        intake = getattr(self.args, "intake", [])
+        why = Counter(left_out)
+        for source in intake:
+            why.update(source["left_out"])
+        paths = ", ".join(str(source["path"]) for source in self.config.get("datasets") or [])
+        read = (
+            {"rows_in": sum(source["rows_in"] for source in intake), "left_out": dict(why), "sources": intake}
+            if intake
+            else {}
+        )
+        return {"path": paths, "fingerprint": dataset._fingerprint, "rows": len(dataset), **read}
+
+    def finish(
+        self,
+        trainer,
+        datasets: list = (),
+        tokens: int | None = None,
+        flops: float | None = None,
+        left_out: dict = MappingProxyType({}),
+    ) -> None:
         """Save the model and its tokenizer, then the record, and push the model if asked.
 
         Args:
+            datasets: what was trained on, without what the stage left out.
+            left_out: how many rows the stage left out, by reason.
             tokens: tokens trained on, prompts and padding left out where the trainer knows.
             flops: of training in all; None where it was not counted.
         """
@@ -188,11 +228,10 @@ class Stage:
         seconds, world = self.seconds(), trainer.accelerator.num_processes
         device = device_name(self.training_args)
         peak = peak_flops(self.args, device)
-        paths = ", ".join(str(source["path"]) for source in self.config.get("datasets") or [])
         record = {
             "git_commit": git_commit(),
             "config": self.config,
-            "datasets": [{"path": paths, "fingerprint": d._fingerprint, "rows": len(d)} if hasattr(d, "_fingerprint") else d for d in datasets],
+            "datasets": [self._data(d, left_out) if hasattr(d, "_fingerprint") else d for d in datasets],
             "parent": self.parent,
             "seconds": round(seconds, 2),
             "steps": trainer.state.global_step,

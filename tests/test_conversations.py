@@ -167,7 +167,7 @@ def test_bad_parts_are_one_line(tmp_path, change, says):
 
 def test_bad_rows_are_one_line(tmp_path, tokenizer):
     for lines, keys, says in (
-        ([{"text": "a"}], {}, "neither `messages` nor"),
+        ([{"text": "a"}], {}, r"has no column messages .it has text.; expected one of these: "),
         ([{"question": "a", "tool": "python", "query": "1"}], {"kind": "tool_use", "tools": ["python"]}, "no reply"),
         ([lives("Ada Holm", "Ashford")], {"kind": "tool_use", "tools": ["python"]}, "calls search"),
         ([lives("Di Mott", "Wexley")], {"kind": "tool_use", "tools": ["test_conversations:search"]}, "every row was dropped"),
@@ -213,7 +213,7 @@ def test_bad_keys_are_one_line(tmp_path):
 @pytest.mark.parametrize("messages", [["a"], [None], {"role": "user"}, [{"role": "user"}], [{"role": "user", "content": "q"}], [{"content": "q"}], [{"role": "user", "content": ["q"]}, {"role": "assistant", "content": "r"}]])
 def test_bad_messages_are_one_line(tmp_path, messages):
     part = {"name": "odd", "share": 1.0, "datasets": [{"path": write(tmp_path / "rows.jsonl", [{"messages": messages}])}]}
-    with pytest.raises(UserError, match="part odd: messages must be"):
+    with pytest.raises(UserError, match="none of its 1 rows can be used .messages.: 1 left out: "):
         mix(tmp_path, [part])
     assert not list((tmp_path / "out").glob("*"))
 
@@ -321,16 +321,24 @@ def test_two_runs_at_once_leave_the_files_of_one(tmp_path):
     assert {path.stem: rows(path) for path in (tmp_path / "out").iterdir()} in alone
 
 
-def test_sources_that_do_not_go_together_are_one_line(tmp_path):
+def test_sources_with_and_without_calls_go_together(tmp_path):
     from types import SimpleNamespace
 
     from recipes.common import DataArguments, load_data
 
     calls = [{"type": "function", "function": {"name": "f", "arguments": {"query": "1"}}}]
-    called = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "", "tool_calls": calls}]}
-    sources = [{"path": write(tmp_path / "calls.jsonl", [called])}, {"path": write(tmp_path / "plain.jsonl", [talk("q", "r")])}]
-    with pytest.raises(UserError, match="part talk: its datasets do not go together"):
-        mix(tmp_path, [{"name": "talk", "share": 1.0, "datasets": sources}])
-    with pytest.raises(UserError, match="the datasets do not go together"):
-        load_data(DataArguments(datasets=sources), ("messages",), SimpleNamespace(seed=0))
-    assert mix(tmp_path, [{"name": f"part{i}", "share": 0.5, "datasets": [source]} for i, source in enumerate(sources)])
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "", "tool_calls": calls}]
+    files = (("calls", {"messages": turns}), ("plain", talk("q", "r")))
+    sources = [{"path": write(tmp_path / f"{name}.jsonl", [row])} for name, row in files]
+    train, _ = load_data(DataArguments(datasets=sources), ("messages",), SimpleNamespace(seed=0))
+    mixed = mix(tmp_path, [{"name": "talk", "share": 1.0, "datasets": sources}], rows=2)["train"]
+    for found in (train["messages"][:], [row["messages"] for row in mixed]):
+        assert sorted(found, key=str) == sorted([turns, talk("q", "r")["messages"]], key=str)
+
+
+def test_sources_that_do_not_go_together_are_one_line(tmp_path, tokenizer):
+    lines = [lives("Ada Holm", "Ashford"), lives("Ada Holm", "Ashford") | {"query": ["a list"]}]
+    sources = [{"path": write(tmp_path / f"{i}.jsonl", [line])} for i, line in enumerate(lines)]
+    part = {"name": "part", "share": 1.0, "kind": "tool_use", "tools": ["test_conversations:search"]}
+    with pytest.raises(UserError, match="part part: a row has no query"):
+        mix(tmp_path, [part | {"datasets": sources}], tokenizer=tokenizer)

@@ -260,6 +260,115 @@ def test_nothing_fits_into_max_length(fails):
     assert "max_prompt_length 2" in fails("ppo", max_prompt_length=2)
 
 
+def talk(user: str, reply: str) -> dict:
+    return {"messages": [{"role": "user", "content": user}, {"role": "assistant", "content": reply}]}
+
+
+def lines(path: Path, rows: list[dict]) -> list[dict]:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return [{"path": str(path)}]
+
+
+def run(good, script: str, tmp_path, **changes) -> dict:
+    """The record of the training data of a stage that runs."""
+    out = tmp_path / "out"
+    (tmp_path / "c.yaml").write_text(
+        yaml.safe_dump(good[script] | {"output_dir": str(out), "logging_steps": 1} | changes)
+    )
+    importlib.import_module(f"recipes.{script}").main(["--config", str(tmp_path / "c.yaml")])
+    return json.loads((out / "stage.json").read_text())["datasets"][0]
+
+
+def test_conversations_without_a_word_to_learn_are_counted(good, tmp_path, capsys):
+    data = lines(tmp_path / "data.jsonl", [talk("Is it?", "Yes.")] * 6 + [talk("It is big. " * 80, "No.")] * 2)
+    record = run(good, "sft", tmp_path, datasets=data, max_length=64)
+    why = "no word of the assistant stands within max_length 64"
+    assert (record["rows_in"], record["left_out"], record["rows"]) == (8, {why: 2}, 6)
+    assert capsys.readouterr().out.count(f"the training data: 2 of 8 rows left out: {why} (2)\n") == 1
+
+
+def test_pairs_that_are_too_long_or_equal_are_counted(good, tmp_path, capsys):
+    asked = {"prompt": [{"role": "user", "content": "Is it?"}]}
+    pair = lambda a, b: (
+        asked | {side: [{"role": "assistant", "content": text}] for side, text in (("chosen", a), ("rejected", b))}
+    )
+    data = lines(
+        tmp_path / "data.jsonl",
+        [pair("Yes.", "No.")] * 4 + [pair("It is big. " * 60, "No.")] * 3 + [pair("No.", "No.")],
+    )
+    record = run(good, "reward", tmp_path, datasets=data, max_length=64)
+    long = "a reply with its prompt has more than max_length 64 tokens"
+    assert (record["rows_in"], record["left_out"], record["rows"]) == (8, {"both replies are the same": 1, long: 3}, 4)
+    said = capsys.readouterr().out
+    assert (
+        said.count("data.jsonl: 1 of 8 rows left out: both replies are the same (1)\n")
+        == said.count(f"3 of 7 rows left out: {long} (3)\n")
+        == 1
+    )
+
+
+def test_problems_without_a_judge_or_room_are_counted(good, chat_model, tmp_path, capsys):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    shutil.copytree(chat_model, tmp_path / "short")
+    config = AutoConfig.from_pretrained(tmp_path / "short", max_position_embeddings=128)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "short")
+    problem = lambda text, answer: {"prompt": [{"role": "user", "content": text}], "answer": answer}
+    data = lines(
+        tmp_path / "data.jsonl",
+        [problem("1 + 1?", "2")] * 4 + [problem("1 + 1? " * 100, "2")] + [problem("Who?", "Ann")],
+    )
+    record = run(
+        good, "grpo", tmp_path, datasets=data, model_name_or_path=str(tmp_path / "short"), max_completion_length=8
+    )
+    long = "the prompt has more than the 120 tokens that a completion leaves of the model's positions"
+    assert (record["rows_in"], record["left_out"], record["rows"]) == (
+        6,
+        {"final_number cannot judge it": 1, long: 1},
+        4,
+    )
+    assert "2 of 6 rows left out: " in capsys.readouterr().out
+
+
+def test_a_conversation_longer_than_the_model_s_positions(good, tokenizer, fails, tmp_path):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model("gpt2", vocab_size=len(tokenizer), n_positions=64, **SIZES["gpt2"])
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "gpt2")
+    tokenizer.save_pretrained(tmp_path / "gpt2")
+    data = lines(tmp_path / "data.jsonl", [talk("Is it?", "It is big. " * 40)] * 4)
+    assert "but the model only 64 positions: set max_length to at most 64" in fails(
+        "sft", model_name_or_path=str(tmp_path / "gpt2"), datasets=data
+    )
+    assert (
+        run(good, "sft", tmp_path, model_name_or_path=str(tmp_path / "gpt2"), datasets=data, max_length=64)["rows"]
+        == 4
+    )
+
+
+def test_another_number_of_processes_is_told(good, tmp_path, capsys):
+    from types import SimpleNamespace
+
+    from recipes.stage import Stage
+
+    args, training_args = (
+        SimpleNamespace(resume=True),
+        SimpleNamespace(output_dir=str(tmp_path / "out"), push_to_hub=False),
+    )
+    model_args = SimpleNamespace(model_name_or_path="m")
+    checkpoint = tmp_path / "out/checkpoint-2"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "trainer_state.json").write_text("{}")
+    for before, told in ((2, 1), (1, 0)):
+        (tmp_path / "out/progress.json").write_text(json.dumps({"seconds": 1.0, "world_size": before}))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("recipes.stage._plain", vars)
+            Stage(args, training_args, model_args)
+        assert (
+            capsys.readouterr().out.count(f"note: it was started with {before} processes and goes on with 1") == told
+        )
+
+
 # ---- Tokenizers and templates ----
 
 

@@ -226,15 +226,19 @@ def test_a_killed_run_looks_on_where_it_was(config, tmp_path):
         ({"monitor_batch_size": 0}, "monitor_batch_size at least 1"),
         ({"max_result_tokens": 3}, "max_result_tokens is of tools' results"),
         ({"tools": ["python"], "max_result_tokens": 3, "top_k": 5}, "max_result_tokens is not kept"),
-        ({"monitor_datasets": [{"path": "PROMPTS"}]}, "prompt must be a list of messages"),
+        ({"monitor_datasets": [{"path": "PROMPTS"}]}, "1 left out: a turn has no role"),
         ({"monitor_datasets": [{"path": "ONE"}]}, "hold 1 prompts"),
-        ({"monitor_datasets": [{"path": "UNJUDGED"}]}, "row 0 of monitor_datasets cannot be judged by final_number"),
+        ({"monitor_datasets": [{"path": "UNJUDGED"}]}, "no row of monitor_datasets can be judged by final_number"),
         ({"monitor_datasets": [{"path": "/nowhere.jsonl"}]}, "/nowhere.jsonl"),
     ],
 )
 def test_bad_settings_are_one_line(settings, message, config, tmp_path, capsys):
     asked = [{"role": "user", "content": "How many?"}]
-    for name, held_out in (("PROMPTS", [{"prompt": "How many?", "answer": "1"}] * 2), ("ONE", [{"prompt": asked, "answer": "1"}]), ("UNJUDGED", [{"prompt": asked, "answer": "many"}] * 2)):
+    for name, held_out in (
+        ("PROMPTS", [{"prompt": [{"content": "How many?"}], "answer": "1"}]),
+        ("ONE", [{"prompt": asked, "answer": "1"}]),
+        ("UNJUDGED", [{"prompt": asked, "answer": "many"}] * 2),
+    ):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held_out))
     settings = json.loads(re.sub('"(PROMPTS|ONE|UNJUDGED)"', lambda m: json.dumps(str(tmp_path / f"{m[1]}.jsonl")), json.dumps(settings)))
     with pytest.raises(SystemExit) as exit_:

@@ -101,8 +101,41 @@ def test_regions_say_which_national_numbers_count(pii):
 
 
 def test_mail_and_addresses_go_as_in_fineweb(pii):
-    text = "a@b.example c@d.example e@f.example 8.8.8.8 10.0.0.1 151.101.1.69 1.1.1.1 no@ne 999.1.1.1 127.0.0.1"
+    text = "a@b.example c@d.example e@f.example 8.8.8.8 10.0.0.1 151.101.1.69 1.1.1.1 no@ne 127.0.0.1"
     assert pii.format(text) == PIIFormatter().format(text) != text
+    assert pii.format("999.1.1.1 1.1.1.999") == "999.1.1.1 1.1.1.999"  # of which FineWeb takes a part
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "See section 4.3.2.1.5 of the standard.", "The identifier is 1.3.6.1.4.1.311.21.20 here.",
+        "Build 1.2.3.4567 is out.", "Version 8.8.4.4 came out.",
+        "Algorithm 1.2.840.113549.1.1.11 signs it.", "See § 4.3.2.1 and sections 4.3.2.1 and 4.3.2.2.",
+        "Chrome/9.0.43.212 Safari", "lib-1.2.3.4.tar.gz",
+        "It is v1.2.3.4 now.", "Use 1.2.3.4-beta.", "pip install x==1.2.3.4", "OID: 2.5.29.15", "x>=8.8.4.4",
+        "Kapitel 4.3.2.1", "Table 1.2.3.4: sizes",
+    ],
+)  # fmt: skip
+def test_four_numbers_that_are_no_address_are_left_alone(pii, text):
+    assert pii.format(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://8.8.8.8/x",
+        "8.8.8.8:53",
+        "ip=8.8.8.8",
+        "8.8.8.0/24",
+        "8.8.8.8-8.8.8.9",
+        "at 8.8.8.8.",
+        "8.8.8.8,1.1.1.1",
+        "root@8.8.8.8",
+    ],
+)
+def test_addresses_go_wherever_they_stand(pii, text):
+    assert "8.8.8" not in pii.format(text)
 
 
 def test_what_stands_in_is_nobody_s(pii):

@@ -65,7 +65,7 @@ def test_real_transcripts(shared_data, tmp_path, capsys):
     """Both sides of a row share the talk up to the last reply; a person wrote the turn before it."""
     run("--dataset", shared_data / "hh-rlhf" / "harmless-base.jsonl.gz", "--split", "test", "--output_dir", tmp_path / "out")
     found = rows(tmp_path / "out" / "test.jsonl")
-    assert len(found) == 1154 and "2 rows without a preference" in capsys.readouterr().out
+    assert len(found) == 1154 and "2 of 1,156 rows left out: both replies are the same (2)" in capsys.readouterr().out
     assert {row["prompt"][0]["role"] for row in found} == {row["prompt"][-1]["role"] for row in found} == {"user"}
     assert Counter(row[side][-1]["role"] for row in found for side in ("chosen", "rejected")) == {"assistant": 2 * 1154}
     assert not any(row["chosen"] == row["rejected"] or "\n\nHuman:" in row["chosen"][-1]["content"] for row in found)
@@ -98,9 +98,17 @@ def test_scores_and_messages(tmp_path):
         ([ranked([0, 1]) | {"responses": "ab"}], "rankings", "responses must be texts"),
         ([ranked([[0, 1, 2, 3]], split="train")], "rankings", "no pair for train"),
         ([{"prompt": ASK}], "rankings", "no responses"),
-        ([{"text": "a"}], "dataset", "has the columns text"),
-        ([{"chosen": "no transcript", "rejected": "neither"}], "dataset", "no pair for train"),
-        ([{"chosen": [{"role": "user"}], "rejected": [{"role": "user"}]}], "dataset", "row 1: chosen and rejected must be"),
+        ([{"text": "a"}], "dataset", "has no column chosen, rejected (it has text)"),
+        (
+            [{"chosen": "no transcript", "rejected": "neither"}],
+            "dataset",
+            "none of its 1 rows can be used (chosen and rejected): 1 left out: the two replies answer no common",
+        ),
+        (
+            [{"chosen": [{"role": "user"}], "rejected": [{"role": "user"}]}],
+            "dataset",
+            "1 left out: a turn has no content",
+        ),
         ([], "dataset", "empty"),
     ],
 )

@@ -60,7 +60,12 @@ def test_an_unknown_set_is_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
         adapted(write(tmp_path / "odd.jsonl", [{"query": "x"}]), tmp_path)
     error = capsys.readouterr().err
-    assert exit_.value.code == 2 and "has the columns query; expected those of a known set: question, answer; problem, answer" in error and not (tmp_path / "out").exists()
+    assert (
+        exit_.value.code == 2
+        and "has no column prompt (it has query); expected one of these: " in error
+        and "question, answer" in error
+        and not (tmp_path / "out").exists()
+    )
 
 
 @pytest.mark.parametrize("name", ["apples", "letters", "every_third", "compare", "arithmetic", "countdown"])

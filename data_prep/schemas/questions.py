@@ -1,0 +1,116 @@
+"""Questions with short reference answers as people publish them: trivia, reading comprehension without its passage,
+choices."""
+
+import json
+
+from data_prep.schemas import LeftOut, Schema
+from eval.messages import Malformed
+
+NO_ANSWER = "it has no reference answer"
+
+
+def asked(question, answer, choices=None, subject=None) -> list[dict]:
+    """The row of a question; each answer once, in order."""
+    answers = answer if isinstance(answer, list) else [answer]
+    answers = [str(a).strip() for a in answers if isinstance(a, (str, int, float)) and not isinstance(a, bool)]
+    if not isinstance(question, str) or not question.strip():
+        raise Malformed("there is no question")
+    if not any(answers):
+        raise LeftOut(NO_ANSWER)
+    row = {"question": question.strip(), "answer": list(dict.fromkeys(a for a in answers if a))}
+    return [
+        row
+        | ({"choices": choices} if choices else {})
+        | ({"subject": subject} if isinstance(subject, str) and subject else {})
+    ]
+
+
+def own(row: dict) -> list[dict]:
+    """`question` and `answer`: a text, a list, or a mapping of `aliases` (TriviaQA), `text` (SQuAD) or `value`."""
+    answer, choices = row["answer"], row.get("choices")
+    if isinstance(answer, dict):
+        answer = (
+            [*filter(None, [answer.get("value")]), *(answer.get("aliases") or [])]
+            if "aliases" in answer
+            else answer.get("text") or answer.get("value")
+        )
+    if (
+        isinstance(choices, list)
+        and type(answer) is int
+        and str(answer) not in map(str, choices)
+        and 0 <= answer < len(choices)
+    ):
+        answer = choices[answer]  # MMLU's
+    if isinstance(answer, bool):
+        answer, choices = ("yes" if answer else "no"), ["yes", "no"]
+    if isinstance(answer, str) and "####" in answer:
+        answer = answer.rpartition("####")[2].strip().replace(",", "")
+    return asked(row["question"], answer, choices, row.get("subject"))
+
+
+def aliases(row: dict) -> list[dict]:
+    """PopQA: a list in JSON."""
+    given = row["possible_answers"]
+    try:
+        given = json.loads(given) if isinstance(given, str) else given
+    except ValueError:
+        raise Malformed("possible_answers are no list in JSON") from None
+    return asked(row["question"], given, subject=row.get("subj"))
+
+
+def answers(row: dict) -> list[dict]:
+    """WebQuestions: a list; SQuAD and XQuAD: a mapping with `text`, empty where the passage does not say, or a list
+    of mappings."""
+    given = row["answers"]
+    if isinstance(given, dict):
+        given = given.get("text")
+    if isinstance(given, list) and given and all(isinstance(one, dict) for one in given):
+        given = [one.get("text") for one in given]
+    return asked(row["question"], given)
+
+
+def paragraphs(row: dict) -> list[dict]:
+    """An article of SQuAD's own files."""
+    found = []
+    for paragraph in row["paragraphs"]:
+        for one in paragraph["qas"]:
+            if one.get("answers"):
+                found += answers(one)
+    if not found:
+        raise LeftOut(NO_ANSWER)
+    return found
+
+
+def articles(row: dict) -> list[dict]:
+    """A file of SQuAD's as one row."""
+    return [question for article in row["data"] for question in paragraphs(article)]
+
+
+def labelled(row: dict) -> list[dict]:
+    """ARC, CommonsenseQA: the key of the right one of `choices.text`."""
+    texts, labels = row["choices"]["text"], row["choices"]["label"]
+    if row["answerKey"] not in labels:
+        raise LeftOut(NO_ANSWER)
+    return asked(row.get("question") or row.get("question_stem"), texts[labels.index(row["answerKey"])], texts)
+
+
+def best(row: dict) -> list[dict]:
+    """TruthfulQA."""
+    return asked(row["question"], [row["best_answer"], *(row.get("correct_answers") or [])])
+
+
+FORMS = (
+    Schema("PopQA", ("question", "possible_answers"), aliases),
+    Schema("choices with a key", ("choices", "answerKey"), labelled, lambda row: isinstance(row["choices"], dict)),
+    Schema("question and answer", ("question", "answer"), own),
+    Schema("question and answers", ("question", "answers"), answers),
+    Schema("TruthfulQA", ("question", "best_answer"), best),
+    Schema("problem and answer", ("problem", "answer"), lambda row: asked(row["problem"], row["answer"])),
+    Schema("SQuAD's articles", ("paragraphs",), paragraphs),
+    Schema(
+        "a file of SQuAD's",
+        ("data",),
+        articles,
+        lambda row: isinstance(row["data"], list) and bool(row["data"]) and "paragraphs" in row["data"][0],
+    ),
+)
