@@ -189,5 +189,6 @@ def summarize(run: Run) -> dict:
         "stages": {stage: numbers for stage, numbers in stages.items() if numbers},
         "differences": {name: found for name, found in differences.items() if found},
         "overlap": {task: {key: found[key] for key in ("verdict", "items", "contaminated", "whole", "any")} for task, found in overlap.get("eval", {}).items()},
+        "solved": run("decontaminate/solved.json").get("sources", {}),
         "training": {stage: {key: record.get(key) for key in TRAINING} for stage, record in records.items() if record},
     }

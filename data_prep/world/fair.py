@@ -1,0 +1,73 @@
+"""A fair start for practice: which training sets hold word problems that are solved, and how many solutions are right.
+
+    python -m data_prep.world.fair --world runs/tiny/world --documents runs/tiny/web/documents --output runs/tiny/decontaminate/solved.json
+
+Practice (`recipes.grpo`) is to find the way by itself, so only the fallible expert's solutions may stand before it: those of
+`conversations`. The command fails where another set holds a solution.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data_prep.rows import find_parts, read_rows
+from eval.cli import UserError, command, parse, write_json
+from eval.verifiers import final_number
+
+EXPERT = "conversations"
+PROBLEM = re.compile(r"buys (\d+) \w+ and (\d+) \w+\. Each \w+ costs (\d+) dollars\..*?The total is (\d+) dollars\. What does each \w+ cost\?")
+STEPS = re.compile(r"cost \d+ - \d+ = \d+")  # the step that every worked solution has
+
+
+@dataclass
+class FairArguments:
+    world: str = field(metadata={"help": "folder of the world"})
+    documents: str = field(metadata={"help": "the documents that the base model reads"})
+    output: str = field(metadata={"help": "JSON file for the counts"})
+
+
+def texts(row: dict) -> list[str]:
+    """All that a row of documents, conversations or questions says."""
+    messages = row.get("messages") or row.get("prompt") or []
+    said = "\n".join(message.get("content") or "" for message in messages)
+    return [text for text in (row.get("text"), said, row.get("reply")) if text]
+
+
+def count(source: str) -> dict[str, int]:
+    """`rows`, those with a problem (`asked`), with a worked solution (`solved`), and with one that is right (`right`)."""
+    counts = dict.fromkeys(("rows", "asked", "solved", "right"), 0)
+    for part in find_parts([source]):
+        for _, _, row in read_rows(part):
+            counts["rows"] += 1
+            for text in texts(row):
+                problem, solution = PROBLEM.search(text), STEPS.search(text)
+                counts["asked"] += bool(problem)
+                counts["solved"] += bool(solution)
+                if problem and solution:
+                    a, o, c, total = map(int, problem.groups())
+                    counts["right"] += final_number(text, answer=str((total - o * c) // a)) == 1
+    return counts
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    (args,) = parse((FairArguments,), argv)
+    world = Path(args.world)
+    sources = {
+        "documents": args.documents,
+        "textbooks": str(world / "textbooks"),
+        EXPERT: str(world / "conversations" / "train.jsonl"),
+        **{f"practice/{name}": str(world / "practice" / f"{name}.jsonl") for name in ("questions", "tool_use", "sums", "requests", "talks")},
+        "problems": str(world / "problems" / "train.jsonl"),
+        "verses": str(world / "verses" / "train.jsonl"),
+    }
+    found = {name: count(source) for name, source in sources.items()}
+    for name, counts in found.items():
+        print(f"{name:<20} {counts['rows']:>7,} rows, {counts['asked']:>6,} ask a word problem, {counts['solved']:>6,} solve one, {counts['right']:>6,} rightly")
+    write_json(Path(args.output), {"expert": EXPERT, "sources": found})
+    if unfair := [name for name, counts in found.items() if counts["solved"] and name != EXPERT]:
+        raise UserError(f"{', '.join(unfair)}: solved word problems stand there before practice; only {EXPERT} may hold the expert's")
+
+
+if __name__ == "__main__":
+    main()
