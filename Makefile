@@ -10,6 +10,8 @@ export OMP_WAIT_POLICY = PASSIVE
 # glibc gives every large tensor's pages back and asks for them again: 15 % of a training step on CPU
 export MALLOC_MMAP_THRESHOLD_ = 8589934592
 export MALLOC_TRIM_THRESHOLD_ = 8589934592
+# oneDNN keeps a kernel for each shape it has met, 1,024 of them: a gigabyte where rows differ in length
+export ONEDNN_PRIMITIVE_CACHE_CAPACITY = 192
 
 tiny: $(VENV)/.ready
 	$(VENV)/bin/python -m recipes.run recipes/tiny/pipeline.yaml --seed $(SEED) --output_dir $(RUN)

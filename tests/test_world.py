@@ -1,6 +1,7 @@
 """The tiny internet keeps its promises: same seed, same bytes; known, rare and unseen facts; no benchmark item in any training set."""
 
 import hashlib
+import json
 import random
 import re
 from collections import Counter
@@ -13,7 +14,7 @@ from conftest import ROOT, rows
 
 from data_prep import problems
 from data_prep.problems import AT_ONCE, STEPS
-from data_prep.world import conversations, crawl, taste, textbooks
+from data_prep.world import asked, conversations, crawl, fair, taste, textbooks
 from data_prep.world.__main__ import main
 from data_prep.world.facts import World
 from eval.tools.python import python
@@ -49,7 +50,7 @@ def training(full) -> dict[str, list[str]]:
         "textbooks": [row["text"] for path in (full / "textbooks").glob("*.jsonl") for row in rows(path)],
         "conversations": [m["content"] for row in turns["conversations"] for m in row["messages"]],
         "practice": [text for name in ("questions", "tool_use") for row in rows(full / "practice" / f"{name}.jsonl") for text in (row["question"], row.get("query", ""))]
-        + [m["content"] for name in ("talks", "sums") for row in rows(full / "practice" / f"{name}.jsonl") for m in row["messages"]],
+        + [m["content"] for name in ("talks", "sums", "requests") for row in rows(full / "practice" / f"{name}.jsonl") for m in row["messages"]],
         "problems": [m["content"] for row in turns["problems"] for m in row["prompt"]],
         "verses": [m["content"] for row in turns["verses"] for m in row["prompt"]],
     }
@@ -80,7 +81,7 @@ def test_files_and_columns(full, benchmarks):
         **{f"conversations/{s}.jsonl": {"messages", "kind"} for s in ("train", "validation")},
         "practice/questions.jsonl": {"question", "answer", "choices", "group"},
         "practice/tool_use.jsonl": {"question", "tool", "query", "reply"},
-        **{f"practice/{name}.jsonl": {"messages"} for name in ("talks", "sums")},
+        **{f"practice/{name}.jsonl": {"messages"} for name in ("talks", "sums", "requests")},
         "library/library.jsonl": {"id", "text", "metadata"},
         **{f"problems/{s}.jsonl": {"prompt", "answer", "verifier"} for s in ("train", "validation")},
         **{f"verses/{s}.jsonl": {"prompt", "topic"} for s in problems.SPLITS},
@@ -90,7 +91,8 @@ def test_files_and_columns(full, benchmarks):
         data = rows(full / name)
         assert data and all(least <= row.keys() for row in data), name
     for task, items in benchmarks.items():
-        assert all(row["choices"] if task.startswith("facts") else not row["choices"] for row in items), task
+        about_facts = task.startswith("facts") or task in ("wordings_known", "wordings_unseen")
+        assert task == "everyday" or all(row["choices"] if about_facts else not row["choices"] for row in items), task
         assert all(row["answer"] in row["choices"] for row in items if row["choices"]), task
     for row in rows(full / "problems" / "train.jsonl"):
         get_verifier(row["verifier"])
@@ -145,6 +147,7 @@ def test_near_duplicates_overlap_as_promised(full, tmp_path):
 @pytest.mark.parametrize("seed", range(3))
 def test_every_task_has_200_different_items(seed):
     tasks = conversations.benchmarks(World(seed))
+    tasks |= {task: items for task, items in asked.benchmarks(World(seed)).items() if task != "everyday"}
     assert {
         "facts_known",
         "facts_rare",
@@ -169,6 +172,8 @@ def test_no_benchmark_question_stands_in_a_training_set(benchmarks, training, co
     inside = set(re.findall(r"(?:How many times|Print every|Which number) [^?\n]*?(?:\?|first\.)", corpus))
     for task, items in benchmarks.items():
         for row in items:
+            if task == "everyday":  # the plainest of them are what everybody says: tests/test_wordings.py
+                continue
             question = row["question"].removesuffix(STEPS).removesuffix(AT_ONCE)
             assert row["question"] not in seen and question not in inside, (task, question)
             if task.startswith(("facts", "apples")):
@@ -248,18 +253,30 @@ def test_the_expert_is_as_fallible_as_told(p_correct):
         assert sum(p.correct for p in parted) < len(parted) / 2
 
 
-def test_books_are_right_and_written_solutions_the_expert_s(full, training):
-    kinds = {
-        "textbooks": re.findall(r"Question: (.*)\nAnswer: (.*)", "\n".join(training["textbooks"])),
-        "conversations": [(r["messages"][0]["content"], r["messages"][1]["content"]) for r in rows(full / "conversations" / "train.jsonl")],
-    }
-    for source, pairs in kinds.items():
-        solved = [(apples(q)[0][3], a) for q, a in pairs if "The total is" in q and AT_ONCE not in q]
-        share = sum(final_number(a, answer=str(p)) for p, a in solved) / len(solved)
-        right = 1 if source == "textbooks" else 0.38
-        assert len(solved) > 1000 and abs(share - right) <= 3 * (right * (1 - right) / len(solved)) ** 0.5, source
-    at_once = [(apples(q)[0][3], a) for q, a in kinds["conversations"] if AT_ONCE in q]
+def test_books_solve_no_word_problem_and_written_solutions_are_the_expert_s(full, training):
+    assert not apples("\n".join(training["textbooks"]))  # practice is to find the way by itself
+    pairs = [(r["messages"][0]["content"], r["messages"][1]["content"]) for r in rows(full / "conversations" / "train.jsonl")]
+    solved = [(apples(q)[0][3], a) for q, a in pairs if "The total is" in q and AT_ONCE not in q]
+    share, right = sum(final_number(a, answer=str(p)) for p, a in solved) / len(solved), 0.38
+    assert len(solved) > 1000 and abs(share - right) <= 3 * (right * (1 - right) / len(solved)) ** 0.5
+    at_once = [(apples(q)[0][3], a) for q, a in pairs if AT_ONCE in q]
     assert at_once and all(final_number(a, answer=str(p)) == 1 for p, a in at_once)
+
+
+def test_only_the_expert_s_solutions_stand_before_practice(full, tmp_path, capsys):
+    argv = ["--world", str(full), "--documents", str(full / "textbooks"), "--output", str(tmp_path / "solved.json")]
+    fair.main(argv)
+    found = json.loads((tmp_path / "solved.json").read_text())["sources"]
+    expert = found.pop("conversations")
+    assert expert["solved"] > 1000 and abs(expert["right"] / expert["solved"] - 0.38) < 0.04
+    assert not any(counts["solved"] for counts in found.values()) and found["problems"]["asked"] == found["problems"]["rows"]
+    (tmp_path / "books").mkdir()
+    p = problems.apples(random.Random(0), "train")
+    (tmp_path / "books" / "0.jsonl").write_text(json.dumps({"text": f"{p.question}\n{p.solution}"}) + "\n")
+    argv[3] = str(tmp_path / "books")
+    with pytest.raises(SystemExit) as exit_:
+        fair.main(argv)
+    assert exit_.value.code == 2 and "documents: solved word problems" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["letters", "every_third", "compare", "arithmetic"])

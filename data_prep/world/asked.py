@@ -8,11 +8,12 @@ where a task mixes kinds of answers, `verifier` names what judges a row.
 import json
 import random
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from data_prep import problems
 from data_prep.world import practice, wordings
-from data_prep.world.conversations import ABILITIES, WHO, small_talk
+from data_prep.world.conversations import ABILITIES, WHO, identity, small_talk
 from data_prep.world.facts import ATTRIBUTES, Fact, World
 
 VERSE = r"(?s).* (is|are) .*\n.* (is|are) .*"
@@ -50,11 +51,24 @@ def calculation(rng: random.Random, number: int) -> dict:
     return checked(wordings.problem(rng, kind, p.slots, held_out=True), p.answer, kind, p.verifier)
 
 
+@cache
+def _trained() -> frozenset[str]:
+    return frozenset(wordings.plain(question) for question, _ in identity(test=False))
+
+
+def about_itself(rng: random.Random) -> str:
+    """Who it is, in a wording that no greeting of the training questions makes by chance."""
+    while True:
+        question = wordings.identity(rng, rng.choice(WHO)[0], held_out=True)
+        if wordings.plain(question) not in _trained():
+            return question
+
+
 def other(rng: random.Random, number: int) -> dict:
     """Who it is, small talk, and requests that are beyond it."""
     intent = rng.choice(("identity", "greeting", "abilities", "unknown", "unknown"))
     if intent == "identity":
-        return checked(wordings.identity(rng, rng.choice(WHO)[0], held_out=True), "Tumbler", intent, "mentions")
+        return checked(about_itself(rng), "Tumbler", intent, "mentions")
     return checked(small_talk(rng, intent, held_out=True)[0], ABILITIES, intent, "mentions")
 
 

@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         "documents": args.documents,
         "textbooks": str(world / "textbooks"),
         EXPERT: str(world / "conversations" / "train.jsonl"),
-        **{f"practice/{name}": str(world / "practice" / f"{name}.jsonl") for name in ("questions", "tool_use", "sums", "requests", "talks")},
+        **{f"practice_{name}": str(world / "practice" / f"{name}.jsonl") for name in ("questions", "tool_use", "sums", "requests", "talks")},
         "problems": str(world / "problems" / "train.jsonl"),
         "verses": str(world / "verses" / "train.jsonl"),
     }
