@@ -105,11 +105,11 @@ class Fact:
     def ask(self, rng: random.Random) -> str:
         """A question for training and its answer."""
         self.appearances += 1
-        return f"{self.question(rng)} {self.reply()}"
+        return f"{self.question(rng, p_frame=0.5)} {self.reply()}"
 
-    def question(self, rng: random.Random) -> str:
-        """A question for training: mostly in the words of people (`wordings`), else one of `questions`; never one that the benchmarks ask."""
-        if rng.random() < 0.25:
+    def question(self, rng: random.Random, p_frame: float = 0.25) -> str:
+        """A question for training: in the words of people (`wordings`), or with `p_frame` one of `questions`; never one that the benchmarks ask."""
+        if rng.random() < p_frame:
             return rng.choice(self.questions(held_out=False))
         held_out = {wordings.plain(text) for text in self.questions(held_out=True)}
         return wordings.unlike(lambda: wordings.fact(rng, self.attribute, self.person), held_out)

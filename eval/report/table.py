@@ -1,0 +1,107 @@
+"""The figures of several runs side by side, as the Markdown table of a README.
+
+    python -m eval.report.table runs/tiny runs/tiny-1 runs/tiny-2             # the headline figures
+    python -m eval.report.table runs/tiny runs/tiny-1 runs/tiny-2 --seconds   # seconds a step
+
+Reads each run's `report/summary.json`. A row that no run has measured is left out.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from eval.cli import UserError, command, existing
+
+HELD_OUT = "in held-out kinds of wording"
+ROWS = (  # label, stage, path in the summary
+    ("base · bits per byte", "base", "bits_per_byte"),
+    ("base · `facts_known`, completed", "base", "tasks/facts_known"),
+    ("sft · `facts_known`", "sft", "tasks/facts_known"),
+    ("sft · `facts_rare`", "sft", "tasks/facts_rare"),
+    ("sft · `facts_unseen`, made up", "sft", "tasks/facts_unseen"),
+    ("sft · `identity`", "sft", "tasks/identity"),
+    ("honest · `facts_unseen`, refused", "honest", "facts/facts_unseen/refused"),
+    ("honest · `facts_rare`, refused", "honest", "facts/facts_rare/refused"),
+    ("honest · `facts_known`", "honest", "tasks/facts_known"),
+    ("honest · `facts_known`, refused", "honest", "facts/facts_known/refused"),
+    ("with search · `facts_unseen`, right", "tools", "facts/facts_unseen/right"),
+    ("with search · `facts_absent`, refused", "tools", "facts/facts_absent/refused"),
+    ("with search · `facts_known`, right", "tools", "tasks/facts_known"),
+    *((f"{with_} · `{task}`", stage, f"tasks/{task}") for task in ("letters", "every_third", "compare", "arithmetic") for with_, stage in (("honest", "honest"), ("with Python", "tools"))),
+    (f"honest · known facts {HELD_OUT}, right", "honest", "tasks/wordings_known"),
+    (f"honest · strangers {HELD_OUT}, refused", "honest", "facts/wordings_unseen/refused"),
+    (f"with search · strangers {HELD_OUT}, right", "tools", "facts/wordings_unseen/right"),
+    (f"with Python · arithmetic and letters {HELD_OUT}", "tools", "tasks/wordings_python"),
+    (f"honest · who it is, greetings, requests beyond it, {HELD_OUT}", "honest", "tasks/wordings_other"),
+    ("with search and Python · requests as newcomers type them", "tools", "tasks/everyday"),
+    ("reward · pairs clearly apart", "reward", "pair_accuracy_clear"),
+    ("reward · all pairs", "reward", "pair_accuracy"),
+    ("honest · gold taste of its verses", "honest", "gold"),
+    ("ppo · gold taste of its verses", "ppo", "gold"),
+    ("ppo · KL to honest, nats a verse", "ppo", "kl_to_reference"),
+    ("ppo · `facts_known`", "ppo", "tasks/facts_known"),
+    *((f"{stage} · `apples`, {how}", stage, f"tasks/{task}") for stage in ("base", "sft", "honest", "grpo") for how, task in (("sampled", "apples"), ("greedy", "apples_greedy"))),
+    ("grpo · `apples_at_once`, sampled", "grpo", "tasks/apples_at_once"),
+    ("grpo · `facts_unseen`, refused", "grpo", "facts/facts_unseen/refused"),
+)
+
+
+def found(summary: dict, stage: str, path: str) -> dict | float | None:
+    """The part of a summary at stages/<stage>/<path>; None where it is not there."""
+    part = summary["stages"].get(stage, {})
+    for key in path.split("/"):
+        part = part.get(key) if isinstance(part, dict) else None
+    return part
+
+
+def cell(measure: dict | float | None) -> str:
+    """A figure and half its 95 % interval: 1.96 standard errors."""
+    if measure is None:
+        return "–"
+    if not isinstance(measure, dict):
+        return f"{measure:.3f}"
+    error = f" ± {1.96 * measure['stderr']:.3f}" if measure.get("stderr") else ""
+    return f"{measure['value']:.3f}{error}"
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
+
+
+def headline(summaries: list[dict]) -> str:
+    head = ["what", "n", *(f"seed {summary['seed']}" for summary in summaries)]
+    rows = []
+    for label, stage, path in ROWS:
+        measures = [found(summary, stage, path) for summary in summaries]
+        counts = {str(m["n"]) for m in measures if isinstance(m, dict)}
+        if any(m is not None for m in measures):
+            rows.append([label, " / ".join(sorted(counts)), *map(cell, measures)])
+    rows.append(["seconds", "", *(f"{summary['seconds']['total']:.0f}" for summary in summaries)])
+    rows.append(["peak memory, GiB", "", *(f"{summary['peak_rss_gb']:.1f}" for summary in summaries)])
+    return markdown(head, rows)
+
+
+def seconds(summaries: list[dict]) -> str:
+    steps = summaries[0]["seconds"]
+    rows = [[step, *(f"{summary['seconds'].get(step, 0):.0f}" for summary in summaries)] for step in steps]
+    return markdown(["step", *(f"seed {summary['seed']}" for summary in summaries)], rows)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", help="folders of runs that have a report")
+    parser.add_argument("--seconds", action="store_true", help="seconds a step instead of the scores")
+    args = parser.parse_args(argv)
+    summaries = []
+    for run in args.runs:
+        path = existing(Path(run) / "report" / "summary.json", "summary", "make the run's report first: python -m eval.report --run_dir RUN")
+        try:
+            summaries.append(json.loads(path.read_text()))
+        except ValueError as error:
+            raise UserError(f"{path} is not a report's summary: {error}") from None
+    print(seconds(summaries) if args.seconds else headline(summaries))
+
+
+if __name__ == "__main__":
+    main()
