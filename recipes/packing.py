@@ -67,5 +67,6 @@ class PackedRows:
 
 
 def leave_out_mask(module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """A forward pre-hook: the attention mask, by which the trainer counts tokens, would hide from transformers that rows are packed."""
-    return args, {name: value for name, value in kwargs.items() if name != "attention_mask"}
+    """A forward pre-hook: an attention mask, by which the trainer counts tokens, or a cache would hide from transformers that rows are packed."""
+    kept = {name: value for name, value in kwargs.items() if name != "attention_mask"}
+    return args, kept | {"use_cache": False}
