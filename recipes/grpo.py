@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
 from recipes.callbacks import StopAtReward
-from recipes.common import DataArguments, load_chat_tokenizer, load_data, load_model, parse_stage, require_rows
+from recipes.common import DataArguments, load_chat_tokenizer, load_data, load_model, parse_stage, require_judged, require_rows
 from recipes.monitor import Monitor, MonitorArguments, held_out, verdicts
 from recipes.stage import Stage, logged_tokens
 
@@ -53,11 +53,8 @@ def main(argv: list[str] | None = None) -> None:
         reward([""], **{column: [value] for column, value in train[0].items()})  # raises where a verifier lacks a column
     if args.max_result_tokens is not None and not tools:
         raise UserError("max_result_tokens is of tools' results: name tools, or leave it out")
-    for where, rows in (("the data", train), ("monitor_datasets", watched)):
-        for number, row in enumerate(rows):  # what no reward can judge would teach nothing, silently
-            columns = {name: [value] for name, value in row.items() if name != "prompt"}
-            if all(reward(prompts=[row["prompt"]], completions=[[{"role": "assistant", "content": ""}]], **columns) == [None] for reward in rewards):
-                raise UserError(f"row {number} of {where} cannot be judged by {', '.join(args.rewards)}: " + ", ".join(f"its {k} is {v!r}" for k, v in row.items() if k in ("answer", "tests", "pattern"))[:300])
+    require_judged(rewards, args.rewards, "the data", train)
+    require_judged(rewards, args.rewards, "monitor_datasets", watched)
     completions = training_args.generation_batch_size
     prompts = completions // training_args.num_generations
     require_rows(train, prompts, f"one batch of {prompts} prompts × {training_args.num_generations} completions (with fewer GRPO trains zero steps)")

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from conftest import ROOT, SIZES, rows
 
-SCRIPTS = ("pretrain", "sft", "reward", "ppo", "grpo")
+SCRIPTS = ("pretrain", "sft", "reward", "ppo", "grpo", "rloo", "dpo")
 
 
 @pytest.fixture(scope="module")
