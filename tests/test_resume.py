@@ -152,7 +152,7 @@ def test_it_goes_on_as_if_nothing_had_happened(configs, unbroken, tmp_path, stag
     train(configs, stage, out, die="log:3", expect=KILLED)
     assert f"continuing from {out / 'checkpoint-2'}" in train(configs, stage, out, die="log:5", expect=KILLED)
     assert f"continuing from {out / 'checkpoint-4'}" in train(configs, stage, out)
-    assert [row["step"] for row in rows(out / "log.jsonl") if "reward" in row] == [1, 2, 3, 4, 5]
+    assert [row["step"] for row in rows(out / "log.jsonl") if "loss" in row] == [1, 2, 3, 4, 5]
     assert metrics(out) == metrics(unbroken(stage))  # the same problems, the same samples
     assert same(weights(out), weights(unbroken(stage)))
     assert json.loads((out / "stage.json").read_text())["steps"] == 5
