@@ -118,7 +118,7 @@ def notebook(rng: random.Random) -> str:
     return "\n".join(lines)
 
 
-SHARES = {"sums": 24, "letters": 4, "every_third": 2, "compare": 2, "reading": 14, "counting": 8, "dictation": 30, "notebook": 8}
+SHARES = {"sums": 28, "letters": 4, "every_third": 2, "compare": 2, "reading": 14, "counting": 8, "dictation": 26, "notebook": 8}
 
 
 def documents(world: World, count: int) -> list[dict]:
