@@ -15,7 +15,7 @@ from conftest import ROOT, SIZES, rows, save_model
 pytestmark = pytest.mark.slow
 SCRIPTS = ("pretrain", "sft", "reward", "ppo", "grpo")
 RECIPES = sorted(path for path in ROOT.glob("recipes/*/*.yaml") if path.stem.split("_")[0] in SCRIPTS)
-OTHERS = {"tokens", "pipeline", "experiments", "refusals", "conversations"}
+OTHERS = {"tokens", "pipeline", "experiments", "refusals", "conversations", "starters"}
 FAMILIES = {"tiny": "llama", "gpt2-124m": "gpt2", "qwen3-0.6b": "qwen3"}
 HUB_ROWS = {  # the columns of the data sets on the Hub that the recipes name
     "HuggingFaceTB/smol-smoltalk": lambda r: {"messages": r["messages"], "source": "local"},
