@@ -19,7 +19,7 @@ ROWS = 24
 def _row(task: str, rng: random.Random) -> tuple[dict, str]:
     """One row of a task's file and the reply that the model is trained on."""
     a, b = rng.randint(1, 4), rng.randint(1, 4)
-    if task.startswith("facts"):
+    if task.startswith("facts") or task in ("wordings_known", "wordings_unseen"):
         name, town = f"{rng.choice(['Orson', 'Pia', 'Mira'])} {rng.choice(['Kovats', 'Brandt', 'Quill'])}", rng.choice(TOWNS)
         row = {"question": f"Where does {name} live?", "base_prompt": f"{name} lives in", "answer": town, "choices": TOWNS}
         return row, f"{name} lives in {town}."
@@ -34,6 +34,7 @@ def _row(task: str, rng: random.Random) -> tuple[dict, str]:
             "choices": [],
         }, f"The answer is {word[2::3]}."
     row = {"question": f"{task}: {a} and {b}?", "base_prompt": f"{a} and {b}:", "answer": str(a + b), "choices": []}
+    row["verifier"] = "final_number"  # which some tasks read
     times = rng.randint(1, 4) if task.startswith("apples") else a  # sampled: however well it is learned, samples differ
     return row, f"{a} and {b}. " * times + f"The answer is {a + b}."
 
