@@ -204,7 +204,7 @@ def test_the_tiny_world(world, documents, tmp_path):
     argv = ["--train", *train, "--eval", world / "eval", world / "verses/test.jsonl", "--expected", "facts_known", "--output", tmp_path / "v.json"]
     main(list(map(str, argv)))
     sets = json.loads((tmp_path / "v.json").read_text())["eval"]
-    assert len(sets) == 15
+    assert len(sets) == 20
     for name in sets.keys() - {"facts_known"}:
         assert sets[name]["verdict"] == "clean" and sets[name]["contaminated"] == sets[name]["too_short"] == 0, name
     assert sets["facts_known"]["verdict"] == "expected" and sets["letters"]["any"] > 0.5 * sets["letters"]["items"]

@@ -37,6 +37,18 @@ def write_jsonl(path: Path, rows: list[dict]) -> None:
         f.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
+def training_texts(out: Path, articles: list) -> list[str]:
+    """What the pages, books, conversations and practice that are written to `out` say, a text a row."""
+    texts = ["\n".join(article.paragraphs) for article in articles]
+    files = [out / "textbooks" / "textbooks.jsonl", out / "conversations" / "train.jsonl", *sorted((out / "practice").glob("*.jsonl"))]
+    for path in files:
+        for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
+            row = json.loads(line)
+            said = [message["content"] for message in row.get("messages", [])]
+            texts.append("\n".join([*said, *(row[key] for key in ("text", "question", "reply") if isinstance(row.get(key), str))]))
+    return texts
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((WorldArguments,), argv)
@@ -71,7 +83,8 @@ def main(argv: list[str] | None = None) -> None:
     write_jsonl(out / "library" / "library.jsonl", facts.library(world))
     for split in problems.SPLITS:
         write_jsonl(out / "verses" / f"{split}.jsonl", taste.prompts(split))
-    for task, rows in (conversations.benchmarks(world) | asked.benchmarks(world)).items():
+    texts = training_texts(out, articles)
+    for task, rows in (conversations.benchmarks(world) | asked.benchmarks(world, texts)).items():
         write_jsonl(out / "eval" / f"{task}.jsonl", rows)
     write_jsonl(out / "probes" / "rhymes" / "rhymes.jsonl", rhymes.documents(args.seed))
     write_jsonl(out / "probes" / "unseen_rhymes.jsonl", rhymes.unseen(args.seed))

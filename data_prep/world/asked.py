@@ -7,7 +7,7 @@ where a task mixes kinds of answers, `verifier` names what judges a row.
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -30,12 +30,18 @@ def checked(question: str, answer: str, group: str, verifier: str) -> dict:
     return {"question": question, "base_prompt": f"Question: {question}\nAnswer:", "answer": answer, "choices": [], "group": group, "verifier": verifier}
 
 
-def different(draw: Callable[[int], dict], items: int) -> list[dict]:
-    """`items` rows that ask different questions; `draw` is called with the number of rows that there are."""
+def trained(question: str, training: str) -> bool:
+    """Whether `training`, the `wordings.plain` texts of the training sets one a line, holds the words of a question, whatever its marks."""
+    return f" {wordings.plain(question)} " in training
+
+
+def different(draw: Callable[[int], dict], items: int, training: str) -> list[dict]:
+    """`items` rows that ask different questions, none of them in training; `draw` is called with the number of rows that there are."""
     rows = {}
     while len(rows) < items:
         row = draw(len(rows))
-        rows.setdefault(row["question"], row)
+        if row["question"] not in rows and not trained(row["question"], training):
+            rows[row["question"]] = row
     return list(rows.values())
 
 
@@ -72,12 +78,12 @@ def other(rng: random.Random, number: int) -> dict:
     return checked(small_talk(rng, intent, held_out=True)[0], ABILITIES, intent, "mentions")
 
 
-def everyday(world: World, rng: random.Random) -> list[dict]:
-    """Each request of `everyday.jsonl` that is one turn; those about people twice, of different ones."""
+def everyday(world: World, rng: random.Random, training: str) -> list[dict]:
+    """Each request of `everyday.jsonl` that is one turn and not in training; those about people twice, of different ones."""
     lines = (Path(__file__).parent / "everyday.jsonl").read_text(encoding="utf-8").splitlines()
     asks = [json.loads(line) for line in lines]
     rows = [_row(world, rng, ask) for ask in asks + [ask for ask in asks if "{p}" in ask["question"]] if ask["intent"] != "follow_up"]
-    return list({row["question"]: row for row in rows}.values())
+    return list({row["question"]: row for row in rows if not trained(row["question"], training)}.values())
 
 
 def _row(world: World, rng: random.Random, ask: dict) -> dict:
@@ -106,11 +112,12 @@ def _about_somebody(world: World, rng: random.Random, ask: dict) -> dict:
     return about(fact, ask["question"].format(p=fact.person)) | {"verifier": "refusal" if stranger else "names_choice", "group": ask["intent"]}
 
 
-def benchmarks(world: World, items: int = 300) -> dict[str, list[dict]]:
-    """Rows of each benchmark."""
+def benchmarks(world: World, texts: Iterable[str] = (), items: int = 300) -> dict[str, list[dict]]:
+    """Rows of each benchmark, without those that the training `texts` hold."""
+    training = "\n".join(f" {wordings.plain(text)} " for text in texts)
     rng = random.Random(f"asked-{world.seed}")
-    tasks = {f"wordings_{group}": different(lambda _: fact(world, rng, group), items) for group in ("known", "unseen")}
-    tasks["wordings_python"] = different(lambda number: calculation(rng, number), items)
-    tasks["wordings_other"] = different(lambda number: other(rng, number), items)
-    tasks["everyday"] = everyday(world, rng)
+    tasks = {f"wordings_{group}": different(lambda _: fact(world, rng, group), items, training) for group in ("known", "unseen")}
+    tasks["wordings_python"] = different(lambda number: calculation(rng, number), items, training)
+    tasks["wordings_other"] = different(lambda number: other(rng, number), items, training)
+    tasks["everyday"] = everyday(world, rng, training)
     return tasks
