@@ -6,6 +6,14 @@
 """
 
 import os
+from dataclasses import dataclass
+
+from eval.cli import command, parse
+
+
+@dataclass
+class ProcessorArguments:
+    """None: the command only says what it finds."""
 
 
 def has_bf16() -> bool:
@@ -16,7 +24,9 @@ def has_bf16() -> bool:
     return os.environ.get("TUMBLER_BF16", "1") != "0" and bool(able.get("avx512_bf16") or able.get("bf16"))
 
 
-def main() -> None:
+@command
+def main(argv: list[str] | None = None) -> None:
+    parse((ProcessorArguments,), argv)
     import torch
 
     name = torch.cpu.get_capabilities().get("cpu_name", "unknown")

@@ -59,6 +59,7 @@ def backticked(path: Path) -> list[str]:
 def parse_only(module: str, argv: list[str]) -> None:
     """Let the module's own `main` read the arguments, and stop it there."""
     import eval.cli
+    import recipes.benchmark_pretrain
     import recipes.common
 
     assert importlib.util.find_spec(module), f"no module {module}"
@@ -75,7 +76,7 @@ def parse_only(module: str, argv: list[str]) -> None:
         raise Parsed
 
     with pytest.MonkeyPatch.context() as patch:
-        for place in (script, recipes.common):
+        for place in (script, recipes.common, recipes.benchmark_pretrain):  # to the last recipes.benchmark hands on
             patch.setattr(place, "parse", parse, raising=False)
         patch.setattr(script, "output_folder", stop, raising=False)  # where recipes.run, which has no `parse`, begins its work
         with pytest.raises(Parsed):

@@ -218,7 +218,7 @@ def finished(tmp_path_factory, tokenizer_dir):
 
 def test_summary_has_the_agreed_form(finished):
     summary = json.loads((finished[0] / "report/summary.json").read_text())
-    first = ["recipe", "seconds", "peak_rss_gb", "seed", "git_commit", "refusals", "stages", "differences", "overlap", "training"]
+    first = ["recipe", "seconds", "peak_rss_gb", "seed", "git_commit", "refusals", "stages", "differences", "overlap", "solved", "training"]
     assert list(summary) == [*first, "figures", "absent", "experiments", "probes", "tokens"] and summary["absent"] == {}
     assert list(summary["stages"]) == ["base", "sft", "honest", "tools", "reward", "ppo", "grpo"]
     stages = summary["stages"]

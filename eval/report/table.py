@@ -1,16 +1,16 @@
 """The figures of several runs side by side, as the Markdown table of a README.
 
-    python -m eval.report.table runs/tiny runs/tiny-1 runs/tiny-2             # the headline figures
-    python -m eval.report.table runs/tiny runs/tiny-1 runs/tiny-2 --seconds   # seconds a step
+    python -m eval.report.table --runs runs/tiny runs/tiny-1 runs/tiny-2                  # the headline figures
+    python -m eval.report.table --runs runs/tiny runs/tiny-1 runs/tiny-2 --seconds true   # seconds a step
 
 Reads each run's `report/summary.json`. A row that no run has measured is left out.
 """
 
-import argparse
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.cli import UserError, command, existing
+from eval.cli import UserError, command, existing, parse
 
 HELD_OUT = "in held-out kinds of wording"
 ROWS = (  # label, stage, path in the summary
@@ -44,6 +44,12 @@ ROWS = (  # label, stage, path in the summary
     ("grpo · `apples_at_once`, sampled", "grpo", "tasks/apples_at_once"),
     ("grpo · `facts_unseen`, refused", "grpo", "facts/facts_unseen/refused"),
 )
+
+
+@dataclass
+class TableArguments:
+    runs: list[str] = field(metadata={"help": "folders of runs that have a report"})
+    seconds: bool = field(default=False, metadata={"help": "seconds a step instead of the scores"})
 
 
 def found(summary: dict, stage: str, path: str) -> dict | float | None:
@@ -89,10 +95,7 @@ def seconds(summaries: list[dict]) -> str:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", help="folders of runs that have a report")
-    parser.add_argument("--seconds", action="store_true", help="seconds a step instead of the scores")
-    args = parser.parse_args(argv)
+    (args,) = parse((TableArguments,), argv)
     summaries = []
     for run in args.runs:
         path = existing(Path(run) / "report" / "summary.json", "summary", "make the run's report first: python -m eval.report --run_dir RUN")
