@@ -176,7 +176,7 @@ def test_tools_in_the_template(tokenizer):
         return tokenizer.apply_chat_template(messages, tools=tools, tokenize=False).partition("<|im_end|>")[0]
 
     tools = [search, get_json_schema(python), get_json_schema(now)["function"], {"name": "bare"}]
-    lines = "Tools:\nsearch(query): Look something up.\npython(query): Run Python code.\nnow(): The time.\nbare()"
+    lines = "Tools:\nsearch\npython\nnow(): The time.\nbare()"  # the vocabulary knows the first two
     assert head(WITH_TOOLS, tools) == "<|im_start|>system\nBe brief.\n" + lines
     assert head(WITH_TOOLS[1:], tools) == "<|im_start|>system\n" + lines
     try:
@@ -320,7 +320,7 @@ def test_grpo_runs_the_tools(tokenizer, chat_model, tmp_path):
     trainer = Trainer(model=model, reward_funcs=[reward], args=config, train_dataset=rows, processing_class=tokenizer, tools=[search, python])
     trainer.train()
     assert prompts[0][0] == (
-        "<|im_start|>system\nTools:\nsearch(query): Look something up.\npython(query): Run Python code.<|im_end|>\n"
+        "<|im_start|>system\nTools:\nsearch\npython<|im_end|>\n"
         "<|im_start|>user\nWhat is 3 + 4?<|im_end|>\n<|im_start|>assistant\n"
     )
     results = [
