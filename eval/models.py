@@ -104,7 +104,9 @@ def scored_ids(tokenizer, messages: list[dict]) -> list[int]:
     Raises:
         UserError: the template writes no end token.
     """
-    ids = tokenizer.apply_chat_template(messages, return_dict=False)
+    from eval.encoding import encode_conversation
+
+    ids, _ = encode_conversation(tokenizer, messages)
     if tokenizer.eos_token_id not in ids:
         raise UserError(f"the chat template does not write the end token {tokenizer.eos_token}: set tokenizer.eos_token to the template's end-of-turn token")
     return ids[: len(ids) - ids[::-1].index(tokenizer.eos_token_id)]

@@ -8,7 +8,7 @@ goes through `str`. Tokens and messages are those of TRL's GRPO with `tools=` (`
 read by TRL's `parse_response`, an error comes back as `{'error': '…'}`, and the result's tokens are what the chat template
 (its prefix-preserving version, where TRL has one) adds for it. Where we depart, because results can be hostile and runs long:
 
-- A result cannot end the turn or start a call: a special token that it spells gets a space, `<|im_end|>` becomes `< |im_end|>`.
+- A result cannot end the turn or start a call: what it spells of control tokens is encoded as plain text (`eval.encoding`).
 - A result longer than its budget of tokens is cut, and says so.
 - A call that began and could not be read is answered with an error; TRL takes it for words, and the conversation ends.
 - A tool that does not return in time is answered with an error.
@@ -22,7 +22,6 @@ import importlib
 import inspect
 import os
 import queue
-import re
 import threading
 import time
 from collections import deque
@@ -30,6 +29,7 @@ from collections.abc import Callable
 from functools import cached_property, partial
 
 from eval.cli import UserError
+from eval.encoding import encode_conversation, encode_plain, marks_of
 
 AT_ONCE = max(4, os.cpu_count() or 1)  # calls that run side by side
 NAMED = {"python": "eval.tools.python:python", "search": "eval.tools.search:Search.search"}
@@ -109,40 +109,18 @@ class Toolbox:
 
     def suffix(self, messages: list[dict]) -> list[int]:
         """Tokens from the end token of a turn with calls, that one left out, to where the model goes on, for its results (as in TRL)."""
-        render = partial(self.tokenizer.apply_chat_template, chat_template=self.chat_template, return_dict=False)
-        turn = [{"role": "user", "content": "dummy"}, _call(messages[0]["name"])]
-        before, after = render(turn), render([*turn, *messages], add_generation_prompt=True)
-        end = self.tokenizer.eos_token_id
-        if end in before:  # some templates write a newline behind it, which the model did not
-            before = before[: len(before) - before[::-1].index(end)]
-        return after[len(before) :]
+        return result_ids(self.tokenizer, messages, chat_template=self.chat_template)
 
     def content(self, result: str) -> str:
-        """What a tool returned, as it can stand in a message: no special tokens, and within the budget."""
+        """What a tool returned, as it can stand in a message: Unicode, and within the budget."""
         limit = self.max_result_tokens
-        encode = partial(self.tokenizer.encode, add_special_tokens=False, verbose=False)
         text = result[: 100 * limit].encode(errors="replace").decode()  # lone surrogates are no text; 1 MB need not be encoded to be cut
-        text = self._spelled.sub(r"\1 ", text)
-        ids = encode(text)
-        if self._marks.keys() & set(ids):  # a tokenizer that normalises text into its special tokens
-            return str({"error": "the result spells special tokens"})
+        ids = encode_plain(self.tokenizer, text)
         if len(ids) > limit or len(result) > 100 * limit:
             note = f"… [cut: the result has {len(result)} characters]"
-            text = self.tokenizer.decode(ids[: max(0, limit - len(encode(note)))], clean_up_tokenization_spaces=False).rstrip("\ufffd") + note
+            room = max(0, limit - len(encode_plain(self.tokenizer, note)))
+            text = self.tokenizer.decode(ids[:room], clean_up_tokenization_spaces=False).rstrip("\ufffd") + note
         return text
-
-    @cached_property
-    def _marks(self) -> dict[int, str]:
-        """Added tokens that mean something to template or parser; others are plain text (tabs, HTML tags)."""
-        template = self.chat_template or self.tokenizer.chat_template
-        tokens = {i: str(token) for i, token in self.tokenizer.added_tokens_decoder.items() if len(str(token).strip()) > 1}
-        special = {i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
-        return {i: t for i, t in tokens.items() if i in special or t in template or "|" in t or "｜" in t}  # <|…|> may be put together in the template
-
-    @cached_property
-    def _spelled(self) -> re.Pattern:
-        """The first character of each mark in a text."""
-        return re.compile(f"(?=(?:{'|'.join(map(re.escape, self._marks.values())) or '(?!)'}))(.)", re.DOTALL)
 
     @cached_property
     def _call_marks(self) -> set[str]:
@@ -151,7 +129,18 @@ class Toolbox:
         user = {"role": "user", "content": "dummy"}
         without = render([user, {"role": "assistant", "content": ""}])
         calls = [render([user, _call(name)]) for name in [*self.functions, "dummy"]]
-        return {mark for mark in self._marks.values() if any(text.count(mark) > without.count(mark) for text in calls)}
+        return {mark for mark in marks_of(self.tokenizer).ids.values() if any(text.count(mark) > without.count(mark) for text in calls)}
+
+
+def result_ids(tokenizer, messages: list[dict], **rendering) -> list[int]:
+    """See `Toolbox.suffix`; `rendering` goes to `eval.encoding.render`."""
+    turn = [{"role": "user", "content": "dummy"}, _call(messages[0]["name"])]
+    before, _ = encode_conversation(tokenizer, turn, **rendering)
+    after, _ = encode_conversation(tokenizer, [*turn, *messages], add_generation_prompt=True, **rendering)
+    end = tokenizer.eos_token_id
+    if end in before:  # some templates write a newline behind it, which the model did not
+        before = before[: len(before) - before[::-1].index(end)]
+    return after[len(before) :]
 
 
 def _call(name: str) -> dict:

@@ -15,10 +15,12 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 from trl import GRPOTrainer
+from trl.data_utils import is_conversational
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import entropy_from_logits, selective_log_softmax
 
-from eval.generate import generate
+from eval.generate import encode, generate
+from eval.tool_loop import result_ids
 
 LENGTHS = 4  # groups of like length that a batch is read in
 
@@ -34,6 +36,19 @@ class Trainer(GRPOTrainer):
             raise ValueError("max_result_tokens is not kept where TRL's own sampling runs (vLLM, top_k, top_p and such): leave one of them out")
         takes = {"position_ids", "logits_to_keep", "past_key_values"} <= set(self.model_kwarg_keys)
         self.shares_prompts = takes and not (self._is_vlm or a.activation_checkpointing or self.aux_loss_enabled) and all(type(layer) is DynamicLayer for layer in layers)
+
+    def _tokenize_prompts(self, prompts):
+        """As TRL's, but what a prompt spells never becomes a control token."""
+        if self._is_vlm or not is_conversational({"prompt": prompts[0]}) or self.environment_factories is not None:
+            return super()._tokenize_prompts(prompts)
+        rendering = {"tools": self.tools or None, "chat_template": self.chat_template, **self.chat_template_kwargs}
+        return encode(self.processing_class, prompts, **rendering), None, {}
+
+    def _get_tool_suffix_ids(self, tool_messages):
+        """TRL's own sampling asks for them."""
+        if self._is_vlm:
+            return super()._get_tool_suffix_ids(tool_messages)
+        return result_ids(self.processing_class, tool_messages, chat_template=self.chat_template, **self.chat_template_kwargs)
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, has_tool_images=False):
         if not self.draws_itself:

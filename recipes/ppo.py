@@ -44,6 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     args, training_args, model_args = parse_stage((PPOScriptArguments, PPOConfig, ModelConfig), argv, **defaults)
 
     # ---- Checks and data, before any work ----
+    from eval.generate import encode
     from eval.models import load_tokenizer
 
     policy_path, reward_path = model_args.model_name_or_path, training_args.reward_model_path
@@ -58,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     train, _ = load_data(args, ("prompt",), training_args)
     watched, judge = held_out(args, training_args.seed)
     train = train.map(
-        lambda row: {"input_ids": tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)}, remove_columns=train.column_names
+        lambda row: {"input_ids": encode(tokenizer, [row["prompt"]])[0]}, remove_columns=train.column_names
     ).filter(lambda row: len(row["input_ids"]) <= args.max_prompt_length)
     batch = rows_per_step(training_args)
     require_rows(train, batch, f"one batch of {batch} episodes of at most max_prompt_length {args.max_prompt_length} tokens (with fewer PPO waits for ever)")
