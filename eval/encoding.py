@@ -14,6 +14,7 @@ A control token is any token that was added to the vocabulary, but for white spa
 assistant's message spells is kept: the marks of thinking around its beginning, `<think>…</think>`, as data sets write it.
 """
 
+import contextlib
 import copy
 import json
 import re
@@ -236,6 +237,19 @@ def _arguments_as_text(messages: list[dict]) -> list[dict]:
     return messages
 
 
+def _with_ids(messages: list[dict]) -> list[dict]:
+    """For templates that ask for the identifiers of calls, nine letters long (Mistral)."""
+    messages, number, answered = copy.deepcopy(messages), 0, 0
+    for message in messages:
+        for call in message.get("tool_calls") or []:
+            call["id"] = f"call{number:05d}"
+            number += 1
+        if message["role"] == "tool":
+            message["tool_call_id"] = f"call{answered:05d}"
+            answered += 1
+    return messages
+
+
 class Rendering(str):
     """What a chat template made of sealed messages. `spans`: (from, to) of the letters between its generation markers."""
 
@@ -270,8 +284,11 @@ def render(tokenizer, messages: list[dict], *, tools=None, chat_template: str | 
             shown, settings = _map(function, tools), {k: _map(function, v) for k, v in variables.items()}
         try:
             return _render(tokenizer, given, shown, chat_template, add_generation_prompt, spans, settings)
-        except TypeError:
-            return _render(tokenizer, _arguments_as_text(given), shown, chat_template, add_generation_prompt, spans, settings)
+        except (TypeError, jinja2.TemplateError):
+            for other in (_arguments_as_text, _with_ids) if any(m["role"] != "user" for m in given) else ():
+                with contextlib.suppress(TypeError, jinja2.TemplateError):
+                    return _render(tokenizer, other(given), shown, chat_template, add_generation_prompt, spans, settings)
+            raise
 
     try:
         if not (spelled or edged):

@@ -89,6 +89,40 @@ def require_chat_template(tokenizer, path: str) -> None:
         raise UserError(f"the tokenizer of {path} has no chat template: set tokenizer.chat_template and save it, or take an instruct model's tokenizer")
 
 
+def set_end_token(tokenizer) -> None:
+    """Take the token that the chat template writes behind a reply for the end token, where the tokenizer names another.
+
+    Gemma's <eos> and Phi-3's <|endoftext|> end no turn: what stops at the tokenizer's end token, as PPO does, would never stop. Base
+    models with a chat template are the same.
+    """
+    from eval.encoding import marks_of, render
+
+    if not tokenizer.chat_template:
+        return
+    try:
+        text = render(tokenizer, [{"role": "user", "content": "a"}, {"role": "assistant", "content": "sentinel"}])
+    except (UserError, TypeError):
+        return  # whoever renders says what is wrong
+    after = marks_of(tokenizer).pattern.search(text.rpartition("sentinel")[2])
+    if "sentinel" in text and after and after[0] != tokenizer.eos_token:
+        print(f"a reply ends with {after[0]} here, as in the chat template; the tokenizer named {tokenizer.eos_token}")
+        tokenizer.eos_token = after[0]
+
+
+def set_pad_token(tokenizer) -> None:
+    """Take a spare token for padding where the tokenizer has none but its end token."""
+    if tokenizer.pad_token is not None and tokenizer.pad_token_id != tokenizer.eos_token_id:
+        return
+    used = {tokenizer.eos_token, tokenizer.bos_token}
+    spare = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    spare = [token for token in spare if token and token not in used and token not in (tokenizer.chat_template or "")]
+    for kind in ("pad", "unk", "reserved", "unused", "extra", "dummy", "endoftext", "end_of_text"):
+        if found := [token for token in spare if kind in token.lower()]:
+            tokenizer.pad_token = found[0]
+            print(f"padding with {found[0]}: the tokenizer named none but its end token")
+            return
+
+
 def require_pad_token(tokenizer, path: str) -> None:
     """Raises `UserError` where the tokenizer has no pad token of its own: PPO and reward models take every pad for no text, the end token too."""
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:

@@ -17,7 +17,6 @@ Calls run in threads, each with a time limit, while the other rows go on. A thre
 behind (it does not keep the process from ending), so a tool that runs foreign code must have limits of its own.
 """
 
-import copy
 import importlib
 import inspect
 import os
@@ -29,7 +28,7 @@ from collections.abc import Callable
 from functools import cached_property, partial
 
 from eval.cli import UserError
-from eval.encoding import encode_conversation, encode_plain, marks_of
+from eval.encoding import encode_conversation, encode_plain, marks_of, render
 
 AT_ONCE = max(4, os.cpu_count() or 1)  # calls that run side by side
 NAMED = {"python": "eval.tools.python:python", "search": "eval.tools.search:Search.search"}
@@ -77,15 +76,15 @@ class Toolbox:
     def __init__(self, tokenizer, tools: list[Callable], max_result_tokens: int, time_limit: float):
         from transformers.utils import get_json_schema
         from transformers.utils.chat_template_utils import DocstringParsingException, TypeHintParsingException
-        from trl.chat_template_utils import add_response_schema, get_training_chat_template, is_chat_template_prefix_preserving, supports_tool_calling
+
+        from eval.call_format import has_tools, keeps_turns, reading, steady_template
 
         name = tokenizer.name_or_path
-        if not supports_tool_calling(tokenizer):
+        if not has_tools(tokenizer):
             raise UserError(f"the chat template of {name} has no place for tool calls and their results: use a tokenizer whose template has, or no tools")
         try:
-            if getattr(tokenizer, "response_template", None) is None:
-                tokenizer = add_response_schema(copy.copy(tokenizer))
-            self.chat_template = None if is_chat_template_prefix_preserving(tokenizer) else get_training_chat_template(tokenizer)
+            tokenizer = reading(tokenizer)
+            self.chat_template = None if keeps_turns(tokenizer) else steady_template(tokenizer)
         except ValueError:
             raise UserError(f"the tool calls of {name} cannot be read: set tokenizer.response_template and save it, and let its chat template render a turn the same wherever it stands") from None
         try:
@@ -95,13 +94,13 @@ class Toolbox:
             raise UserError(f"a tool must have types and a docstring that describes its arguments: {error}") from None
         self.tokenizer, self.functions = tokenizer, {tool.__name__: tool for tool in tools}
         self.max_result_tokens, self.time_limit = max_result_tokens, time_limit
-        self.rendering = {"tools": tools, "chat_template": self.chat_template}  # for apply_chat_template
+        self.rendering = {"tools": tools, "chat_template": self.chat_template}  # for eval.encoding.render
 
     def read(self, token_ids: list[int], prefix: list[int]) -> dict:
         """The message in the tokens of one turn; `prefix` are all before it."""
-        from trl.chat_template_utils import parse_response
+        from eval.call_format import read
 
-        return parse_response(self.tokenizer, token_ids, prefix=prefix)
+        return read(self.tokenizer, token_ids, prefix)
 
     def is_broken_call(self, message: dict) -> bool:
         """Whether its words hold a mark of a call: one was begun, and could not be read."""
@@ -125,10 +124,10 @@ class Toolbox:
     @cached_property
     def _call_marks(self) -> set[str]:
         """The marks that a turn with a call has and one without has not."""
-        render = partial(self.tokenizer.apply_chat_template, chat_template=self.chat_template, tokenize=False)
+        through = partial(render, self.tokenizer, chat_template=self.chat_template)
         user = {"role": "user", "content": "dummy"}
-        without = render([user, {"role": "assistant", "content": ""}])
-        calls = [render([user, _call(name)]) for name in [*self.functions, "dummy"]]
+        without = through([user, {"role": "assistant", "content": ""}])
+        calls = [through([user, _call(name)]) for name in [*self.functions, "dummy"]]
         return {mark for mark in marks_of(self.tokenizer).ids.values() if any(text.count(mark) > without.count(mark) for text in calls)}
 
 
