@@ -13,7 +13,7 @@ import json
 import re
 
 from eval.cli import UserError
-from eval.encoding import encode_conversation, marks_of, render
+from eval.encoding import common, encode_conversation, marks_of, render, until_end
 
 USER = {"role": "user", "content": "dummy"}
 NAME, KEY, VALUE, RESULT = "tool_name_a8f3", "argument_b9d4", "value_d6e7", "result_c4f9"
@@ -34,11 +34,10 @@ def has_tools(tokenizer) -> bool:
 
 def keeps_turns(tokenizer) -> bool:
     """Whether a turn with a call is rendered the same when its result follows."""
+    prompt, _ = encode_conversation(tokenizer, [USER], add_generation_prompt=True)
     before, _ = encode_conversation(tokenizer, [USER, CALL])
     after, _ = encode_conversation(tokenizer, [USER, CALL, ANSWER], add_generation_prompt=True)
-    end = tokenizer.eos_token_id
-    if end in before:
-        before = before[: len(before) - before[::-1].index(end)]
+    before = until_end(before, prompt, tokenizer.eos_token_id)
     return after[: len(before)] == before
 
 
@@ -74,31 +73,23 @@ def reading(tokenizer):
 
 
 def derived(tokenizer) -> dict:
-    """A response template from what the chat template writes for a call: JSON (an object, or a list of one) between two marks.
+    """A response template from what the chat template writes for a call: JSON between two marks, with the tool's name in it or before it.
 
     Raises:
         ValueError: it writes something else, or cannot be read back.
     """
     start, whole = render(tokenizer, [USER], add_generation_prompt=True), render(tokenizer, [USER, CALL])
     again = render(tokenizer, [USER, CALL, ANSWER], add_generation_prompt=True)
-    body = whole[len(start) :]
+    same = common(start, whole)
+    if same < len(start):  # the header begins the thinking
+        same = max((match.end() for match in marks_of(tokenizer).pattern.finditer(whole) if match.end() <= same), default=0)
+    body = whole[same:]
     found = re.search(r"\{.*\}", body, re.DOTALL)
-    if not whole.startswith(start) or not found or NAME not in found[0]:
+    if not found:
         raise ValueError("a call is no JSON")
-    begin, end = found.span()
-    several = body[:begin].rstrip().endswith("[") and body[end:].lstrip().startswith("]")
-    if several:
-        begin, end = body.rindex("[", 0, begin), body.index("]", end) + 1
-    opening, closing = body[:begin].strip(), body[end:].partition(tokenizer.eos_token)[0].strip()
-    call = json.loads(found[0])
-    arguments = next((key for key in ("arguments", "parameters") if key in call), None)
-    if not opening or not arguments or call.get("name") != NAME:
-        raise ValueError("a call has another form")
     over = re.escape(tokenizer.eos_token)
-    inner = "" if several else "content."
-    function = {"name": f"{{{inner}name}}", "arguments": f"{{{inner}{arguments}}}"}
-    calls = {"open": opening, "close_pattern": rf"{re.escape(closing)}\s*" if closing else rf"(?={over})", "content": "json"}
-    calls |= {"transform": {"type": "function", "function": function}, **({"transform_each": True} if several else {"repeats": True})}
+    form = _named_inside if NAME in found[0] else _named_before
+    calls = form(body, *found.span(), over, marks_of(tokenizer).pattern)
     marks = marks_of(tokenizer)
     anchors = {text[[match.start() for match in marks.pattern.finditer(text)][-1] :] for text in (start, again) if marks.pattern.search(text)}
     if not anchors:
@@ -111,6 +102,39 @@ def derived(tokenizer) -> dict:
     if [c["function"] for c in message.get("tool_calls") or []] != [CALL["tool_calls"][0]["function"]]:
         raise ValueError("a call is not read back")
     return template
+
+
+def _named_inside(body: str, begin: int, end: int, over: str, _) -> dict:
+    """The field `tool_calls` where a call is {"name": …, "arguments": …}, or a list of such."""
+    call = json.loads(body[begin:end])
+    several = body[:begin].rstrip().endswith("[") and body[end:].lstrip().startswith("]")
+    if several:
+        begin, end = body.rindex("[", 0, begin), body.index("]", end) + 1
+    opening, closing = body[:begin].strip(), re.split(over, body[end:])[0].strip()
+    arguments = next((key for key in ("arguments", "parameters") if key in call), None)
+    if not opening or not arguments or call.get("name") != NAME:
+        raise ValueError("a call has another form")
+    inner = "" if several else "content."
+    function = {"name": f"{{{inner}name}}", "arguments": f"{{{inner}{arguments}}}"}
+    close = rf"{re.escape(closing)}\s*" if closing else rf"(?={over})"
+    field = {"open": opening, "close_pattern": close, "content": "json", "transform": {"type": "function", "function": function}}
+    return field | ({"transform_each": True} if several else {"repeats": True})
+
+
+def _named_before(body: str, begin: int, end: int, over: str, marks: re.Pattern) -> dict:
+    """The field `tool_calls` where the name stands before JSON of the arguments (DeepSeek-V3); marks around all calls come once."""
+    opening, named, between = body[:begin].strip().partition(NAME)
+    closing = re.split(over, body[end:])[0].strip()
+    first, last = marks.match(opening), list(marks.finditer(closing))
+    if not named or not first or not last or json.loads(body[begin:end]) != {KEY: VALUE}:
+        raise ValueError("a call has another form")
+    opening, closing = re.escape(opening), re.escape(closing)
+    if len(marks.findall(body[:begin])) > 2 and len(last) > 1:
+        opening = rf"(?:{re.escape(first[0])})?\s*{opening.removeprefix(re.escape(first[0]))}"
+        closing = rf"{closing.removesuffix(re.escape(last[-1][0]))}(?:{re.escape(last[-1][0])})?"
+    transform = {"type": "function", "function": {"name": "{name}", "arguments": "{content}"}}
+    pattern = rf"{opening}(?P<name>\S+?){re.escape(between)}\s*"
+    return {"open_pattern": pattern, "close_pattern": rf"\s*{closing}\s*", "content": "json", "repeats": True, "transform": transform}
 
 
 def read(tokenizer, token_ids: list[int], prefix: list[int]) -> dict:

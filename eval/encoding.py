@@ -395,3 +395,14 @@ def _encode(tokenizer, text: str, add_special_tokens: bool, offsets: bool = Fals
 
 def _count(marks: Marks, ids: list[int]) -> int:
     return sum(i in marks.ids and i != marks.unknown for i in ids)
+
+
+def common(one, other) -> int:
+    """How many tokens, or letters, two sequences begin with alike."""
+    return next((k for k, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
+
+
+def until_end(ids: list[int], prompt: list[int], end: int) -> list[int]:
+    """The tokens of a conversation up to the end token of the reply behind `prompt`; all, if it has none."""
+    begin = common(ids, prompt)
+    return ids[: ids.index(end, begin) + 1] if end in ids[begin:] else ids

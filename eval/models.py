@@ -99,14 +99,17 @@ def set_end_token(tokenizer) -> None:
 
     if not tokenizer.chat_template:
         return
-    try:
-        text = render(tokenizer, [{"role": "user", "content": "a"}, {"role": "assistant", "content": "sentinel"}])
-    except (UserError, TypeError):
-        return  # whoever renders says what is wrong
-    after = marks_of(tokenizer).pattern.search(text.rpartition("sentinel")[2])
-    if "sentinel" in text and after and after[0] != tokenizer.eos_token:
-        print(f"a reply ends with {after[0]} here, as in the chat template; the tokenizer named {tokenizer.eos_token}")
-        tokenizer.eos_token = after[0]
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "sentinel"}]
+    for messages in (turns, [*turns, turns[0]]):  # GLM ends a turn with the header of the next
+        try:
+            before, said, after = render(tokenizer, messages).rpartition("sentinel")
+        except (UserError, TypeError):
+            return  # whoever renders says what is wrong
+        if said and (end := marks_of(tokenizer).pattern.search(after)):
+            if end[0] != tokenizer.eos_token:
+                print(f"a reply ends with {end[0]} here, as in the chat template; the tokenizer named {tokenizer.eos_token}")
+                tokenizer.eos_token = end[0]
+            return
 
 
 def set_pad_token(tokenizer) -> None:
@@ -138,9 +141,14 @@ def scored_ids(tokenizer, messages: list[dict]) -> list[int]:
     Raises:
         UserError: the template writes no end token.
     """
-    from eval.encoding import encode_conversation
+    from eval.encoding import encode_conversation, until_end
 
     ids, _ = encode_conversation(tokenizer, messages)
-    if tokenizer.eos_token_id not in ids:
-        raise UserError(f"the chat template does not write the end token {tokenizer.eos_token}: set tokenizer.eos_token to the template's end-of-turn token")
-    return ids[: len(ids) - ids[::-1].index(tokenizer.eos_token_id)]
+    prompt, _ = encode_conversation(tokenizer, messages[:-1], add_generation_prompt=True) if messages[1:] else ([], [])
+    end = tokenizer.eos_token_id
+    if (ended := until_end(ids, prompt, end))[-1] == end:
+        return ended
+    followed, _ = encode_conversation(tokenizer, [*messages, {"role": "user", "content": "dummy"}])
+    if followed[: len(ids) + 1] == [*ids, end]:  # GLM ends a turn with the header of the next
+        return [*ids, end]
+    raise UserError(f"the chat template does not write the end token {tokenizer.eos_token}: set tokenizer.eos_token to the template's end-of-turn token")

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from functools import cached_property, partial
 
 from eval.cli import UserError
-from eval.encoding import encode_conversation, encode_plain, marks_of, render
+from eval.encoding import encode_conversation, encode_plain, marks_of, render, until_end
 
 AT_ONCE = max(4, os.cpu_count() or 1)  # calls that run side by side
 NAMED = {"python": "eval.tools.python:python", "search": "eval.tools.search:Search.search"}
@@ -133,13 +133,11 @@ class Toolbox:
 
 def result_ids(tokenizer, messages: list[dict], **rendering) -> list[int]:
     """See `Toolbox.suffix`; `rendering` goes to `eval.encoding.render`."""
-    turn = [{"role": "user", "content": "dummy"}, _call(messages[0]["name"])]
-    before, _ = encode_conversation(tokenizer, turn, **rendering)
-    after, _ = encode_conversation(tokenizer, [*turn, *messages], add_generation_prompt=True, **rendering)
-    end = tokenizer.eos_token_id
-    if end in before:  # some templates write a newline behind it, which the model did not
-        before = before[: len(before) - before[::-1].index(end)]
-    return after[len(before) :]
+    user, call = {"role": "user", "content": "dummy"}, _call(messages[0]["name"])
+    prompt, _ = encode_conversation(tokenizer, [user], add_generation_prompt=True, **rendering)
+    before, _ = encode_conversation(tokenizer, [user, call], **rendering)
+    after, _ = encode_conversation(tokenizer, [user, call, *messages], add_generation_prompt=True, **rendering)
+    return after[len(until_end(before, prompt, tokenizer.eos_token_id)) :]  # some templates write a newline behind it, which the model did not
 
 
 def _call(name: str) -> dict:
@@ -181,7 +179,7 @@ class Turns:
         if may_call and (calls or broken) and self.calls[row] < self.max_calls:
             self.calls[row] += 1
             unread = ("unknown", str({"error": "the call cannot be read: it has no end, or not the form of a call"}))
-            self.open[row] = {"calls": deque(calls), "results": [unread] * broken}
+            self.open[row] = {"calls": deque(calls), "results": [unread] * broken, "end": token_ids[-1]}
             self._next(row)
 
     def finished(self, wait: bool) -> dict[int, list[int]]:
@@ -195,9 +193,11 @@ class Turns:
                 return {}
         back = {}
         for row in complete if self.open else []:
-            results = [{"role": "tool", "name": self.toolbox.content(name), "content": self.toolbox.content(text)} for name, text in self.open.pop(row)["results"]]
+            turn = self.open.pop(row)
+            results = [{"role": "tool", "name": self.toolbox.content(name), "content": self.toolbox.content(text)} for name, text in turn["results"]]
             self.messages[row] += results
-            back[row] = self.toolbox.suffix(results)
+            suffix = self.toolbox.suffix(results)
+            back[row] = suffix[suffix[:1] == [turn["end"]] :]  # GLM ends a turn with the header of the next
             for message in results:
                 self.stream(row, message)
         return back

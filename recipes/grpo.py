@@ -8,6 +8,7 @@ Rows hold `prompt` (messages) and the columns that the rewards read (`answer`, `
 it answers; what they return is not trained on. A watch over the run, and when it stops: `recipes.monitor`.
 """
 
+import contextlib
 import sys
 from dataclasses import dataclass, field
 
@@ -27,6 +28,16 @@ class GRPOScriptArguments(DataArguments, MonitorArguments):
     max_result_tokens: int | None = field(default=None, metadata={"help": "of one tool's result (default: a quarter of max_completion_length)"})
 
 
+def reads_thinking(tokenizer):
+    """The tokenizer, with a response template where its marks of thinking are special tokens: decoded without them, rewards would take thoughts for the reply."""
+    from eval.call_format import reading
+
+    if {"<think>", "[THINK]", "<|channel|>"} & set(tokenizer.all_special_tokens) or "<|channel|>" in tokenizer.chat_template:
+        with contextlib.suppress(ValueError):
+            return reading(tokenizer)
+    return tokenizer
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     from trl import GRPOConfig, ModelConfig
@@ -44,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.stop_window < 1:
         raise UserError(f"stop_window must be at least 1 logged step, but is {args.stop_window}")
     rewards = [reward_function(name) for name in args.rewards]
-    tokenizer = load_chat_tokenizer(model_args, "the sft model")
+    tokenizer = reads_thinking(load_chat_tokenizer(model_args, "the sft model"))
     if tools := load_tools(args.tools):
         Toolbox(tokenizer, tools, args.max_result_tokens or 1, 1.0)  # raises where its template has no place for them
     train, evaluation = load_data(args, ("prompt",), training_args, COLUMNS)

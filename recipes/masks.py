@@ -9,9 +9,10 @@ of the whole. What a row spells of control tokens is plain text (`eval.encoding`
 """
 
 import json
+import re
 
 from eval.cli import UserError
-from eval.encoding import encode_conversation, encode_with_mask, render
+from eval.encoding import Rendering, common, encode_conversation, encode_with_mask, marks_of, render, unseal
 
 PROBE = [{"role": role, "content": text} for role, text in (("user", "dummy"), ("assistant", "first"), ("user", "dummy"), ("assistant", "second"))]
 
@@ -81,7 +82,38 @@ def encode_row(row: dict, tokenizer, template: str | None, assistant_only: bool 
     if not assistant_only:
         return {"input_ids": encode_conversation(tokenizer, row["messages"], **rendering)[0]}
     if template is None:
-        ids, mask = encode_with_mask(tokenizer, *derived_spans(tokenizer, row["messages"], **rendering))
+        text, spans = derived_spans(tokenizer, row["messages"], **rendering)
     else:
-        ids, mask = encode_conversation(tokenizer, row["messages"], mask=True, chat_template=template, **rendering)
+        rendering["chat_template"] = template
+        text = render(tokenizer, row["messages"], spans=True, **rendering)
+        spans = text.spans if template == tokenizer.chat_template else without_headers(tokenizer, text, row["messages"], rendering)
+    check_thinking(tokenizer, text, row["messages"])
+    ids, mask = encode_with_mask(tokenizer, text, spans)
     return {"input_ids": ids, "assistant_masks": mask}
+
+
+def without_headers(tokenizer, text: Rendering, messages: list[dict], rendering: dict) -> list[tuple[int, int]]:
+    """The spans of a rendering without what the model is given at the beginning of its turn: some of TRL's templates mark that, too."""
+    marks, spans = marks_of(tokenizer).pattern, list(text.spans)
+    for k, message in enumerate(messages):
+        if message["role"] != "assistant" or not k:
+            continue
+        given = render(tokenizer, messages[:k], **rendering, add_generation_prompt=True)
+        same = common(text, given)
+        if same < len(given):  # not half a control token, and no word that merely begins alike
+            same = max((match.end() for match in marks.finditer(given) if match.end() <= same), default=0)
+        spans = [(same if start < same < end else start, end) for start, end in spans]
+    return spans
+
+
+def check_thinking(tokenizer, text: str, messages: list[dict]) -> None:
+    """Raises `UserError` where the template leaves out the thinking of the last turn: it would not be learned, without a word."""
+    last = messages[-1]
+    thinking = next((last[key] for key in ("reasoning_content", "thinking", "reasoning") if last.get(key)), None)
+    if thinking is None and isinstance(content := last.get("content"), str) and (thought := re.match(r"\s*<think>(.*?)</think>", content, re.DOTALL)):
+        thinking = thought[1]
+    if last["role"] == "assistant" and isinstance(thinking, str) and thinking.strip() not in unseal(text):
+        raise UserError(
+            f"the chat template of {tokenizer.name_or_path} leaves out the thinking of message {len(messages) - 1} ({thinking.strip()[:60]!r}): "
+            "give --chat_template file.jinja that writes reasoning_content, or data without thinking"
+        )

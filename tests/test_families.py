@@ -8,7 +8,7 @@ import pytest
 from families import FAMILIES, Family, config_of, tokenizer_of
 
 from eval.cli import UserError
-from eval.encoding import encode_conversation, encode_plain, marks_of, unseal
+from eval.encoding import common, encode_conversation, encode_plain, marks_of, unseal
 from eval.generate import encode, end_token_ids, generate
 
 each_family = pytest.mark.parametrize("name", FAMILIES)
@@ -142,10 +142,6 @@ def with_text_arguments(family: Family, messages: list[dict]) -> list[dict]:
 def test_what_is_learned(family, tokenizer):
     from recipes.masks import training_template
 
-    if not family.sft:
-        with pytest.raises(UserError, match="would never learn to stop|no {% generation %} markers"):
-            training_template(tokenizer, "here")
-        return
     template = training_template(tokenizer, "here")
     text = learned(tokenizer, CHAT, template)
     assert "Who are" not in text and "What is" not in text
@@ -155,17 +151,28 @@ def test_what_is_learned(family, tokenizer):
     if family.tools:
         text = learned(tokenizer, TOOLS, template)
         assert "look" in text and "Rome" in text and "12 ships" not in text and "There are 12." in text
-    if family.thinks:
-        reasons = [THOUGHT[0], {**THOUGHT[1], "thinking": "It is me."}]
-        text = learned(tokenizer, reasons, template)
+    if family.thinks and family.learns_thinking:
+        text = learned(tokenizer, THOUGHT, template)
         assert "It is me." in text and "Who are" not in text and text.rstrip().endswith(family.end)
+    else:
+        with pytest.raises(UserError, match="leaves out the thinking of message 1 .'It is me.'"):
+            learned(tokenizer, THOUGHT, template)
+
+
+def test_nothing_is_learned_that_the_model_is_given(family, tokenizer):
+    """The header of a turn is the prompt's; what the model writes begins behind it."""
+    from recipes.masks import encode_row, training_template
+
+    row = encode_row({"messages": CHAT[:2]}, tokenizer, training_template(tokenizer, "here"))
+    first = row["assistant_masks"].index(1)
+    prompt = encode(tokenizer, [CHAT[:1]])[0]
+    shared = common(prompt, row["input_ids"])
+    assert first >= shared, tokenizer.decode(row["input_ids"][first:shared])
 
 
 def test_a_row_that_spells_the_end_is_learned_as_text(family, tokenizer):
     from recipes.masks import encode_row, training_template
 
-    if not family.sft:
-        return
     template = training_template(tokenizer, "here")
     bad = [{"role": "user", "content": f"a{family.end}b"}, {"role": "assistant", "content": f"It is {family.end} here."}]
     good = [{"role": "user", "content": "a b"}, {"role": "assistant", "content": "It is here."}]
@@ -188,13 +195,10 @@ def test_a_reply_ends_where_the_reward_model_reads(family, tokenizer, tmp_path):
     model = AutoModelForCausalLM.from_config(config_of(family, tokenizer)).eval()
     ((done,),) = generate(model, tokenizer, [CHAT[:1]], max_new_tokens=3, temperature=0)
     assert 1 <= len(done.token_ids) <= 3
-    if not family.sft:  # its template ends no turn
-        with pytest.raises(UserError, match="does not write the end token"):
-            scored_ids(tokenizer, CHAT)
-        return
     require_pad_token(tokenizer, "here")
     ids = scored_ids(tokenizer, CHAT)
     assert ids[-1] == tokenizer.eos_token_id and tokenizer.pad_token_id not in ids
+    assert tokenizer.decode(ids).removesuffix(family.end).rstrip().endswith("The answer is 7.")
     try:
         reward = AutoModelForSequenceClassification.from_config(config_of(family, tokenizer))
     except ValueError:
@@ -217,12 +221,11 @@ def test_a_call_goes_round(family, tokenizer):
         return
     box = Toolbox(tokenizer, [look], 100, 5.0)
     prompt = encode(box.tokenizer, [[USER]], **box.rendering)[0]
-    whole, _ = encode_conversation(box.tokenizer, [USER, CALL], **box.rendering)
-    after_header = [i for i in whole[len(prompt) :]]
-    assert whole[: len(prompt)] == prompt or family.thinks
-    said = after_header if whole[: len(prompt)] == prompt else whole[_common(prompt, whole) :]
-    ends = end_token_ids([box.tokenizer.convert_tokens_to_ids("<|call|>")] if family.config == "gpt_oss" else None, tokenizer)
-    said = said[: next(k for k, i in enumerate(said) if i in ends) + 1]
+    plain = {"chat_template": box.chat_template}  # some show the tools at the last message only, so that nothing follows a prompt as it was
+    whole, _ = encode_conversation(box.tokenizer, [USER, CALL], **plain)
+    said = whole[common(encode(box.tokenizer, [[USER]], **plain)[0], whole) :]
+    end = tokenizer.convert_tokens_to_ids({"gpt_oss": "<|call|>", "glm4_moe": "<|observation|>"}.get(family.config, family.end))  # as the generation config has it
+    said = [*said[: said.index(end)], end] if end in said else [*said, end]
     turns = Turns(box, [prompt], max_calls=2)
     tokens = list(said)
     turns.ended(0, tokens, may_call=True)
@@ -232,10 +235,6 @@ def test_a_call_goes_round(family, tokenizer):
     assert row == 0 and turns.messages[0][-1]["content"] == "12 ships in Rome" and "12 ships in Rome" in tokenizer.decode(suffix)
     again, _ = encode_conversation(box.tokenizer, [USER, *turns.messages[0]], add_generation_prompt=True, **box.rendering)
     assert again[-len(suffix) :] == suffix
-
-
-def _common(one: list[int], other: list[int]) -> int:
-    return next((k for k, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
 
 
 # ---- Thinking ----
@@ -253,10 +252,11 @@ def test_rewards_see_what_stands_behind_the_thinking(family, tokenizer):
     messages = [USER, {"role": "assistant", "reasoning_content": "The answer is 18.", "thinking": "The answer is 18.", "content": "The answer is 17."}]
     from recipes.masks import training_template
 
-    template = training_template(tokenizer, "here") if family.sft else None
     prompt = encode(tokenizer, [[USER]])[0]
-    whole, _ = encode_conversation(tokenizer, messages, chat_template=template)
-    said = whole[_common(prompt, whole) :]
+    whole, _ = encode_conversation(tokenizer, messages, chat_template=training_template(tokenizer, "here"))
+    said = whole[common(prompt, whole) :]
+    if not family.learns_thinking:
+        said = tokenizer.encode(f"The answer is 18.\n</think>\n\nThe answer is 17.{family.end}")
     assert "18" in tokenizer.decode(said)
     if getattr(tokenizer, "response_template", None) is not None:
         message = read(tokenizer, said, prompt)
