@@ -60,7 +60,8 @@ WRITTEN = {
 
 @dataclass
 class Family:
-    """`end`: what ends a reply. `kind`: of tokenizer. `marks`: added tokens that are not special. `learns_thinking`: its template keeps what was thought."""
+    """`end`: what ends a reply. `kind`: of tokenizer. `marks`: added tokens that are not special. `learns_thinking`: its template keeps what was thought.
+    `rewards`: transformers has a reward model of the architecture."""
 
     config: str
     template: str
@@ -74,6 +75,7 @@ class Family:
     tools: bool = True
     thinks: bool = False
     learns_thinking: bool = True
+    rewards: bool = True
     sizes: dict = field(default_factory=dict)
     rstrip: bool = False
 
@@ -94,10 +96,10 @@ FAMILIES = {
     "gpt-oss": Family("gpt_oss", "gptoss", ["<|startoftext|>", "<|endoftext|>", "<|return|>", "<|constrain|>", "<|channel|>", "<|start|>", "<|end|>", "<|message|>", "<|call|>"], "<|return|>", bos="<|startoftext|>", pad="<|endoftext|>", thinks=True, sizes={"num_local_experts": 2, "num_experts_per_tok": 1}),
     "DeepSeek V3": Family("deepseek_v3", "deepseekv3", ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"], "<｜end▁of▁sentence｜>", DEEPSEEK, bos="<｜begin▁of▁sentence｜>", pad="<｜▁pad▁｜>", sizes={"n_routed_experts": 2, "num_experts_per_tok": 1, "n_group": 1, "topk_group": 1, "moe_intermediate_size": 16, "kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8, "first_k_dense_replace": 1}),
     "DeepSeek R1 distil": Family("qwen2", "deepseek_r1_distill", ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"], "<｜end▁of▁sentence｜>", DEEPSEEK, bos="<｜begin▁of▁sentence｜>", pad="<｜end▁of▁sentence｜>", tools=False, thinks=True, learns_thinking=False),
-    "GLM-4 MoE": Family("glm4_moe", "glm4moe", ["<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"], "<|user|>", [*QWEN[:4], *THINK, "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>", "/nothink"], eos="<|endoftext|>", pad="<|endoftext|>", thinks=True, sizes={"n_routed_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16, "first_k_dense_replace": 1}),
-    "Granite 3": Family("granite", "granite", ["<|end_of_text|>", "<|start_of_role|>", "<|end_of_role|>", "<|tool_call|>", "<fim_pad>"], "<|end_of_text|>", bos="<|end_of_text|>", pad="<|end_of_text|>"),
-    "LFM2.5": Family("lfm2", "lfm2_2_5", ["<|pad|>", "<|startoftext|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|tool_{w}|>" for w in ("list_start", "list_end", "call_start", "call_end", "response_start", "response_end"))], "<|im_end|>", THINK, bos="<|startoftext|>", pad="<|pad|>", thinks=True, sizes={"layer_types": ["conv", "full_attention"], "block_multiple_of": 8}),
-    "Nemotron 3": Family("nemotron_h", "nemotron_3_nano", ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"], "<|im_end|>", [*QWEN[:4], *THINK], bos="<s>", pad="</s>", thinks=True, sizes={"layers_block_type": ["mamba", "attention"], "mamba_num_heads": 4, "mamba_head_dim": 8, "n_groups": 1, "ssm_state_size": 8, "num_experts": 2}),
+    "GLM-4 MoE": Family("glm4_moe", "glm4moe", ["<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"], "<|user|>", [*QWEN[:4], *THINK, "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>", "/nothink"], eos="<|endoftext|>", pad="<|endoftext|>", thinks=True, sizes={"n_routed_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16, "first_k_dense_replace": 1}, rewards=False),
+    "Granite 3": Family("granite", "granite", ["<|end_of_text|>", "<|start_of_role|>", "<|end_of_role|>", "<|tool_call|>", "<fim_pad>"], "<|end_of_text|>", bos="<|end_of_text|>", pad="<|end_of_text|>", rewards=False),
+    "LFM2.5": Family("lfm2", "lfm2_2_5", ["<|pad|>", "<|startoftext|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|tool_{w}|>" for w in ("list_start", "list_end", "call_start", "call_end", "response_start", "response_end"))], "<|im_end|>", THINK, bos="<|startoftext|>", pad="<|pad|>", thinks=True, sizes={"layer_types": ["conv", "full_attention"], "block_multiple_of": 8}, rewards=False),
+    "Nemotron 3": Family("nemotron_h", "nemotron_3_nano", ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"], "<|im_end|>", [*QWEN[:4], *THINK], bos="<s>", pad="</s>", thinks=True, sizes={"layers_block_type": ["mamba", "attention"], "mamba_num_heads": 4, "mamba_head_dim": 8, "n_groups": 1, "ssm_state_size": 8, "num_experts": 2}, rewards=False),
 }
 
 
