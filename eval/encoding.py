@@ -28,10 +28,13 @@ import jinja2
 
 from eval.cli import UserError
 
-SEAL, NO_SEAL = "\U00010600", "\U00010601"  # Linear A: a letter, so that trim, repr and JSON leave it alone; a text's own is SEAL + NO_SEAL
-ROLES = {"system", "developer", "user", "assistant", "tool", "function", "ipython", "environment", "observation", "context", "documents", "document"}
+# Linear A: letters, so that trim, repr and JSON leave them alone; a text's own SEAL becomes SEAL + NO_SEAL
+SEAL, NO_SEAL = "\U00010600", "\U00010601"
+ROLES = {"system", "developer", "user", "assistant", "tool", "function", "ipython", "environment", "observation"}
+ROLES |= {"context", "documents", "document"}
 THINKING = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
-_HTML = "a|b|blockquote|body|br|caption|code|div|em|h[1-6]|head|hr|html|i|img|li|ol|p|pre|s|span|strong|sub|sup|table|tbody|td|tfoot|th|thead|title|tr|u|ul"
+_HTML = "a|b|blockquote|body|br|caption|code|div|em|h[1-6]|head|hr|html|i|img|li|ol|p|pre"
+_HTML += "|s|span|strong|sub|sup|table|tbody|td|tfoot|th|thead|title|tr|u|ul"
 _PLAIN = re.compile(rf"[\s▁]*|.|</?(?:{_HTML})>")  # added tokens that are text
 
 
@@ -45,7 +48,7 @@ class Marks:
 
     def __init__(self, tokenizer):
         added = tokenizer.added_tokens_decoder
-        self.ids = {i: str(token) for i, token in added.items() if (token.special and str(token)) or not _PLAIN.fullmatch(str(token))}
+        self.ids = {i: str(t) for i, t in added.items() if (t.special and str(t)) or not _PLAIN.fullmatch(str(t))}
         texts = sorted(self.ids.values(), key=len, reverse=True)
         self.pattern = re.compile("|".join(map(re.escape, texts)) or "(?!)")
         self._first = re.compile(f"(?={self.pattern.pattern})(.)", re.DOTALL)
@@ -90,9 +93,15 @@ class Marks:
         try:
             twin = respelled(tokenizer.backend_tokenizer, spellings)
         except Exception as error:  # the tokenizers library raises bare Exceptions
-            raise UserError(f"the tokenizer of {tokenizer.name_or_path} cannot write its control tokens as plain text ({error}): a fast one (tokenizer.json) is needed") from None
+            raise UserError(
+                f"the tokenizer of {tokenizer.name_or_path} cannot write its control tokens as plain text ({error}): "
+                "a fast one (tokenizer.json) is needed"
+            ) from None
         if wrong := [text for i, text in self.ids.items() if twin.token_to_id(spellings[text]) != i]:
-            raise UserError(f"the tokenizer of {tokenizer.name_or_path} cannot write {wrong[0]} as plain text: its tokenizer.json is not as transformers writes it")
+            raise UserError(
+                f"the tokenizer of {tokenizer.name_or_path} cannot write {wrong[0]} as plain text: "
+                "its tokenizer.json is not as transformers writes it"
+            )
         return twin, spellings
 
 
@@ -256,7 +265,16 @@ class Rendering(str):
     spans: list[tuple[int, int]] = []
 
 
-def render(tokenizer, messages: list[dict], *, tools=None, chat_template: str | None = None, add_generation_prompt: bool = False, spans: bool = False, **variables) -> Rendering:
+def render(
+    tokenizer,
+    messages: list[dict],
+    *,
+    tools=None,
+    chat_template: str | None = None,
+    add_generation_prompt: bool = False,
+    spans: bool = False,
+    **variables,
+) -> Rendering:
     """A conversation through the chat template, sealed where a text in it spells a control token; for `encode_text`.
 
     Args:
@@ -299,7 +317,10 @@ def render(tokenizer, messages: list[dict], *, tools=None, chat_template: str | 
         plain = through(None)  # the edges matter only where the template did complete one
         return plain if marks.pattern.findall(plain) == marks.pattern.findall(sealed) else sealed
     except jinja2.TemplateError as error:  # some refuse a role or an order of turns
-        raise UserError(f"the chat template of {tokenizer.name_or_path} refuses a conversation ({error}): mend tokenizer.chat_template, or the conversation") from None
+        raise UserError(
+            f"the chat template of {tokenizer.name_or_path} refuses a conversation ({error}): "
+            "mend tokenizer.chat_template, or the conversation"
+        ) from None
 
 
 def _render(tokenizer, messages, tools, chat_template, add_generation_prompt, spans, variables) -> Rendering:
@@ -366,10 +387,14 @@ def _encode(tokenizer, text: str, add_special_tokens: bool, offsets: bool = Fals
     marks = marks_of(tokenizer)
     if SEAL not in text:
         if offsets and not tokenizer.is_fast:
-            raise UserError(f"the tokenizer of {tokenizer.name_or_path} does not tell which letters a token stands for: a fast one (tokenizer.json) is needed")
+            raise UserError(
+                f"the tokenizer of {tokenizer.name_or_path} does not tell which letters a token stands for: "
+                "a fast one (tokenizer.json) is needed"
+            )
         out = tokenizer(text, add_special_tokens=add_special_tokens, verbose=False)
         ids = list(out["input_ids"])
-        if not tokenizer.is_fast or not marks.normalized or _count(marks, ids) <= len(marks.pattern.findall(text)) + tokenizer.num_special_tokens_to_add():
+        own = len(marks.pattern.findall(text)) + tokenizer.num_special_tokens_to_add() if marks.normalized else len(ids)
+        if _count(marks, ids) <= own:
             return ids, out, lambda place: place
     twin, spellings = marks.twin
     moved_from, moved_to, difference = [0], [0], 0
