@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
+from eval.generate import encode
 from recipes.common import (
     DataArguments,
     load_chat_tokenizer,
@@ -85,7 +86,7 @@ def short_prompts(rows, tokenizer, most: int):
         return None
 
     def fits(row: dict) -> bool:
-        return len(tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)) <= most
+        return len(encode(tokenizer, [row["prompt"]])[0]) <= most
 
     kept = rows.filter(fits)
     if len(kept) < len(rows):
