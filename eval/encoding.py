@@ -55,6 +55,7 @@ class Marks:
         self._first = re.compile(f"(?={self.pattern.pattern})(.)", re.DOTALL)
         self.beginnings = {text[:k] for text in texts for k in range(1, len(text))}
         self.ends = {text[k:] for text in texts for k in range(1, len(text))}
+        self._first_letters, self._last_letters = {text[0] for text in texts}, {text[-1] for text in texts}
         self._longest = max(map(len, texts), default=1) - 1
         self.unknown = tokenizer.unk_token_id  # what any text may hold
         fast = tokenizer.is_fast and tokenizer.backend_tokenizer.normalizer is not None
@@ -73,6 +74,12 @@ class Marks:
         text = text.strip()
         lengths = range(1, min(self._longest, len(text)) + 1)
         return any(text[:k] in self.ends for k in lengths), any(text[-k:] in self.beginnings for k in lengths)
+
+    def edged(self, text: str) -> bool:
+        """Whether either of `edges` holds; most texts have none of the letters that it takes."""
+        most, inner = self._longest, text.strip()
+        plain = self._last_letters.isdisjoint(inner[:most]) and self._first_letters.isdisjoint(inner[-most:])
+        return not plain and any(self.edges(inner))
 
     def seal_edges(self, text: str) -> str:
         """As `seal`, with a seal where the template could complete a control token, too."""
@@ -164,14 +171,20 @@ def _map(function: Callable[[str], str], value):
     return value
 
 
-def _strings(value):
+def _strings(value, found: list[str] | None = None) -> list[str]:
+    """The texts in a value, those of dicts' keys that are no names among them."""
+    found = [] if found is None else found
     if isinstance(value, str):
-        yield value
+        found.append(value)
     elif isinstance(value, dict):
-        yield from (key for key in value if isinstance(key, str) and not key.isidentifier())
-        yield from (text for item in value.values() for text in _strings(item))
-    elif isinstance(value, list | tuple):
-        yield from (text for item in value for text in _strings(item))
+        for key, item in value.items():
+            if isinstance(key, str) and not key.isidentifier():
+                found.append(key)
+            _strings(item, found)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _strings(item, found)
+    return found
 
 
 def _sealed(message: dict, function: Callable[[str], str], marks: Marks) -> dict:
@@ -195,12 +208,22 @@ def seal_messages(tokenizer, messages: list[dict]) -> list[dict]:
     """Messages for a chat template that others render, sealed where they spell a control token, or could be completed to one."""
     marks = marks_of(tokenizer)
     check_roles(messages)
-    if not any(marks.spelled(text) or any(marks.edges(text)) for text in _strings(_contents(messages))):
+    if not any(marks.spelled(text) or marks.edged(text) for text in _strings(_contents(messages))):
         return messages
     return [_sealed(message, marks.seal_edges, marks) for message in messages]
 
 
 # ---- Rendering ----
+
+
+def _with_mapping(call: dict) -> dict:
+    """A call whose arguments are a mapping; as it is where they are none."""
+    function = call.get("function", call)
+    try:
+        function = {**function, "arguments": mapping(function.get("arguments"))}
+    except Malformed:
+        return call
+    return {**call, "function": function} if "function" in call else function
 
 
 def _as_templates_expect(messages: list[dict]) -> list[dict]:
@@ -213,11 +236,7 @@ def _as_templates_expect(messages: list[dict]) -> list[dict]:
             with contextlib.suppress(Malformed):
                 message["content"] = joined(content) if content else ""
         if calls := message.get("tool_calls"):
-            message["tool_calls"] = calls = copy.deepcopy(calls)
-            for call in calls:
-                function = call.get("function", call)
-                with contextlib.suppress(Malformed):
-                    function["arguments"] = mapping(function.get("arguments"))
+            message["tool_calls"] = [_with_mapping(call) for call in calls]
         made.append(message)
     return made
 
@@ -279,8 +298,8 @@ def render(
     messages = _as_templates_expect(messages)
     tools = [tool if isinstance(tool, dict) else get_json_schema(tool) for tool in tools] if tools else None
     marks = marks_of(tokenizer)
-    texts = list(_strings([_contents(messages), tools, list(variables.values())]))
-    spelled, edged = any(map(marks.spelled, texts)), any(any(marks.edges(text)) for text in texts)
+    texts = _strings([_contents(messages), tools, list(variables.values())])
+    spelled, edged = any(map(marks.spelled, texts)), any(map(marks.edged, texts))
 
     def through(function: Callable[[str], str] | None) -> Rendering:
         given, shown, settings = messages, tools, variables

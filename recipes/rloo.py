@@ -112,8 +112,9 @@ def main(argv: list[str] | None = None) -> None:
         scoring_tokenizer = load_tokenizer(args.reward_model_path, "reward model")
         require_chat_template(scoring_tokenizer, args.reward_model_path)
         require_pad_token(scoring_tokenizer, args.reward_model_path)
-    train, evaluation = load_data(args, ("prompt",), training_args, COLUMNS if verifiers else ())
-    watched, judge = held_out(args, training_args.seed)
+    goal = "problem" if verifiers else "prompt"
+    train, evaluation = load_data(args, ("prompt",), training_args, COLUMNS if verifiers else (), goal=goal)
+    watched, judge = held_out(args, training_args.seed, goal)
     for verifier in verifiers:
         verifier([""], **{column: [value] for column, value in train[0].items()})  # raises where a column is lacking
     if not args.reward_model_path:  # which judges every row
