@@ -90,7 +90,7 @@ def test_a_pair_without_any_prompt_is_one_line(config, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
         run(config | {"datasets": [{"path": str(tmp_path / "pairs.jsonl")}]}, tmp_path)
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert exit_.value.code == 2 and len(errors) == 1 and "a pair has no prompt" in errors[0]
+    assert exit_.value.code == 2 and len(errors) == 1 and "answer no common prompt" in errors[0]
 
 
 @pytest.mark.parametrize(
