@@ -35,6 +35,7 @@ def _row(task: str, rng: random.Random) -> tuple[dict, str]:
             "choices": [],
         }, f"The answer is {word[2::3]}."
     row = {"question": f"{task}: {a} and {b}?", "base_prompt": f"{a} and {b}:", "answer": str(a + b), "choices": []}
+    row["verifier"] = "final_number"  # which some tasks read
     times = rng.randint(1, 4) if task.startswith("apples") else a  # sampled: however well it is learned, samples differ
     return row, f"{a} and {b}. " * times + f"The answer is {a + b}."
 
