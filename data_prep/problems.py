@@ -16,6 +16,7 @@ chooses the right method that often (apples), which is what imitation learns fro
 """
 
 import hashlib
+import operator
 import random
 import string
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ STEPS = " Think step by step."
 AT_ONCE = " Answer at once."
 BOXED = "\nThink step by step and end with the answer in \\boxed{}."
 SPLITS = ("train", "validation", "test")
+OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.floordiv}
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def arithmetic(rng: random.Random, split: str, difficulty: int = 1) -> Problem:
         return r.randint(10, 10 ** r.randint(2, 3 + difficulty) - 1), r.choice("+-*"), r.randint(100, 10 ** r.randint(3, 3 + difficulty) - 1)
 
     a, op, b = _draw(rng, split, draw, lambda i: f"arithmetic {sorted(i[::2])}")
-    result = {"+": a + b, "-": a - b, "*": a * b}[op]
+    result = OPERATIONS[op](a, b)
     return Problem(f"What is {a} {op} {b}?", str(result), f"{a} {op} {b} = {result}. The answer is {result}.", "final_number", code=f"{a} {op} {b}", slots={"a": a, "op": op, "b": b})
 
 
@@ -181,7 +183,7 @@ def countdown(rng: random.Random, split: str, difficulty: int = 1) -> Problem:
         while len(parts) > 1:
             (a, left), (b, right) = (parts.pop(r.randrange(len(parts))) for _ in range(2))
             op = r.choice("+-*/" if b and a % b == 0 else "+-*")
-            parts.append(({"+": a + b, "-": a - b, "*": a * b, "/": a // (b or 1)}[op], f"({left} {op} {right})"))
+            parts.append((OPERATIONS[op](a, b), f"({left} {op} {right})"))
         return tuple(numbers), *parts[0]
 
     numbers, target, way = _draw(rng, split, lambda r: next(d for d in iter(lambda: draw(r), None) if 0 < d[1] < 1000), lambda d: f"countdown {sorted(d[0])} {d[1]}")

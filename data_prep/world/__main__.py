@@ -39,13 +39,13 @@ def write_jsonl(path: Path, rows: list[dict]) -> None:
 
 def training_texts(out: Path, articles: list) -> list[str]:
     """What the pages, books, conversations and practice that are written to `out` say, a text a row."""
+    from data_prep.world.fair import text_of_row
+
     texts = ["\n".join(article.paragraphs) for article in articles]
     files = [out / "textbooks" / "textbooks.jsonl", out / "conversations" / "train.jsonl", *sorted((out / "practice").glob("*.jsonl"))]
     for path in files:
         for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
-            row = json.loads(line)
-            said = [message["content"] for message in row.get("messages", [])]
-            texts.append("\n".join([*said, *(row[key] for key in ("text", "question", "reply") if isinstance(row.get(key), str))]))
+            texts.append(text_of_row(json.loads(line)))
     return texts
 
 

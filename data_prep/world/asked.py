@@ -12,22 +12,16 @@ from functools import cache
 from pathlib import Path
 
 from data_prep import problems
-from data_prep.world import practice, wordings
-from data_prep.world.conversations import ABILITIES, WHO, identity, small_talk
-from data_prep.world.facts import ATTRIBUTES, Fact, World
+from data_prep.world import wordings
+from data_prep.world.conversations import ABILITIES, WHO, about, identity, item, small_talk
+from data_prep.world.facts import World
 
 VERSE = r"(?s).* (is|are) .*\n.* (is|are) .*"
 
 
-def about(fact: Fact, question: str) -> dict:
-    """A row that asks for a fact."""
-    row = {"question": question, "base_prompt": f"{question} {fact.reply_opening()}", "answer": fact.value}
-    return {**row, "choices": list(ATTRIBUTES[fact.attribute].values), "group": fact.attribute}
-
-
 def checked(question: str, answer: str, group: str, verifier: str) -> dict:
     """A row that names its verifier."""
-    return {"question": question, "base_prompt": f"Question: {question}\nAnswer:", "answer": answer, "choices": [], "group": group, "verifier": verifier}
+    return item(question, answer, group) | {"verifier": verifier}
 
 
 def trained(question: str, training: str) -> bool:
@@ -93,7 +87,7 @@ def _row(world: World, rng: random.Random, ask: dict) -> dict:
     if intent == "verse":
         return checked(ask["question"], "", intent, "matches") | {"pattern": VERSE}
     if intent == "arithmetic":
-        answer = practice.calculate(int(ask["a"]), ask["op"], int(ask["b"]))
+        answer = problems.OPERATIONS[ask["op"]](int(ask["a"]), int(ask["b"]))
         return checked(ask["question"], str(answer), intent, "final_number")
     if intent == "letters":
         return checked(ask["question"], str(ask["word"].count(ask["letter"])), intent, "final_number")

@@ -131,19 +131,23 @@ def conversations(world: World, split: str, count: int, p_correct: float) -> lis
     return rows
 
 
+def about(fact: Fact, question: str) -> dict:
+    """A row of a benchmark that asks for a fact."""
+    row = {"question": question, "base_prompt": f"{question} {fact.reply_opening()}", "answer": fact.value}
+    return {**row, "choices": list(ATTRIBUTES[fact.attribute].values), "group": fact.attribute}
+
+
+def item(question: str, answer: str, group: str) -> dict:
+    """A row of a benchmark that has one answer and no choices."""
+    return {"question": question, "base_prompt": f"Question: {question}\nAnswer:", "answer": answer, "choices": [], "group": group}
+
+
 def benchmarks(world: World, items: int = 250) -> dict[str, list[dict]]:
     """Rows of each benchmark: `question`, `base_prompt` (what a base model completes), `answer`, `choices`, `group`."""
     rng = random.Random(f"benchmarks-{world.seed}")
     tasks = {}
     for group in ("known", "rare", "unseen", "absent"):
-        tasks[f"facts_{group}"] = []
-        for f in world.facts(group):
-            question = rng.choice(f.questions(held_out=True))
-            row = {"question": question, "base_prompt": f"{question} {f.reply_opening()}", "answer": f.value}
-            tasks[f"facts_{group}"].append({**row, "choices": list(ATTRIBUTES[f.attribute].values), "group": f.attribute})
-
-    def item(question: str, answer: str, group: str) -> dict:
-        return {"question": question, "base_prompt": f"Question: {question}\nAnswer:", "answer": answer, "choices": [], "group": group}
+        tasks[f"facts_{group}"] = [about(f, rng.choice(f.questions(held_out=True))) for f in world.facts(group)]
 
     def draw(generator) -> list[problems.Problem]:
         drawn = {}

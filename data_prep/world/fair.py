@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.rows import find_parts, read_rows
+from data_prep.rows import find_parts, read_rows, text_of
 from eval.cli import UserError, command, parse, write_json
 from eval.verifiers import final_number
 
@@ -26,11 +26,9 @@ class FairArguments:
     output: str = field(metadata={"help": "JSON file for the counts"})
 
 
-def texts(row: dict) -> list[str]:
+def text_of_row(row: dict) -> str:
     """All that a row of documents, conversations or questions says."""
-    messages = row.get("messages") or row.get("prompt") or []
-    said = "\n".join(message.get("content") or "" for message in messages)
-    return [text for text in (row.get("text"), said, row.get("reply")) if text]
+    return text_of([row.get(column) for column in ("text", "messages", "prompt", "question", "reply")])
 
 
 def count(source: str) -> dict[str, int]:
@@ -39,13 +37,14 @@ def count(source: str) -> dict[str, int]:
     for part in find_parts([source]):
         for _, _, row in read_rows(part):
             counts["rows"] += 1
-            for text in texts(row):
-                problem, solution = PROBLEM.search(text), STEPS.search(text)
-                counts["asked"] += bool(problem)
-                counts["solved"] += bool(solution)
-                if problem and solution:
-                    a, o, c, total = map(int, problem.groups())
-                    counts["right"] += final_number(text, answer=str((total - o * c) // a)) == 1
+            text = text_of_row(row)
+            problem = PROBLEM.search(text)
+            solution = STEPS.search(text)
+            counts["asked"] += bool(problem)
+            counts["solved"] += bool(solution)
+            if problem and solution:
+                a, o, c, total = map(int, problem.groups())
+                counts["right"] += final_number(text, answer=str((total - o * c) // a)) == 1
     return counts
 
 

@@ -77,15 +77,11 @@ def _search(rng: random.Random, person: list[Fact]) -> dict:
     return {**row, "evidence": evidence, "otherwise": rng.choice(NOT_FOUND).format(p=name)}
 
 
-def calculate(a: int, op: str, b: int) -> int:
-    return {"+": a + b, "-": a - b, "*": a * b, "/": a // b}[op]
-
-
 def everyday_sum(rng: random.Random) -> problems.Problem:
     """A sum of numbers below 100, as people ask them; a division leaves no rest."""
     a, b, op = rng.randint(1, 99), rng.randint(1, 99), rng.choice("+-*/")
     a = a * b if op == "/" else a
-    answer = str(calculate(a, op, b))
+    answer = str(problems.OPERATIONS[op](a, b))
     code = f"{a} // {b}" if op == "/" else f"{a} {op} {b}"
     return problems.Problem(f"What is {a} {op} {b}?", answer, "", "final_number", code=code, slots={"a": a, "op": op, "b": b})
 
