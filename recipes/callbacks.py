@@ -2,6 +2,7 @@
 
 import json
 import time
+from itertools import islice
 from pathlib import Path
 
 from transformers import TrainerCallback
@@ -46,7 +47,8 @@ class StopAtReward(TrainerCallback):
         self.target, self.steps = target, steps
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        rewards = [log["reward"] for log in state.log_history if "reward" in log][-self.steps :]
+        latest_first = (log["reward"] for log in reversed(state.log_history) if "reward" in log)
+        rewards = list(islice(latest_first, self.steps))
         if "reward" in logs and len(rewards) == self.steps and sum(rewards) / self.steps >= self.target:
             if not control.should_training_stop and state.is_world_process_zero:
                 print(f"stopped after step {state.global_step}: the mean reward of the last {self.steps} steps is at least {self.target:g}")

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from eval.cli import UserError, parse, user_errors
 from eval.processor import has_bf16
+from recipes.stage import world_size
 
 # keys of the trainers' configs that these scripts would not act on
 IGNORED = {
@@ -195,9 +196,17 @@ def tell(left_out: Counter, rows: int, where: str = "the training data") -> None
     say(where, rows, left_out)
 
 
+def dropped(before, after, why: str, where: str = "the training data") -> Counter:
+    """What a trainer has left out of its data, counted under `why`; it is said."""
+    gone = len(before) - len(after)
+    left_out = Counter({why: gone} if gone else {})
+    tell(left_out, len(before), where)
+    return left_out
+
+
 def rows_per_step(training_args) -> int:
     """Rows that one optimiser step takes from the data, over all processes (PPOConfig hides `world_size`)."""
-    return training_args.per_device_train_batch_size * training_args.gradient_accumulation_steps * int(os.environ.get("WORLD_SIZE", 1))
+    return training_args.per_device_train_batch_size * training_args.gradient_accumulation_steps * world_size()
 
 
 def require_rows(dataset, least: int, what: str) -> None:

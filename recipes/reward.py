@@ -9,13 +9,13 @@ is cut off.
 """
 
 import math
-from collections import Counter
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
 from recipes.common import (
     DataArguments,
     OptimizerArguments,
+    dropped,
     load_chat_tokenizer,
     load_data,
     load_model,
@@ -23,7 +23,6 @@ from recipes.common import (
     parse_stage,
     require_rows,
     rows_per_step,
-    tell,
 )
 from recipes.stage import Stage, logged_tokens
 
@@ -82,12 +81,10 @@ def main(argv: list[str] | None = None) -> None:
             **optimizer_factory(args, training_args),
         )
     require_rows(trainer.train_dataset, batch, f"one step of {batch} pairs of at most max_length {training_args.max_length} tokens")
-    left_out, why = Counter(), f"a reply with its prompt has more than max_length {training_args.max_length} tokens"
-    if gone := len(pairs) - len(trainer.train_dataset):
-        left_out[why] = gone
-        tell(left_out, len(pairs))
-    if held_out is not None and (gone := len(held_out) - len(trainer.eval_dataset)):
-        tell(Counter({why: gone}), len(held_out), "the validation data")
+    why = f"a reply with its prompt has more than max_length {training_args.max_length} tokens"
+    left_out = dropped(pairs, trainer.train_dataset, why)
+    if held_out is not None:
+        dropped(held_out, trainer.eval_dataset, why, "the validation data")
     stage.train(trainer)
     if held_out is not None:
         trainer.evaluate()

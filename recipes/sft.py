@@ -8,13 +8,13 @@ among them; the first row is printed with its mask before training. A chat templ
 whose end token carries no loss, is an error.
 """
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
 from recipes.common import (
     DataArguments,
     OptimizerArguments,
+    dropped,
     load_data,
     load_model,
     optimizer_factory,
@@ -22,7 +22,6 @@ from recipes.common import (
     positions,
     require_rows,
     rows_per_step,
-    tell,
 )
 from recipes.packing import PackedRows, leave_out_mask
 from recipes.stage import Stage, logged_tokens
@@ -147,14 +146,12 @@ def main(argv: list[str] | None = None) -> None:
     if len(trainer.train_dataset) == 0 or all(label == -100 for label in trainer.train_dataset[0]["labels"]):
         raise UserError(f"no assistant token is left to learn within max_length {training_args.max_length}: raise it")
     check_positions(trainer.train_dataset, positions(model_args), training_args)
-    left_out, why = Counter(), f"no word of the assistant stands within max_length {training_args.max_length}"
-    if not training_args.packing and (gone := len(train) - len(trainer.train_dataset)):
-        left_out[why] = gone
-        tell(left_out, len(train))
+    left_out, why = {}, f"no word of the assistant stands within max_length {training_args.max_length}"
+    if not training_args.packing:
+        left_out = dropped(train, trainer.train_dataset, why)
         require_rows(trainer.train_dataset, batch, f"one step of {batch} conversations")
     if evaluation is not None and not training_args.eval_packing and not training_args.packing:
-        gone = len(evaluation) - len(trainer.eval_dataset)
-        tell(Counter({why: gone} if gone else {}), len(evaluation), "the validation data")
+        dropped(evaluation, trainer.eval_dataset, why, "the validation data")
     if trainer.is_world_process_zero():
         print(f"first row, loss between ⟦ and ⟧:\n{show_mask(tokenizer, trainer.train_dataset[0])}")
     if args.pack_rows:
