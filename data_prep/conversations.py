@@ -31,6 +31,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data_prep.schemas.conversations import turns as said
 from data_prep.sources import chosen, keep, load_sources
 from data_prep.work import Progress
 from eval.cli import UserError, command, existing, output_folder, parse, user_errors
@@ -83,11 +84,6 @@ def check_parts(parts: list[dict]) -> None:
             raise UserError(f"part {name}: tools must be a list of names, such as [python, search=<index folder>], but is {part.get('tools')}")
     if abs(sum(part["share"] for part in parts) - 1) > 1e-6:
         raise UserError(f"the shares of the parts must add up to 1, but add up to {sum(part['share'] for part in parts):g}")
-
-
-def said(*turns: tuple[str, str]) -> list[dict]:
-    """Messages out of (role, content)."""
-    return [{"role": role, "content": content} for role, content in turns]
 
 
 def identity(path: str, override: bool) -> list[list[dict]]:

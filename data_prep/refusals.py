@@ -48,8 +48,8 @@ from typing import ClassVar
 
 from data_prep.chunks import by_chunks, dump, require_same, stream, whole_chunks
 from data_prep.rows import columns_of, find_parts, read_rows
-from data_prep.schemas import converted
-from data_prep.schemas.questions import FORMS, NO_ANSWER
+from data_prep.schemas import converted, fitting, reasons
+from data_prep.schemas.questions import NO_ANSWER, named_by_place
 from data_prep.sources import say
 from eval.cli import UserError, command, existing, output_folder, parse, whole, write_json
 from eval.models import load_tokenizer, require_chat_template
@@ -181,13 +181,7 @@ def question_row(row: dict, where: str) -> dict:
         UserError: one of them is missing or no text.
     """
     question, answer, choices = row.get("question"), row.get("answer"), row.get("choices") or []
-    if (
-        type(answer) is int
-        and isinstance(choices, list)
-        and str(answer) not in map(str, choices)
-        and 0 <= answer < len(choices)
-    ):
-        answer = choices[answer]  # MMLU's
+    answer = named_by_place(answer, choices)
     if not isinstance(question, str) or not question.strip():
         columns = ", ".join(map(str, row))
         raise UserError(f"{where} has no question: expected a text, but found {str(question)[:80]!r} (columns: {columns}); `rename` of a source maps columns")
@@ -219,7 +213,7 @@ def questions_of(row: dict, where: str, left_out: collections.Counter) -> list[d
             left_out[NO_ANSWER] += 1
             return []
         return [question_row(row, where)]
-    schema = next((form for form in FORMS if set(form.columns) <= row.keys() and form.fits(row)), None)
+    schema = fitting(row, row, "question")
     if not schema:
         return [question_row(row, where)]  # says what it lacks
     found, reason = converted(schema, row)
@@ -514,10 +508,7 @@ def main(argv: list[str] | None = None) -> None:
             file.write(line := dump(row))
             digest.update(line)
         if not count:
-            why = (
-                "; ".join(f"{n:,} left out: {reason}" for reason, n in left_out.most_common())
-                or "expected at least one"
-            )
+            why = reasons(left_out, "expected at least one")
             raise UserError(f"{', '.join(map(str, args.questions or args.documents))}: no row in it, {why}")
         say(", ".join(map(str, args.questions or args.documents)), count + left_out.total(), left_out)
         settings = Settings(out, args, digest.hexdigest())
@@ -537,11 +528,11 @@ def main(argv: list[str] | None = None) -> None:
             work = start(args, settings)  # a model that is not there leaves nothing behind
 
     # ---- Ask ----
-    reasons = None
+    outcome = None
     if args.documents:
         by_chunks(written, inputs, count, "question", args.chunk, args.seed, lambda: work)
-        reasons = keep_questions(written, out / "questions.jsonl")
-        count, work = reasons["kept"], None  # the writer makes room for the model
+        outcome = keep_questions(written, out / "questions.jsonl")
+        count, work = outcome["kept"], None  # the writer makes room for the model
     by_chunks(probes, out / "questions.jsonl", count, "question", args.chunk, args.seed, lambda: work or start_probing(args, settings))
     if not settings.thresholds:
         new_verdicts(probes, args)
@@ -565,8 +556,8 @@ def main(argv: list[str] | None = None) -> None:
         for row in train_rows(stream(probes), refusals, answers, phrasings, args.seed):
             file.write(dump(row))
     summary |= {"rows": {"refusal": len(refusals), "known": len(answers)}}
-    if reasons:
-        summary["written"] = dict(reasons)
+    if outcome:
+        summary["written"] = dict(outcome)
     if left_out:
         summary["left_out"] = dict(left_out)
     summary |= {"settings": settings.settings, "train": finishing, "provenance": settings.provenance, "seconds": round(time.monotonic() - started, 1)}

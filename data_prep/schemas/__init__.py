@@ -74,6 +74,17 @@ def forms(goal: str) -> tuple[Schema, ...]:
     return importlib.import_module(f"data_prep.schemas.{GOALS[goal][0]}").FORMS
 
 
+def fitting(columns: Iterable[str], row: dict, goal: str) -> Schema | None:
+    """The form of a data set with these columns and this row; None where none is known."""
+    columns = set(columns)
+    return next((form for form in forms(goal) if set(form.columns) <= columns and form.fits(row)), None)
+
+
+def reasons(left_out: Counter, otherwise: str) -> str:
+    """Why rows are left out and how many, the most frequent reason first; `otherwise` where none is."""
+    return "; ".join(f"{count:,} left out: {reason}" for reason, count in left_out.most_common()) or otherwise
+
+
 def recognise(columns: Iterable[str], row: dict, goal: str, where: str) -> Schema:
     """The form of a data set with these columns and this row.
 
@@ -81,9 +92,8 @@ def recognise(columns: Iterable[str], row: dict, goal: str, where: str) -> Schem
         UserError: none that is known; the line shows the columns, and what is expected.
     """
     columns = list(columns)
-    for schema in forms(goal):
-        if set(schema.columns) <= set(columns) and schema.fits(row):
-            return schema
+    if schema := fitting(columns, row, goal):
+        return schema
     missing = ", ".join(name for name in GOALS[goal][1] if name not in columns)
     lacks = f"has no column {missing}" if missing else f"holds in {', '.join(GOALS[goal][1])} what is not read here"
     known = "; ".join(dict.fromkeys(", ".join(schema.columns) for schema in forms(goal)))
@@ -152,10 +162,7 @@ def convert(data, goal: str, where: str, **options) -> tuple:
     else:
         made, left_out = _each(data, schema, goal, options)
     if not len(made):
-        why = (
-            "; ".join(f"{count:,} left out: {reason}" for reason, count in Counter(left_out).most_common())
-            or "nothing comes of them"
-        )
+        why = reasons(Counter(left_out), "nothing comes of them")
         raise UserError(f"{where}: none of its {len(data):,} rows can be used ({schema.name}): {why}")
     return made, schema.name, Counter(left_out)
 

@@ -8,6 +8,7 @@ from data_prep.problems import BOXED, competition_math, gsm8k, humaneval, mbpp
 from data_prep.schemas import LeftOut, Schema
 from data_prep.schemas.conversations import system_of, turns
 from data_prep.schemas.instructions import pattern_of
+from eval import answers
 from eval.messages import Malformed, conversation, text
 
 NO_ANSWER = "it has no final answer"
@@ -62,12 +63,8 @@ def boxed(said: str) -> str | None:
     start = max(said.rfind("\\boxed{"), said.rfind("\\fbox{"))
     if start < 0:
         return found[-1] if (found := re.findall(r"\\boxed\s+(\S+?)(?=[$.,\s]|$)", said)) else None
-    depth, begin = 0, said.index("{", start)
-    for at in range(begin, len(said)):
-        depth += (said[at] == "{") - (said[at] == "}")
-        if not depth:
-            return said[begin + 1 : at]
-    return None
+    found = answers.boxed(said, said.index("{", start))
+    return found[0] if found else None
 
 
 def adapted(adapter, example: dict, suffix: str | None) -> list[dict]:

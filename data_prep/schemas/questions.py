@@ -25,6 +25,12 @@ def asked(question, answer, choices=None, subject=None) -> list[dict]:
     ]
 
 
+def named_by_place(answer, choices):
+    """The choice whose place an answer gives, as MMLU's does; any other answer as it is."""
+    is_place = type(answer) is int and isinstance(choices, list) and 0 <= answer < len(choices)
+    return choices[answer] if is_place and str(answer) not in map(str, choices) else answer
+
+
 def own(row: dict) -> list[dict]:
     """`question` and `answer`: a text, a list, or a mapping of `aliases` (TriviaQA), `text` (SQuAD) or `value`."""
     answer, choices = row["answer"], row.get("choices")
@@ -34,13 +40,7 @@ def own(row: dict) -> list[dict]:
             if "aliases" in answer
             else answer.get("text") or answer.get("value")
         )
-    if (
-        isinstance(choices, list)
-        and type(answer) is int
-        and str(answer) not in map(str, choices)
-        and 0 <= answer < len(choices)
-    ):
-        answer = choices[answer]  # MMLU's
+    answer = named_by_place(answer, choices)
     if isinstance(answer, bool):
         answer, choices = ("yes" if answer else "no"), ["yes", "no"]
     if isinstance(answer, str) and "####" in answer:
@@ -82,8 +82,15 @@ def paragraphs(row: dict) -> list[dict]:
 
 
 def articles(row: dict) -> list[dict]:
-    """A file of SQuAD's as one row."""
-    return [question for article in row["data"] for question in paragraphs(article)]
+    """A file of SQuAD's: as one row with all its articles, or with one article a row, as newer readers of JSON give
+    it."""
+    return [question for article in article_list(row) for question in paragraphs(article)]
+
+
+def article_list(row: dict) -> list:
+    """What stands in `data`, as a list; empty where that is no article."""
+    held = row["data"] if isinstance(row["data"], list) else [row["data"]]
+    return [article for article in held if isinstance(article, dict) and "paragraphs" in article]
 
 
 def labelled(row: dict) -> list[dict]:
@@ -111,6 +118,6 @@ FORMS = (
         "a file of SQuAD's",
         ("data",),
         articles,
-        lambda row: isinstance(row["data"], list) and bool(row["data"]) and "paragraphs" in row["data"][0],
+        lambda row: bool(article_list(row)),
     ),
 )

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import yaml
 
+from data_prep import ngrams
+
 _GRAMMAR = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 ATTRIBUTES, PRONOUNS, OPERATIONS = _GRAMMAR["attributes"], _GRAMMAR["pronouns"], _GRAMMAR["operations"]
 PHRASES = {**_GRAMMAR["phrases"], **_GRAMMAR["words"]}
@@ -153,8 +155,8 @@ def _fill(slot: str, name: str, slots: dict[str, str]) -> str:
 
 
 def plain(text: str) -> str:
-    """The words of a text alone: no capitals, no marks."""
-    return " ".join(re.findall(r"\w+", text.lower()))
+    """The words of a text alone, as `data_prep.decontaminate` compares them: no capitals, no marks."""
+    return " ".join(ngrams.words(text))
 
 
 def unlike(draw: Callable[[], str], held_out: set[str]) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eval.cli import UserError, command, existing, parse
+from eval.report.summary import half_width
 
 HELD_OUT = "in held-out kinds of wording"
 ROWS = (  # label, stage, path in the summary
@@ -61,13 +62,13 @@ def found(summary: dict, stage: str, path: str) -> dict | float | None:
 
 
 def cell(measure: dict | float | None) -> str:
-    """A figure and half its 95 % interval: 1.96 standard errors."""
+    """A figure and half its 95 % interval, as the report shows it."""
     if measure is None:
         return "–"
     if not isinstance(measure, dict):
         return f"{measure:.3f}"
-    error = f" ± {1.96 * measure['stderr']:.3f}" if measure.get("stderr") else ""
-    return f"{measure['value']:.3f}{error}"
+    half = half_width(measure)
+    return f"{measure['value']:.3f}" + (f" ± {half:.3f}" if half is not None else "")
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
