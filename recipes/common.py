@@ -213,3 +213,18 @@ def require_rows(dataset, least: int, what: str) -> None:
     """Raises `UserError` for a data set that cannot fill one batch: trainers hang or train zero steps on it."""
     if len(dataset) < least:
         raise UserError(f"the training data have {len(dataset)} rows, but {what} needs at least {least}: give more rows or a smaller batch")
+
+
+def require_judged(rewards: list, names: list[str], where: str, rows) -> None:
+    """Raises `UserError` for the first row that no reward can judge: it would teach nothing, silently.
+
+    Args:
+        rewards: reward functions of `eval.verifiers`, of the verifiers `names`.
+        where: what the rows are called in the error.
+    """
+    for number, row in enumerate(rows):
+        columns = {name: [value] for name, value in row.items() if name != "prompt"}
+        said = {"prompts": [row["prompt"]], "completions": [[{"role": "assistant", "content": ""}]]}
+        if all(reward(**said, **columns) == [None] for reward in rewards):
+            held = ", ".join(f"its {k} is {v!r}" for k, v in row.items() if k in ("answer", "tests", "pattern"))
+            raise UserError(f"row {number} of {where} cannot be judged by {', '.join(names)}: {held}"[:300])

@@ -12,52 +12,44 @@ read once for all its completions, and completions of like length are read toget
 from collections import Counter
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, ProcessorMixin
 from transformers.cache_utils import DynamicLayer
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import entropy_from_logits, selective_log_softmax
 
-from eval.generate import generate
+from eval.generate import Generation, generate
 
 LENGTHS = 4  # groups of like length that a batch is read in
 
 
-class Trainer(GRPOTrainer):
-    def __init__(self, *args, max_result_tokens: int | None = None, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.max_result_tokens = max_result_tokens
-        a, layers = self.args, DynamicCache(config=self.model.config).layers
-        plain = a.top_p == 1.0 and not a.top_k and a.min_p is None and a.repetition_penalty == 1.0 and not a.generation_kwargs
-        self.draws_itself = plain and not (a.use_vllm or self.use_transformers_continuous_batching or self._is_vlm)
-        if max_result_tokens is not None and not self.draws_itself:
-            raise ValueError("max_result_tokens is not kept where TRL's own sampling runs (vLLM, top_k, top_p and such): leave one of them out")
-        takes = {"position_ids", "logits_to_keep", "past_key_values"} <= set(self.model_kwarg_keys)
-        self.shares_prompts = takes and not (self._is_vlm or a.activation_checkpointing or self.aux_loss_enabled) and all(type(layer) is DynamicLayer for layer in layers)
+class SharedPrompts:
+    """What the trainers of GRPO and of RLOO (`recipes.rloo_trainer`) share, before TRL's class among the bases."""
 
-    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, has_tool_images=False):
-        if not self.draws_itself:
-            return super()._generate_single_turn(prompt_ids, images, multimodal_fields, has_tool_images)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        a, layers = self.args, DynamicCache(config=self.model.config).layers
+        images = isinstance(self.processing_class, ProcessorMixin)
+        plain = a.top_p == 1.0 and not a.top_k and a.min_p is None and a.repetition_penalty == 1.0 and not a.generation_kwargs
+        self.draws_itself = plain and not (a.use_vllm or self.use_transformers_continuous_batching or images)
+        takes = {"position_ids", "logits_to_keep", "past_key_values"} <= set(self.model_kwarg_keys)
+        own = images or a.activation_checkpointing or self.aux_loss_enabled
+        self.shares_prompts = takes and not own and all(type(layer) is DynamicLayer for layer in layers)
+
+    def draw(self, prompt_ids: list[list[int]], **tools) -> list[Generation]:
+        """A completion of each prompt; copies of one share its forward pass. `tools`: what `eval.generate` takes of them."""
         prompts = [tuple(ids) for ids in prompt_ids]
         copies = Counter(prompts)
         repeats = copies[prompts[0]] if len(set(copies.values())) == 1 else 1
         rows = list(copies) if repeats > 1 else prompts
-        with unwrap_model_for_generation(self.model_wrapped, self.accelerator, gather_deepspeed3_params=self.args.ds3_gather_for_generation) as model:
+        whole = {"gather_deepspeed3_params": self.args.ds3_gather_for_generation}
+        with unwrap_model_for_generation(self.model_wrapped, self.accelerator, **whole) as model:
             with self._dist.summon_full_params(self.model_wrapped, recurse=False):
-                options = {"max_new_tokens": self.max_completion_length, "temperature": self.temperature, "batch_size": len(prompts)}
-                if self.tools:
-                    options |= {"tools": self.tools, "max_result_tokens": self.max_result_tokens, "max_tool_calls": self.max_tool_calling_iterations}
-                drawn = generate(model, self.processing_class, [list(row) for row in rows], num_return_sequences=repeats, **options)
+                options = {"max_new_tokens": self.max_completion_length, "temperature": self.temperature}
+                options |= {"num_return_sequences": repeats, "batch_size": len(prompts), **tools}
+                drawn = generate(model, self.processing_class, [list(row) for row in rows], **options)
         waiting = {row: iter(group) for row, group in zip(rows, drawn)} if repeats > 1 else None
-        self.drawn = [next(waiting[row]) for row in prompts] if waiting else [group[0] for group in drawn]
-        return [reply.token_ids for reply in self.drawn], None
-
-    def _tool_call_loop(self, prompts, prompt_ids, completion_ids, completions, logprobs, images, multimodal_fields):
-        if not self.draws_itself:
-            return super()._tool_call_loop(prompts, prompt_ids, completion_ids, completions, logprobs, images, multimodal_fields)
-        results = [message["content"] for reply in self.drawn for message in reply.messages if message["role"] == "tool"]
-        failed = sum(text.startswith("{'error'") for text in results)
-        return [reply.written for reply in self.drawn], [reply.messages for reply in self.drawn], completion_ids, None, len(results), failed, [[] for _ in prompts]
+        return [next(waiting[row]) for row in prompts] if waiting else [group[0] for group in drawn]
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **others):
         """As TRL's: log-probabilities and entropies [rows, logits_to_keep] of the completions; 0 behind their ends."""
@@ -84,9 +76,32 @@ class Trainer(GRPOTrainer):
             logits = logits / self.temperature
             logps[rows, :width] = selective_log_softmax(logits, completions[rows, :width])
             if compute_entropy:
-                with torch.set_grad_enabled(torch.is_grad_enabled() and self._entropy_bonus_enabled):
+                bonus = getattr(self, "_entropy_bonus_enabled", False)  # RLOO has none
+                with torch.set_grad_enabled(torch.is_grad_enabled() and bonus):
                     entropies[rows, :width] = entropy_from_logits(logits)
         return logps, entropies, None
+
+
+class Trainer(SharedPrompts, GRPOTrainer):
+    def __init__(self, *args, max_result_tokens: int | None = None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.max_result_tokens = max_result_tokens
+        if max_result_tokens is not None and not self.draws_itself:
+            raise ValueError("max_result_tokens is not kept where TRL's own sampling runs (vLLM, top_k, top_p and such): leave one of them out")
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, has_tool_images=False):
+        if not self.draws_itself:
+            return super()._generate_single_turn(prompt_ids, images, multimodal_fields, has_tool_images)
+        limits = {"max_result_tokens": self.max_result_tokens, "max_tool_calls": self.max_tool_calling_iterations}
+        self.drawn = self.draw(prompt_ids, **({"tools": self.tools, **limits} if self.tools else {}))
+        return [reply.token_ids for reply in self.drawn], None
+
+    def _tool_call_loop(self, prompts, prompt_ids, completion_ids, completions, logprobs, images, multimodal_fields):
+        if not self.draws_itself:
+            return super()._tool_call_loop(prompts, prompt_ids, completion_ids, completions, logprobs, images, multimodal_fields)
+        results = [message["content"] for reply in self.drawn for message in reply.messages if message["role"] == "tool"]
+        failed = sum(text.startswith("{'error'") for text in results)
+        return [reply.written for reply in self.drawn], [reply.messages for reply in self.drawn], completion_ids, None, len(results), failed, [[] for _ in prompts]
 
 
 def _forward(model, ids, mask, cache, logits_to_keep: int):

@@ -88,7 +88,8 @@ class Stage:
 
     def __init__(self, args, training_args, model_args):
         self.args, self.training_args, self.parent = args, training_args, model_args.model_name_or_path
-        for path in (self.parent, getattr(training_args, "reward_model_path", None)):
+        rewarding = (getattr(part, "reward_model_path", None) for part in (args, training_args))
+        for path in (self.parent, *rewarding):
             if path and Path(path).is_dir() and Path(path).resolve() == Path(training_args.output_dir).resolve():
                 raise UserError(f"output_dir {training_args.output_dir} is the model that the stage starts from: choose another")
         self.folder = output_folder(training_args.output_dir)

@@ -10,7 +10,7 @@ import yaml
 from conftest import ROOT, SIZES, rows
 
 pytestmark = pytest.mark.slow
-STAGES = ("pretrain", "sft", "reward", "ppo", "grpo")
+STAGES = ("pretrain", "sft", "reward", "ppo", "grpo", "rloo", "dpo")
 
 
 def evaluation(model, world, out) -> list[str]:
@@ -49,6 +49,10 @@ def folder(world, tokens_dir, tokenizer_dir, chat_model, reward_model, preferenc
         "grpo": model
         | {"datasets": [{"path": str(world / "problems/train.jsonl")}], "max_steps": 2, "num_generations": 4, "max_completion_length": 6},
     }
+    rewarded = {key: configs["ppo"][key] for key in ("datasets", "reward_model_path")}
+    drawn = {"max_steps": 2, "num_generations": 4, "max_completion_length": 6}
+    configs["rloo"] = model | rewarded | drawn
+    configs["dpo"] = model | {"datasets": [{"path": str(preferences / "train.jsonl")}], "max_steps": 2}
     stages = []
     for name in STAGES:
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(configs[name] | {"output_dir": str(folder / name)}))
@@ -96,7 +100,7 @@ def test_two_processes(folder, stage):
     if stage == "ppo":
         assert [row["episode"] for row in log] == [8, 16]
         assert (folder / stage / "checkpoint-1" / "value_model" / "model.safetensors").exists()
-    if stage == "grpo":
+    if stage in ("grpo", "rloo", "dpo"):
         assert record["tokens"] > 0
 
 

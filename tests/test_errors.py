@@ -13,7 +13,7 @@ import pytest
 import yaml
 from conftest import ROOT, SIZES, rows
 
-SCRIPTS = ("pretrain", "sft", "reward", "ppo", "grpo")
+SCRIPTS = ("pretrain", "sft", "reward", "ppo", "grpo", "rloo", "dpo")
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,10 @@ def good(world, tokens_dir, tokenizer_dir, chat_model, reward_model, preferences
         "reward": model | {"datasets": data(preferences / "train.jsonl"), "max_steps": 1},
         "ppo": model | {"datasets": data(world / "verses/train.jsonl"), "reward_model_path": str(reward_model), "total_episodes": 4},
         "grpo": model | {"datasets": data(world / "problems/train.jsonl"), "max_steps": 1, "num_generations": 2},
+        "rloo": model
+        | {"datasets": data(world / "verses/train.jsonl"), "reward_model_path": str(reward_model)}
+        | {"max_steps": 1, "num_generations": 2, "max_completion_length": 8},
+        "dpo": model | {"datasets": data(preferences / "train.jsonl"), "max_steps": 1},
     }
 
 
@@ -202,7 +206,7 @@ def test_pretraining_s_own_keys(fails, changes, message):
 
 @pytest.mark.parametrize(
     "script, column",
-    [("sft", "messages"), ("reward", "chosen"), ("reward", "rejected"), ("ppo", "prompt"), ("grpo", "prompt"), ("grpo", "answer")],
+    [("sft", "messages"), ("reward", "chosen"), ("reward", "rejected"), ("ppo", "prompt"), ("grpo", "prompt"), ("grpo", "answer"), ("rloo", "prompt"), ("dpo", "chosen")],
 )
 def test_a_missing_column(good, fails, tmp_path, script, column):
     data = [{k: v for k, v in row.items() if k != column} | {"other": 1} for row in rows(good[script]["datasets"][0]["path"])]
@@ -249,7 +253,7 @@ def test_fewer_rows_than_a_batch(good, fails, tmp_path, script):
         assert "one step of 100000 windows needs at least 100000" in fails(script, per_device_train_batch_size=100_000)
         return
     (tmp_path / "data.jsonl").write_text("".join(Path(good[script]["datasets"][0]["path"]).read_text().splitlines(True)[:7]))
-    batch = {"per_device_train_batch_size": 16 if script == "grpo" else 8}
+    batch = {"per_device_train_batch_size": 16 if script in ("grpo", "rloo") else 8}
     error = fails(script, datasets=[{"path": str(tmp_path / "data.jsonl")}], **batch)
     assert "the training data have 7 rows" in error and "needs at least 8" in error
 
@@ -258,6 +262,8 @@ def test_nothing_fits_into_max_length(fails):
     assert "max_length" in fails("sft", max_length=4)
     assert "max_length 4" in fails("reward", max_length=4)
     assert "max_prompt_length 2" in fails("ppo", max_prompt_length=2)
+    assert "max_prompt_length 2" in fails("rloo", max_prompt_length=2)
+    assert "max_length 4" in fails("dpo", max_length=4)
 
 
 def talk(user: str, reply: str) -> dict:
@@ -393,7 +399,7 @@ def test_an_end_token_that_carries_no_loss(fails, spoiled):
     assert "would never learn to stop" in fails("sft", model_name_or_path=spoiled(spoil))
 
 
-@pytest.mark.parametrize("script", ["reward", "ppo"])
+@pytest.mark.parametrize("script", ["reward", "ppo", "dpo"])
 @pytest.mark.parametrize("pad", ["<|im_end|>", None])
 def test_a_pad_token_that_is_the_end_token_or_none(fails, spoiled, script, pad):
     assert "needs a pad token that is not its end token" in fails(
@@ -474,8 +480,46 @@ def test_what_ppo_would_ignore(fails, changes, message):
     assert message in fails("ppo", **changes)
 
 
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"reward_model_path": None}, "there is no reward"),
+        ({"reward_weights": [1.0, 2.0]}, "one number for each of"),
+        ({"reward_model_path": None, "rewards": ["refusal"], "missing_eos_penalty": 2.0}, "off a reward model's score"),
+        ({"missing_eos_penalty": -1.0}, "at least 0"),
+        ({"reward_model_path": None, "rewards": ["final_number"]}, "no column answer"),
+        ({"rewards": ["final_numbr"]}, "final_numbr"),
+        ({"reward_model_path": "/nowhere/reward"}, "/nowhere/reward does not exist"),
+        ({"num_generations": 1}, "at least 2 generations"),
+        ({"reward_model_path": None, "rewards": ["refusal"], "judge": "refusal"}, "refusal is the reward itself"),
+    ],
+)
+def test_rewards_of_rloo(good, fails, changes, message):
+    if "judge" in changes:
+        changes = changes | {"monitor_steps": 1, "monitor_datasets": good["rloo"]["datasets"]}
+    assert message in fails("rloo", **changes)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"loss_type": ["sigmoyd"]}, "sigmoyd is none of TRL's: sigmoid, hinge, ipo"),
+        ({"loss_type": ["kto", "sigmoid"]}, "name one alone"),
+        ({"loss_type": ["kto"], "label_smoothing": 0.1}, "label_smoothing is not used with loss_type kto"),
+        ({"loss_type": ["orpo"], "precompute_ref_log_probs": True}, "is not used with loss_type orpo"),
+        ({"f_divergence_type": "kl"}, "f_divergence_type must be one of reverse_kl"),
+        ({"padding_free": True}, "leave padding_free and truncation_mode out"),
+        ({"beta": -0.1}, "beta must not be negative"),
+        ({"loss_type": ["kto"], "per_device_train_batch_size": 1}, "KTO's settings"),
+    ],
+)
+def test_what_dpo_would_ignore_or_tell_late(fails, changes, message):
+    assert message in fails("dpo", **changes)
+
+
 def test_a_batch_that_does_not_hold_whole_groups(fails):
     assert "num_generations" in fails("grpo", num_generations=3)
+    assert "num_generations" in fails("rloo", num_generations=3)
 
 
 # ---- The other commands ----

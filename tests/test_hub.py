@@ -390,7 +390,7 @@ def test_a_recipe_pushes_what_it_has_trained(run, hub, client, world, tmp_path, 
     assert json.loads((out / "stage.json").read_text())["config"]["push_to_hub"] is True
 
 
-@pytest.mark.parametrize("script, method", [("pretrain", "pretraining"), ("reward", "reward modelling"), ("ppo", "PPO"), ("grpo", "GRPO")])
+@pytest.mark.parametrize("script, method", [("pretrain", "pretraining"), ("reward", "reward modelling"), ("ppo", "PPO"), ("grpo", "GRPO"), ("rloo", "RLOO"), ("dpo", "direct preference optimisation")])
 def test_every_recipe_pushes(script, method, hub, client, world, chat_model, reward_model, preferences, tokens_dir, tokenizer_dir, tmp_path):
     import importlib
 
@@ -402,6 +402,8 @@ def test_every_recipe_pushes(script, method, hub, client, world, chat_model, rew
         "reward": {"datasets": data(preferences / "train.jsonl"), "max_steps": 1, "per_device_train_batch_size": 2},
         "ppo": {"datasets": data(world / "verses/train.jsonl"), "reward_model_path": reward_model, "total_episodes": 4, "per_device_train_batch_size": 4, "response_length": 4},
         "grpo": {"datasets": data(world / "problems/train.jsonl"), "max_steps": 1, "per_device_train_batch_size": 4, "num_generations": 2, "max_completion_length": 4},
+        "rloo": {"datasets": data(world / "verses/train.jsonl"), "reward_model_path": reward_model, "max_steps": 1, "per_device_train_batch_size": 4, "max_completion_length": 4},
+        "dpo": {"datasets": data(preferences / "train.jsonl"), "max_steps": 1, "per_device_train_batch_size": 2},
     }[script]
     keys |= {"model_name_or_path": chat_model, "output_dir": tmp_path / script, "bf16": "false", "report_to": "none", "push_to_hub": "true", "hub_model_id": "team/mine", "hub_private_repo": "false", "seed": 0}
     importlib.import_module(f"recipes.{script}").main([str(word) for key, value in keys.items() for word in (f"--{key}", value)])

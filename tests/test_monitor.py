@@ -49,7 +49,10 @@ def config(world, chat_model, reward_model, tmp_path):
                 "max_completion_length": 6,
                 "entropy_coef": 0.1,  # random replies earn nothing
             },
-        }[stage]
+        }
+        shared = {key: own["ppo"][key] for key in ("reward_model_path", "datasets", "monitor_datasets")}
+        drawn = {"per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 6}
+        own = (own | {"rloo": shared | drawn | {"max_steps": 5}})[stage]
         path = tmp_path / f"{stage}.yaml"
         path.write_text(yaml.safe_dump(BASE | {"model_name_or_path": str(chat_model)} | own | watching | settings))
         return path
@@ -104,7 +107,7 @@ def test_the_rule_stops_beyond_its_budget_of_kl():
     assert why[:2] == [None, None] and "KL 9.00 nats is beyond max_kl 5" in why[2]
 
 
-@pytest.mark.parametrize("stage", ["ppo", "grpo"])
+@pytest.mark.parametrize("stage", ["ppo", "grpo", "rloo"])
 def test_a_line_a_look(stage, config, tmp_path):
     told = run(stage, config(stage, monitor_steps=2), tmp_path / "run")
     assert [line["step"] for line in told] == ([0, 2, 4, 6] if stage == "ppo" else [0, 2, 4, 5])
@@ -144,7 +147,7 @@ def falling(monkeypatch):
     monkeypatch.setattr(Monitor, "look", look)
 
 
-@pytest.mark.parametrize("stage", ["ppo", "grpo"])
+@pytest.mark.parametrize("stage", ["ppo", "grpo", "rloo"])
 def test_a_run_stops_and_keeps_the_best_model(stage, config, tmp_path, falling):
     from test_resume import same, weights
 
@@ -185,9 +188,11 @@ def test_looks_are_read_again(tmp_path):
     assert monitor.looks == told and control.should_training_stop
 
 
-def test_the_reward_is_what_ppo_trains_on(config, tmp_path):
+@pytest.mark.parametrize("stage, once", [("ppo", {"total_episodes": 8}), ("rloo", {"max_steps": 1})])
+def test_the_reward_is_what_is_trained_on(config, tmp_path, stage, once):
     """A reply that does not end costs `missing_eos_penalty` there, too."""
-    found = [run("ppo", config("ppo", missing_eos_penalty=penalty, total_episodes=8), tmp_path / str(penalty))[0]["reward"]["value"] for penalty in (1.0, 101.0)]
+    looks = [run(stage, config(stage, missing_eos_penalty=penalty, **once), tmp_path / str(penalty))[0] for penalty in (1.0, 101.0)]
+    found = [look["reward"]["value"] for look in looks]
     assert 50 < found[0] - found[1] <= 100 + 1e-3  # most replies of 6 tokens are cut
 
 

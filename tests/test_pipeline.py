@@ -192,8 +192,13 @@ def test_processes_of_a_step(tmp_path):
 
 
 PPO_SHORT = ("total_episodes=32", "per_device_train_batch_size=16", "local_rollout_forward_batch_size=16", "response_length=12", "monitor_samples=2", "monitor_steps=1", "save_steps=1")
+RLOO_SHORT = ("max_steps=2", "num_iterations=1", "per_device_train_batch_size=16", "max_completion_length=12", "save_steps=1")
 EXPERIMENTS_SHORT = [
     *(f"{name}.{key}" for name in ("ppo_long", "ppo_stop", "ppo_again") for key in PPO_SHORT),
+    *(f"{name}.{key}" for name in ("rloo", "rloo_long") for key in RLOO_SHORT),
+    *("rloo_long.monitor_samples=2", "rloo_long.monitor_steps=1"),
+    *("dpo.max_steps=2", "dpo.eval_steps=2", "dpo.save_steps=1", "dpo.per_device_train_batch_size=8"),
+    *("judge_methods.samples=2", "judge_methods.max_new_tokens=12"),
     *("judge.samples=2", "judge.max_new_tokens=12", "preferences.candidates=3", "preferences.max_new_tokens=24"),
     *("reward.max_steps=2", "reward.eval_steps=2", "reward.per_device_train_batch_size=8", "hard_train.count=64", "hard_test.count=8", "easy_test.count=8"),
     *("grpo_hard.max_steps=2", "grpo_hard.monitor_steps=1", "grpo_hard.per_device_train_batch_size=16", "grpo_hard.max_completion_length=8", "grpo_hard.monitor_samples=2"),
@@ -221,4 +226,5 @@ def test_the_experiments_go_on_from_the_run_and_stand_in_its_report(finished):
     page = (out / "report/index.html").read_text()
     for title in ("PPO past its peak", "Over a long run", "Imitation against practice, greedy", "A harder grade", "Longer words than it can spell", "Guess and check", "Rhymes continued verbatim", "Made-up facts", "Known facts, after", "Samples that begin", "honest: which is larger"):
         assert f"<b>{title}" in page
+    assert set(json.loads((out / "report/summary.json").read_text())["experiments"]["methods"]) == {"honest", "ppo", "rloo", "dpo", "rloo_long"}
     assert "is not shown: <code>experiments/" not in page or "experiments/grpo_hard" in page  # a few steps may gain nothing

@@ -13,7 +13,7 @@ import yaml
 from conftest import ROOT, SIZES, rows, save_model
 
 pytestmark = pytest.mark.slow
-SCRIPTS = ("pretrain", "sft", "reward", "ppo", "grpo")
+SCRIPTS = ("pretrain", "sft", "reward", "ppo", "grpo", "rloo", "dpo")
 RECIPES = sorted(path for path in ROOT.glob("recipes/*/*.yaml") if path.stem.split("_")[0] in SCRIPTS)
 OTHERS = {"tokens", "pipeline", "experiments", "refusals", "conversations", "starters"}
 FAMILIES = {"tiny": "llama", "gpt2-124m": "gpt2", "qwen3-0.6b": "qwen3"}
@@ -42,6 +42,8 @@ SMALL = {  # what two steps on a CPU need
     "reward": {"max_steps": 2, "per_device_train_batch_size": 4, "eval_steps": 1},
     "ppo": {"total_episodes": 32, "per_device_train_batch_size": 16, "local_rollout_forward_batch_size": 8, "response_length": 8},
     "grpo": {"max_steps": 2, "per_device_train_batch_size": 32, "max_completion_length": 8},
+    "rloo": {"max_steps": 2, "per_device_train_batch_size": 16, "max_completion_length": 8},
+    "dpo": {"max_steps": 2, "per_device_train_batch_size": 4, "eval_steps": 1},
 }
 METRICS = {
     "pretrain": {"loss", "eval_bits_per_byte", "tokens", "tokens_per_second", "flops", "learning_rate", "grad_norm"},
@@ -49,6 +51,8 @@ METRICS = {
     "reward": {"loss", "accuracy", "margin", "eval_accuracy"},
     "ppo": {"objective/scores", "objective/kl", "policy/approxkl_avg", "val/ratio", "response_length", "loss/value_avg"},
     "grpo": {"reward", "reward_std", "frac_reward_zero_std", "num_generations", "completions/mean_length", "completions/clipped_ratio"},
+    "rloo": {"reward", "rewards/reward_model/mean", "num_generations", "completions/mean_length", "clip_ratio/region_mean"},
+    "dpo": {"loss", "rewards/accuracies", "rewards/margins", "eval_rewards/accuracies", "num_tokens"},
 }
 
 

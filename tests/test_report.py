@@ -143,6 +143,12 @@ def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
     write(folder / "experiments/ppo_stop/monitor.jsonl", looks[:3] + [looks[3] | {"decision": f"stopped at step 3: {text}; kept step 2"}])
     golds = {"honest": -0.03, "ppo_long": 0.4, "ppo_stop": 0.9}
     write(folder / "experiments/judge.json", {name: {"gold": measure(gold, 40)} for name, gold in golds.items()})
+    trained = {"kl_to_reference": {**measure(0.9, 40), "std": 1.0}}
+    after = {name: {"gold": {**measure(0.7, 40), "std": 1.0}, **trained} for name in ("honest", "ppo", "rloo", "dpo", "rloo_long")}
+    write(folder / "experiments/judge_methods.json", after)
+    for name in ("rloo", "dpo", "rloo_long"):
+        write(folder / f"experiments/{name}/stage.json", {"seconds": near(40, 9)})
+    write(folder / "experiments/rloo_long/monitor.jsonl", [looks[3] | {"decision": f"stopped at step 3: {text}; kept step 2"}])
     write(folder / "experiments/expert/train.jsonl", [{"messages": [], "correct": i < 3} for i in range(8)])
     for name, steps in (("start", ()), ("imitation", (40, 80)), ("practice", (8, 16))):
         if steps:
@@ -369,6 +375,20 @@ def test_the_peak_of_an_overdone_reward_is_found(finished):
     assert "fitted: 0.50 + d (2.00 − 1.00 ln d), peak at d = 2.72" in text and "reward 4.200, judge −1.500" in text
     assert overoptimization([(0, 0), (1, 1), (2, 2), (3, 3.5)]) is None  # it only rises
     assert overoptimization([(0, 0), (1, 1), (2, 1)]) is None  # too little to go by
+
+
+def test_methods_stand_in_one_table(finished, tmp_path):
+    page = html.parse(finished[0] / "report/index.html")
+    (table,) = (one for one in page.iterfind(".//table") if one.find(".//th").text == "method")
+    shown = [[cell.text_content().strip() for cell in row] for row in table.iterfind(".//tbody/tr")]
+    assert [row[0] for row in shown] == ["start", "PPO", "RLOO", "DPO", "RLOO for longer, with the stop rule"]
+    assert shown[0][2:] == ["–", "–"] and all(row[1].startswith("0.700 ± 0.142 (n = 40)") for row in shown)
+    assert all(row[2].startswith("0.900 ± 0.093") and float(row[3]) > 0 for row in shown[1:])
+    assert "RLOO's stop rule: stopped at step 3: Orson" in page.getroot().text_content()
+    fake_run(tmp_path / "tiny")
+    (tmp_path / "tiny/experiments/judge_methods.json").unlink()
+    page = html.parse(build(tmp_path / "tiny"))
+    assert not [th for th in page.iterfind(".//th") if th.text == "method"] and not page.findall(".//div[@class='absent']")
 
 
 def test_hostile_text_stays_text(tmp_path):

@@ -30,7 +30,7 @@ TRAINING = SAVING | {  # as in recipes/tiny
 
 
 @pytest.fixture(scope="module")
-def configs(world, tokens_dir, tokenizer_dir, chat_model, reward_model, tmp_path_factory):
+def configs(world, tokens_dir, tokenizer_dir, chat_model, reward_model, preferences, tmp_path_factory):
     """Each stage's configuration file; `output_dir` comes from the command line."""
     folder = tmp_path_factory.mktemp("configs")
     conversations = [{"path": str(world / f"conversations/{split}.jsonl")} for split in ("train", "validation")]
@@ -67,6 +67,12 @@ def configs(world, tokens_dir, tokenizer_dir, chat_model, reward_model, tmp_path
         }
         | {"per_device_train_batch_size": 16, "num_generations": 4, "max_completion_length": 6, "entropy_coef": 0.1},
     }
+    rewarded = {key: stages["ppo"][key] for key in ("model_name_or_path", "reward_model_path", "datasets")}
+    drawn = {"per_device_train_batch_size": 16, "num_generations": 4, "num_iterations": 2, "max_completion_length": 6}
+    stages["rloo"] = SAVING | rewarded | drawn | {"max_steps": 5, "learning_rate": 0.01}
+    pairs = [{"path": str(preferences / f"{split}.jsonl")} for split in ("train", "validation")]
+    stages["dpo"] = TRAINING | {"model_name_or_path": str(chat_model), "datasets": pairs[:1], "eval_datasets": pairs[1:]}
+    del stages["dpo"]["optimizer"]
     for name, config in stages.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
     return folder
@@ -113,7 +119,7 @@ def metrics(folder: Path) -> list[dict]:
 
 
 # Killed before the first checkpoint, between two, while one is written, after the last step
-@pytest.mark.parametrize("stage, moment", [("pretrain", "log:1"), ("pretrain", "save:4"), ("pretrain", "finish"), ("sft", "log:5")])
+@pytest.mark.parametrize("stage, moment", [("pretrain", "log:1"), ("pretrain", "save:4"), ("pretrain", "finish"), ("sft", "log:5"), ("dpo", "log:5")])
 def test_a_killed_run_ends_in_the_same_weights(configs, unbroken, tmp_path, stage, moment):
     out = tmp_path / "run"
     train(configs, stage, out, die=moment, expect=KILLED)
@@ -141,14 +147,15 @@ def test_a_finished_stage_is_not_done_again(configs, unbroken):
     assert before == {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
 
 
-def test_grpo_goes_on_as_if_nothing_had_happened(configs, unbroken, tmp_path):
+@pytest.mark.parametrize("stage", ["grpo", "rloo"])
+def test_it_goes_on_as_if_nothing_had_happened(configs, unbroken, tmp_path, stage):
     out = tmp_path / "run"
-    train(configs, "grpo", out, die="log:3", expect=KILLED)
-    assert f"continuing from {out / 'checkpoint-2'}" in train(configs, "grpo", out, die="log:5", expect=KILLED)
-    assert f"continuing from {out / 'checkpoint-4'}" in train(configs, "grpo", out)
-    assert [row["step"] for row in rows(out / "log.jsonl") if "reward" in row] == [1, 2, 3, 4, 5]
-    assert metrics(out) == metrics(unbroken("grpo"))  # the same problems, the same samples
-    assert same(weights(out), weights(unbroken("grpo")))
+    train(configs, stage, out, die="log:3", expect=KILLED)
+    assert f"continuing from {out / 'checkpoint-2'}" in train(configs, stage, out, die="log:5", expect=KILLED)
+    assert f"continuing from {out / 'checkpoint-4'}" in train(configs, stage, out)
+    assert [row["step"] for row in rows(out / "log.jsonl") if "loss" in row] == [1, 2, 3, 4, 5]
+    assert metrics(out) == metrics(unbroken(stage))  # the same problems, the same samples
+    assert same(weights(out), weights(unbroken(stage)))
     assert json.loads((out / "stage.json").read_text())["steps"] == 5
 
 

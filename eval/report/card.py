@@ -19,6 +19,8 @@ HERE = Path(__file__).parent
 METHODS = {  # a key that only one stage's config has -> the stage's method, and the transformers class that loads the model
     "tokens_dir": ("pretraining", "AutoModelForCausalLM"),
     "margin_per_place": ("reward modelling", "AutoModelForSequenceClassification"),
+    "normalize_advantages": ("RLOO", "AutoModelForCausalLM"),  # before PPO and GRPO, whose keys it has, too
+    "f_divergence_type": ("direct preference optimisation", "AutoModelForCausalLM"),
     "reward_model_path": ("PPO", "AutoModelForCausalLM"),
     "rewards": ("GRPO", "AutoModelForCausalLM"),
 }

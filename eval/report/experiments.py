@@ -11,6 +11,7 @@ from eval.divergence import overoptimization
 from eval.report.figures import columns, lines, score
 from eval.report.story import Story
 
+METHODS = {"ppo": "ppo", "rloo": "experiments/rloo", "dpo": "experiments/dpo", "rloo_long": "experiments/rloo_long"}
 ARENAS = {"verses": "experiments/arena/verses", "problems": "experiments/arena/problems", "people's votes": "arena_people"}
 
 
@@ -76,10 +77,25 @@ class Experiments:
         """For the summary: where the judge's score was best and what was lost after it, the stop rule's decision, replies that check themselves."""
         falls = {name: fall for name in ("ppo_long", "ppo_again") if (fall := self.fall(name))}
         checks = {name: model["checks_itself"] for name, model in self.run("experiments/guess_check.json").get("models", {}).items()}
-        return {"falls": falls, "decision": self.decision(), "checks": checks, "arena": self.arenas()}
+        told = {"falls": falls, "decision": self.decision("ppo_stop"), "checks": checks, "arena": self.arenas()}
+        return told | {"methods": self.methods(), "methods_decision": self.decision("rloo_long")}
 
-    def decision(self) -> str | None:
-        return next((look["decision"] for look in self.looks("ppo_stop") if look.get("decision")), None)
+    def decision(self, name: str) -> str | None:
+        """What the stop rule said of a run in `experiments/`."""
+        return next((look["decision"] for look in self.looks(name) if look.get("decision")), None)
+
+    # --- PPO and what came after it ---
+
+    def methods(self) -> dict[str, dict]:
+        """{gold, kl, seconds} of the start ("honest", gold alone) and of each method, on other prompts."""
+        judged, found = self.run("experiments/judge_methods.json"), {}
+        for name, numbers in judged.items():
+            found[name] = {"gold": _measure(numbers["gold"])}
+            if name in METHODS:
+                seconds = self.run(f"{METHODS[name]}/stage.json").get("seconds")
+                found[name]["kl"] = _measure(numbers["kl_to_reference"])
+                found[name] |= {"seconds": round(seconds, 1)} if seconds is not None else {}
+        return found
 
     def kept(self, title: str) -> Markup:
         """The judge's score of the start, of the run past its peak and of the one that the rule stopped, on other prompts."""
@@ -148,3 +164,7 @@ class Experiments:
         }
         n = next((m["n"] for model in models.values() for m in model["best_of"].values()), 0)
         return self.or_absent(lines(title, told, "log₂ n", f"n = {n} problems; experiments/{name}.json", whole=True), title, f"experiments/{name}.json")
+
+
+def _measure(numbers: dict) -> dict:
+    return {key: numbers[key] for key in ("value", "stderr", "n")}

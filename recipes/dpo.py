@@ -1,0 +1,172 @@
+"""DPO: pairs of replies train the policy directly, without a reward model and without sampling.
+
+    python -m recipes.dpo --config recipes/tiny/dpo.yaml
+    accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.dpo \\
+        --config recipes/qwen3-0.6b/dpo.yaml
+
+Rows are those of `recipes.reward`: `chosen` and `rejected` (messages), and optionally `prompt` before both; without it
+what both begin with is the prompt. `model_name_or_path` is the policy and the reference. What is learned ends with the
+end token, where PPO ends: what a template writes after it is cut off. `loss_type` is one or several of TRL's (sigmoid,
+ipo, hinge, …), or `kto` or `orpo`, which have trainers of their own in TRL; `kto` takes every reply by itself, so its
+batches are replies. Pairs that are too long are left out, not cut, and so are those whose replies are the same; how
+many is printed. Rafailov et al. 2023, "Direct Preference Optimization".
+"""
+
+import dataclasses
+import importlib
+
+from eval.cli import UserError, command, user_errors
+from recipes.common import (
+    DataArguments,
+    load_chat_tokenizer,
+    load_data,
+    load_model,
+    parse_stage,
+    require_rows,
+    rows_per_step,
+)
+from recipes.stage import Stage, logged_tokens
+
+LOSSES = (
+    *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),
+    *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
+)  # of TRL's DPOTrainer
+OTHERS = {"kto": ("trl", "KTO"), "orpo": ("trl.experimental.orpo", "ORPO")}  # module and name of its trainer
+DIVERGENCES = ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence")
+
+
+def check(args) -> None:
+    """Raises `UserError` for what TRL would tell after the work has begun, or ignore."""
+    kinds = args.loss_type
+    if unknown := [kind for kind in kinds if kind not in (*LOSSES, *OTHERS)]:
+        raise UserError(f"loss_type {', '.join(unknown)} is none of TRL's: {', '.join((*LOSSES, *OTHERS))}")
+    if len(kinds) > 1 and set(kinds) & OTHERS.keys():
+        raise UserError(f"loss_type {', '.join(kinds)}: kto and orpo have trainers of their own, name one alone")
+    if args.f_divergence_type not in DIVERGENCES:
+        raise UserError(f"f_divergence_type must be one of {', '.join(DIVERGENCES)}, but is {args.f_divergence_type}")
+    if args.padding_free or args.truncation_mode != "keep_start":
+        told = "padding_free is switched off in TRL, and nothing is truncated here"
+        raise UserError(f"{told}: leave padding_free and truncation_mode out")
+    if not args.beta >= 0:
+        raise UserError(f"beta must not be negative, but is {args.beta}")
+
+
+def for_trainer(args, config: type, **changes):
+    """A DPOConfig's settings as another of TRL's configs.
+
+    Raises:
+        UserError: a key that the other has not, and that is set.
+    """
+    own = {field.name for field in dataclasses.fields(config) if field.init}
+    for field in dataclasses.fields(args):
+        made = field.default_factory is not dataclasses.MISSING
+        default = field.default_factory() if made else field.default
+        if field.name not in (*own, "loss_type") and getattr(args, field.name) != default:
+            raise UserError(f"{field.name} is not used with loss_type {args.loss_type[0]}: leave it out")
+    kept = {field.name for field in dataclasses.fields(args)} & own
+    return config(**{name: getattr(args, name) for name in kept} | changes)
+
+
+def texts(row: dict, tokenizer) -> dict:
+    """`prompt`, `chosen` and `rejected` as texts, each reply up to its last end token; and the longer one's `tokens`.
+
+    Raises:
+        UserError: nothing stands before the replies; the template writes no end token, or another prompt before one.
+    """
+    from trl import extract_prompt
+
+    pair = row if row.get("prompt") else extract_prompt({side: row[side] for side in ("chosen", "rejected")})
+    if not pair["prompt"]:
+        said = str(row["chosen"])[:80]
+        raise UserError(f"a pair has no prompt: give `prompt`, or replies that begin alike, not {said!r}")
+    prompt = tokenizer.apply_chat_template(pair["prompt"], add_generation_prompt=True, tokenize=False)
+    found, end = {"prompt": prompt}, tokenizer.eos_token
+    for side in ("chosen", "rejected"):
+        whole = tokenizer.apply_chat_template(pair["prompt"] + pair[side], tokenize=False)
+        if not whole.startswith(prompt) or end not in whole[len(prompt) :]:
+            must = f"the chat template must write the prompt, the reply and the end token {end}"
+            raise UserError(f"{must}: mend tokenizer.chat_template")
+        found[side] = whole[len(prompt) : whole.rindex(end) + len(end)]
+    if tokenizer.bos_token and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]:
+        found["prompt"] = prompt.removeprefix(tokenizer.bos_token)  # TRL's tokenising writes it
+    tokens = max(len(tokenizer(found["prompt"] + found[side])["input_ids"]) for side in ("chosen", "rejected"))
+    return found | {"tokens": tokens}
+
+
+def usable(pairs, tokenizer, max_length: int | None, what: str):
+    """The pairs as texts, without ties and without those that are too long; says how many are left out."""
+    if pairs is None:
+        return None
+    untied = pairs.filter(lambda row: row["chosen"] != row["rejected"])
+    rendered = untied.map(texts, fn_kwargs={"tokenizer": tokenizer}, remove_columns=untied.column_names)
+    kept = rendered.filter(lambda row: max_length is None or row["tokens"] <= max_length)
+    if len(kept) < len(pairs):
+        tied, long = len(pairs) - len(untied), len(untied) - len(kept)
+        too_long = f"{long} as longer than max_length {max_length}"
+        print(f"{what}: of {len(pairs)} pairs {tied} are left out as ties and {too_long}")
+    return kept.remove_columns("tokens")
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    from trl import DPOConfig, ModelConfig
+
+    args, training_args, model_args = parse_stage((DataArguments, DPOConfig, ModelConfig), argv)
+
+    # ---- Checks and data, before any work ----
+    check(training_args)
+    kind = training_args.loss_type[0]
+    module, name = OTHERS.get(kind, ("trl", "DPO"))
+    library = importlib.import_module(module)
+    settings = training_args
+    if kind in OTHERS:
+        changes = {"loss_type": kind, "train_sampling_strategy": "sequential"} if kind == "kto" else {}
+        with user_errors("settings"):
+            settings = for_trainer(training_args, getattr(library, f"{name}Config"), **changes)
+    tokenizer = load_chat_tokenizer(model_args, "the sft model", pad_token=True)
+    columns = ("chosen", "rejected")
+    train, evaluation = load_data(args, columns, training_args, ("prompt",))
+    with training_args.main_process_first(desc="render"):
+        pairs = usable(train, tokenizer, training_args.max_length, "training data")
+        held_out = usable(evaluation, tokenizer, training_args.max_length, "validation data")
+    batch, rows = rows_per_step(training_args), "replies" if kind == "kto" else "pairs"
+    if kind == "kto":
+        from trl import unpair_preference_dataset
+
+        # shuffled, as TRL reads them one behind the other, and first stand all that were chosen
+        pairs = unpair_preference_dataset(pairs).shuffle(seed=training_args.seed)
+        if held_out is not None:
+            held_out = unpair_preference_dataset(held_out).shuffle(seed=training_args.seed)
+    require_rows(pairs, batch, f"one step of {batch} {rows} of at most max_length {training_args.max_length} tokens")
+    stage = Stage(args, training_args, model_args)
+    if stage.finished:
+        return
+
+    # ---- Train ----
+    from transformers import AutoModelForCausalLM, set_seed
+    from trl import get_peft_config
+
+    set_seed(training_args.seed)
+    source = (AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
+    models = {"model": load_model(*source)}
+    # an adapter is switched off for it, ORPO has none, and precomputed it is the policy before its first step
+    if not (model_args.use_peft or kind == "orpo" or training_args.precompute_ref_log_probs):
+        models["ref_model"] = load_model(*source)
+    with user_errors(f"{name}'s settings"):
+        trainer = getattr(library, f"{name}Trainer")(
+            **models,
+            args=settings,
+            train_dataset=pairs,
+            eval_dataset=held_out,
+            processing_class=tokenizer,
+            peft_config=get_peft_config(model_args),
+            callbacks=stage.callbacks(),
+        )
+    stage.train(trainer)
+    if held_out is not None:
+        trainer.evaluate()
+    stage.finish(trainer, [train], logged_tokens(trainer.state.log_history), trainer.state.total_flos)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""RLOO: PPO's aim without a critic, as each reply is compared with the others to the same prompt.
+
+    python -m recipes.rloo --config recipes/tiny/rloo.yaml
+    accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.rloo \\
+        --config recipes/qwen3-0.6b/rloo.yaml
+
+Rows hold `prompt` (messages) and the columns that the verifiers read. The reward is a reward model's score
+(`reward_model_path`), or verifiers of `eval.verifiers` (`rewards`), or the sum of both; `reward_weights` weighs them,
+the reward model first. `beta` takes the KL divergence from the start off a reply's reward, as PPO's `kl_coef` does.
+`num_iterations` optimiser steps read the same replies. A watch over the run, and when it stops: `recipes.monitor`.
+Ahmadian et al. 2024, "Back to Basics".
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from eval.cli import UserError, command, user_errors
+from recipes.common import (
+    DataArguments,
+    load_chat_tokenizer,
+    load_data,
+    load_model,
+    parse_stage,
+    require_judged,
+    require_rows,
+)
+from recipes.monitor import Monitor, MonitorArguments, Scores, held_out, reward_model, verdicts
+from recipes.stage import Stage, logged_tokens
+
+PENALTY = 1.0  # of recipes.ppo, too
+
+
+@dataclass
+class RLOOScriptArguments(DataArguments, MonitorArguments):
+    reward_model_path: str | None = field(default=None, metadata={"help": "folder or Hub id of a reward model"})
+    rewards: list[str] = field(default_factory=list, metadata={"help": "names in eval.verifiers"})
+    missing_eos_penalty: float | None = field(
+        default=None, metadata={"help": "taken off the reward model's score of a reply that does not end (default: 1)"}
+    )
+    max_prompt_length: int = field(default=512, metadata={"help": "longer prompts, in tokens, are left out"})
+
+
+def check(args, training_args) -> None:
+    """Raises `UserError` for rewards that cannot be added up, and for what would be ignored."""
+    names = [args.reward_model_path] * bool(args.reward_model_path) + args.rewards
+    if not names:
+        raise UserError("there is no reward: set reward_model_path (a folder or Hub id) or rewards (verifiers)")
+    weights, penalty = training_args.reward_weights, args.missing_eos_penalty
+    if weights and len(weights) != len(names):
+        raise UserError(f"reward_weights must hold one number for each of {', '.join(names)}, but are {weights}")
+    if names == [args.judge]:
+        gamed = "is the reward itself, and cannot tell whether that is gamed"
+        raise UserError(f"judge {args.judge} {gamed}: name another, or none")
+    if penalty is not None and not args.reward_model_path:
+        raise UserError("missing_eos_penalty is taken off a reward model's score: set reward_model_path, or leave it")
+    if penalty is not None and not 0 <= penalty < math.inf:
+        raise UserError(f"missing_eos_penalty must be at least 0, but is {penalty}")
+
+
+def reward_function(scores: Scores, ends: set[int], penalty: float) -> Callable[..., list[float]]:
+    """A TRL reward function: a reward model's `scores`, less `penalty` where a reply's last token is not in `ends`."""
+
+    def reward_model(prompts, completions, completion_ids, **_) -> list[float]:
+        found = scores([{"prompt": prompt} for prompt in prompts], [turns[-1]["content"] for turns in completions])
+        return [score if ids[-1] in ends else score - penalty for score, ids in zip(found, completion_ids)]
+
+    return reward_model
+
+
+def weighted(parts: list[tuple[float, Scores]]) -> Scores:
+    """The weighted sum of scores, over those that could judge a reply; None where none could."""
+
+    def scores(rows: list[dict], texts: list[str]) -> list[float | None]:
+        each = [[None if s is None else weight * s for s in part(rows, texts)] for weight, part in parts]
+        judged = [[s for s in of_reply if s is not None] for of_reply in zip(*each)]
+        return [sum(found) if found else None for found in judged]
+
+    return scores
+
+
+def short_prompts(rows, tokenizer, most: int):
+    """The rows whose prompt has at most `most` tokens; says how many are left out."""
+    if rows is None:
+        return None
+
+    def fits(row: dict) -> bool:
+        return len(tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)) <= most
+
+    kept = rows.filter(fits)
+    if len(kept) < len(rows):
+        print(f"{len(rows) - len(kept)} of {len(rows)} prompts are longer than max_prompt_length {most} and left out")
+    return kept
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    from trl import ModelConfig, RLOOConfig
+
+    args, training_args, model_args = parse_stage((RLOOScriptArguments, RLOOConfig, ModelConfig), argv)
+
+    # ---- Checks and data, before any work ----
+    from eval.models import load_tokenizer, require_chat_template, require_pad_token
+    from eval.verifiers import COLUMNS
+    from eval.verifiers import reward_function as verifier_function
+
+    check(args, training_args)
+    verifiers = [verifier_function(name) for name in args.rewards]
+    tokenizer = load_chat_tokenizer(model_args, "the sft model")
+    if args.reward_model_path:
+        scoring_tokenizer = load_tokenizer(args.reward_model_path, "reward model")
+        require_chat_template(scoring_tokenizer, args.reward_model_path)
+        require_pad_token(scoring_tokenizer, args.reward_model_path)
+    train, evaluation = load_data(args, ("prompt",), training_args, COLUMNS if verifiers else ())
+    watched, judge = held_out(args, training_args.seed)
+    for verifier in verifiers:
+        verifier([""], **{column: [value] for column, value in train[0].items()})  # raises where a column is lacking
+    if not args.reward_model_path:  # which judges every row
+        require_judged(verifiers, args.rewards, "the data", train)
+        require_judged(verifiers, args.rewards, "monitor_datasets", watched)
+    train, evaluation = (short_prompts(rows, tokenizer, args.max_prompt_length) for rows in (train, evaluation))
+    prompts = training_args.generation_batch_size // training_args.num_generations
+    batch = f"{prompts} prompts × {training_args.num_generations} replies"
+    batch += f", of prompts of at most max_prompt_length {args.max_prompt_length} tokens"
+    require_rows(train, prompts, f"one batch of {batch} (with fewer RLOO trains zero steps)")
+    stage = Stage(args, training_args, model_args)
+    if stage.finished:
+        return
+
+    # ---- Models and rewards ----
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, set_seed
+    from trl import get_peft_config
+
+    from eval.generate import end_token_ids
+    from recipes.rloo_trainer import Trainer
+
+    set_seed(training_args.seed)
+    path = model_args.model_name_or_path
+    model = load_model(AutoModelForCausalLM, path, model_args, training_args)
+    reference = None
+    if not model_args.use_peft and (watched or training_args.beta):
+        reference = load_model(AutoModelForCausalLM, path, model_args, training_args).to(training_args.device)
+    functions, parts, penalty = list(verifiers), [], 0.0
+    weights = training_args.reward_weights or [1.0] * (len(verifiers) + bool(args.reward_model_path))
+    if args.reward_model_path:
+        options = {"what": "reward model", "num_labels": 1}
+        source = (AutoModelForSequenceClassification, args.reward_model_path, model_args, training_args)
+        scores = reward_model(load_model(*source, **options).to(training_args.device), scoring_tokenizer)
+        penalty = PENALTY if args.missing_eos_penalty is None else args.missing_eos_penalty
+        ends = end_token_ids(model.generation_config.eos_token_id, tokenizer)
+        functions.insert(0, reward_function(scores, ends, penalty))
+        parts.append((weights[0], scores))
+    if verifiers:
+        parts.append((1.0, verdicts(verifier_function(args.rewards, weights[-len(verifiers) :]))))
+
+    # ---- Train ----
+    callbacks = stage.callbacks(num_generations=training_args.num_generations)
+    if watched:
+        most, unfinished = training_args.max_completion_length, weights[0] * penalty
+        looking = (tokenizer, watched, judge, weighted(parts), reference, most, training_args.seed, unfinished)
+        monitor = Monitor(args, stage.folder, *looking)
+        callbacks.append(monitor)
+    with user_errors("RLOO's settings"):
+        trainer = Trainer(
+            model=model,
+            reward_funcs=functions,
+            reference=reference,
+            args=training_args,
+            train_dataset=train,
+            eval_dataset=evaluation,
+            processing_class=tokenizer,
+            peft_config=get_peft_config(model_args),
+            callbacks=callbacks,
+        )
+    stage.train(trainer)
+    if watched:
+        monitor.keep_best(trainer.accelerator.unwrap_model(trainer.model))
+    stage.finish(trainer, [train], logged_tokens(trainer.state.log_history))
+
+
+if __name__ == "__main__":
+    main()
