@@ -7,7 +7,8 @@
 Saved as a stock `PreTrainedTokenizerFast`. Documents end with <|endoftext|>, turns with <|im_end|>, which is the end
 token; <|pad|> is neither (PPO masks out every end token where pad = end). These four are special: decoding with
 `skip_special_tokens=True` leaves them out. The marks of tools and thinking are ordinary added tokens, as in Qwen3, so that
-they stay in what rewards and parsers read. A text that spells one of the twelve is encoded as that token.
+they stay in what rewards and parsers read. A text that spells one of the twelve is encoded as that token by the tokenizer itself,
+and as plain text by all that encodes here what users, tools, pages and data sets say (`eval.encoding`).
 
 `chat_template.jinja` says how conversations look. The end token stands inside the generation markers, so it carries loss, and
 nothing follows the last turn, so the reward model is trained to read at the token where PPO reads (a newline there cost 88 %

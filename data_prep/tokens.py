@@ -81,7 +81,7 @@ class SplitTokenizer(PipelineStep):
             DocumentTokenizer(
                 str(self.folder / split),
                 str(self.tokenizer_file),
-                eos_token=self.args.end_of_text,
+                eos_token=self.tokenizer_file.with_suffix(".end").read_text(),
                 seed=self.args.seed + rank,
                 save_final_metadata=False,
                 batch_size=1000,  # datatrove's 10,000 encoded web pages are a gigabyte
@@ -127,7 +127,7 @@ def tokenize(args: TokensArguments, readers: list[Source], parts: Path) -> None:
 
     for i, reader in enumerate(readers):
         folder, what = parts / str(i), f"[tokens] {reader.path}"
-        steps = [reader, SplitTokenizer(args, parts / "tokenizer.json", folder)]
+        steps = [reader, SplitTokenizer(args, parts / "text.json", folder)]
         executor = Executor(steps, tasks=args.tasks, workers=min(args.workers, args.tasks), logging_dir=str(folder / "logs"))
         if (todo := len(executor.get_incomplete_ranks())) < args.tasks:
             print(f"{what}: {args.tasks - todo} of {args.tasks} tasks are finished", flush=True)
@@ -156,6 +156,7 @@ def main(argv: list[str] | None = None) -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100
     if len(readers) * args.tasks > most:
         raise UserError(f"{len(readers)} sources of {args.tasks} tasks are more files than may be open here at once: give at most {most // len(readers)} tasks, or raise `ulimit -n`")
+    from eval.encoding import marks_of
     from eval.models import load_tokenizer
 
     tokenizer = load_tokenizer(args.tokenizer)
@@ -170,6 +171,9 @@ def main(argv: list[str] | None = None) -> None:
         shutil.rmtree(parts, ignore_errors=True)
         parts.mkdir()
         tokenizer.backend_tokenizer.save(str(parts / "tokenizer.json"))
+        twin, spellings = marks_of(tokenizer).twin  # a document that spells a control token must not become one
+        twin.save(str(parts / "text.json"))
+        (parts / "text.end").write_text(spellings.get(args.end_of_text, args.end_of_text))
         started.write_text(settings)
 
     # ---- Tokenise, merge ----

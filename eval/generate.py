@@ -4,8 +4,8 @@
     replies = generate(model, tokenizer, [[{"role": "user", "content": "Who are you?"}]], max_new_tokens=48, temperature=0)
     replies[0][0].text
 
-Conversations go through the tokenizer's chat template, plain strings are continued as they are. Batches
-are sorted by length (less padding) and padded on the left; results come in the order given.
+Conversations go through the tokenizer's chat template, plain strings are continued as they are; neither can forge a control
+token (`eval.encoding`). Batches are sorted by length (less padding) and padded on the left; results come in the order given.
 
 The loop over tokens is our own, not `model.generate`, which keeps a batch whole until its last row is done:
 here finished rows leave the batch, repeats of a prompt share its forward pass, and each row draws from a
@@ -23,9 +23,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import jinja2
-
 from eval.cli import UserError
+from eval.encoding import Rendering, encode_text, render, seal, unseal
 
 KEEP_SHARE = 0.875  # finished rows leave once the others are fewer than this: leaving copies the cache
 PATIENCE = 8  # steps that rows with results wait for more of their kind: coming back is a forward pass and copies the cache, too
@@ -57,8 +56,8 @@ def end_token_ids(ids: int | list[int] | None, tokenizer) -> set[int]:
 
 
 def encode(tokenizer, prompts: list[list[dict]] | list[str] | list[list[int]], **rendering) -> list[list[int]]:
-    """Token ids of each prompt; conversations end in the header of the assistant's turn. `rendering` goes to `apply_chat_template`.
-    Prompts that are token ids already stay as they are.
+    """Token ids of each prompt; conversations end in the header of the assistant's turn. `rendering` goes to `eval.encoding.render`.
+    What a prompt spells never becomes a control token, unless it is a `Rendering`. Prompts that are token ids already stay as they are.
 
     Raises:
         UserError: conversations, but the tokenizer has no chat template or one that refuses them; a prompt that is empty or no Unicode.
@@ -67,14 +66,17 @@ def encode(tokenizer, prompts: list[list[dict]] | list[str] | list[list[int]], *
         return prompts
     if any(not isinstance(p, str) for p in prompts) and not tokenizer.chat_template:
         raise UserError(f"the tokenizer of {tokenizer.name_or_path} has no chat template: use a chat model, or give plain text")
-    try:
-        texts = [p if isinstance(p, str) else tokenizer.apply_chat_template(p, add_generation_prompt=True, tokenize=False, **rendering) for p in prompts]
-    except jinja2.TemplateError as error:  # some refuse a role or an order of turns
-        raise UserError(f"the chat template of {tokenizer.name_or_path} refuses a conversation ({error}): mend tokenizer.chat_template, or the conversation") from None
-    if broken := [i for i, text in enumerate(texts) if re.search("[\ud800-\udfff]", text)]:
-        raise UserError(f"prompt {broken[0]} is no text: it holds half a surrogate pair, {texts[broken[0]][:80]!r}")
-    bos = tokenizer.bos_token
-    rows = [tokenizer.encode(t, add_special_tokens=isinstance(p, str) and not (bos and t.startswith(bos))) for p, t in zip(prompts, texts)]
+    rows = []
+    for number, prompt in enumerate(prompts):
+        is_text, is_rendered = isinstance(prompt, str), isinstance(prompt, Rendering)
+        if not is_text:
+            text = render(tokenizer, prompt, add_generation_prompt=True, **rendering)
+        else:
+            text = prompt if is_rendered else seal(tokenizer, prompt)
+        if re.search("[\ud800-\udfff]", text):
+            raise UserError(f"prompt {number} is no text: it holds half a surrogate pair, {unseal(text)[:80]!r}")
+        begun = is_rendered and bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
+        rows.append(encode_text(tokenizer, text, add_special_tokens=is_text and not begun))
     if empty := [i for i, row in enumerate(rows) if not row]:
         raise UserError(f"prompt {empty[0]} is empty: a model needs at least one token to continue")
     return rows

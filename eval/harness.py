@@ -17,6 +17,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from eval.cli import UserError
+from eval.encoding import SEAL, Rendering, encode_text, seal, seal_messages
 from eval.generate import encode, generate
 from eval.tool_loop import Toolbox, load_tools
 
@@ -40,6 +41,7 @@ class Generates:
     def __init__(self, *args, seed: int = 0, progress=None, tools: list | str | None = None, max_tool_calls: int = 8, tool_tokens: int = 512, **kwargs):
         super().__init__(*args, **kwargs)
         self.seed, self.progress, self.finished = seed, progress, {}
+        self.renders = False  # lm-eval makes conversations of its prompts
         tools = tools.split("+") if isinstance(tools, str) else tools or []
         self.tools = [tool for given in tools for tool in (load_tools([given]) if isinstance(given, str) else [given])]
         self.max_tool_calls, self.tool_tokens = max_tool_calls, tool_tokens if self.tools else 0
@@ -52,6 +54,23 @@ class Generates:
         if not isinstance(self, HFLM):
             return {}
         return {"model_num_parameters": self.model.num_parameters(), "model_dtype": str(self.model.dtype), "device": str(self.model.device)}
+
+    # ---- What a prompt spells never becomes a control token: lm-eval passes renderings on as text, so they are sealed ----
+
+    def apply_chat_template(self, chat_history: list[dict], add_generation_prompt: bool = True) -> str:
+        self.renders = True
+        return super().apply_chat_template(seal_messages(self.tokenizer, chat_history), add_generation_prompt)
+
+    def tok_encode(self, string: str | list[str], add_special_tokens: bool | None = None, **kwargs):
+        sealed = string if self.renders or not isinstance(string, str) else seal(self.tokenizer, string)
+        if SEAL not in sealed:
+            return super().tok_encode(string, add_special_tokens, **kwargs)
+        bos = self.tokenizer.bos_token
+        special = not (self.renders or (bos and string.startswith(bos))) if add_special_tokens is None else add_special_tokens
+        return encode_text(self.tokenizer, sealed, special)[-(kwargs.get("left_truncate_len") or 0) :]
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        return super()._encode_pair(context, seal(self.tokenizer, continuation) if self.renders else continuation)
 
     def generate_until(self, requests, disable_tqdm: bool = False) -> list[str]:
         """Replies in the order of `requests`; a request that stands there k times is sampled k times."""
@@ -68,7 +87,7 @@ class Generates:
                 raise UserError(f"task {task}: generation_kwargs {unknown} are not supported; evaluate it with lm_eval --model hf")
             repeats = max(map(len, places.values()))
             room = self.max_length - max_new_tokens - self.tool_tokens
-            prompts = [row[-room:] if room > 0 else row for row in encode(self.tokenizer, [request.args[0] for request in first])]  # cut as lm-eval does
+            prompts = [row[-room:] if room > 0 else row for row in encode(self.tokenizer, [Rendering(r.args[0]) if self.renders else r.args[0] for r in first])]  # cut as lm-eval does
             generations = generate(
                 self.model,
                 self.tokenizer,

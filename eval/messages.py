@@ -23,6 +23,8 @@ ROLES = {
     "tool": "tool", "function": "tool", "observation": "tool", "tool_response": "tool", "function_response": "tool",
     "function-response": "tool", "ipython": "tool", "environment": "tool",
 }  # fmt: skip
+RENDERED = {"system", "developer", "user", "assistant", "tool", "function", "ipython", "environment", "observation"}
+RENDERED |= {"context", "documents", "document"}  # roles that some chat template knows
 CALLS = ("function_call", "function-call", "tool_call")  # turns of ShareGPT whose text is a call
 KEPT = ("tool_call_id", "name", "reasoning_content", "thinking")  # beside role, content and tool_calls
 
@@ -132,6 +134,14 @@ def is_plain(given) -> bool:
     return isinstance(given, list) and all(
         isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in given
     )
+
+
+def check_roles(messages: list[dict]) -> None:
+    """Raises `UserError` for a role that no template knows: some write a control token with it (`'<|' + role + '|>'`)."""
+    for number, turn in enumerate(messages):
+        if turn.get("role") not in RENDERED:
+            told = f"message {number} has the role {turn.get('role')!r}"
+            raise UserError(f"{told}: a role is system, user, assistant or tool")
 
 
 def check_prompt(row: dict, where: str) -> None:

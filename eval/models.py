@@ -89,6 +89,43 @@ def require_chat_template(tokenizer, path: str) -> None:
         raise UserError(f"the tokenizer of {path} has no chat template: set tokenizer.chat_template and save it, or take an instruct model's tokenizer")
 
 
+def set_end_token(tokenizer) -> None:
+    """Take the token that the chat template writes behind a reply for the end token, where the tokenizer names another.
+
+    Gemma's <eos> and Phi-3's <|endoftext|> end no turn: what stops at the tokenizer's end token, as PPO does, would never stop. Base
+    models with a chat template are the same.
+    """
+    from eval.encoding import marks_of, render
+
+    if not tokenizer.chat_template:
+        return
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "sentinel"}]
+    for messages in (turns, [*turns, turns[0]]):  # GLM ends a turn with the header of the next
+        try:
+            before, said, after = render(tokenizer, messages).rpartition("sentinel")
+        except (UserError, TypeError):
+            return  # whoever renders says what is wrong
+        if said and (end := marks_of(tokenizer).pattern.search(after)):
+            if end[0] != tokenizer.eos_token:
+                print(f"a reply ends with {end[0]} here, as in the chat template; the tokenizer named {tokenizer.eos_token}")
+                tokenizer.eos_token = end[0]
+            return
+
+
+def set_pad_token(tokenizer) -> None:
+    """Take a spare token for padding where the tokenizer has none but its end token."""
+    if tokenizer.pad_token is not None and tokenizer.pad_token_id != tokenizer.eos_token_id:
+        return
+    used = {tokenizer.eos_token, tokenizer.bos_token}
+    spare = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    spare = [token for token in spare if token and token not in used and token not in (tokenizer.chat_template or "")]
+    for kind in ("pad", "unk", "reserved", "unused", "extra", "dummy", "endoftext", "end_of_text"):
+        if found := [token for token in spare if kind in token.lower()]:
+            tokenizer.pad_token = found[0]
+            print(f"padding with {found[0]}: the tokenizer named none but its end token")
+            return
+
+
 def require_pad_token(tokenizer, path: str) -> None:
     """Raises `UserError` where the tokenizer has no pad token of its own: PPO and reward models take every pad for no text, the end token too."""
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
@@ -104,7 +141,14 @@ def scored_ids(tokenizer, messages: list[dict]) -> list[int]:
     Raises:
         UserError: the template writes no end token.
     """
-    ids = tokenizer.apply_chat_template(messages, return_dict=False)
-    if tokenizer.eos_token_id not in ids:
-        raise UserError(f"the chat template does not write the end token {tokenizer.eos_token}: set tokenizer.eos_token to the template's end-of-turn token")
-    return ids[: len(ids) - ids[::-1].index(tokenizer.eos_token_id)]
+    from eval.encoding import encode_conversation, until_end
+
+    ids, _ = encode_conversation(tokenizer, messages)
+    prompt, _ = encode_conversation(tokenizer, messages[:-1], add_generation_prompt=True) if messages[1:] else ([], [])
+    end = tokenizer.eos_token_id
+    if (ended := until_end(ids, prompt, end))[-1] == end:
+        return ended
+    followed, _ = encode_conversation(tokenizer, [*messages, {"role": "user", "content": "dummy"}])
+    if followed[: len(ids) + 1] == [*ids, end]:  # GLM ends a turn with the header of the next
+        return [*ids, end]
+    raise UserError(f"the chat template does not write the end token {tokenizer.eos_token}: set tokenizer.eos_token to the template's end-of-turn token")

@@ -8,7 +8,7 @@ goes through `str`. Tokens and messages are those of TRL's GRPO with `tools=` (`
 read by TRL's `parse_response`, an error comes back as `{'error': '…'}`, and the result's tokens are what the chat template
 (its prefix-preserving version, where TRL has one) adds for it. Where we depart, because results can be hostile and runs long:
 
-- A result cannot end the turn or start a call: a special token that it spells gets a space, `<|im_end|>` becomes `< |im_end|>`.
+- A result cannot end the turn or start a call: what it spells of control tokens is encoded as plain text (`eval.encoding`).
 - A result longer than its budget of tokens is cut, and says so.
 - A call that began and could not be read is answered with an error; TRL takes it for words, and the conversation ends.
 - A tool that does not return in time is answered with an error.
@@ -17,12 +17,10 @@ Calls run in threads, each with a time limit, while the other rows go on. A thre
 behind (it does not keep the process from ending), so a tool that runs foreign code must have limits of its own.
 """
 
-import copy
 import importlib
 import inspect
 import os
 import queue
-import re
 import threading
 import time
 from collections import deque
@@ -30,6 +28,7 @@ from collections.abc import Callable
 from functools import cached_property, partial
 
 from eval.cli import UserError
+from eval.encoding import encode_conversation, encode_plain, marks_of, render, until_end
 
 AT_ONCE = max(4, os.cpu_count() or 1)  # calls that run side by side
 NAMED = {"python": "eval.tools.python:python", "search": "eval.tools.search:Search.search"}
@@ -77,15 +76,15 @@ class Toolbox:
     def __init__(self, tokenizer, tools: list[Callable], max_result_tokens: int, time_limit: float):
         from transformers.utils import get_json_schema
         from transformers.utils.chat_template_utils import DocstringParsingException, TypeHintParsingException
-        from trl.chat_template_utils import add_response_schema, get_training_chat_template, is_chat_template_prefix_preserving, supports_tool_calling
+
+        from eval.call_format import has_tools, keeps_turns, reading, steady_template
 
         name = tokenizer.name_or_path
-        if not supports_tool_calling(tokenizer):
+        if not has_tools(tokenizer):
             raise UserError(f"the chat template of {name} has no place for tool calls and their results: use a tokenizer whose template has, or no tools")
         try:
-            if getattr(tokenizer, "response_template", None) is None:
-                tokenizer = add_response_schema(copy.copy(tokenizer))
-            self.chat_template = None if is_chat_template_prefix_preserving(tokenizer) else get_training_chat_template(tokenizer)
+            tokenizer = reading(tokenizer)
+            self.chat_template = None if keeps_turns(tokenizer) else steady_template(tokenizer)
         except ValueError:
             raise UserError(f"the tool calls of {name} cannot be read: set tokenizer.response_template and save it, and let its chat template render a turn the same wherever it stands") from None
         try:
@@ -95,13 +94,13 @@ class Toolbox:
             raise UserError(f"a tool must have types and a docstring that describes its arguments: {error}") from None
         self.tokenizer, self.functions = tokenizer, {tool.__name__: tool for tool in tools}
         self.max_result_tokens, self.time_limit = max_result_tokens, time_limit
-        self.rendering = {"tools": tools, "chat_template": self.chat_template}  # for apply_chat_template
+        self.rendering = {"tools": tools, "chat_template": self.chat_template}  # for eval.encoding.render
 
     def read(self, token_ids: list[int], prefix: list[int]) -> dict:
         """The message in the tokens of one turn; `prefix` are all before it."""
-        from trl.chat_template_utils import parse_response
+        from eval.call_format import read
 
-        return parse_response(self.tokenizer, token_ids, prefix=prefix)
+        return read(self.tokenizer, token_ids, prefix)
 
     def is_broken_call(self, message: dict) -> bool:
         """Whether its words hold a mark of a call: one was begun, and could not be read."""
@@ -109,49 +108,36 @@ class Toolbox:
 
     def suffix(self, messages: list[dict]) -> list[int]:
         """Tokens from the end token of a turn with calls, that one left out, to where the model goes on, for its results (as in TRL)."""
-        render = partial(self.tokenizer.apply_chat_template, chat_template=self.chat_template, return_dict=False)
-        turn = [{"role": "user", "content": "dummy"}, _call(messages[0]["name"])]
-        before, after = render(turn), render([*turn, *messages], add_generation_prompt=True)
-        end = self.tokenizer.eos_token_id
-        if end in before:  # some templates write a newline behind it, which the model did not
-            before = before[: len(before) - before[::-1].index(end)]
-        return after[len(before) :]
+        return result_ids(self.tokenizer, messages, chat_template=self.chat_template)
 
     def content(self, result: str) -> str:
-        """What a tool returned, as it can stand in a message: no special tokens, and within the budget."""
+        """What a tool returned, as it can stand in a message: Unicode, and within the budget."""
         limit = self.max_result_tokens
-        encode = partial(self.tokenizer.encode, add_special_tokens=False, verbose=False)
         text = result[: 100 * limit].encode(errors="replace").decode()  # lone surrogates are no text; 1 MB need not be encoded to be cut
-        text = self._spelled.sub(r"\1 ", text)
-        ids = encode(text)
-        if self._marks.keys() & set(ids):  # a tokenizer that normalises text into its special tokens
-            return str({"error": "the result spells special tokens"})
+        ids = encode_plain(self.tokenizer, text)
         if len(ids) > limit or len(result) > 100 * limit:
             note = f"… [cut: the result has {len(result)} characters]"
-            text = self.tokenizer.decode(ids[: max(0, limit - len(encode(note)))], clean_up_tokenization_spaces=False).rstrip("\ufffd") + note
+            room = max(0, limit - len(encode_plain(self.tokenizer, note)))
+            text = self.tokenizer.decode(ids[:room], clean_up_tokenization_spaces=False).rstrip("\ufffd") + note
         return text
-
-    @cached_property
-    def _marks(self) -> dict[int, str]:
-        """Added tokens that mean something to template or parser; others are plain text (tabs, HTML tags)."""
-        template = self.chat_template or self.tokenizer.chat_template
-        tokens = {i: str(token) for i, token in self.tokenizer.added_tokens_decoder.items() if len(str(token).strip()) > 1}
-        special = {i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
-        return {i: t for i, t in tokens.items() if i in special or t in template or "|" in t or "｜" in t}  # <|…|> may be put together in the template
-
-    @cached_property
-    def _spelled(self) -> re.Pattern:
-        """The first character of each mark in a text."""
-        return re.compile(f"(?=(?:{'|'.join(map(re.escape, self._marks.values())) or '(?!)'}))(.)", re.DOTALL)
 
     @cached_property
     def _call_marks(self) -> set[str]:
         """The marks that a turn with a call has and one without has not."""
-        render = partial(self.tokenizer.apply_chat_template, chat_template=self.chat_template, tokenize=False)
+        through = partial(render, self.tokenizer, chat_template=self.chat_template)
         user = {"role": "user", "content": "dummy"}
-        without = render([user, {"role": "assistant", "content": ""}])
-        calls = [render([user, _call(name)]) for name in [*self.functions, "dummy"]]
-        return {mark for mark in self._marks.values() if any(text.count(mark) > without.count(mark) for text in calls)}
+        without = through([user, {"role": "assistant", "content": ""}])
+        calls = [through([user, _call(name)]) for name in [*self.functions, "dummy"]]
+        return {mark for mark in marks_of(self.tokenizer).ids.values() if any(text.count(mark) > without.count(mark) for text in calls)}
+
+
+def result_ids(tokenizer, messages: list[dict], **rendering) -> list[int]:
+    """See `Toolbox.suffix`; `rendering` goes to `eval.encoding.render`."""
+    user, call = {"role": "user", "content": "dummy"}, _call(messages[0]["name"])
+    prompt, _ = encode_conversation(tokenizer, [user], add_generation_prompt=True, **rendering)
+    before, _ = encode_conversation(tokenizer, [user, call], **rendering)
+    after, _ = encode_conversation(tokenizer, [user, call, *messages], add_generation_prompt=True, **rendering)
+    return after[len(until_end(before, prompt, tokenizer.eos_token_id)) :]  # some templates write a newline behind it, which the model did not
 
 
 def _call(name: str) -> dict:
@@ -193,7 +179,7 @@ class Turns:
         if may_call and (calls or broken) and self.calls[row] < self.max_calls:
             self.calls[row] += 1
             unread = ("unknown", str({"error": "the call cannot be read: it has no end, or not the form of a call"}))
-            self.open[row] = {"calls": deque(calls), "results": [unread] * broken}
+            self.open[row] = {"calls": deque(calls), "results": [unread] * broken, "end": token_ids[-1]}
             self._next(row)
 
     def finished(self, wait: bool) -> dict[int, list[int]]:
@@ -207,9 +193,11 @@ class Turns:
                 return {}
         back = {}
         for row in complete if self.open else []:
-            results = [{"role": "tool", "name": self.toolbox.content(name), "content": self.toolbox.content(text)} for name, text in self.open.pop(row)["results"]]
+            turn = self.open.pop(row)
+            results = [{"role": "tool", "name": self.toolbox.content(name), "content": self.toolbox.content(text)} for name, text in turn["results"]]
             self.messages[row] += results
-            back[row] = self.toolbox.suffix(results)
+            suffix = self.toolbox.suffix(results)
+            back[row] = suffix[suffix[:1] == [turn["end"]] :]  # GLM ends a turn with the header of the next
             for message in results:
                 self.stream(row, message)
         return back

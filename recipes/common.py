@@ -101,14 +101,16 @@ def optimizer_factory(args: OptimizerArguments, training_args) -> dict:
 
 def load_chat_tokenizer(model_args, whose: str, pad_token: bool = False, **kwargs):
     """The tokenizer of `model_name_or_path` (`whose` it is to be, in words): with a chat template and, if asked for, a padding token of its own."""
-    from eval.models import load_tokenizer, require_chat_template, require_pad_token
+    from eval.models import load_tokenizer, require_chat_template, require_pad_token, set_end_token, set_pad_token
 
     path = model_args.model_name_or_path
     if not path:
         raise UserError(f"model_name_or_path is not set: give {whose}'s folder or Hub id")
     tokenizer = load_tokenizer(path, revision=model_args.model_revision, **kwargs)
     require_chat_template(tokenizer, path)
+    set_end_token(tokenizer)
     if pad_token:
+        set_pad_token(tokenizer)
         require_pad_token(tokenizer, path)
     return tokenizer
 

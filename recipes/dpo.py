@@ -97,8 +97,12 @@ def usable(pairs, tokenizer, max_length: int | None, what: str):
     """The pairs as texts, without ties and without those that are too long; says how many are left out."""
     if pairs is None:
         return None
+    from datasets import Features, Value
+
     untied = pairs.filter(lambda row: row["chosen"] != row["rejected"])
-    rendered = untied.map(texts, fn_kwargs={"tokenizer": tokenizer}, remove_columns=untied.column_names)
+    kinds = Features({name: Value("string") for name in ("prompt", "chosen", "rejected")} | {"tokens": Value("int64")})
+    options = {"fn_kwargs": {"tokenizer": tokenizer}, "remove_columns": untied.column_names, "features": kinds}
+    rendered = untied.map(texts, **options)
     kept = rendered.filter(lambda row: max_length is None or row["tokens"] <= max_length)
     if len(kept) < len(pairs):
         tied, long = len(pairs) - len(untied), len(untied) - len(kept)

@@ -9,6 +9,7 @@ Rows are of a published set (docs/data.md), or hold `prompt` (messages) and the 
 on. A watch over the run, and when it stops: `recipes.monitor`.
 """
 
+import contextlib
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -77,6 +78,18 @@ def length(tokenizer, row: dict, tools: list) -> int:
     return len(ids)
 
 
+def reads_thinking(tokenizer):
+    """The tokenizer, with a response template where its marks of thinking are special tokens: decoded without them,
+    rewards would take thoughts for the reply."""
+    from eval.call_format import reading
+
+    marks = {"<think>", "[THINK]", "<|channel|>"} & set(tokenizer.all_special_tokens)
+    if marks or "<|channel|>" in tokenizer.chat_template:
+        with contextlib.suppress(ValueError):
+            return reading(tokenizer)
+    return tokenizer
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     from trl import GRPOConfig, ModelConfig
@@ -94,7 +107,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.stop_window < 1:
         raise UserError(f"stop_window must be at least 1 logged step, but is {args.stop_window}")
     rewards = [reward_function(name) for name in args.rewards]
-    tokenizer = load_chat_tokenizer(model_args, "the sft model")
+    tokenizer = reads_thinking(load_chat_tokenizer(model_args, "the sft model"))
     if tools := load_tools(args.tools):
         Toolbox(tokenizer, tools, args.max_result_tokens or 1, 1.0)  # raises where its template has no place for them
     train, evaluation = load_data(args, ("prompt",), training_args, COLUMNS, goal="problem")

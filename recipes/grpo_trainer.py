@@ -15,10 +15,12 @@ import torch
 from transformers import DynamicCache, ProcessorMixin
 from transformers.cache_utils import DynamicLayer
 from trl import GRPOTrainer
+from trl.data_utils import is_conversational
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import entropy_from_logits, selective_log_softmax
 
-from eval.generate import Generation, generate
+from eval.generate import Generation, encode, generate
+from eval.tool_loop import result_ids
 
 LENGTHS = 4  # groups of like length that a batch is read in
 
@@ -35,6 +37,19 @@ class SharedPrompts:
         takes = {"position_ids", "logits_to_keep", "past_key_values"} <= set(self.model_kwarg_keys)
         own = images or a.activation_checkpointing or self.aux_loss_enabled
         self.shares_prompts = takes and not own and all(type(layer) is DynamicLayer for layer in layers)
+
+    def _tokenize_prompts(self, prompts):
+        """As TRL's, but what a prompt spells never becomes a control token."""
+        environments = getattr(self, "environment_factories", None)  # RLOO has none
+        images = isinstance(self.processing_class, ProcessorMixin)
+        if images or environments is not None or not is_conversational({"prompt": prompts[0]}):
+            return super()._tokenize_prompts(prompts)
+        return encode(self.processing_class, prompts, **self.rendering), None, {}
+
+    @property
+    def rendering(self) -> dict:
+        """What the chat template is given beside a conversation."""
+        return self.chat_template_kwargs
 
     def draw(self, prompt_ids: list[list[int]], **tools) -> list[Generation]:
         """A completion of each prompt; copies of one share its forward pass. `tools`: what `eval.generate` takes of them."""
@@ -88,6 +103,17 @@ class Trainer(SharedPrompts, GRPOTrainer):
         self.max_result_tokens = max_result_tokens
         if max_result_tokens is not None and not self.draws_itself:
             raise ValueError("max_result_tokens is not kept where TRL's own sampling runs (vLLM, top_k, top_p and such): leave one of them out")
+
+    @property
+    def rendering(self) -> dict:
+        return {"tools": self.tools or None, "chat_template": self.chat_template, **self.chat_template_kwargs}
+
+    def _get_tool_suffix_ids(self, tool_messages):
+        """TRL's own sampling asks for them."""
+        if isinstance(self.processing_class, ProcessorMixin):
+            return super()._get_tool_suffix_ids(tool_messages)
+        rendering = {"chat_template": self.chat_template, **self.chat_template_kwargs}
+        return result_ids(self.processing_class, tool_messages, **rendering)
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, has_tool_images=False):
         if not self.draws_itself:

@@ -57,6 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     args, training_args, model_args = parse_stage((PPOScriptArguments, PPOConfig, ModelConfig), argv, **defaults)
 
     # ---- Checks and data, before any work ----
+    from eval.generate import encode
     from eval.models import load_tokenizer
 
     policy_path, reward_path = model_args.model_name_or_path, training_args.reward_model_path
@@ -72,12 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     watched, judge = held_out(args, training_args.seed, "prompt")
     with user_errors("the chat template refuses a prompt"):
         train = train.map(
-            lambda row: {
-                "input_ids": tokenizer.apply_chat_template(
-                    row["prompt"], add_generation_prompt=True, return_dict=False
-                )
-            },
-            remove_columns=train.column_names,
+            lambda row: {"input_ids": encode(tokenizer, [row["prompt"]])[0]}, remove_columns=train.column_names
         )
     left_out, most, rows_in = Counter(), positions(model_args), len(train)
     most = args.max_prompt_length if not most else min(args.max_prompt_length, most - training_args.response_length)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
+from eval.generate import encode
 from recipes.common import (
     DataArguments,
     load_chat_tokenizer,
@@ -85,7 +86,7 @@ def short_prompts(rows, tokenizer, most: int):
         return None
 
     def fits(row: dict) -> bool:
-        return len(tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)) <= most
+        return len(encode(tokenizer, [row["prompt"]])[0]) <= most
 
     kept = rows.filter(fits)
     if len(kept) < len(rows):
@@ -111,8 +112,9 @@ def main(argv: list[str] | None = None) -> None:
         scoring_tokenizer = load_tokenizer(args.reward_model_path, "reward model")
         require_chat_template(scoring_tokenizer, args.reward_model_path)
         require_pad_token(scoring_tokenizer, args.reward_model_path)
-    train, evaluation = load_data(args, ("prompt",), training_args, COLUMNS if verifiers else ())
-    watched, judge = held_out(args, training_args.seed)
+    goal = "problem" if verifiers else "prompt"
+    train, evaluation = load_data(args, ("prompt",), training_args, COLUMNS if verifiers else (), goal=goal)
+    watched, judge = held_out(args, training_args.seed, goal)
     for verifier in verifiers:
         verifier([""], **{column: [value] for column, value in train[0].items()})  # raises where a column is lacking
     if not args.reward_model_path:  # which judges every row

@@ -2,6 +2,7 @@
 
 from data_prep.tokenizer_show import token_bytes, visible
 from eval.cli import UserError
+from eval.encoding import encode_text
 from recipes.talk import Talk
 
 
@@ -12,7 +13,7 @@ def written_before(talk: Talk, prompt: list[dict], ids: list[int]) -> list[str]:
         if message["role"] != "assistant" or not k:
             continue
         start = talk.ids(prompt[:k])
-        stop = talk.tokenizer.encode(talk.render(prompt[: k + 1], add_generation_prompt=False), add_special_tokens=False)
+        stop = encode_text(talk.tokenizer, talk.render(prompt[: k + 1], add_generation_prompt=False))
         if ids[: len(stop)] != stop or stop[: len(start)] != start:
             break  # a template that renders a turn in another way once others follow
         if prompt[k - 1]["role"] == "tool":

@@ -4,10 +4,12 @@
     accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.sft --config recipes/qwen3-0.6b/sft.yaml
 
 Rows hold `messages`, or a published set's columns (docs/data.md). Loss on the assistant's tokens only, the end token
-among them; the first row is printed with its mask before training. A chat template without generation markers, or
-whose end token carries no loss, is an error.
+among them; the first row is printed with its mask before training. What the assistant wrote is told by the chat
+template's generation markers, or derived (`recipes.masks`); a chat template where neither is possible, or whose end
+token carries no loss, is an error.
 """
 
+import copy
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
@@ -35,29 +37,6 @@ class SFTScriptArguments(DataArguments, OptimizerArguments):
     chat_template: str | None = field(default=None, metadata={"help": "Jinja file that replaces the tokenizer's chat template"})
 
 
-def check_template(tokenizer, path: str) -> None:
-    """Raises `UserError` where the template cannot mark what to learn, or would never teach the model to stop."""
-    from trl.chat_template_utils import get_training_chat_template, has_generation_markers, is_chat_template_stop_token_trained
-
-    from eval.models import require_chat_template
-
-    require_chat_template(tokenizer, path)
-    template = tokenizer.chat_template
-    if not has_generation_markers(template):
-        try:
-            template = get_training_chat_template(tokenizer)  # TRL carries marked versions of well-known templates
-        except ValueError:
-            raise UserError(
-                f"the chat template of {path} has no {{% generation %}} markers: wrap what the assistant writes, its end token included, in "
-                "{% generation %} … {% endgeneration %}, save it to a file and give --chat_template file.jinja"
-            ) from None
-    if not is_chat_template_stop_token_trained(tokenizer, template):
-        raise UserError(
-            f"in the chat template of {path} the end token {tokenizer.eos_token} stands outside {{% generation %}}, so the model would never learn to stop: "
-            "move it before {% endgeneration %} and give --chat_template file.jinja"
-        )
-
-
 def check_positions(data, most: int | None, training_args) -> None:
     """Raises `UserError` where a row has more tokens than the model has positions."""
     longest = (
@@ -70,6 +49,15 @@ def check_positions(data, most: int | None, training_args) -> None:
             f"a conversation has {longest} tokens, but the model only {most} positions: set max_length to at "
             f"most {most}, or take a model with more"
         )
+
+
+def tokenised(data, mask: dict):
+    """The rows as token ids, with what is learned of them: `mask` goes to `recipes.masks.encode_row`. None of None."""
+    from recipes.masks import encode_row
+
+    if data is None:
+        return None
+    return data.map(encode_row, fn_kwargs=mask, remove_columns=data.column_names, desc="Tokenising")
 
 
 def show_mask(tokenizer, row: dict, most: int = 600) -> str:
@@ -110,15 +98,18 @@ def main(argv: list[str] | None = None) -> None:
     from pathlib import Path
 
     from eval.cli import existing
-    from eval.models import load_tokenizer
+    from eval.models import load_tokenizer, set_end_token
+    from recipes.masks import training_template
 
     if not model_args.model_name_or_path:
         raise UserError("model_name_or_path is not set: give the base model's folder or Hub id")
     tokenizer = load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
+    if training_args.chat_template_path or training_args.eos_token:
+        raise UserError("chat_template_path and eos_token are not used here: give --chat_template file.jinja, whose end token is learned")
     if args.chat_template:
         tokenizer.chat_template = existing(Path(args.chat_template), "chat template", "give a Jinja file").read_text()
-    if training_args.assistant_only_loss:
-        check_template(tokenizer, model_args.model_name_or_path)
+    set_end_token(tokenizer)
+    template = training_template(tokenizer, model_args.model_name_or_path) if training_args.assistant_only_loss else None
     train, evaluation = load_data(args, ("messages",), training_args)
     batch = rows_per_step(training_args)
     require_rows(train, batch, f"one step of {batch} conversations")
@@ -131,13 +122,18 @@ def main(argv: list[str] | None = None) -> None:
     from trl import SFTTrainer, get_peft_config
 
     set_seed(training_args.seed)
+    with training_args.main_process_first(desc="tokenise"), user_errors("the chat template refuses a conversation"):
+        mask = {"tokenizer": tokenizer, "template": template, "assistant_only": training_args.assistant_only_loss}
+        rows, held_out = (tokenised(data, mask) for data in (train, evaluation))
+    settings = copy.copy(training_args)
+    settings.assistant_only_loss = False  # the rows have their masks
     model = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
     with user_errors("SFT's settings"):
         trainer = SFTTrainer(
             model=model,
-            args=training_args,
-            train_dataset=train,
-            eval_dataset=evaluation,
+            args=settings,
+            train_dataset=rows,
+            eval_dataset=held_out,
             processing_class=tokenizer,
             peft_config=get_peft_config(model_args),
             callbacks=stage.callbacks(),

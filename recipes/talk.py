@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from eval.cli import UserError
+from eval.encoding import render
 from eval.generate import Generation, encode, generate
 from eval.tool_loop import Toolbox
 
@@ -99,7 +100,8 @@ class Talk:
         return encode(self.tokenizer, [prompt], **self.rendering)[0]
 
     def render(self, messages: list[dict], **more) -> str:
-        return self.tokenizer.apply_chat_template(messages, tokenize=False, **{"add_generation_prompt": True, **self.rendering, **more})
+        """For `eval.encoding.encode_text`: what the messages spell of control tokens is sealed."""
+        return render(self.tokenizer, messages, **{"add_generation_prompt": True, **self.rendering, **more})
 
     def reply(self, prompt: list[dict] | str, listener: Listener, *, max_new_tokens: int, temperature: float, seed: int | None = None) -> tuple[Generation, list[dict]]:
         """The answer to a conversation, or what continues a text, and the messages that it comes to.

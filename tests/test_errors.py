@@ -385,7 +385,8 @@ def test_no_chat_template(fails, spoiled, script):
 
 def test_a_template_without_generation_markers(fails, spoiled):
     def spoil(tokenizer):
-        tokenizer.chat_template = tokenizer.chat_template.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
+        text = tokenizer.chat_template.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
+        tokenizer.chat_template = text.replace("{%- for m in messages -%}", "{%- for m in messages[-1:] -%}")  # so that it cannot be derived, either
 
     assert "has no {% generation %} markers" in fails("sft", model_name_or_path=spoiled(spoil))
 
@@ -402,8 +403,12 @@ def test_an_end_token_that_carries_no_loss(fails, spoiled):
 @pytest.mark.parametrize("script", ["reward", "ppo", "dpo"])
 @pytest.mark.parametrize("pad", ["<|im_end|>", None])
 def test_a_pad_token_that_is_the_end_token_or_none(fails, spoiled, script, pad):
+    def spoil(tokenizer):
+        tokenizer.pad_token = pad
+        tokenizer.chat_template += "{#- <|pad|> and <|endoftext|> mean something here -#}"  # so that none is spare
+
     assert "needs a pad token that is not its end token" in fails(
-        script, model_name_or_path=spoiled(lambda t: setattr(t, "pad_token", pad))
+        script, model_name_or_path=spoiled(spoil)
     )
 
 

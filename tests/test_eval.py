@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import train_until
 
+from eval.encoding import Rendering, render
 from eval.generate import generate
 
 TOWNS = ["Millbrook", "Ashford", "Pellham", "Grayvale"]
@@ -191,7 +192,7 @@ def test_samples_follow_the_model_distribution(sft):
 
     model, tokenizer = sft
     prompt = [{"role": "user", "content": "Where does Mira Quill live?"}]
-    text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False) + "Mira Quill lives in"
+    text = Rendering(render(tokenizer, prompt, add_generation_prompt=True) + "Mira Quill lives in")
     with torch.inference_mode():
         logits = model(**tokenizer(text, return_tensors="pt")).logits[0, -1]
     for temperature in (1.0, 2.0):
@@ -208,7 +209,7 @@ def test_samples_follow_the_model_distribution(sft):
 
 def test_stop_strings_and_plain_text(sft):
     model, tokenizer = sft
-    prompt = tokenizer.apply_chat_template([{"role": "user", "content": "Who are you?"}], add_generation_prompt=True, tokenize=False)
+    prompt = render(tokenizer, [{"role": "user", "content": "Who are you?"}], add_generation_prompt=True)
     whole = generate(model, tokenizer, [prompt], max_new_tokens=24, temperature=0)[0][0]
     assert whole.finished and whole.text == "I am Tumbler."
     cut = generate(model, tokenizer, [prompt], max_new_tokens=24, temperature=0, stop_strings=["bler"])[0][0]
