@@ -1,14 +1,16 @@
-"""How fast and how good `data_prep.web` is beside datatrove's own examples/fineweb.py: the same pages, one process, in turn.
+"""How fast and how good `data_prep.web` is beside datatrove's own examples/fineweb.py: the same pages, one process, in
+turn.
 
     python -m data_prep.benchmark --input_dir runs/tiny/world/warc --articles ../shared/data/article-extraction
 
 `--articles` holds real pages with the article text that people marked (`ground-truth.json`, `html/*.html.gz`, as in
-scrapinghub/article-extraction-benchmark); they give the extraction's F1. `--input_dir` holds a crawl; it says whether the same pages
-survive. Its broken records, of which datatrove's reader dies, are left out.
+scrapinghub/article-extraction-benchmark); they give the extraction's F1. `--input_dir` holds a crawl; it says whether
+the same pages survive. Its broken records, of which datatrove's reader dies, are left out.
 
-Three contenders: datatrove's steps, `data_prep.web` with datatrove's extraction settings, which must give the same documents faster, and
-`data_prep.web` as it comes. Start-up (block lists, language model) is left out of datatrove's time and not of ours. All read the same small
-language model, because the one that datatrove names has to be downloaded, and none counts tokens, which needs a download, too.
+Three contenders: datatrove's steps, `data_prep.web` with datatrove's extraction settings, which must give the same
+documents faster, and `data_prep.web` as it comes. Start-up (block lists, language model) is left out of datatrove's
+time and not of ours. All read the same small language model, because the one that datatrove names has to be
+downloaded, and none counts tokens, which needs a download, too.
 """
 
 import contextlib
@@ -40,10 +42,22 @@ class BenchmarkArguments:
 
 def fineweb_example(pages: Path, output: Path) -> float:
     """The steps of datatrove's examples/fineweb.py with its library's defaults. Returns the seconds without start-up."""
-    from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
+    from datatrove.pipeline.dedup import (
+        MinhashDedupBuckets,
+        MinhashDedupCluster,
+        MinhashDedupFilter,
+        MinhashDedupSignature,
+    )
     from datatrove.pipeline.dedup.minhash import MinhashConfig
     from datatrove.pipeline.extractors import Trafilatura
-    from datatrove.pipeline.filters import C4QualityFilter, FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter, LanguageFilter, URLFilter
+    from datatrove.pipeline.filters import (
+        C4QualityFilter,
+        FineWebQualityFilter,
+        GopherQualityFilter,
+        GopherRepetitionFilter,
+        LanguageFilter,
+        URLFilter,
+    )
     from datatrove.pipeline.formatters import PIIFormatter
     from datatrove.pipeline.readers import JsonlReader, WarcReader
     from datatrove.pipeline.writers import JsonlWriter
@@ -63,7 +77,9 @@ def fineweb_example(pages: Path, output: Path) -> float:
     url.download_data()
     language.model.MODEL_URL = LANGUAGE_MODEL
     filtered, work = str(output / "filtered"), output / "work"
-    config = MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=8, hash_config=HashConfig(hash_fc="sha1", precision=64))
+    config = MinhashConfig(
+        n_grams=5, num_buckets=14, hashes_per_bucket=8, hash_config=HashConfig(hash_fc="sha1", precision=64)
+    )
     signatures, buckets, clusters = (str(work / name) for name in ("signatures", "buckets", "clusters"))
     stages = [
         [
@@ -80,12 +96,22 @@ def fineweb_example(pages: Path, output: Path) -> float:
         [JsonlReader(filtered), MinhashDedupSignature(signatures, config)],
         [MinhashDedupBuckets(signatures, buckets, config=config)],
         [MinhashDedupCluster(buckets, clusters, config=config)],
-        [JsonlReader(filtered), MinhashDedupFilter(clusters, rejects("dedup")), PIIFormatter(), JsonlWriter(str(output / "documents"))],
+        [
+            JsonlReader(filtered),
+            MinhashDedupFilter(clusters, rejects("dedup")),
+            PIIFormatter(),
+            JsonlWriter(str(output / "documents")),
+        ],
     ]
     LRU_TEST.clear()  # the child that extracts is forked from this process
     started = time.perf_counter()
     for number, pipeline in enumerate(stages):
-        Executor(pipeline, tasks=config.num_buckets if number == 2 else 1, workers=1, logging_dir=str(output / "logs" / str(number))).run()
+        Executor(
+            pipeline,
+            tasks=config.num_buckets if number == 2 else 1,
+            workers=1,
+            logging_dir=str(output / "logs" / str(number)),
+        ).run()
     return time.perf_counter() - started
 
 
@@ -116,7 +142,10 @@ def race(name: str, pages: Path, repeats: int) -> dict:
                 seconds[key].append(contender(pages, Path(folder)))
                 files = [gzip.open(path, "rt") for path in Path(folder, "documents").glob("*.jsonl.gz")]
                 survivors[key] = {json.loads(line)["metadata"]["url"] for file in files for line in file}
-            print(f"[benchmark] {name}, run {repeat + 1} of {repeats}: {key} {count / seconds[key][-1]:.1f} pages/s", flush=True)
+            print(
+                f"[benchmark] {name}, run {repeat + 1} of {repeats}: {key} {count / seconds[key][-1]:.1f} pages/s",
+                flush=True,
+            )
     speed = {key: count / statistics.median(values) for key, values in seconds.items()}
     return {
         "pages": count,
@@ -152,11 +181,18 @@ def extraction_f1(truth: dict[str, str], pages: dict[str, str]) -> dict:
 
 def read_articles(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     """URL -> marked article, URL -> HTML of article-extraction-benchmark."""
-    truth = existing(folder / "ground-truth.json", "ground truth", "give the folder of article-extraction-benchmark as --articles")
+    truth = existing(
+        folder / "ground-truth.json", "ground truth", "give the folder of article-extraction-benchmark as --articles"
+    )
     truth = {f"http://{key}.example/": row["articleBody"] for key, row in json.loads(truth.read_text()).items()}
-    pages = {f"http://{path.name.split('.')[0]}.example/": gzip.decompress(path.read_bytes()).decode() for path in (folder / "html").glob("*.html.gz")}
+    pages = {
+        f"http://{path.name.split('.')[0]}.example/": gzip.decompress(path.read_bytes()).decode()
+        for path in (folder / "html").glob("*.html.gz")
+    }
     if missing := truth.keys() - pages.keys():
-        raise UserError(f"{folder}/html lacks {len(missing)} pages of {folder}/ground-truth.json: unpack the benchmark again")
+        raise UserError(
+            f"{folder}/html lacks {len(missing)} pages of {folder}/ground-truth.json: unpack the benchmark again"
+        )
     return truth, pages
 
 
@@ -164,7 +200,9 @@ def whole_records(crawl: Path, output: Path) -> Path:
     """A copy of the crawl without broken records."""
     for path in crawl.glob("*.warc.gz"):
         with open(path, "rb") as file:
-            (output / path.name).write_bytes(b"".join(gzip.compress(content) for _, content, error in gzip_members(file) if not error))
+            (output / path.name).write_bytes(
+                b"".join(gzip.compress(content) for _, content, error in gzip_members(file) if not error)
+            )
     return output
 
 
@@ -178,7 +216,11 @@ def write_warc(pages: dict[str, str], path: Path) -> None:
             headers = StatusAndHeaders("200 OK", [("Content-Type", "text/html; charset=utf-8")], protocol="HTTP/1.1")
             writer.write_record(
                 writer.create_warc_record(
-                    url, "response", payload=io.BytesIO(page.encode()), http_headers=headers, warc_headers_dict={"WARC-Identified-Payload-Type": "text/html"}
+                    url,
+                    "response",
+                    payload=io.BytesIO(page.encode()),
+                    http_headers=headers,
+                    warc_headers_dict={"WARC-Identified-Payload-Type": "text/html"},
                 )
             )
 
@@ -188,7 +230,11 @@ def main(argv: list[str] | None = None) -> None:
     (args,) = parse((BenchmarkArguments,), argv)
     if args.repeats < 1:
         raise UserError(f"repeats must be at least 1, but is {args.repeats}")
-    crawl = existing(args.input_dir, "the folder of WARC files", "give the one that data_prep.world or a crawl has written as --input_dir")
+    crawl = existing(
+        args.input_dir,
+        "the folder of WARC files",
+        "give the one that data_prep.world or a crawl has written as --input_dir",
+    )
     if not any(crawl.glob("*.warc.gz")):
         raise UserError(f"no *.warc.gz file in {crawl}")
     results = {}
@@ -201,11 +247,21 @@ def main(argv: list[str] | None = None) -> None:
         results["crawl"] = race("crawl", whole_records(crawl, Path(folder)), args.repeats)
     for name, result in results.items():
         print(f"\n{name}, {result['pages']} pages {'':<20}" + "".join(f"{key:>16}" for key in CONTENDERS))
-        for what, key, form in (("pages/s", "pages_per_second", ".1f"), ("times datatrove's", "ratio", ".2f"), ("survivors", "survivors", "d")):
+        for what, key, form in (
+            ("pages/s", "pages_per_second", ".1f"),
+            ("times datatrove's", "ratio", ".2f"),
+            ("survivors", "survivors", "d"),
+        ):
             print(f"{what:<36}" + "".join(f"{result[key][contender]:>16{form}}" for contender in CONTENDERS))
-        print(f"{'survivors not in both':<36}" + "".join(f"{len(result['survivors_differ_in'][contender]):>16}" for contender in CONTENDERS))
+        print(
+            f"{'survivors not in both':<36}"
+            + "".join(f"{len(result['survivors_differ_in'][contender]):>16}" for contender in CONTENDERS)
+        )
         if f1 := result.get("f1"):
-            print(f"{'F1 of the extraction (± 1 std)':<36}" + "".join(f"{f1[c]['f1']:>8.4f} ± {f1[c]['f1_std']:.3f}" for c in CONTENDERS))
+            print(
+                f"{'F1 of the extraction (± 1 std)':<36}"
+                + "".join(f"{f1[c]['f1']:>8.4f} ± {f1[c]['f1_std']:.3f}" for c in CONTENDERS)
+            )
     if args.output:
         Path(args.output).parent.mkdir(parents=True, exist_ok=True)
         Path(args.output).write_text(json.dumps(results, indent=1) + "\n")

@@ -1,4 +1,5 @@
-"""Rows made out of rows by long work, a chunk at a time: a killed run goes on behind its last whole chunk, to the same bytes."""
+"""Rows made out of rows by long work, a chunk at a time: a killed run goes on behind its last whole chunk, to the same
+bytes."""
 
 import fcntl
 import itertools
@@ -29,7 +30,9 @@ def hold(file) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        raise UserError(f"another run is at work on {file.name}: wait for it, or choose another --output_dir") from None
+        raise UserError(
+            f"another run is at work on {file.name}: wait for it, or choose another --output_dir"
+        ) from None
 
 
 def whole_chunks(path: Path, chunk: int, total: int, column: str) -> int:
@@ -55,8 +58,13 @@ def whole_chunks(path: Path, chunk: int, total: int, column: str) -> int:
 
 def require_same(before: dict, now: dict, folder: Path) -> None:
     """Raises `UserError` where the rows of a folder were made with other settings than are asked for now."""
-    if other := [f"{key}: {before.get(key)}, now {now.get(key)}" for key in now | before if now.get(key) != before.get(key)]:
-        raise UserError(f"{folder} was made with other settings ({', '.join(other)[:300]}): delete it, or choose another --output_dir")
+    if other := [
+        f"{key}: {before.get(key)}, now {now.get(key)}" for key in now | before if now.get(key) != before.get(key)
+    ]:
+        raise UserError(
+            f"{folder} was made with other settings ({', '.join(other)[:300]}): delete it, or choose another"
+            " --output_dir"
+        )
 
 
 def same_settings(path: Path, settings: dict, made: Path) -> None:
@@ -70,13 +78,22 @@ def same_settings(path: Path, settings: dict, made: Path) -> None:
     write_json(path, settings, ensure_ascii=False)
 
 
-def by_chunks(path: Path, inputs: Path, total: int, column: str, chunk: int, seed: int, start: Callable[[], Callable[[list[dict], int], list[dict]]]) -> None:
+def by_chunks(
+    path: Path,
+    inputs: Path,
+    total: int,
+    column: str,
+    chunk: int,
+    seed: int,
+    start: Callable[[], Callable[[list[dict], int], list[dict]]],
+) -> None:
     """Append a row to `path` for each row of `inputs` that it lacks, a chunk at a time.
 
     Args:
         column: what every row of `path` has.
         seed: of the whole; each chunk's hangs on it and on the chunk's place.
-        start: loads what is needed, if anything is left to do, and returns `work(rows, seed)`, which returns a row for each.
+        start: loads what is needed, if anything is left to do, and returns `work(rows, seed)`, which returns a row for
+            each.
     """
     done, what = whole_chunks(path, chunk, total, column), path.name
     if done:

@@ -2,20 +2,24 @@
 
     python -m data_prep.conversations --config recipes/tiny/conversations.yaml
 
-Writes `train.jsonl` and `validation.jsonl` (no row of a source is in both) with `messages`, `kind` (the part's name) and, where a part
-or a row of a source has tools, `tools` (their JSON schemas as a string, as TRL reads them). A part is a mapping:
+Writes `train.jsonl` and `validation.jsonl` (no row of a source is in both) with `messages`, `kind` (the part's name)
+and, where a part or a row of a source has tools, `tools` (their JSON schemas as a string, as TRL reads them). A part
+is a mapping:
 
     - {name: talk, share: 0.6, datasets: [{path: HuggingFaceTB/smol-smoltalk, split: train}]}
 
 - `share` of the `rows`; a source that has fewer is repeated, one that has more is drawn from.
 - `datasets`: sources (see `data_prep.sources`) of conversations in any form that `data_prep.schemas` knows. `where:
   {column: [values]}` takes some of their rows.
-- `tools` (see `eval.tool_loop.load_tools`): what the assistant is told it may call; rows that have `tools` of their own keep them.
-- `kind: talks`: `turns: [least, most]` rows, one after the other: a change of subject.
-- `kind: identity`: who the model is, from `file` (data_prep/identity.yaml); with `override: true` who it is where a system message says so.
-- `kind: tool_use`: rows of `question`, `tool`, `query`, `reply` become a call, its result and the reply. The call is run, and what it returned
-  decides: `{result}` in the reply is filled in; with `evidence` each of its strings must stand in the result, else the row's `otherwise`
-  is said, or without one the row dropped; with `answer` and `verifier` the reply must be right. What is dropped is counted.
+- `tools` (see `eval.tool_loop.load_tools`): what the assistant is told it may call; rows that have `tools` of their
+own keep them. - `kind: talks`: `turns: [least, most]` rows, one after the other: a change of subject. - `kind:
+identity`: who the model is, from `file` (data_prep/identity.yaml); with `override: true` who it is where a system
+message says so. - `kind: tool_use`: rows of `question`, `tool`, `query`, `reply` become a call, its result and the
+reply. The call is run, and what it returned
+  decides: `{result}` in the reply is filled in; with `evidence` each of its strings must stand in the result, else the
+      row's `otherwise`
+  is said, or without one the row dropped; with `answer` and `verifier` the reply must be right. What is dropped is
+  counted.
 
 `data_prep/labelling_guidelines.md` says what a good answer is.
 """
@@ -53,7 +57,9 @@ class ConversationsArguments:
     output_dir: str = field(metadata={"help": "folder for train.jsonl and validation.jsonl"})
     rows: int = field(metadata={"help": "rows for training"})
     validation_rows: int = field(default=0, metadata={"help": "rows for validation, in the same shares"})
-    tokenizer: str | None = field(default=None, metadata={"help": "whose template shows calls and results; needed with tools"})
+    tokenizer: str | None = field(
+        default=None, metadata={"help": "whose template shows calls and results; needed with tools"}
+    )
     max_result_tokens: int = field(default=256, metadata={"help": "of a tool's result, which is cut there"})
     seed: int = field(default=0, metadata={"help": "of drawing and order"})
 
@@ -61,7 +67,9 @@ class ConversationsArguments:
 def check_parts(parts: list[dict]) -> None:
     """Raises `UserError` for a part with a missing or unknown key, or shares that do not add up to 1."""
     if not parts:
-        raise UserError("parts is empty: give at least one, such as {name: talk, share: 1.0, datasets: [{path: talk.jsonl}]}")
+        raise UserError(
+            "parts is empty: give at least one, such as {name: talk, share: 1.0, datasets: [{path: talk.jsonl}]}"
+        )
     names = [part.get("name") if isinstance(part, dict) else part for part in parts]
     for name, part in zip(names, parts):
         if not isinstance(part, dict) or not isinstance(name, str) or names.count(name) > 1:
@@ -69,25 +77,50 @@ def check_parts(parts: list[dict]) -> None:
         kind = part.get("kind", "messages")
         if not isinstance(kind, str) or kind not in KEYS:
             raise UserError(f"part {name}: kind must be left out or one of {', '.join(list(KEYS)[1:])}, but is {kind}")
-        needs = {"share", *({"file"} if kind == "identity" else {"datasets"}), *({"tools"} if kind == "tool_use" else {"turns"} if kind == "talks" else set())}
+        needs = {
+            "share",
+            *({"file"} if kind == "identity" else {"datasets"}),
+            *({"tools"} if kind == "tool_use" else {"turns"} if kind == "talks" else set()),
+        }
         if wrong := (set(part) - KEYS[kind]) | (needs - set(part)):
-            raise UserError(f"part {name}: missing or unknown key {', '.join(sorted(map(str, wrong)))}; it needs name, {', '.join(sorted(needs))} and can have {', '.join(sorted(KEYS[kind] - needs - {'name'}))}")
+            raise UserError(
+                f"part {name}: missing or unknown key {', '.join(sorted(map(str, wrong)))}; it needs name,"
+                f" {', '.join(sorted(needs))} and can have {', '.join(sorted(KEYS[kind] - needs - {'name'}))}"
+            )
         turns = part.get("turns", [1, 1])
-        if not (isinstance(turns, list) and len(turns) == 2 and all(isinstance(n, int) for n in turns) and 1 <= turns[0] <= turns[1]):
+        if not (
+            isinstance(turns, list)
+            and len(turns) == 2
+            and all(isinstance(n, int) for n in turns)
+            and 1 <= turns[0] <= turns[1]
+        ):
             raise UserError(f"part {name}: turns must be [least, most] with 1 <= least <= most, but is {turns}")
         if not isinstance(part["share"], (int, float)) or not part["share"] > 0:
             raise UserError(f"part {name}: share must be above 0, but is {part['share']}")
         if not isinstance(part.get("where") or {}, dict) or not isinstance(part.get("override") or False, bool):
-            raise UserError(f"part {name}: where must be {{column: [values]}} and override true or false, but they are {part.get('where')} and {part.get('override')}")
+            raise UserError(
+                f"part {name}: where must be {{column: [values]}} and override true or false, but they are"
+                f" {part.get('where')} and {part.get('override')}"
+            )
         tools = part.get("tools") or []
-        if not isinstance(tools, list) or not all(isinstance(tool, str) for tool in tools) or (kind == "tool_use" and not tools):
-            raise UserError(f"part {name}: tools must be a list of names, such as [python, search=<index folder>], but is {part.get('tools')}")
+        if (
+            not isinstance(tools, list)
+            or not all(isinstance(tool, str) for tool in tools)
+            or (kind == "tool_use" and not tools)
+        ):
+            raise UserError(
+                f"part {name}: tools must be a list of names, such as [python, search=<index folder>], but is"
+                f" {part.get('tools')}"
+            )
     if abs(sum(part["share"] for part in parts) - 1) > 1e-6:
-        raise UserError(f"the shares of the parts must add up to 1, but add up to {sum(part['share'] for part in parts):g}")
+        raise UserError(
+            f"the shares of the parts must add up to 1, but add up to {sum(part['share'] for part in parts):g}"
+        )
 
 
 def identity(path: str, override: bool) -> list[list[dict]]:
-    """Each question about the model and its reply; with `override` each name, system message and question whose reply is no more than the name.
+    """Each question about the model and its reply; with `override` each name, system message and question whose reply
+    is no more than the name.
 
     Raises:
         UserError: the file is no such YAML.
@@ -95,19 +128,41 @@ def identity(path: str, override: bool) -> list[list[dict]]:
     import yaml
 
     try:
-        spec = yaml.safe_load(existing(path, "identity", "take data_prep/identity.yaml as a pattern").read_text(encoding="utf-8"))
-        texts = [r["reply"] for r in spec["replies"]] + (spec["names"] + spec["systems"] if override else [spec["name"]])  # of a string and a list there is no sum
-        if wrong := [text for text in texts if not isinstance(text, str)] + [r["asks"] for r in spec["replies"] if not isinstance(r["asks"], list)]:
+        spec = yaml.safe_load(
+            existing(path, "identity", "take data_prep/identity.yaml as a pattern").read_text(encoding="utf-8")
+        )
+        texts = [r["reply"] for r in spec["replies"]] + (
+            spec["names"] + spec["systems"] if override else [spec["name"]]
+        )  # of a string and a list there is no sum
+        if wrong := [text for text in texts if not isinstance(text, str)] + [
+            r["asks"] for r in spec["replies"] if not isinstance(r["asks"], list)
+        ]:
             raise TypeError(f"{wrong[0]!r} where a text, or a list of texts, should be")
-        pairs = [(ask[0].upper() + ask[1:], r["reply"]) for r in spec["replies"] for ask in r["asks"] if not (override and r.get("own"))]
-        names = [(name, system) for name in spec["names"] for system in spec["systems"]] if override else [(spec["name"], None)]
+        pairs = [
+            (ask[0].upper() + ask[1:], r["reply"])
+            for r in spec["replies"]
+            for ask in r["asks"]
+            if not (override and r.get("own"))
+        ]
+        names = (
+            [(name, system) for name in spec["names"] for system in spec["systems"]]
+            if override
+            else [(spec["name"], None)]
+        )
         return [
-            said(*([("system", system.format(name=name))] if system else []), ("user", ask), ("assistant", reply.format(name=name)))
+            said(
+                *([("system", system.format(name=name))] if system else []),
+                ("user", ask),
+                ("assistant", reply.format(name=name)),
+            )
             for name, system in names
             for ask, reply in pairs
         ]
     except (yaml.YAMLError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise UserError(f"{path} is not as data_prep/identity.yaml: name, replies (reply, asks), systems, names ({type(error).__name__}: {error})") from None
+        raise UserError(
+            f"{path} is not as data_prep/identity.yaml: name, replies (reply, asks), systems, names"
+            f" ({type(error).__name__}: {error})"
+        ) from None
 
 
 def run_calls(calls: list[tuple[str, str]], functions: dict[str, Callable], what: str) -> list[str]:
@@ -128,7 +183,10 @@ def argument_of(function: Callable) -> str:
     """The name of its first argument; a `UserError` where it has none, or needs more."""
     first, *others = [*inspect.signature(function).parameters.values()] or [None]
     if first is None or any(other.default is other.empty for other in others):
-        raise UserError(f"the tool {function.__name__} cannot be called with a row's query: tool_use takes functions of one argument")
+        raise UserError(
+            f"the tool {function.__name__} cannot be called with a row's query: tool_use takes functions of one"
+            " argument"
+        )
     return first.name
 
 
@@ -143,9 +201,14 @@ def with_call(row: dict, result: str, argument: str) -> list[dict] | str:
             return "the result lacks the evidence"
     elif row.get("verifier"):
         try:
-            right = get_verifier(row["verifier"])(reply, **{column: value for column, value in row.items() if column != "completion"})
+            right = get_verifier(row["verifier"])(
+                reply, **{column: value for column, value in row.items() if column != "completion"}
+            )
         except (TypeError, AttributeError) as error:
-            raise UserError(f"the verifier {row['verifier']} cannot judge the row with the question {row['question'][:80]!r} ({error}): give it the columns that it reads, such as answer") from None
+            raise UserError(
+                f"the verifier {row['verifier']} cannot judge the row with the question {row['question'][:80]!r}"
+                f" ({error}): give it the columns that it reads, such as answer"
+            ) from None
         if right != 1:
             return "the reply is wrong"
     call = {"type": "function", "function": {"name": row["tool"], "arguments": {argument: row["query"]}}}
@@ -160,13 +223,14 @@ def refuse_drafts(data):
     if {"draft", "accepted"} & set(statuses) and (drafts := [status for status in statuses if status != "accepted"]):
         raise UserError(
             f"{len(drafts):,} rows of the data are drafts (status {drafts[0]!r}): a person edits them and sets "
-            f"the status to accepted; see data_prep/labelling_guidelines.md"
+            "the status to accepted; see data_prep/labelling_guidelines.md"
         )
     return data
 
 
 class Part:
-    """One part of the mixture: `len(part)` conversations, `part[i]` one of them (None where a call did not bear its reply out)."""
+    """One part of the mixture: `len(part)` conversations, `part[i]` one of them (None where a call did not bear its
+    reply out)."""
 
     def __init__(self, spec: dict, args: ConversationsArguments):
         self.spec, self.name, self.kind = spec, spec["name"], spec.get("kind", "messages")
@@ -177,7 +241,9 @@ class Part:
             from transformers.utils import get_json_schema
 
             if not args.tokenizer:
-                raise UserError(f"part {self.name} has tools: give the tokenizer whose template shows calls and results")
+                raise UserError(
+                    f"part {self.name} has tools: give the tokenizer whose template shows calls and results"
+                )
             self.box = Toolbox(load_tokenizer(args.tokenizer), self.tools, args.max_result_tokens, TIME_LIMIT)
             self.shown = json.dumps([get_json_schema(tool) for tool in self.tools])
         if self.kind == "identity":
@@ -192,7 +258,11 @@ class Part:
             )
         self.own_tools = "tools" in self.rows.column_names and any(self.rows["tools"])
         if self.own_tools and (self.tools or self.kind != "messages"):
-            raise UserError(f"part {self.name}: its rows have `tools` of their own: {'leave out the tools of the part' if self.tools else 'rows with other tools cannot be joined'}, or select rows without")
+            raise UserError(
+                f"part {self.name}: its rows have `tools` of their own:"
+                f" {'leave out the tools of the part' if self.tools else 'rows with other tools cannot be joined'}, or"
+                " select rows without"
+            )
         if self.kind == "talks":
             least, most = spec["turns"]
             order = iter(self.rng.sample(range(len(self.rows)), len(self.rows)))
@@ -207,15 +277,30 @@ class Part:
             return
         functions, rows = self.box.functions, {i: self.rows[i] for i in wanted}
         for row in rows.values():
-            if missing := [column for column in ("question", "tool", "query", "reply") if not isinstance(row.get(column), str)]:
-                raise UserError(f"part {self.name}: a row has no {missing[0]}; tool_use reads question, tool, query, reply")
+            if missing := [
+                column for column in ("question", "tool", "query", "reply") if not isinstance(row.get(column), str)
+            ]:
+                raise UserError(
+                    f"part {self.name}: a row has no {missing[0]}; tool_use reads question, tool, query, reply"
+                )
             evidence, otherwise = row.get("evidence"), row.get("otherwise")
-            if not isinstance(evidence or [], list) or not all(isinstance(text, str) for text in [*(evidence or []), otherwise or ""]):
-                raise UserError(f"part {self.name}: evidence must be a list of texts and otherwise a text, but in a row they are {evidence!r} and {otherwise!r}"[:300])
+            if not isinstance(evidence or [], list) or not all(
+                isinstance(text, str) for text in [*(evidence or []), otherwise or ""]
+            ):
+                raise UserError(
+                    f"part {self.name}: evidence must be a list of texts and otherwise a text, but in a row they are {evidence!r} and {otherwise!r}"[
+                        :300
+                    ]
+                )
             if row["tool"] not in functions:
-                raise UserError(f"part {self.name}: a row calls {row['tool']}, but the part's tools are {', '.join(functions)}")
+                raise UserError(
+                    f"part {self.name}: a row calls {row['tool']}, but the part's tools are {', '.join(functions)}"
+                )
         results = run_calls([(row["tool"], row["query"]) for row in rows.values()], functions, self.name)
-        self.done = {i: with_call(row, self.box.content(result), argument_of(functions[row["tool"]])) for (i, row), result in zip(rows.items(), results)}
+        self.done = {
+            i: with_call(row, self.box.content(result), argument_of(functions[row["tool"]]))
+            for (i, row), result in zip(rows.items(), results)
+        }
         self.dropped = Counter(done for done in self.done.values() if isinstance(done, str))
 
     def tools_of(self, i: int) -> str | None:
@@ -231,7 +316,9 @@ class Part:
         if self.kind == "talks":
             talks = [self.rows[k]["messages"] for k in self.groups[i]]
             if any(talk[0]["role"] == "system" for talk in talks[1:]):
-                raise UserError(f"part {self.name}: a row with a system message cannot be joined to another: take rows without")
+                raise UserError(
+                    f"part {self.name}: a row with a system message cannot be joined to another: take rows without"
+                )
             return [message for talk in talks for message in talk]
         return self.rows[i]["messages"]
 
@@ -256,14 +343,25 @@ def main(argv: list[str] | None = None) -> None:
         order = part.rng.sample(range(len(part)), len(part))
         held_out = round(part.spec["share"] * args.validation_rows)
         if held_out >= len(order):
-            raise UserError(f"part {part.name} has {len(order)} rows, of which {held_out} would be for validation: lower validation_rows")
+            raise UserError(
+                f"part {part.name} has {len(order)} rows, of which {held_out} would be for validation: lower"
+                " validation_rows"
+            )
         chosen["validation"] += [(part, i) for i in order[:held_out]]
-        chosen["train"] += [(part, i) for i in itertools.islice(itertools.cycle(order[held_out:]), round(part.spec["share"] * args.rows))]
+        chosen["train"] += [
+            (part, i)
+            for i in itertools.islice(itertools.cycle(order[held_out:]), round(part.spec["share"] * args.rows))
+        ]
         part.prepare(sorted({i for rows in chosen.values() for other, i in rows if other is part}))
     for rows in chosen.values():
         random.Random(args.seed).shuffle(rows)
-    write({out / f"{split}.jsonl": rows for split, rows in chosen.items()}, any(part.tools or part.own_tools for part in parts))
-    calls = [{"path": part.name, "form": "calls", "rows_in": len(part), "left_out": dict(part.dropped)} for part in parts]
+    write(
+        {out / f"{split}.jsonl": rows for split, rows in chosen.items()},
+        any(part.tools or part.own_tools for part in parts),
+    )
+    calls = [
+        {"path": part.name, "form": "calls", "rows_in": len(part), "left_out": dict(part.dropped)} for part in parts
+    ]
     keep(out, [*itertools.chain(*(part.read for part in parts)), *(part for part in calls if part["left_out"])])
     for part in parts:
         dropped = "".join(f", {n:,} dropped as {why}" for why, n in part.dropped.items())

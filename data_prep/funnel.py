@@ -28,7 +28,8 @@ def stage_totals(output: Path, stage: str) -> list[tuple[str, Counter]]:
 
 
 def stage_stats(output: Path, stage: str) -> list[dict]:
-    """Rows of the funnel: {"step", "documents", "words", "tokens" (null where they were not counted), "dropped": {reason: documents}}."""
+    """Rows of the funnel: {"step", "documents", "words", "tokens" (null where they were not counted), "dropped":
+    {reason: documents}}."""
     rows, took = [], Counter()  # the counters of the last step that can drop
     for name, counts in stage_totals(output, stage):
         if not name.startswith(Count.type):
@@ -50,12 +51,25 @@ def write_funnel(output: Path) -> list[dict]:
     for step in steps:
         unit = "tokens" if step["tokens"] is not None else "words"
         size = f"{compact(step[unit])} {unit}" if step[unit] is not None else ""
-        why = ", ".join(f"{reason} {count:,}" for reason, count in sorted(step["dropped"].items(), key=lambda pair: -pair[1]))
-        rows.append((step["step"], step["documents"], " · ".join(filter(None, (f"{step['documents']:,}", size))), f"dropped: {why}" if why else ""))
-        print(f"[web] {step['step']:<11}{step['documents']:>9,} documents {size:<14} {rows[-1][3]}".rstrip(), flush=True)
+        why = ", ".join(
+            f"{reason} {count:,}" for reason, count in sorted(step["dropped"].items(), key=lambda pair: -pair[1])
+        )
+        rows.append(
+            (
+                step["step"],
+                step["documents"],
+                " · ".join(filter(None, (f"{step['documents']:,}", size))),
+                f"dropped: {why}" if why else "",
+            )
+        )
+        print(
+            f"[web] {step['step']:<11}{step['documents']:>9,} documents {size:<14} {rows[-1][3]}".rstrip(), flush=True
+        )
     style = (Path(bars.__code__.co_filename).with_name("style.css")).read_text()
     drawing = re.search("<svg.*</svg>", bars("Documents left after each step", rows, ""), re.DOTALL)[0]
-    (output / "funnel.svg").write_text(drawing.replace(">", f' xmlns="http://www.w3.org/2000/svg"><style>{style}</style>', 1))
+    (output / "funnel.svg").write_text(
+        drawing.replace(">", f' xmlns="http://www.w3.org/2000/svg"><style>{style}</style>', 1)
+    )
     return steps
 
 
@@ -88,8 +102,15 @@ def write_report(*_, output: Path, settings: dict) -> None:
         pages=f"{steps[0]['documents'] + sum(steps[0]['dropped'].values()):,}",
         steps=steps,
         tokens=settings["count_tokenizer"],
-        replaced={key.removeprefix("replaced_"): n for key, n in sorted(counts.items()) if key.startswith("replaced_")},
-        settings=yaml.safe_dump({k: v for k, v in settings.items() if k != "files"}, sort_keys=False, allow_unicode=True, default_flow_style=None),
+        replaced={
+            key.removeprefix("replaced_"): n for key, n in sorted(counts.items()) if key.startswith("replaced_")
+        },
+        settings=yaml.safe_dump(
+            {k: v for k, v in settings.items() if k != "files"},
+            sort_keys=False,
+            allow_unicode=True,
+            default_flow_style=None,
+        ),
         files=settings["files"],
     )
     (output / "README.md").write_text(f"---\n{data.to_yaml()}\n---\n\n{text}")

@@ -1,16 +1,19 @@
 """The labelling app, a web page: people rank answers, or edit, accept and reject drafts.
 
-    python -m data_prep.label --items runs/x/candidates.jsonl --output_dir runs/x/labels        # rows of prompt and responses: rank
-    python -m data_prep.label --items runs/x/drafts/drafts.jsonl --output_dir runs/x/labels     # rows of messages: write, beside the guidelines
+    python -m data_prep.label --items runs/x/candidates.jsonl --output_dir runs/x/labels        # rows of prompt \
+        and responses: rank
+    python -m data_prep.label --items runs/x/drafts/drafts.jsonl --output_dir runs/x/labels     # rows of messages: \
+        write, beside the guidelines
     python -m data_prep.label --items runs/x/candidates.jsonl --output_dir runs/x/labels --export runs/x/rankings.jsonl
 
-Candidates come from `python -m data_prep.preferences --ranker none`, drafts from `data_prep.synthesize`. The page works by mouse, touch and
-keyboard (it says how); every action is on disk before the page goes on, a server that is stopped or killed goes on where it was, and several
-people work at once: no item is given to more people than want it. A share of the items (`twice`) goes to two, for the agreement it shows.
+Candidates come from `python -m data_prep.preferences --ranker none`, drafts from `data_prep.synthesize`. The page
+works by mouse, touch and keyboard (it says how); every action is on disk before the page goes on, a server that is
+stopped or killed goes on where it was, and several people work at once: no item is given to more people than want it.
+A share of the items (`twice`) goes to two, for the agreement it shows.
 
-`--export` writes what there is and ends: rankings for `data_prep.preferences --rankings`, or conversations for `recipes.sft`;
-with `--push_to_hub me/name` also to the Hub, as a private data set. The page has no password: `--host` other than this machine
-lets in whoever reaches it, so put a proxy with one in front.
+`--export` writes what there is and ends: rankings for `data_prep.preferences --rankings`, or conversations for
+`recipes.sft`; with `--push_to_hub me/name` also to the Hub, as a private data set. The page has no password: `--host`
+other than this machine lets in whoever reaches it, so put a proxy with one in front.
 
 Install: pip install -c constraints.txt -e '.[label]' (Gradio).
 """
@@ -34,11 +37,15 @@ class LabelArguments:
     items: str = field(metadata={"help": ".jsonl file of what is to be labelled"})
     output_dir: str = field(metadata={"help": "folder of the labels; the same again goes on"})
     twice: float = field(default=0.1, metadata={"help": "share of the items that two people label"})
-    guidelines: str = field(default=str(GUIDELINES), metadata={"help": "Markdown file, shown beside drafts and below rankings"})
+    guidelines: str = field(
+        default=str(GUIDELINES), metadata={"help": "Markdown file, shown beside drafts and below rankings"}
+    )
     host: str = field(default="127.0.0.1", metadata={"help": "address to listen at; 0.0.0.0 is all"})
     port: int = field(default=7860, metadata={"help": "port to listen at"})
     export: str | None = field(default=None, metadata={"help": ".jsonl file to write instead of opening the page"})
-    push_to_hub: str | None = field(default=None, metadata={"help": "with export: Hub id of the data set, private when it is new"})
+    push_to_hub: str | None = field(
+        default=None, metadata={"help": "with export: Hub id of the data set, private when it is new"}
+    )
 
 
 def app(labels: Labels, guidelines: str, host: str = "127.0.0.1"):
@@ -69,8 +76,11 @@ def app(labels: Labels, guidelines: str, host: str = "127.0.0.1"):
         return {"progress": labels.progress(action.get("labeller"))}
 
     @server.post("/next")
-    def next_item(labeller: str = Body(), before: str | None = Body(default=None), skipped: bool = Body(default=False)):
-        """The next item; with `before`, the one that this person labelled before it ("" for the last); with `skipped` also what they skipped."""
+    def next_item(
+        labeller: str = Body(), before: str | None = Body(default=None), skipped: bool = Body(default=False)
+    ):
+        """The next item; with `before`, the one that this person labelled before it ("" for the last); with `skipped`
+        also what they skipped."""
         labeller = person(labeller)
         history = [item for item in labels.history.get(labeller, []) if item in labels.items]
         if before is None:
@@ -98,7 +108,10 @@ def export(labels: Labels, path: str, hub: str | None) -> None:
         try:
             Dataset.from_list(rows).push_to_hub(hub, private=True)
         except (HfHubHTTPError, OSError, ValueError) as error:
-            raise UserError(f"{path} is written, but not on the Hub as {hub} ({str(error).splitlines()[0]}): see `hf auth login`, then run the command again") from None
+            raise UserError(
+                f"{path} is written, but not on the Hub as {hub} ({str(error).splitlines()[0]}): see `hf auth login`,"
+                " then run the command again"
+            ) from None
 
 
 @command
@@ -114,7 +127,9 @@ def main(argv: list[str] | None = None) -> None:
     try:
         guidelines = existing(args.guidelines, "guidelines", "give a Markdown file").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"guidelines {args.guidelines} cannot be read as text ({error}): give a Markdown file") from None
+        raise UserError(
+            f"guidelines {args.guidelines} cannot be read as text ({error}): give a Markdown file"
+        ) from None
     if args.export:
         journal, target = Path(args.output_dir) / "labels.jsonl", Path(args.export)
         if not journal.exists():

@@ -1,8 +1,9 @@
 """People's labels: a journal of their actions, who gets which item, how far they agree, and the rows they give.
 
-`labels.jsonl` holds one action a line, on disk before the page hears that it is saved: `id` (of the action: one that comes twice counts once),
-`labeller`, `item` (`item_id`), `kind` (`KINDS`), `time`, and what the kind has. A person's last label of an item is the one that counts.
-The state is these lines read again, so that nothing else can be lost; a line that a kill cut short was never confirmed, and is cut off.
+`labels.jsonl` holds one action a line, on disk before the page hears that it is saved: `id` (of the action: one that
+comes twice counts once), `labeller`, `item` (`item_id`), `kind` (`KINDS`), `time`, and what the kind has. A person's
+last label of an item is the one that counts. The state is these lines read again, so that nothing else can be lost; a
+line that a kill cut short was never confirmed, and is cut off.
 """
 
 import fcntl
@@ -33,7 +34,12 @@ def item_id(row: dict) -> str:
 
 def is_turn(turn) -> bool:
     """Whether it is a message that can be shown."""
-    return isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content") or "", str) and isinstance(turn.get("tool_calls") or [], list)
+    return (
+        isinstance(turn, dict)
+        and isinstance(turn.get("role"), str)
+        and isinstance(turn.get("content") or "", str)
+        and isinstance(turn.get("tool_calls") or [], list)
+    )
 
 
 def plain(text: str | None) -> str:
@@ -59,23 +65,42 @@ def read_items(path: str) -> tuple[str, dict[str, dict]]:
     Raises:
         UserError: no rows of `prompt` and `responses`, nor of `messages` that end with the assistant's.
     """
-    cure = "give rows of prompt and responses (to be ranked; data_prep.preferences --ranker none), or of messages (drafts; data_prep.synthesize)"
+    cure = (
+        "give rows of prompt and responses (to be ranked; data_prep.preferences --ranker none), or of messages"
+        " (drafts; data_prep.synthesize)"
+    )
     rows = read_jsonl(path, (), cure)
     task = "rank" if "responses" in rows[0] else "write"
     items: dict[str, dict] = {}
     for number, row in enumerate(rows, 1):
         if task == "rank":
-            ok = isinstance(row.get("responses"), list) and len(row["responses"]) > 1 and all(isinstance(text, str) for text in row["responses"])
+            ok = (
+                isinstance(row.get("responses"), list)
+                and len(row["responses"]) > 1
+                and all(isinstance(text, str) for text in row["responses"])
+            )
             turns = row.get("prompt")
         else:
             turns = row.get("messages")
-            ok = isinstance(turns, list) and turns and isinstance(turns[-1], dict) and turns[-1].get("role") == "assistant"
-        if not ok or not isinstance(turns, list) or not all(map(is_turn, turns)) or not isinstance(row.get("provenance") or {}, dict):
+            ok = (
+                isinstance(turns, list)
+                and turns
+                and isinstance(turns[-1], dict)
+                and turns[-1].get("role") == "assistant"
+            )
+        if (
+            not ok
+            or not isinstance(turns, list)
+            or not all(map(is_turn, turns))
+            or not isinstance(row.get("provenance") or {}, dict)
+        ):
             raise UserError(f"{path}, line {number} is nothing to {task}: {cure}")
         try:
             json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise UserError(f"{path}, line {number} holds half a character (a lone surrogate): write the row again, or remove it") from None
+            raise UserError(
+                f"{path}, line {number} holds half a character (a lone surrogate): write the row again, or remove it"
+            ) from None
         items.setdefault(item_id(row), row)
     if len(items) < len(rows):
         print(f"{path}: {len(rows) - len(items):,} of {len(rows):,} rows stand there twice, and are shown once")
@@ -108,7 +133,10 @@ class Labels:
         try:
             fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(f"another process is at work in {self.folder}: open its page, stop it before an export, or choose another --output_dir") from None
+            raise UserError(
+                f"another process is at work in {self.folder}: open its page, stop it before an export, or choose"
+                " another --output_dir"
+            ) from None
         path = self.folder / "labels.jsonl"
         try:
             self.journal = path.open("ab", buffering=0)
@@ -121,7 +149,10 @@ class Labels:
             try:
                 self._apply(json.loads(line))
             except (ValueError, KeyError, TypeError, RecursionError):
-                raise UserError(f"{path}, line {number} is not an action of this program: put the line right, or choose another --output_dir") from None
+                raise UserError(
+                    f"{path}, line {number} is not an action of this program: put the line right, or choose another"
+                    " --output_dir"
+                ) from None
 
     def wanted(self, item: str) -> int:
         """How many people label an item."""
@@ -135,10 +166,17 @@ class Labels:
         if not isinstance(action.get("id"), str) or not 8 <= len(action["id"]) <= 64:
             raise UserError("id must be a text of 8 to 64 letters, another for each action")
         if kind not in KINDS[self.task] or row is None:
-            raise UserError(f"kind must be one of {', '.join(KINDS[self.task])} and item one of the {len(self.items):,} items, but they are {kind!a:.40} and {item!a:.40}")
-        if kind == "rank" and sum(map(len, places(action.get("ranking"), row["responses"], "the ranking"))) != len(row["responses"]):
+            raise UserError(
+                f"kind must be one of {', '.join(KINDS[self.task])} and item one of the {len(self.items):,} items, but"
+                f" they are {kind!a:.40} and {item!a:.40}"
+            )
+        if kind == "rank" and sum(map(len, places(action.get("ranking"), row["responses"], "the ranking"))) != len(
+            row["responses"]
+        ):
             raise UserError(f"ranking must name all {len(row['responses'])} responses")
-        if kind in ("edit", "accept") and (not isinstance(action.get("text"), str) or (kind == "accept" and not action["text"].strip())):
+        if kind in ("edit", "accept") and (
+            not isinstance(action.get("text"), str) or (kind == "accept" and not action["text"].strip())
+        ):
             raise UserError("text must be the answer")
 
     def act(self, action: dict) -> None:
@@ -155,7 +193,11 @@ class Labels:
         self._check(action)
         if action["id"] in self.seen:
             return
-        action = {key: action[key] for key in ("id", "labeller", "item", "kind", "ranking", "text", "reason") if key in action} | {"time": round(time.time(), 3)}
+        action = {
+            key: action[key]
+            for key in ("id", "labeller", "item", "kind", "ranking", "text", "reason")
+            if key in action
+        } | {"time": round(time.time(), 3)}
         line, end = json.dumps(action).encode() + b"\n", os.fstat(self.journal.fileno()).st_size
         try:
             if self.journal.write(line) < len(line):
@@ -189,13 +231,23 @@ class Labels:
     # ---- Who gets what ----
 
     def next(self, labeller: str, skipped: bool = False) -> str | None:
-        """The item a person works at, or a new one, now theirs; None where nothing is left for them. With `skipped` also what they skipped."""
+        """The item a person works at, or a new one, now theirs; None where nothing is left for them. With `skipped`
+        also what they skipped."""
         now, labeller = time.time(), person(labeller)
         with self.mutex:
             late = self.skipped.get(labeller, {})
-            done = {item for item, labels in self.labels.items() if labeller in labels} | (set() if skipped else late.keys())
-            others = {item: {who for who, at in leases.items() if who != labeller and now - at < LEASE} for item, leases in self.leases.items()}
-            free = [i for i in self.items if i not in done and len({*self.labels.get(i, {}), *others.get(i, ())}) < self.wanted(i)]
+            done = {item for item, labels in self.labels.items() if labeller in labels} | (
+                set() if skipped else late.keys()
+            )
+            others = {
+                item: {who for who, at in leases.items() if who != labeller and now - at < LEASE}
+                for item, leases in self.leases.items()
+            }
+            free = [
+                i
+                for i in self.items
+                if i not in done and len({*self.labels.get(i, {}), *others.get(i, ())}) < self.wanted(i)
+            ]
             free.sort(key=lambda item: late.get(item, 0))  # what was skipped first comes first, behind what was not
             found = next((item for item in free if labeller in self.leases.get(item, {})), free[0] if free else None)
             if found and now - self.leases.get(found, {}).get(labeller, 0) > LEASE / 2:
@@ -208,10 +260,22 @@ class Labels:
         if self.task == "write":
             last = plain(row["messages"][-1].get("content"))
             text = self.drafts.get((item, labeller), last)
-            return {"item": item, "turns": row["messages"][:-1], "calls": row["messages"][-1].get("tool_calls") or [], "draft": last, "text": text, "label": label and label["kind"]}
+            return {
+                "item": item,
+                "turns": row["messages"][:-1],
+                "calls": row["messages"][-1].get("tool_calls") or [],
+                "draft": last,
+                "text": text,
+                "label": label and label["kind"],
+            }
         order = list(range(len(row["responses"])))
         random.Random(f"{item}-{labeller}").shuffle(order)
-        return {"item": item, "turns": row["prompt"], "responses": [{"index": i, "text": row["responses"][i]} for i in order], "ranking": label and label["ranking"]}
+        return {
+            "item": item,
+            "turns": row["prompt"],
+            "responses": [{"index": i, "text": row["responses"][i]} for i in order],
+            "ranking": label and label["ranking"],
+        }
 
     # ---- How far, and how far they agree ----
 
@@ -223,41 +287,69 @@ class Labels:
         labeller = person(labeller)
         with self.mutex:
             mine = [item for item in self.history.get(labeller, []) if item in self.items]
-            counts = {"done": sum(min(len(self.labels.get(i, {})), self.wanted(i)) for i in self.items), "wanted": sum(map(self.wanted, self.items))}
-            skipped = sum(item in self.items and len(self.labels.get(item, {})) < self.wanted(item) for item in self.skipped.get(labeller, ()))
-            return counts | {"yours": len(mine), "skipped": skipped, "people": len({who for labels in self._here().values() for who in labels}), "agreement": self.agreement()}
+            counts = {
+                "done": sum(min(len(self.labels.get(i, {})), self.wanted(i)) for i in self.items),
+                "wanted": sum(map(self.wanted, self.items)),
+            }
+            skipped = sum(
+                item in self.items and len(self.labels.get(item, {})) < self.wanted(item)
+                for item in self.skipped.get(labeller, ())
+            )
+            return counts | {
+                "yours": len(mine),
+                "skipped": skipped,
+                "people": len({who for labels in self._here().values() for who in labels}),
+                "agreement": self.agreement(),
+            }
 
     def agreement(self) -> dict:
-        """Of two people who labelled the same item: the share of pairs of responses that both put in the same order (pairs that one of them
-        ties do not count), or of drafts that both accept or both reject; `n` pairs or drafts."""
+        """Of two people who labelled the same item: the share of pairs of responses that both put in the same order
+        (pairs that one of them ties do not count), or of drafts that both accept or both reject; `n` pairs or drafts.
+        """
         same = []
         for labels in self._here().values():
             for a, b in itertools.combinations(labels.values(), 2):
                 if self.task == "write":
                     same.append(a["kind"] == b["kind"])
                     continue
-                first, second = ({i: place for place, tied in enumerate(x["ranking"]) for i in (tied if isinstance(tied, list) else [tied])} for x in (a, b))
-                signs = [(first[i] - first[j]) * (second[i] - second[j]) for i, j in itertools.combinations(first.keys() & second.keys(), 2)]
+                first, second = (
+                    {
+                        i: place
+                        for place, tied in enumerate(x["ranking"])
+                        for i in (tied if isinstance(tied, list) else [tied])
+                    }
+                    for x in (a, b)
+                )
+                signs = [
+                    (first[i] - first[j]) * (second[i] - second[j])
+                    for i, j in itertools.combinations(first.keys() & second.keys(), 2)
+                ]
                 same += [sign > 0 for sign in signs if sign]
         return {"share": sum(same) / len(same) if same else None, "n": len(same)}
 
     # ---- What they give ----
 
     def rows(self) -> list[dict]:
-        """Rankings (`prompt`, `responses`, `ranking`: a list of each place, as Arrow takes no mixture; `labeller`; each person's a row), or conversations that were accepted and by nobody rejected."""
+        """Rankings (`prompt`, `responses`, `ranking`: a list of each place, as Arrow takes no mixture; `labeller`;
+        each person's a row), or conversations that were accepted and by nobody rejected."""
         found = []
         for item, labels in self._here().items():
             row = self.items[item]
             if self.task == "rank":
                 split = {"split": row["split"]} if row.get("split") else {}
                 shared = {"prompt": row["prompt"], "responses": row["responses"]} | split
-                found += [shared | {"ranking": places(x["ranking"], row["responses"], item), "labeller": who} for who, x in labels.items()]
+                found += [
+                    shared | {"ranking": places(x["ranking"], row["responses"], item), "labeller": who}
+                    for who, x in labels.items()
+                ]
             elif all(label["kind"] == "accept" for label in labels.values()):
                 who, label = max(labels.items(), key=lambda pair: pair[1]["time"])
                 text = label["text"].strip()
                 by = {"labeller": who, "edited": text != plain(row["messages"][-1].get("content")).strip()}
                 turns = [*row["messages"][:-1], row["messages"][-1] | {"content": text}]
-                found.append(row | {"messages": turns, "status": "accepted", "provenance": (row.get("provenance") or {}) | by})
+                found.append(
+                    row | {"messages": turns, "status": "accepted", "provenance": (row.get("provenance") or {}) | by}
+                )
         return found
 
     def counts(self) -> Counter:

@@ -18,7 +18,9 @@ class Index:
         self.grams: dict[str, int] = {}
         self.pieces: list[list[int]] = []  # the n-grams of each
         self.holders: list[list[int]] = []  # the pieces of each n-gram
-        self.starts: dict[tuple[str, str], set[int]] = defaultdict(set)  # two words -> lengths of the n-grams that begin so
+        self.starts: dict[tuple[str, str], set[int]] = defaultdict(
+            set
+        )  # two words -> lengths of the n-grams that begin so
 
     def add(self, text: list[str]) -> int | None:
         """The number of the new piece; None for fewer than two words, which are nothing to look for."""

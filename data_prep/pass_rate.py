@@ -1,16 +1,19 @@
-"""Problems by how often a model solves them: what it always or never solves teaches nothing, since GRPO's advantages are then all zero.
+"""Problems by how often a model solves them: what it always or never solves teaches nothing, since GRPO's advantages
+are then all zero.
 
-    python -m data_prep.pass_rate --model runs/tiny/honest --problems runs/tiny/world/problems/train.jsonl --output_dir runs/tiny/solvable
+    python -m data_prep.pass_rate --model runs/tiny/honest --problems runs/tiny/world/problems/train.jsonl \
+        --output_dir runs/tiny/solvable
 
-Rows have `prompt` (messages) and what the verifiers in `rewards` read, as for `recipes.grpo`. Each is answered `samples` times; its pass
-rate is the share of replies with the full score of every verifier. The output folder:
+Rows have `prompt` (messages) and what the verifiers in `rewards` read, as for `recipes.grpo`. Each is answered
+`samples` times; its pass rate is the share of replies with the full score of every verifier. The output folder:
 
     probes.jsonl    each row with `pass_rate`, `passed` and `judged` (counts); in the order of the problems
     train.jsonl     the rows with a pass rate from `least` to `most`, which is what `recipes.grpo` practises on
     summary.json    how many rows have which rate, and where the replies are from
 
-A killed run goes on behind its last whole chunk, to the same bytes; with other thresholds nothing is asked again. Online, as a step of
-training, this is the dynamic sampling of DAPO (Yu et al. 2025, section 3.2); before training it costs each problem once.
+A killed run goes on behind its last whole chunk, to the same bytes; with other thresholds nothing is asked again.
+Online, as a step of training, this is the dynamic sampling of DAPO (Yu et al. 2025, section 3.2); before training it
+costs each problem once.
 """
 
 import hashlib
@@ -33,9 +36,16 @@ DECIDE_NO_REPLY = ("output_dir", "problems", "limit", "least", "most", "batch_si
 @dataclass
 class PassRateArguments:
     model: str = field(metadata={"help": "folder, Hub id or endpoint (URL up to /v1)"})
-    problems: list[str] = field(metadata={"help": "files, globs, folders, Hub ids, or sources as JSON, with `prompt` and what the rewards read"})
+    problems: list[str] = field(
+        metadata={
+            "help": "files, globs, folders, Hub ids, or sources as JSON, with `prompt` and what the rewards read"
+        }
+    )
     output_dir: str = field(metadata={"help": "folder to write"})
-    rewards: list[str] = field(default_factory=lambda: ["final_number"], metadata={"help": "names in eval.verifiers, all of which a reply must satisfy"})
+    rewards: list[str] = field(
+        default_factory=lambda: ["final_number"],
+        metadata={"help": "names in eval.verifiers, all of which a reply must satisfy"},
+    )
     least: float = field(default=0.1, metadata={"help": "pass rate from which a problem is kept"})
     most: float = field(default=0.9, metadata={"help": "pass rate up to which a problem is kept"})
     samples: int = field(default=8, metadata={"help": "replies to each problem"})
@@ -54,11 +64,15 @@ def check(args: PassRateArguments) -> None:
         if getattr(args, key) < 1:
             raise UserError(f"{key} must be at least 1, but is {getattr(args, key)}")
     if not 0 <= args.least <= args.most <= 1:
-        raise UserError(f"least and most must lie between 0 and 1, least not above most, but are {args.least} and {args.most}")
+        raise UserError(
+            f"least and most must lie between 0 and 1, least not above most, but are {args.least} and {args.most}"
+        )
     if not 0 <= args.temperature < math.inf:
         raise UserError(f"temperature must be at least 0, but is {args.temperature}")
     if args.temperature == 0 and args.samples > 1:
-        raise UserError(f"at temperature 0 all {args.samples} samples would be the same: raise temperature, or take one sample")
+        raise UserError(
+            f"at temperature 0 all {args.samples} samples would be the same: raise temperature, or take one sample"
+        )
     if args.limit is not None and args.limit < 1 or not args.rewards:
         raise UserError("limit must be at least 1, and rewards name at least one verifier")
     for name in args.rewards:
@@ -72,7 +86,10 @@ def scores(row: dict, text: str, names: list[str]) -> bool | None:
         given = [score for name in names if (score := get_verifier(name)(text, **columns)) is not None]
     except (TypeError, ValueError, AttributeError) as error:
         asked = str(row["prompt"])[:80]
-        raise UserError(f"the problem {asked} lacks a column that {', '.join(names)} reads, or has it in another form ({error}): data_prep.problems writes such rows") from None
+        raise UserError(
+            f"the problem {asked} lacks a column that {', '.join(names)} reads, or has it in another form ({error}):"
+            " data_prep.problems writes such rows"
+        ) from None
     return min(given) >= 1 if given else None
 
 
@@ -95,7 +112,10 @@ def main(argv: list[str] | None = None) -> None:
                 digest.update(line)
                 count += 1
         if not count:
-            raise UserError(f"the problems ({', '.join(map(str, args.problems))}) are empty: expected at least one row with `prompt`")
+            raise UserError(
+                f"the problems ({', '.join(map(str, args.problems))}) are empty: expected at least one row with"
+                " `prompt`"
+            )
         settings = {key: value for key, value in asdict(args).items() if key not in DECIDE_NO_REPLY}
         settings |= {"problems": digest.hexdigest(), "model_files": model_fingerprint(args.model)}
         probes = out / "probes.jsonl"
@@ -103,13 +123,22 @@ def main(argv: list[str] | None = None) -> None:
 
     # ---- Ask ----
     def start():
-        replier = Replier(args.model, args.max_new_tokens, args.temperature, args.model_name, args.revision, args.batch_size)
+        replier = Replier(
+            args.model, args.max_new_tokens, args.temperature, args.model_name, args.revision, args.batch_size
+        )
 
         def ask(rows: list[dict], seed: int) -> list[dict]:
             found = []
             for row, replies in zip(rows, replier([row["prompt"] for row in rows], args.samples, seed)):
                 judged = [right for reply in replies if (right := scores(row, reply.text, args.rewards)) is not None]
-                found.append(row | {"pass_rate": sum(judged) / len(judged) if judged else None, "passed": sum(judged), "judged": len(judged)})
+                found.append(
+                    row
+                    | {
+                        "pass_rate": sum(judged) / len(judged) if judged else None,
+                        "passed": sum(judged),
+                        "judged": len(judged),
+                    }
+                )
             return found
 
         return ask
@@ -123,14 +152,41 @@ def main(argv: list[str] | None = None) -> None:
     with whole(out / "train.jsonl") as file:
         for row in stream(probes):
             rate = row["pass_rate"]
-            rates["unjudged" if rate is None else "0" if rate == 0 else "1" if rate == 1 else "below 0.5" if rate < 0.5 else "from 0.5"] += 1
+            rates[
+                (
+                    "unjudged"
+                    if rate is None
+                    else "0"
+                    if rate == 0
+                    else "1"
+                    if rate == 1
+                    else "below 0.5"
+                    if rate < 0.5
+                    else "from 0.5"
+                )
+            ] += 1
             if rate is not None and args.least <= rate <= args.most:
                 file.write(dump(row))
                 kept += 1
-        told = ", ".join(f"{name}: {rates[name]:,}" for name in ("0", "below 0.5", "from 0.5", "1", "unjudged") if rates[name])
+        told = ", ".join(
+            f"{name}: {rates[name]:,}" for name in ("0", "below 0.5", "from 0.5", "1", "unjudged") if rates[name]
+        )
         if not kept:
-            raise UserError(f"no problem of {count:,} has a pass rate from {args.least} to {args.most} (pass rates {told}): move least and most, or give other problems")
-    write_json(out / "summary.json", {"problems": count, "kept": kept, "pass_rates": dict(rates), "least": args.least, "most": args.most, "settings": settings})
+            raise UserError(
+                f"no problem of {count:,} has a pass rate from {args.least} to {args.most} (pass rates {told}): move"
+                " least and most, or give other problems"
+            )
+    write_json(
+        out / "summary.json",
+        {
+            "problems": count,
+            "kept": kept,
+            "pass_rates": dict(rates),
+            "least": args.least,
+            "most": args.most,
+            "settings": settings,
+        },
+    )
     print(f"{out / 'train.jsonl'}: {kept:,} of {count:,} problems (pass rates {told})")
 
 

@@ -7,12 +7,13 @@
 
     python -m data_prep.problems --generate apples --difficulty 2 --count 1000 --split train --output_dir runs/apples-2
 
-writes `<split>.jsonl` with `prompt` (messages), `verifier` (a name in `eval.verifiers`) and what that reads (`answer`, or `tests`), the form
-that `recipes/grpo.py` reads. The generators are the lecture's: apples and oranges, letters in "strawberry", every third
-letter of "ubiquitous", 9.11 against 9.9, arithmetic, and countdown. A problem's split hangs on what is asked alone, so that no set shares an
-item. `difficulty` is 1 or more: sentences beside the point (apples), syllables of the word (letters, every_third), digits (compare,
-arithmetic), numbers to use (countdown). With `--expert 0.38` rows are conversations for `recipes.sft`: the worked solutions of an expert who
-chooses the right method that often (apples), which is what imitation learns from and practice passes.
+writes `<split>.jsonl` with `prompt` (messages), `verifier` (a name in `eval.verifiers`) and what that reads (`answer`,
+or `tests`), the form that `recipes/grpo.py` reads. The generators are the lecture's: apples and oranges, letters in
+"strawberry", every third letter of "ubiquitous", 9.11 against 9.9, arithmetic, and countdown. A problem's split hangs
+on what is asked alone, so that no set shares an item. `difficulty` is 1 or more: sentences beside the point (apples),
+syllables of the word (letters, every_third), digits (compare, arithmetic), numbers to use (countdown). With `--expert
+0.38` rows are conversations for `recipes.sft`: the worked solutions of an expert who chooses the right method that
+often (apples), which is what imitation learns from and practice passes.
 """
 
 import hashlib
@@ -32,8 +33,10 @@ OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": oper
 
 @dataclass(frozen=True)
 class Problem:
-    """`question` and `answer`; `solution`: worked in steps, ends in "The answer is N."; `correct`: a fallible expert's may not be;
-    `code`: Python whose value is the answer; `numbers`: those of a countdown; `slots`: what is asked for, for other wordings of the question."""
+    """`question` and `answer`; `solution`: worked in steps, ends in "The answer is N."; `correct`: a fallible expert's
+    may not be; `code`: Python whose value is the answer; `numbers`: those of a countdown; `slots`: what is asked for,
+    for other wordings of the question.
+    """
 
     question: str
     answer: str
@@ -60,27 +63,49 @@ def _draw(rng: random.Random, split: str, draw, key) -> tuple:
 
 
 PEOPLE = "Emily Omar Nora Felix Alma Hugo Clara Theo Marta Ivan Ruth Basil".split()
-FRUITS = (("apples", "apple"), ("oranges", "orange"), ("pears", "pear"), ("plums", "plum"), ("lemons", "lemon"), ("figs", "fig"))
+FRUITS = (
+    ("apples", "apple"),
+    ("oranges", "orange"),
+    ("pears", "pear"),
+    ("plums", "plum"),
+    ("lemons", "lemon"),
+    ("figs", "fig"),
+)
 
 
 def apples(rng: random.Random, split: str, p_correct: float = 1.0, difficulty: int = 1) -> Problem:
     """a · p + o · c = total; p is asked. Items with a, o in 2…5 and c, p in 2…9; a split never shares (a, o, c, p).
 
-    Each difficulty more is a sentence beside the point before the total: somebody else has, likes or once paid for other fruit (irrelevant context, Shi et al.
-    2023). None of them reads like a price of this purchase: where it does, a wrong method is right by luck, and practice makes luck likelier.
+    Each difficulty more is a sentence beside the point before the total: somebody else has, likes or once paid for
+    other fruit (irrelevant context, Shi et al. 2023). None of them reads like a price of this purchase: where it does,
+    a wrong method is right by luck, and practice makes luck likelier.
 
-    With `p_correct` < 1 the worked solution comes from a fallible expert, who errs in method, not by slips: most often the
-    cost of all apples is taken for the cost of one, sometimes the oranges are counted as one. Each wrong turn is chosen more
-    often than the right one where they part (for p_correct ≤ 0.43), so greedy decoding of an imitator errs as well.
+    With `p_correct` < 1 the worked solution comes from a fallible expert, who errs in method, not by slips: most often
+    the cost of all apples is taken for the cost of one, sometimes the oranges are counted as one. Each wrong turn is
+    chosen more often than the right one where they part (for p_correct ≤ 0.43), so greedy decoding of an imitator errs
+    as well.
     """
-    a, o, c, p = _draw(rng, split, lambda r: (r.randint(2, 5), r.randint(2, 5), r.randint(2, 9), r.randint(2, 9)), lambda i: f"apples {i}")
+    a, o, c, p = _draw(
+        rng,
+        split,
+        lambda r: (r.randint(2, 5), r.randint(2, 5), r.randint(2, 9), r.randint(2, 9)),
+        lambda i: f"apples {i}",
+    )
     (many, one), (others, other) = fruits = rng.sample(FRUITS, 2)
     total, rest, person = a * p + o * c, a * p, rng.choice(PEOPLE)
-    told = [f"{person} buys {a} {many} and {o} {others}.", f"Each {other} costs {c} dollars.", f"The total is {total} dollars."]
+    told = [
+        f"{person} buys {a} {many} and {o} {others}.",
+        f"Each {other} costs {c} dollars.",
+        f"The total is {total} dollars.",
+    ]
     others_fruits = [fruit for fruit in FRUITS if fruit not in fruits]
     for _ in range(difficulty - 1):
         (more, each), who = rng.choice(others_fruits), rng.choice([name for name in PEOPLE if name != person])
-        beside = (f"{who} has {rng.randint(2, 5)} {more}.", f"{who} likes {more}.", f"{who} once paid {rng.randint(2, 9)} dollars for one {each}.")
+        beside = (
+            f"{who} has {rng.randint(2, 5)} {more}.",
+            f"{who} likes {more}.",
+            f"{who} once paid {rng.randint(2, 9)} dollars for one {each}.",
+        )
         told.insert(rng.randrange(len(told)), rng.choice(beside))
     question = f"{' '.join(told)} What does each {one} cost?"
     oranges = f"The {o} {others} cost {o} * {c} = {o * c}. The {a} {many} cost {total} - {o * c} = {rest}. "
@@ -90,7 +115,13 @@ def apples(rng: random.Random, split: str, p_correct: float = 1.0, difficulty: i
         return Problem(question, str(p), right, "final_number")
     if draw < p_correct + (1 - p_correct) * 0.85:
         return Problem(question, str(p), f"{oranges}The answer is {rest}.", "final_number", False)
-    return Problem(question, str(p), f"The {o} {others} cost {c}. The {a} {many} cost {total} - {c} = {total - c}. The answer is {total - c}.", "final_number", False)
+    return Problem(
+        question,
+        str(p),
+        f"The {o} {others} cost {c}. The {a} {many} cost {total} - {c} = {total - c}. The answer is {total - c}.",
+        "final_number",
+        False,
+    )
 
 
 _SYLLABLES = [c + v for c in "b c d f g h l m n p r s t v w br st tr gr pl".split() for v in "a e i o u".split()]
@@ -101,13 +132,16 @@ LECTURE_WORDS = ("strawberry", "ubiquitous", "banana", "mississippi", "raspberry
 def _word(rng: random.Random, difficulty: int = 1) -> str:
     """An invented word of 4 to 12 letters; each difficulty more has two syllables and up to 8 letters more."""
     while True:
-        word = "".join(rng.choice(_SYLLABLES) for _ in range(rng.randint(2 * difficulty, 2 * difficulty + 2))) + rng.choice(_ENDINGS)
+        word = "".join(
+            rng.choice(_SYLLABLES) for _ in range(rng.randint(2 * difficulty, 2 * difficulty + 2))
+        ) + rng.choice(_ENDINGS)
         if 4 <= len(word) <= 4 + 8 * difficulty and word not in LECTURE_WORDS:
             return word
 
 
 def letters_by_chance(rng: random.Random) -> str:
-    """3 to 12 letters for training, drawn one by one or by syllables, mostly of few kinds, so that they repeat: what can be copied and not known."""
+    """3 to 12 letters for training, drawn one by one or by syllables, mostly of few kinds, so that they repeat: what
+    can be copied and not known."""
 
     def draw(r: random.Random) -> str:
         kinds = r.sample(r.choice((list(string.ascii_lowercase), _SYLLABLES)), r.choice((2, 4, 8, 20)))
@@ -118,7 +152,8 @@ def letters_by_chance(rng: random.Random) -> str:
 
 
 def digits_by_chance(rng: random.Random) -> str:
-    """A number of 1 to 8 digits, half of the time of few kinds, so that they repeat; some are negative, some have decimals."""
+    """A number of 1 to 8 digits, half of the time of few kinds, so that they repeat; some are negative, some have
+    decimals."""
     kinds = rng.sample(string.digits, rng.choice((2, 3, 10, 10)))
     digits = "".join(rng.choices(kinds, k=rng.randint(1, 8))).lstrip("0") or "0"
     point = rng.randint(1, 2) if len(digits) > 2 and rng.random() < 0.25 else 0
@@ -130,13 +165,23 @@ def invented_word(rng: random.Random, split: str, difficulty: int = 1) -> str:
 
 
 def letters(rng: random.Random, split: str, word: str | None = None, difficulty: int = 1) -> Problem:
-    """How many times a letter occurs in a word; half of the letters asked for occur more than once where the word has such."""
+    """How many times a letter occurs in a word; half of the letters asked for occur more than once where the word has
+    such."""
     word = word or invented_word(rng, split, difficulty)
     repeated = [x for x in dict.fromkeys(word) if word.count(x) > 1]
     letter = rng.choice(repeated if repeated and rng.random() < 0.5 else list(dict.fromkeys(word)))
-    marks = " ".join(f"{x} {word[: i + 1].count(letter)}," if x == letter else f"{x}," for i, x in enumerate(word))[:-1]
+    marks = " ".join(f"{x} {word[: i + 1].count(letter)}," if x == letter else f"{x}," for i, x in enumerate(word))[
+        :-1
+    ]
     question = f'How many times does the letter "{letter}" occur in "{word}"?'
-    return Problem(question, str(word.count(letter)), f"{marks}. The answer is {word.count(letter)}.", "final_number", code=f'"{word}".count("{letter}")', slots={"letter": letter, "word": word})
+    return Problem(
+        question,
+        str(word.count(letter)),
+        f"{marks}. The answer is {word.count(letter)}.",
+        "final_number",
+        code=f'"{word}".count("{letter}")',
+        slots={"letter": letter, "word": word},
+    )
 
 
 def every_third(rng: random.Random, split: str, word: str | None = None, difficulty: int = 1) -> Problem:
@@ -144,38 +189,75 @@ def every_third(rng: random.Random, split: str, word: str | None = None, difficu
     word = word or invented_word(rng, split, difficulty)
     marks = " ".join(f"{x}," if i % 3 else f"{x} {i // 3 + 1}," for i, x in enumerate(word))[:-1]
     question = f'Print every third letter of "{word}", starting with the first.'
-    return Problem(question, word[::3], f"{marks}. The answer is {word[::3]}.", "final_text", code=f'print("{word}"[::3])', slots={"word": word})
+    return Problem(
+        question,
+        word[::3],
+        f"{marks}. The answer is {word[::3]}.",
+        "final_text",
+        code=f'print("{word}"[::3])',
+        slots={"word": word},
+    )
 
 
 def compare(rng: random.Random, split: str, difficulty: int = 1) -> Problem:
-    """Which of two decimals is larger. Half of the pairs are traps like 9.11 and 9.9, where more digits make the smaller number."""
+    """Which of two decimals is larger. Half of the pairs are traps like 9.11 and 9.9, where more digits make the
+    smaller number."""
     shorter, longer = 10**difficulty, 10 ** (difficulty + 1)
 
     def draw(r: random.Random) -> tuple[str, str]:
         whole, short, long = r.randint(1, 9), r.randint(shorter // 10, shorter - 1), r.randint(shorter, longer - 1)
-        pair = [f"{whole}.{short}", f"{whole}.{long}"] if r.random() < 0.7 else [f"{whole}.{short}", f"{r.randint(1, 9)}.{r.randint(1, longer - 1)}"]
+        pair = (
+            [f"{whole}.{short}", f"{whole}.{long}"]
+            if r.random() < 0.7
+            else [f"{whole}.{short}", f"{r.randint(1, 9)}.{r.randint(1, longer - 1)}"]
+        )
         r.shuffle(pair)
         return tuple(pair)
 
-    a, b = _draw(rng, split, lambda r: next(p for p in iter(lambda: draw(r), None) if float(p[0]) != float(p[1])), lambda p: f"compare {sorted(p)}")
+    a, b = _draw(
+        rng,
+        split,
+        lambda r: next(p for p in iter(lambda: draw(r), None) if float(p[0]) != float(p[1])),
+        lambda p: f"compare {sorted(p)}",
+    )
     larger = max(a, b, key=float)
     same = f"{float(a):.{difficulty + 1}f} and {float(b):.{difficulty + 1}f}. "
-    return Problem(f"Which number is larger, {a} or {b}?", larger, f"{same}The answer is {larger}.", "final_number", code=f"max({a}, {b})", slots={"a": a, "b": b})
+    return Problem(
+        f"Which number is larger, {a} or {b}?",
+        larger,
+        f"{same}The answer is {larger}.",
+        "final_number",
+        code=f"max({a}, {b})",
+        slots={"a": a, "b": b},
+    )
 
 
 def arithmetic(rng: random.Random, split: str, difficulty: int = 1) -> Problem:
-    """+, - or * of a number of two to four digits and one of three or four: beyond what a small model can do in its head. Each difficulty more: a digit."""
+    """+, - or * of a number of two to four digits and one of three or four: beyond what a small model can do in its
+    head. Each difficulty more: a digit."""
 
     def draw(r: random.Random) -> tuple[int, str, int]:
-        return r.randint(10, 10 ** r.randint(2, 3 + difficulty) - 1), r.choice("+-*"), r.randint(100, 10 ** r.randint(3, 3 + difficulty) - 1)
+        return (
+            r.randint(10, 10 ** r.randint(2, 3 + difficulty) - 1),
+            r.choice("+-*"),
+            r.randint(100, 10 ** r.randint(3, 3 + difficulty) - 1),
+        )
 
     a, op, b = _draw(rng, split, draw, lambda i: f"arithmetic {sorted(i[::2])}")
     result = OPERATIONS[op](a, b)
-    return Problem(f"What is {a} {op} {b}?", str(result), f"{a} {op} {b} = {result}. The answer is {result}.", "final_number", code=f"{a} {op} {b}", slots={"a": a, "op": op, "b": b})
+    return Problem(
+        f"What is {a} {op} {b}?",
+        str(result),
+        f"{a} {op} {b} = {result}. The answer is {result}.",
+        "final_number",
+        code=f"{a} {op} {b}",
+        slots={"a": a, "op": op, "b": b},
+    )
 
 
 def countdown(rng: random.Random, split: str, difficulty: int = 1) -> Problem:
-    """Make a number of others, each used once, with + - * /: three numbers, and one more for each difficulty. The answer is any expression that does."""
+    """Make a number of others, each used once, with + - * /: three numbers, and one more for each difficulty. The
+    answer is any expression that does."""
 
     def draw(r: random.Random) -> tuple[tuple[int, ...], int, str]:
         numbers = [r.randint(1, 25) for _ in range(2 + difficulty)]
@@ -186,12 +268,24 @@ def countdown(rng: random.Random, split: str, difficulty: int = 1) -> Problem:
             parts.append((OPERATIONS[op](a, b), f"({left} {op} {right})"))
         return tuple(numbers), *parts[0]
 
-    numbers, target, way = _draw(rng, split, lambda r: next(d for d in iter(lambda: draw(r), None) if 0 < d[1] < 1000), lambda d: f"countdown {sorted(d[0])} {d[1]}")
+    numbers, target, way = _draw(
+        rng,
+        split,
+        lambda r: next(d for d in iter(lambda: draw(r), None) if 0 < d[1] < 1000),
+        lambda d: f"countdown {sorted(d[0])} {d[1]}",
+    )
     question = f"Use each of the numbers {', '.join(map(str, numbers))} once, with +, -, * and /, to make {target}."
     return Problem(question, str(target), f"The answer is {way[1:-1]}.", "countdown", numbers=numbers)
 
 
-GENERATORS = {"apples": apples, "letters": letters, "every_third": every_third, "compare": compare, "arithmetic": arithmetic, "countdown": countdown}
+GENERATORS = {
+    "apples": apples,
+    "letters": letters,
+    "every_third": every_third,
+    "compare": compare,
+    "arithmetic": arithmetic,
+    "countdown": countdown,
+}
 
 
 def _asked(text: str, **columns) -> dict:
@@ -206,7 +300,11 @@ def row(problem: Problem, suffix: str = "") -> dict:
 
 def gsm8k(example: dict, suffix: str = '\nThink step by step and end with "The answer is N."') -> dict:
     """openai/gsm8k (Cobbe et al. 2021): the answer follows "####"."""
-    return _asked(example["question"] + suffix, answer=example["answer"].split("####")[-1].strip().replace(",", ""), verifier="final_number")
+    return _asked(
+        example["question"] + suffix,
+        answer=example["answer"].split("####")[-1].strip().replace(",", ""),
+        verifier="final_number",
+    )
 
 
 def competition_math(example: dict, suffix: str = BOXED) -> dict:
@@ -230,40 +328,68 @@ def mbpp(example: dict, suffix: str = "\nWrite the whole function in one block o
 @dataclass
 class ProblemsArguments:
     output_dir: str = field(metadata={"help": "folder for <split>.jsonl"})
-    dataset: str | None = field(default=None, metadata={"help": "Hub id (openai/gsm8k, HuggingFaceH4/MATH-500, openai/openai_humaneval, google-research-datasets/mbpp) or a file of the same columns"})
+    dataset: str | None = field(
+        default=None,
+        metadata={
+            "help": (
+                "Hub id (openai/gsm8k, HuggingFaceH4/MATH-500, openai/openai_humaneval, google-research-datasets/mbpp)"
+                " or a file of the same columns"
+            )
+        },
+    )
     generate: str | None = field(default=None, metadata={"help": f"instead of a data set: {', '.join(GENERATORS)}"})
     difficulty: int = field(default=1, metadata={"help": "of what is generated"})
-    expert: float | None = field(default=None, metadata={"help": "with generate apples: worked solutions (`messages`) of an expert who is right that often"})
+    expert: float | None = field(
+        default=None,
+        metadata={"help": "with generate apples: worked solutions (`messages`) of an expert who is right that often"},
+    )
     count: int = field(default=1000, metadata={"help": "of what is generated"})
     seed: int = field(default=0, metadata={"help": "of what is generated"})
     name: str | None = field(default=None, metadata={"help": "configuration of the data set, such as main"})
     split: str = field(default="train", metadata={"help": "split to read, or to generate"})
-    suffix: str | None = field(default=None, metadata={"help": "after each question, in place of the set's own: the form that the verifier reads"})
-    revision: str | None = field(default=None, metadata={"help": "revision of the data set, so that a run can be repeated exactly"})
+    suffix: str | None = field(
+        default=None,
+        metadata={"help": "after each question, in place of the set's own: the form that the verifier reads"},
+    )
+    revision: str | None = field(
+        default=None, metadata={"help": "revision of the data set, so that a run can be repeated exactly"}
+    )
 
 
 def conversation(problem: Problem, suffix: str = "") -> dict:
     """A problem and its worked solution, as `recipes/sft.py` reads it."""
-    return {"messages": [*row(problem, suffix)["prompt"], {"role": "assistant", "content": problem.solution}], "correct": problem.correct}
+    return {
+        "messages": [*row(problem, suffix)["prompt"], {"role": "assistant", "content": problem.solution}],
+        "correct": problem.correct,
+    }
 
 
-def generated(name: str, split: str, count: int, difficulty: int, seed: int, suffix: str, expert: float | None = None) -> list[dict]:
+def generated(
+    name: str, split: str, count: int, difficulty: int, seed: int, suffix: str, expert: float | None = None
+) -> list[dict]:
     """Rows of different problems, or an expert's solutions of them.
 
     Raises:
-        UserError: no such generator or split, a difficulty or count below 1, an expert of anything but apples, or fewer different problems than `count`.
+        UserError: no such generator or split, a difficulty or count below 1, an expert of anything but apples, or
+            fewer different problems than `count`.
     """
     if expert is not None and (name != "apples" or not 0 <= expert <= 1):
         raise UserError(f"expert must lie between 0 and 1 and goes with generate apples, but is {expert} with {name}")
     form, skill = (row, {}) if expert is None else (conversation, {"p_correct": expert})
     if name not in GENERATORS or split not in SPLITS or difficulty < 1 or count < 1:
-        raise UserError(f"generate must be one of {', '.join(GENERATORS)}, split one of {', '.join(SPLITS)}, difficulty and count at least 1, but are {name}, {split}, {difficulty} and {count}")
+        raise UserError(
+            f"generate must be one of {', '.join(GENERATORS)}, split one of {', '.join(SPLITS)}, difficulty and count"
+            f" at least 1, but are {name}, {split}, {difficulty} and {count}"
+        )
     rng, found, known = random.Random(f"{name}-{seed}-{split}-{difficulty}"), {}, 0
     while len(found) < count:
         problem = GENERATORS[name](rng, split, difficulty=difficulty, **skill)
         known = known + 1 if problem.question in found else 0
         if known == 1000:
-            raise UserError(f"{name} of difficulty {difficulty} gave {len(found)} different problems of the split {split}, then none in 1,000 draws: ask for fewer")
+            raise UserError(
+                f"{name} of difficulty {difficulty} gave {len(found)} different problems of the split {split}, then"
+                " none in 1,000 draws: ask for fewer"
+            )
         found.setdefault(problem.question, form(problem, suffix))
     return list(found.values())
 
@@ -277,7 +403,15 @@ def main(argv: list[str] | None = None) -> None:
     if given := [key for key in stray if getattr(args, key) != getattr(ProblemsArguments, key)]:
         raise UserError(f"{given[0]} goes with {'generate' if args.dataset else 'dataset'}: leave it out")
     if args.generate:
-        rows = generated(args.generate, args.split, args.count, args.difficulty, args.seed, STEPS if args.suffix is None else args.suffix, args.expert)
+        rows = generated(
+            args.generate,
+            args.split,
+            args.count,
+            args.difficulty,
+            args.seed,
+            STEPS if args.suffix is None else args.suffix,
+            args.expert,
+        )
         path = output_folder(args.output_dir) / f"{args.split}.jsonl"
         write_jsonl(path, rows)
         print(f"{path}: {len(rows)} problems")

@@ -14,7 +14,8 @@ DROPPED = "rows without text"  # a counter of the readers
 
 
 class Source:
-    """What our readers add to datatrove's: rows without text are counted, a row without an id goes by its text, progress is shown."""
+    """What our readers add to datatrove's: rows without text are counted, a row without an id goes by its text,
+    progress is shown."""
 
     path: str
     share: float | None = None  # of the task's bytes, where they are known
@@ -49,7 +50,10 @@ class Folder(Source, JsonlReader):
         from fsspec.utils import infer_compression
 
         try:
-            with self.data_folder.open(filepath, "rb") as raw, compr[infer_compression(filepath)](raw, mode="rb") as file:
+            with (
+                self.data_folder.open(filepath, "rb") as raw,
+                compr[infer_compression(filepath)](raw, mode="rb") as file,
+            ):
                 for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8")):
                     self.share = (self.before + raw.tell()) / self.total
                     try:
@@ -60,7 +64,9 @@ class Folder(Source, JsonlReader):
                         yield document
                 self.before += self.data_folder.size(filepath)
         except (OSError, EOFError, UnicodeError, zlib.error) as error:
-            raise UserError(f"{self.path}/{filepath} cannot be read to its end, write it again or remove it: {error}") from None
+            raise UserError(
+                f"{self.path}/{filepath} cannot be read to its end, write it again or remove it: {error}"
+            ) from None
 
 
 class Hub(Source, HuggingFaceDatasetReader):
@@ -72,14 +78,20 @@ def make_reader(source: dict) -> Source:
     if not isinstance(source, dict) or not isinstance(source.get("path"), str):
         raise UserError(f"a token source is a mapping with at least `path`, but is {source!r}")
     if unknown := set(source) - {"path", "name", "split", "revision", "text_column"}:
-        raise UserError(f"token source {source.get('path')}: unknown key {', '.join(sorted(unknown))}; keys are path, name, split, revision, text_column")
+        raise UserError(
+            f"token source {source.get('path')}: unknown key {', '.join(sorted(unknown))}; keys are path, name, split,"
+            " revision, text_column"
+        )
     path, column = source["path"], source.get("text_column", "text")
     if Path(path).is_dir():
         if not source_files(source):
             raise UserError(f"token source {path} holds no *.jsonl or *.jsonl.gz")
         reader = Folder(path, text_key=column, glob_pattern="**/*.jsonl*")
     elif path.count("/") != 1 or path.startswith((".", "/")):
-        raise UserError(f"token source {path} does not exist: give a folder of documents (python -m data_prep.web writes one) or a Hub id")
+        raise UserError(
+            f"token source {path} does not exist: give a folder of documents (python -m data_prep.web writes one) or a"
+            " Hub id"
+        )
     else:
         options = {k: source[k] for k in ("name", "revision") if k in source} | {"split": source.get("split", "train")}
         reader = Hub(path, dataset_options=options, streaming=True, text_key=column)

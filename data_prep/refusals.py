@@ -1,13 +1,15 @@
 """Knowledge refusals by probing: a model learns to say "I don't know" where it does not, and to answer where it does.
 
     python -m data_prep.refusals --config recipes/tiny/refusals.yaml
-    python -m data_prep.refusals --model runs/tiny/sft --questions runs/tiny/world/questions.jsonl --output_dir runs/tiny/refusals
-    python -m data_prep.refusals --model http://localhost:8000/v1 --model_name Qwen/Qwen3-8B --output_dir runs/refusals \
+    python -m data_prep.refusals --model runs/tiny/sft --questions runs/tiny/world/questions.jsonl --output_dir \
+        runs/tiny/refusals
+    python -m data_prep.refusals --model http://localhost:8000/v1 --model_name Qwen/Qwen3-8B --output_dir \
+        runs/refusals \
         --questions '{"path": "google-research-datasets/nq_open", "split": "train"}' --limit 10000
 
-Each question is asked `samples` times, each reply is held against the reference. At least `knows_at` of them right: the model knows; at
-most `unknown_at`: it does not; else it is unsure. A reply that refuses is not right. Where half of the replies or more cannot be judged,
-neither can the question: verdict `unjudged`, counted, not in training.
+Each question is asked `samples` times, each reply is held against the reference. At least `knows_at` of them right:
+the model knows; at most `unknown_at`: it does not; else it is unsure. A reply that refuses is not right. Where half of
+the replies or more cannot be judged, neither can the question: verdict `unjudged`, counted, not in training.
 
 `questions` are of a published set in its own form (TriviaQA, PopQA, SQuAD, …: docs/data.md), or have `question`,
 `answer` (a text, a list of aliases, or a mapping with `aliases` or `text`), `choices` where the answer can take few
@@ -18,16 +20,20 @@ of each, kept if the answer stands there and the question does not give it away.
 
 The output folder, all JSON lines:
 
-    probes      question, answer (list), choices, samples, finished, right, agreement, verdict; in the order of the questions
-    train       messages, kind (refusal or known), probe; as many known as refusals (`known_per_unknown`), drawn by seed
-    questions   what was asked; passages, written: what the writer was given, and each of its replies with why it was dropped
+    probes      question, answer (list), choices, samples, finished, right, agreement, verdict; in the order of the
+                questions
+    train       messages, kind (refusal or known), probe; as many known as refusals (`known_per_unknown`), drawn by
+                seed
+    questions   what was asked; passages, written: what the writer was given, and each of its replies with why it was
+                dropped
     summary, settings (.json)   counts, calibration, where the replies are from; what decides the probes
 
-Agreement is the share of samples that say the same as most do: the same words, or where there are choices, the same ones.
-A killed run goes on behind its last whole chunk and ends with the bytes of one that was not killed.
+Agreement is the share of samples that say the same as most do: the same words, or where there are choices, the same
+ones. A killed run goes on behind its last whole chunk and ends with the bytes of one that was not killed.
 
-The method is Llama 3's (Grattafiori et al. 2024, section 4.3.6), but for its score of how informative a reply is, and the variant of
-R-Tuning (Zhang et al. 2024) that refuses. R-Tuning marks what lies in between "I am unsure"; here it is left out.
+The method is Llama 3's (Grattafiori et al. 2024, section 4.3.6), but for its score of how informative a reply is, and
+the variant of R-Tuning (Zhang et al. 2024) that refuses. R-Tuning marks what lies in between "I am unsure"; here it is
+left out.
 """
 
 import collections
@@ -62,7 +68,17 @@ F1_AT = 0.6  # "Paris or Rome" has 0.5
 KNOWS, UNKNOWN, UNSURE, UNJUDGED = VERDICTS = ("knows", "does not know", "unsure", "unjudged")
 EXAMPLES, SHOWN = 2, 100  # questions of a verdict that are printed, characters of each reply
 WRITER_TEMPERATURE = 0.7
-NO_REPLY = {"output_dir", "questions", "documents", "limit", "knows_at", "unknown_at", "known_per_unknown", "phrasings", "batch_size"}  # decide none, or by content
+NO_REPLY = {
+    "output_dir",
+    "questions",
+    "documents",
+    "limit",
+    "knows_at",
+    "unknown_at",
+    "known_per_unknown",
+    "phrasings",
+    "batch_size",
+}  # decide none, or by content
 PHRASINGS = (
     "I don't know.",
     "I do not know that.",
@@ -108,26 +124,45 @@ class RefusalsArguments:
 
     model: str = field(metadata={"help": "folder, Hub id or endpoint (URL up to /v1) of the model that is asked"})
     output_dir: str = field(metadata={"help": "folder to write"})
-    questions: list[str] = field(default_factory=list, metadata={"help": "files, globs, folders, Hub ids or sources as JSON, with `question`, `answer`, `choices`"})
-    documents: list[str] = field(default_factory=list, metadata={"help": "in the same forms, with `text`: the questions are written about them"})
+    questions: list[str] = field(
+        default_factory=list,
+        metadata={"help": "files, globs, folders, Hub ids or sources as JSON, with `question`, `answer`, `choices`"},
+    )
+    documents: list[str] = field(
+        default_factory=list, metadata={"help": "in the same forms, with `text`: the questions are written about them"}
+    )
     limit: int | None = field(default=None, metadata={"help": "only the first questions, or documents"})
     model_name: str | None = field(default=None, metadata={"help": "of the model behind an endpoint"})
     revision: str | None = field(default=None, metadata={"help": "of the model on the Hub"})
     samples: int = field(default=5, metadata={"help": "replies to each question"})
     temperature: float = field(default=1.0, metadata={"help": "of the replies"})
     max_new_tokens: int = field(default=64, metadata={"help": "of a reply"})
-    judge: str | None = field(default=None, metadata={"help": f"{', '.join(JUDGES)} or model (default: names_choice where a row has choices, else mentions)"})
-    f1_at: float | None = field(default=None, metadata={"help": f"token_f1 from which a reply is right (default: {F1_AT})"})
+    judge: str | None = field(
+        default=None,
+        metadata={
+            "help": f"{', '.join(JUDGES)} or model (default: names_choice where a row has choices, else mentions)"
+        },
+    )
+    f1_at: float | None = field(
+        default=None, metadata={"help": f"token_f1 from which a reply is right (default: {F1_AT})"}
+    )
     judge_model: str | None = field(default=None, metadata={"help": "folder, Hub id or endpoint of the judge `model`"})
     judge_name: str | None = field(default=None, metadata={"help": "of the judge behind an endpoint"})
     judge_max_new_tokens: int = field(default=16, metadata={"help": "of a judgement; more for one that thinks first"})
     knows_at: float = field(default=0.8, metadata={"help": "share of right replies from which the model knows"})
     unknown_at: float = field(default=0.2, metadata={"help": "share of right replies up to which it does not know"})
     known_per_unknown: float = field(default=1.0, metadata={"help": "known rows for each refusal"})
-    phrasings: str | None = field(default=None, metadata={"help": "text file of refusals, one a line, instead of the built-in ones"})
-    writer: str | None = field(default=None, metadata={"help": "folder, Hub id or endpoint of the model that writes questions (default: the model itself)"})
+    phrasings: str | None = field(
+        default=None, metadata={"help": "text file of refusals, one a line, instead of the built-in ones"}
+    )
+    writer: str | None = field(
+        default=None,
+        metadata={"help": "folder, Hub id or endpoint of the model that writes questions (default: the model itself)"},
+    )
     writer_name: str | None = field(default=None, metadata={"help": "of the writer behind an endpoint"})
-    writer_max_new_tokens: int = field(default=96, metadata={"help": "of a question with its answer; more for a writer that thinks first"})
+    writer_max_new_tokens: int = field(
+        default=96, metadata={"help": "of a question with its answer; more for a writer that thinks first"}
+    )
     passage_characters: int = field(default=1500, metadata={"help": "of a document that the writer sees"})
     chunk: int = field(default=64, metadata={"help": "questions asked, and written, at a time"})
     batch_size: int = field(default=256, metadata={"help": "replies at a time, of a model that runs here"})
@@ -136,25 +171,52 @@ class RefusalsArguments:
 
 def check(args: RefusalsArguments) -> None:
     if bool(args.questions) == bool(args.documents):
-        raise UserError("give either questions (rows of question and answer) or documents (rows of text, about which questions are written)")
-    for name in ("limit", "samples", "chunk", "batch_size", "passage_characters", "max_new_tokens", "judge_max_new_tokens", "writer_max_new_tokens"):
+        raise UserError(
+            "give either questions (rows of question and answer) or documents (rows of text, about which questions are"
+            " written)"
+        )
+    for name in (
+        "limit",
+        "samples",
+        "chunk",
+        "batch_size",
+        "passage_characters",
+        "max_new_tokens",
+        "judge_max_new_tokens",
+        "writer_max_new_tokens",
+    ):
         if (value := getattr(args, name)) is not None and value < 1:
             raise UserError(f"{name} must be at least 1, but is {value}")
     if args.seed < 0 or args.temperature < 0 or (args.samples > 1 and not args.temperature):
-        raise UserError(f"seed and temperature must be at least 0, the latter above 0 for more than one sample, but are {args.seed} and {args.temperature}")
+        raise UserError(
+            "seed and temperature must be at least 0, the latter above 0 for more than one sample, but are"
+            f" {args.seed} and {args.temperature}"
+        )
     if not 0 <= args.unknown_at < args.knows_at <= 1:
-        raise UserError(f"unknown_at must be below knows_at, both from 0 to 1, but are {args.unknown_at} and {args.knows_at}")
+        raise UserError(
+            f"unknown_at must be below knows_at, both from 0 to 1, but are {args.unknown_at} and {args.knows_at}"
+        )
     if not 0 < args.known_per_unknown < math.inf:
         raise UserError(f"known_per_unknown must be above 0, but is {args.known_per_unknown}")
     if args.judge not in (None, "model", *JUDGES):
         raise UserError(f"judge must be one of {', '.join(JUDGES)}, model, but is {args.judge}")
     if (args.judge == "model") != bool(args.judge_model) or (args.judge_name and not args.judge_model):
-        raise UserError("judge_model (and for an endpoint judge_name) goes with the judge `model`, and only with it: give --judge model --judge_model …")
+        raise UserError(
+            "judge_model (and for an endpoint judge_name) goes with the judge `model`, and only with it: give --judge"
+            " model --judge_model …"
+        )
     if args.f1_at is not None and not (args.judge == "token_f1" and 0 < args.f1_at <= 1):
-        raise UserError(f"f1_at goes with the judge token_f1 and must lie above 0 and at most at 1, but is {args.f1_at} with the judge {args.judge}")
+        raise UserError(
+            f"f1_at goes with the judge token_f1 and must lie above 0 and at most at 1, but is {args.f1_at} with the"
+            f" judge {args.judge}"
+        )
     if args.writer and not args.documents or args.writer_name and not args.writer:
         raise UserError("writer goes with documents, and writer_name with a writer behind an endpoint")
-    for key, owner in (("judge_max_new_tokens", "judge_model"), ("writer_max_new_tokens", "documents"), ("passage_characters", "documents")):
+    for key, owner in (
+        ("judge_max_new_tokens", "judge_model"),
+        ("writer_max_new_tokens", "documents"),
+        ("passage_characters", "documents"),
+    ):
         if getattr(args, key) != getattr(RefusalsArguments, key) and not getattr(args, owner):
             raise UserError(f"{key} goes with {owner}, and does nothing without: leave it out")
 
@@ -163,9 +225,15 @@ def read_phrasings(path: str | None) -> list[str]:
     if path is None:
         return list(PHRASINGS)
     try:
-        lines = existing(path, "phrasings", "give a text file with one refusal a line").read_text(encoding="utf-8").splitlines()
+        lines = (
+            existing(path, "phrasings", "give a text file with one refusal a line")
+            .read_text(encoding="utf-8")
+            .splitlines()
+        )
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"phrasings {path} cannot be read as text ({error}): give a text file with one refusal a line") from None
+        raise UserError(
+            f"phrasings {path} cannot be read as text ({error}): give a text file with one refusal a line"
+        ) from None
     if not (lines := [line.strip() for line in lines if line.strip()]):
         raise UserError(f"phrasings {path} is empty: give a text file with one refusal a line")
     return lines
@@ -184,17 +252,35 @@ def question_row(row: dict, where: str) -> dict:
     answer = named_by_place(answer, choices)
     if not isinstance(question, str) or not question.strip():
         columns = ", ".join(map(str, row))
-        raise UserError(f"{where} has no question: expected a text, but found {str(question)[:80]!r} (columns: {columns}); `rename` of a source maps columns")
+        raise UserError(
+            f"{where} has no question: expected a text, but found {str(question)[:80]!r} (columns: {columns});"
+            " `rename` of a source maps columns"
+        )
     if isinstance(answer, dict):  # TriviaQA, SQuAD
         answer = answer.get("aliases") or answer.get("text") or answer.get("value")
-    answers = [str(a).strip() if isinstance(a, (str, int, float)) and not isinstance(a, bool) else "" for a in (answer if isinstance(answer, list) else [answer])]
+    answers = [
+        str(a).strip() if isinstance(a, (str, int, float)) and not isinstance(a, bool) else ""
+        for a in (answer if isinstance(answer, list) else [answer])
+    ]
     if not answers or not all(answers):
-        raise UserError(f"{where} has no answer: expected a text or a list of texts, but found {str(answer)[:80]!r}; a question without a reference cannot be probed")
+        raise UserError(
+            f"{where} has no answer: expected a text or a list of texts, but found {str(answer)[:80]!r}; a question"
+            " without a reference cannot be probed"
+        )
     if not isinstance(choices, list) or not all(isinstance(c, str) and c.strip() for c in choices):
-        raise UserError(f"{where}: choices must be a list of texts, the values that the answer can take, but found {str(choices)[:80]!r}")
+        raise UserError(
+            f"{where}: choices must be a list of texts, the values that the answer can take, but found"
+            f" {str(choices)[:80]!r}"
+        )
     if not isinstance(subject := row.get("subject") or "", str):
-        raise UserError(f"{where}: subject must be a text, who or what the question is about, but found {str(subject)[:80]!r}")
-    return {"question": question.strip(), "answer": answers} | ({"choices": choices} if choices else {}) | ({"subject": subject} if subject else {})
+        raise UserError(
+            f"{where}: subject must be a text, who or what the question is about, but found {str(subject)[:80]!r}"
+        )
+    return (
+        {"question": question.strip(), "answer": answers}
+        | ({"choices": choices} if choices else {})
+        | ({"subject": subject} if subject else {})
+    )
 
 
 def passage_row(row: dict, where: str, most: int) -> dict:
@@ -246,14 +332,25 @@ class Settings:
             if Path(model).is_dir():  # a stage may be run again in its place
                 self.settings[f"files of {model}"] = model_fingerprint(model)
         self.settings["passages" if args.documents else "questions"] = inputs
-        done = [name for name in ("written.jsonl", "probes.jsonl") if (folder / name).exists() and (folder / name).stat().st_size]
+        done = [
+            name
+            for name in ("written.jsonl", "probes.jsonl")
+            if (folder / name).exists() and (folder / name).stat().st_size
+        ]
         if done and not self.path.exists():
-            raise UserError(f"{folder} holds {done[0]} without settings.json, so nothing says where it is from: delete the folder, or choose another --output_dir")
+            raise UserError(
+                f"{folder} holds {done[0]} without settings.json, so nothing says where it is from: delete the folder,"
+                " or choose another --output_dir"
+            )
         if not done:  # settings of a run that failed before it had a reply bind nobody
             return
         try:
             stored = json.loads(self.path.read_text())
-            before, self.provenance, thresholds = dict(stored["settings"]), dict(stored["provenance"]), stored["thresholds"]
+            before, self.provenance, thresholds = (
+                dict(stored["settings"]),
+                dict(stored["provenance"]),
+                stored["thresholds"],
+            )
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(f"{self.path} cannot be read: delete the folder, or choose another --output_dir") from None
         self.thresholds = self.thresholds if thresholds == self.thresholds else None
@@ -261,7 +358,11 @@ class Settings:
 
     def write(self, **provenance: dict) -> None:
         self.provenance |= provenance
-        write_json(self.path, {"settings": self.settings, "thresholds": self.thresholds, "provenance": self.provenance}, ensure_ascii=False)
+        write_json(
+            self.path,
+            {"settings": self.settings, "thresholds": self.thresholds, "provenance": self.provenance},
+            ensure_ascii=False,
+        )
 
 
 # ---- Questions out of documents ----
@@ -320,7 +421,9 @@ def keep_questions(written: Path, questions: Path) -> collections.Counter:
                 seen.add(key)
                 file.write(dump({"question": row["question"], "answer": [row["answer"]]}))
         dropped = [f"{n:,} dropped: {why}" for why, n in counts.most_common() if why != "kept"]
-        print("; ".join([f"{questions.name}: {counts['kept']:,} written about {counts.total():,} documents", *dropped]))
+        print(
+            "; ".join([f"{questions.name}: {counts['kept']:,} written about {counts.total():,} documents", *dropped])
+        )
         if not counts["kept"]:
             raise UserError(f"no usable question was written ({written} says why): give another --writer")
     return counts
@@ -330,14 +433,19 @@ def keep_questions(written: Path, questions: Path) -> collections.Counter:
 
 
 def start_model(args: RefusalsArguments, role: str, weights: bool = True) -> Replier | None:
-    """The `model`, `writer` or `judge`; the writer may be the model itself. Without weights: only whether it can be had.
+    """The `model`, `writer` or `judge`; the writer may be the model itself. Without weights: only whether it can be
+    had.
 
     Raises:
         UserError: it cannot.
     """
     itself = role == "model" or (role == "writer" and not args.writer)
     model = {"model": args.model, "writer": args.writer or args.model, "judge": args.judge_model}[role]
-    max_new_tokens = {"model": args.max_new_tokens, "writer": args.writer_max_new_tokens, "judge": args.judge_max_new_tokens}[role]
+    max_new_tokens = {
+        "model": args.max_new_tokens,
+        "writer": args.writer_max_new_tokens,
+        "judge": args.judge_max_new_tokens,
+    }[role]
     temperature = {"model": args.temperature, "writer": WRITER_TEMPERATURE, "judge": 0.0}[role]
     name, revision = args.model_name if itself else getattr(args, f"{role}_name"), args.revision if itself else None
     if not weights and not name:
@@ -357,8 +465,15 @@ def verified(row: dict, text: str, args: RefusalsArguments) -> bool | None:
 
 def judgements(judge: Replier, asked: list[tuple[dict, str]]) -> list[bool | None]:
     """Whether the judge calls each reply right; None where it begins with neither yes nor no."""
-    prompts = [JUDGE.format(question=row["question"], answer=" or ".join(row["answer"]), reply=reply(text)) for row, text in asked]
-    said = [YES_NO.match(reply(r.text)) for (r,) in judge([[{"role": "user", "content": p}] for p in prompts])] if prompts else []
+    prompts = [
+        JUDGE.format(question=row["question"], answer=" or ".join(row["answer"]), reply=reply(text))
+        for row, text in asked
+    ]
+    said = (
+        [YES_NO.match(reply(r.text)) for (r,) in judge([[{"role": "user", "content": p}] for p in prompts])]
+        if prompts
+        else []
+    )
     return [None if m is None else m[1].casefold() == "yes" for m in said]
 
 
@@ -391,9 +506,13 @@ def start_probing(args: RefusalsArguments, settings: Settings) -> Callable[[list
     settings.write(model=model.provenance, **({"judge": judge.provenance} if judge else {}))
 
     def work(rows: list[dict], seed: int) -> list[dict]:
-        replies = model([[{"role": "user", "content": row["question"]}] for row in rows], samples=args.samples, seed=seed)
+        replies = model(
+            [[{"role": "user", "content": row["question"]}] for row in rows], samples=args.samples, seed=seed
+        )
         # What refuses or says nothing is wrong. The rest is judged, by the judge once for each text.
-        right: dict[tuple[int, str], bool | None] = {(i, r.text): False for i, some in enumerate(replies) for r in some}
+        right: dict[tuple[int, str], bool | None] = {
+            (i, r.text): False for i, some in enumerate(replies) for r in some
+        }
         open_ = [key for key in right if reply(key[1]) and not refuses(key[1])]
         asked = [(rows[i], text) for i, text in open_]
         right |= zip(open_, judgements(judge, asked) if judge else [verified(row, text, args) for row, text in asked])
@@ -401,7 +520,12 @@ def start_probing(args: RefusalsArguments, settings: Settings) -> Callable[[list
         for i, (row, some) in enumerate(zip(rows, replies)):
             samples, marks = [r.text for r in some], [right[i, r.text] for r in some]
             agreement = len(groups(row, samples)[0]) / len(samples)
-            probe = {"samples": samples, "finished": [r.finished for r in some], "right": marks, "agreement": agreement}
+            probe = {
+                "samples": samples,
+                "finished": [r.finished for r in some],
+                "right": marks,
+                "agreement": agreement,
+            }
             out.append({**row, **probe, "verdict": verdict(marks, args.knows_at, args.unknown_at)})
         return out
 
@@ -420,7 +544,11 @@ def new_verdicts(probes: Path, args: RefusalsArguments) -> None:
 
 def own_words(probe: dict) -> str | None:
     """The model's right answer: the first sample of the largest group of right and finished ones."""
-    samples = [text for text, right, finished in zip(probe["samples"], probe["right"], probe["finished"]) if right and finished]
+    samples = [
+        text
+        for text, right, finished in zip(probe["samples"], probe["right"], probe["finished"])
+        if right and finished
+    ]
     return samples[groups(probe, samples)[0][0]].strip() if samples else None
 
 
@@ -435,15 +563,23 @@ def guessed_subjects(probes: Iterable[dict], knows_at: float) -> set[str]:
 
 
 def survey(probes: Iterable[dict], guessed: set[str]) -> dict:
-    """What the probes show: counts, calibration, examples, and the places of the questions that can become training rows."""
+    """What the probes show: counts, calibration, examples, and the places of the questions that can become training
+    rows."""
     counts, bins, replies = collections.Counter(), collections.defaultdict(lambda: [0, 0.0, 0]), collections.Counter()
     examples, places = collections.defaultdict(list), {KNOWS: array("Q"), UNKNOWN: array("Q")}
     for place, probe in enumerate(probes):
         kind, most = probe["verdict"], groups(probe, probe["samples"])[0][0]
         counts[kind] += 1
-        replies.update(n=len(probe["samples"]), refused=sum(map(refuses, probe["samples"])), cut=probe["finished"].count(False), unjudged=probe["right"].count(None))
+        replies.update(
+            n=len(probe["samples"]),
+            refused=sum(map(refuses, probe["samples"])),
+            cut=probe["finished"].count(False),
+            unjudged=probe["right"].count(None),
+        )
         if len(examples[kind]) < EXAMPLES:
-            examples[kind].append({key: probe[key] for key in ("question", "answer", "agreement")} | {"sample": probe["samples"][most]})
+            examples[kind].append(
+                {key: probe[key] for key in ("question", "answer", "agreement")} | {"sample": probe["samples"][most]}
+            )
         if kind == KNOWS and probe.get("subject") in guessed:
             counts["guessed"] += 1
         elif kind == UNKNOWN or (kind == KNOWS and own_words(probe) is not None):
@@ -454,8 +590,18 @@ def survey(probes: Iterable[dict], guessed: set[str]) -> dict:
             row[0] += 1
             row[1] += sum(judged) / len(judged)
             row[2] += bool(probe["right"][most])
-    calibration = [{"agreement": a, "n": n, "mean_right": mean / n, "majority_right": majority / n} for a, (n, mean, majority) in sorted(bins.items())]
-    return {"verdicts": {v: counts[v] for v in VERDICTS}, "guessed": counts["guessed"], "replies": dict(replies), "calibration": calibration, "examples": examples, "places": places}
+    calibration = [
+        {"agreement": a, "n": n, "mean_right": mean / n, "majority_right": majority / n}
+        for a, (n, mean, majority) in sorted(bins.items())
+    ]
+    return {
+        "verdicts": {v: counts[v] for v in VERDICTS},
+        "guessed": counts["guessed"],
+        "replies": dict(replies),
+        "calibration": calibration,
+        "examples": examples,
+        "places": places,
+    }
 
 
 def draw(places: dict[str, array], known_per_unknown: float, seed: int) -> tuple[set[int], set[int]]:
@@ -467,10 +613,14 @@ def draw(places: dict[str, array], known_per_unknown: float, seed: int) -> tuple
     return set(rng.sample(unknown, refusals)), set(rng.sample(known, answers))
 
 
-def train_rows(probes: Iterable[dict], refusals: set[int], known: set[int], phrasings: list[str], seed: int) -> Iterator[dict]:
+def train_rows(
+    probes: Iterable[dict], refusals: set[int], known: set[int], phrasings: list[str], seed: int
+) -> Iterator[dict]:
     for place, probe in enumerate(probes):
         if place in refusals or place in known:
-            says = random.Random(f"phrasing-{seed}-{place}").choice(phrasings) if place in refusals else own_words(probe)
+            says = (
+                random.Random(f"phrasing-{seed}-{place}").choice(phrasings) if place in refusals else own_words(probe)
+            )
             yield {
                 "messages": [{"role": "user", "content": probe["question"]}, {"role": "assistant", "content": says}],
                 "kind": "refusal" if place in refusals else "known",
@@ -483,13 +633,19 @@ def show(summary: dict, examples: dict[str, list[dict]]) -> None:
     print(f"{summary['questions']:,} questions: " + ", ".join(f"{n:,} {v}" for v, n in verdicts.items()))
     if summary["guessed"]:
         print(f"{summary['guessed']:,} of those known are left out: the replies about their subject are mostly wrong")
-    print(f"{replies['n']:,} replies: {replies['refused']:,} refuse, {replies['cut']:,} were cut at max_new_tokens, {replies['unjudged']:,} could not be judged")
+    print(
+        f"{replies['n']:,} replies: {replies['refused']:,} refuse, {replies['cut']:,} were cut at max_new_tokens,"
+        f" {replies['unjudged']:,} could not be judged"
+    )
     print("agreement  questions  right replies  most frequent reply right")
     for row in summary["calibration"]:
         print(f"{row['agreement']:9.2f} {row['n']:10,} {row['mean_right']:14.3f} {row['majority_right']:26.3f}")
     for kind, some in examples.items():
         for e in some:
-            print(f"{kind}: {e['question'][:SHOWN]!r} ({e['answer'][0][:SHOWN]}): {' '.join(e['sample'].split())[:SHOWN]!r}, agreement {e['agreement']:.2f}")
+            print(
+                f"{kind}: {e['question'][:SHOWN]!r} ({e['answer'][0][:SHOWN]}):"
+                f" {' '.join(e['sample'].split())[:SHOWN]!r}, agreement {e['agreement']:.2f}"
+            )
 
 
 @command
@@ -512,12 +668,18 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(f"{', '.join(map(str, args.questions or args.documents))}: no row in it, {why}")
         say(", ".join(map(str, args.questions or args.documents)), count + left_out.total(), left_out)
         settings = Settings(out, args, digest.hexdigest())
-        finishing = {"thresholds": [args.knows_at, args.unknown_at], "known_per_unknown": args.known_per_unknown, "phrasings": phrasings}
+        finishing = {
+            "thresholds": [args.knows_at, args.unknown_at],
+            "known_per_unknown": args.known_per_unknown,
+            "phrasings": phrasings,
+        }
         try:
             before = dict(json.loads((out / "summary.json").read_text()))
         except (OSError, ValueError, TypeError):
             before = {}
-        if (before.get("settings"), before.get("train")) == (settings.settings, finishing) and (out / "train.jsonl").exists():
+        if (before.get("settings"), before.get("train")) == (settings.settings, finishing) and (
+            out / "train.jsonl"
+        ).exists():
             print(f"{out} is finished, with these settings")
             return
         for stale in ("train.jsonl", "summary.json"):
@@ -533,7 +695,15 @@ def main(argv: list[str] | None = None) -> None:
         by_chunks(written, inputs, count, "question", args.chunk, args.seed, lambda: work)
         outcome = keep_questions(written, out / "questions.jsonl")
         count, work = outcome["kept"], None  # the writer makes room for the model
-    by_chunks(probes, out / "questions.jsonl", count, "question", args.chunk, args.seed, lambda: work or start_probing(args, settings))
+    by_chunks(
+        probes,
+        out / "questions.jsonl",
+        count,
+        "question",
+        args.chunk,
+        args.seed,
+        lambda: work or start_probing(args, settings),
+    )
     if not settings.thresholds:
         new_verdicts(probes, args)
         settings.thresholds = [args.knows_at, args.unknown_at]
@@ -546,10 +716,15 @@ def main(argv: list[str] | None = None) -> None:
     show(summary, examples)
     knows, unknown = found["verdicts"][KNOWS], found["verdicts"][UNKNOWN]
     if not all(places.values()):
-        cure = "its right replies were all cut, raise max_new_tokens" if knows and unknown else "add questions of the kind that is missing, or move the thresholds"
+        cure = (
+            "its right replies were all cut, raise max_new_tokens"
+            if knows and unknown
+            else "add questions of the kind that is missing, or move the thresholds"
+        )
         raise UserError(
-            f"no training rows: of {count:,} questions {args.model} knows {knows:,} (knows_at {args.knows_at}) and does not know {unknown:,} "
-            f"(unknown_at {args.unknown_at}), and both kinds are needed: {cure} ({probes} holds the replies)"
+            f"no training rows: of {count:,} questions {args.model} knows {knows:,} (knows_at {args.knows_at}) and"
+            f" does not know {unknown:,} (unknown_at {args.unknown_at}), and both kinds are needed: {cure} ({probes}"
+            " holds the replies)"
         )
     refusals, answers = draw(places, args.known_per_unknown, args.seed)
     with whole(out / "train.jsonl") as file:
@@ -560,7 +735,12 @@ def main(argv: list[str] | None = None) -> None:
         summary["written"] = dict(outcome)
     if left_out:
         summary["left_out"] = dict(left_out)
-    summary |= {"settings": settings.settings, "train": finishing, "provenance": settings.provenance, "seconds": round(time.monotonic() - started, 1)}
+    summary |= {
+        "settings": settings.settings,
+        "train": finishing,
+        "provenance": settings.provenance,
+        "seconds": round(time.monotonic() - started, 1),
+    }
     write_json(out / "summary.json", summary, ensure_ascii=False)
     print(f"{out / 'train.jsonl'}: {len(refusals):,} refusals, {len(answers):,} known")
 

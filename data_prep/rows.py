@@ -1,4 +1,5 @@
-"""Rows of any data set, streamed: JSON lines by file and line, all else through `data_prep.sources`; and the texts in them."""
+"""Rows of any data set, streamed: JSON lines by file and line, all else through `data_prep.sources`; and the texts in
+them."""
 
 import glob
 import gzip
@@ -21,7 +22,8 @@ ROWS = 500_000  # of a data set that is not JSON lines, in one part
 
 @dataclass(frozen=True)
 class Part:
-    """What one worker reads at a time: a JSON-lines file, or rows `start` to `stop` of a source of `data_prep.sources`."""
+    """What one worker reads at a time: a JSON-lines file, or rows `start` to `stop` of a source of
+    `data_prep.sources`."""
 
     source: str
     path: str
@@ -41,7 +43,10 @@ def find_parts(sources: list[str | dict], most: int = ROWS) -> list[Part]:
         try:
             spec = json.loads(source) if isinstance(source, str) and source.lstrip().startswith("{") else source
         except ValueError as error:
-            raise UserError(f"{source} is not JSON ({error}): a source is such as " + '{"path": "openai/gsm8k", "name": "main", "split": "test"}') from None
+            raise UserError(
+                f"{source} is not JSON ({error}): a source is such as "
+                + '{"path": "openai/gsm8k", "name": "main", "split": "test"}'
+            ) from None
         spec = {"path": spec} if isinstance(spec, str) else spec
         if not isinstance(spec, dict) or not spec.get("path"):
             raise UserError(f"a data set is a path, a Hub id, or a mapping with `path`, but is {source!r}")
@@ -56,7 +61,9 @@ def find_parts(sources: list[str | dict], most: int = ROWS) -> list[Part]:
         for file in files:
             if file.endswith(LINES) and set(spec) == {"path"}:
                 if not Path(file).is_file():
-                    raise UserError(f"{file} does not exist: make it with the step before, or give a Hub id (owner/name)")
+                    raise UserError(
+                        f"{file} does not exist: make it with the step before, or give a Hub id (owner/name)"
+                    )
                 parts.append(Part(name, file))
             else:
                 from data_prep.sources import load_source
@@ -78,17 +85,22 @@ def read_rows(part: Part) -> Iterator[tuple[int, bytes, dict]]:
         return
     number, total = 0, os.path.getsize(part.path)
     try:
-        with open(part.path, "rb") as raw, (gzip.open(raw) if part.path.endswith(".gz") else raw) as lines:
+        with open(part.path, "rb") as raw, gzip.open(raw) if part.path.endswith(".gz") else raw as lines:
             for number, line in enumerate(lines, 1):
                 progress(number, "rows", raw.tell() / total)
                 if not line.strip():
                     continue
                 row = json.loads(line)
                 if not isinstance(row, dict):
-                    raise UserError(f"{part.path}, line {number} is no JSON object: each line must be a row such as " + '{"text": "…"}')
+                    raise UserError(
+                        f"{part.path}, line {number} is no JSON object: each line must be a row such as "
+                        + '{"text": "…"}'
+                    )
                 yield number, line, row
     except ValueError as error:  # also what is no UTF-8
-        raise UserError(f"{part.path}, line {number} is not JSON ({error}): write the file again, or remove the line") from None
+        raise UserError(
+            f"{part.path}, line {number} is not JSON ({error}): write the file again, or remove the line"
+        ) from None
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{part.path} cannot be read to its end, write it again: {error}") from None
 
@@ -105,4 +117,7 @@ def text_of(value, role: str | None = None) -> str:
 def columns_of(row: dict, columns: tuple[str, ...], where: str) -> list[str]:
     if found := [column for column in columns if row.get(column) is not None]:
         return found
-    raise UserError(f"{where} has none of {', '.join(columns)}, but {', '.join(map(str, row)) or 'nothing'}: name the column with a source, such as " + '\'{"path": "…", "rename": {"body": "text"}}\'')
+    raise UserError(
+        f"{where} has none of {', '.join(columns)}, but {', '.join(map(str, row)) or 'nothing'}: name the column with"
+        " a source, such as " + '\'{"path": "…", "rename": {"body": "text"}}\''
+    )

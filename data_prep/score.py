@@ -2,9 +2,10 @@
 
     python -m data_prep.web score --web_dir runs/tiny/web --truth runs/tiny/world/truth
 
-For each step: how many pages it should take and took, precision and recall with 95 % intervals (Wilson). A page that an earlier step took
-is a false alarm of that step and a miss of its own. Then near duplicates by overlap, the text of the articles, and personal data: found, and
-numbers that were taken for it. All of it is printed and stands in `score.json` in the web folder.
+For each step: how many pages it should take and took, precision and recall with 95 % intervals (Wilson). A page that
+an earlier step took is a false alarm of that step and a miss of its own. Then near duplicates by overlap, the text of
+the articles, and personal data: found, and numbers that were taken for it. All of it is printed and stands in
+`score.json` in the web folder.
 """
 
 import gzip
@@ -20,7 +21,9 @@ import numpy as np
 from data_prep.world.crawl import OTHER, SAME
 from eval.cli import UserError, command, existing, parse, read_jsonl
 
-CURE = "give the folder that data_prep.web has written as --web_dir, and the truth/ of the crawl that it read as --truth"
+CURE = (
+    "give the folder that data_prep.web has written as --web_dir, and the truth/ of the crawl that it read as --truth"
+)
 
 
 @dataclass
@@ -47,10 +50,12 @@ def _shingles(text: str, n: int = 4) -> Counter:
 
 
 def article_f1(truth: list[str], found: list[str], resamples: int = 1000) -> dict[str, float]:
-    """How well the texts of articles were found, as scrapinghub/article-extraction-benchmark measures it (its evaluate.py).
+    """How well the texts of articles were found, as scrapinghub/article-extraction-benchmark measures it (its
+    evaluate.py).
 
-    Precision and recall of an article are those of its multiset of 4-word shingles (words: runs of \\w, case kept); the benchmark's are
-    their means over the articles, leaving out the precision of an empty text that was found and the recall of a truth that is empty.
+    Precision and recall of an article are those of its multiset of 4-word shingles (words: runs of \\w, case kept);
+    the benchmark's are their means over the articles, leaving out the precision of an empty text that was found and
+    the recall of a truth that is empty.
 
     Args:
         truth, found: the texts, article by article.
@@ -78,11 +83,14 @@ def article_f1(truth: list[str], found: list[str], resamples: int = 1000) -> dic
         return {name + end: float("nan") for name in names for end in ("", "_std")}
     rng = np.random.default_rng(0)
     again = np.array([means(pairs[rng.integers(len(pairs), size=len(pairs))]) for _ in range(resamples)])
-    return dict(zip(names, means(pairs).tolist())) | dict(zip((f"{name}_std" for name in names), again.std(0, ddof=1).tolist()))
+    return dict(zip(names, means(pairs).tolist())) | dict(
+        zip((f"{name}_std" for name in names), again.std(0, ddof=1).tolist())
+    )
 
 
 def _fate(page: str, document: str, start: int, end: int, width: int = 15) -> bool | None:
-    """Whether page[start:end] still stands in the document, judged by the words before or behind it on its line; None if these are lost, too."""
+    """Whether page[start:end] still stands in the document, judged by the words before or behind it on its line; None
+    if these are lost, too."""
     before = page[max(0, start - width) : start].rpartition("\n")[2]
     after = page[end : end + width].partition("\n")[0]
     string = page[start:end]
@@ -92,7 +100,8 @@ def _fate(page: str, document: str, start: int, end: int, width: int = 15) -> bo
 
 
 def _numbers(page: dict) -> Iterator[tuple[str, int, int]]:
-    """(kind, start, end) of all numbers in a page's text but those of its personal data; "other" are those that the truth does not name."""
+    """(kind, start, end) of all numbers in a page's text but those of its personal data; "other" are those that the
+    truth does not name."""
     text = page["text"]
     taken = []
     for secret in page["pii"]:
@@ -129,20 +138,31 @@ def _steps(pages: dict[str, dict], taken: dict[str, str], pairs: list[dict], ste
     for step in steps:
         took = [url for url, by in taken.items() if by == step]
         if step == "dedup":  # of a group all but one must go, whichever
-            sizes, gone = Counter(page["group"] for page in pages.values()), Counter(pages[url]["group"] for url in took)
+            sizes, gone = (
+                Counter(page["group"] for page in pages.values()),
+                Counter(pages[url]["group"] for url in took),
+            )
             should = sum(size - 1 for size in sizes.values())
             hits = sum(min(count, sizes[group] - 1) for group, count in gone.items())
             either = sum(sizes[pages[url]["group"]] == 1 and url in near for url in took)  # neither right nor wrong
         else:
             should = sum(page["step"] == step for page in pages.values())
             hits, either = sum(pages[url]["step"] == step for url in took), 0
-        rows.append({"step": step, "should": should, "took": len(took), "precision": share(hits, len(took) - either), "recall": share(hits, should)})
+        rows.append(
+            {
+                "step": step,
+                "should": should,
+                "took": len(took),
+                "precision": share(hits, len(took) - either),
+                "recall": share(hits, should),
+            }
+        )
     return rows
 
 
 def _near_duplicates(pages: dict[str, dict], taken: dict[str, str], pairs: list[dict]) -> dict:
-    """`exact` and `same`: pairs that lost a page to dedup; `between`: the same, where either may happen; `other`: pages that share no more
-    than `OTHER` with any page, and were lost to dedup all the same."""
+    """`exact` and `same`: pairs that lost a page to dedup; `between`: the same, where either may happen; `other`:
+    pages that share no more than `OTHER` with any page, and were lost to dedup all the same."""
     gone = {url for url, step in taken.items() if step == "dedup"}
     most = defaultdict(float)
     for pair in pairs:
@@ -155,18 +175,26 @@ def _near_duplicates(pages: dict[str, dict], taken: dict[str, str], pairs: list[
 
     own = [url for url, overlap in most.items() if overlap <= OTHER]
     between = caught(np.nextafter(OTHER, 1), SAME)
-    return {"exact": caught(1, 2), "same": caught(SAME, 1), "between": between, "other": share(sum(url in gone for url in own), len(own))}
+    return {
+        "exact": caught(1, 2),
+        "same": caught(SAME, 1),
+        "between": between,
+        "other": share(sum(url in gone for url in own), len(own)),
+    }
 
 
 def score(web: Path, truth: Path) -> dict:
-    """The whole score of a web folder against a truth folder: steps, near_duplicates, article, pii, numbers (by kind), unaccounted (URLs).
+    """The whole score of a web folder against a truth folder: steps, near_duplicates, article, pii, numbers (by kind),
+    unaccounted (URLs).
 
     Raises:
         UserError: a folder is missing, unfinished, or of another crawl.
     """
     from data_prep.web import STEPS
 
-    pages = {row["url"]: row for row in read_jsonl(truth / "pages.jsonl", ("url", "text", "group", "pii", "numbers"), CURE)}
+    pages = {
+        row["url"]: row for row in read_jsonl(truth / "pages.jsonl", ("url", "text", "group", "pii", "numbers"), CURE)
+    }
     pairs = read_jsonl(truth / "near_duplicates.jsonl", ("a", "b", "overlap"), CURE)
     existing(web / "funnel.json", "the counts of a finished run,", CURE)
     kept = dict(_documents(web / "documents"))
@@ -180,8 +208,12 @@ def score(web: Path, truth: Path) -> dict:
     texts = dict(kept)  # of the pages whose text was looked for: what was found
     for step in STEPS[STEPS.index("extraction") :]:
         texts |= {url: "" if step == "extraction" else text for url, text in rejects.get(step, {}).items()}
-    articles = [url for url, page in pages.items() if url in texts and page["step"] in (None, "dedup") and not page["pii"]]
-    article = article_f1([pages[url]["text"] for url in articles], [texts[url] for url in articles]) | {"n": len(articles)}
+    articles = [
+        url for url, page in pages.items() if url in texts and page["step"] in (None, "dedup") and not page["pii"]
+    ]
+    article = article_f1([pages[url]["text"] for url in articles], [texts[url] for url in articles]) | {
+        "n": len(articles)
+    }
 
     found, alarms = defaultdict(Counter), defaultdict(Counter)
     for url, document in kept.items():
@@ -213,7 +245,10 @@ def _print(result: dict) -> None:
 
     print(f"[score] {'step':<12}{'should':>7}{'took':>7}  {'precision':<24}recall")
     for row in result["steps"]:
-        print(f"[score] {row['step']:<12}{row['should']:>7}{row['took']:>7}  {shown(row['precision']):<24}{shown(row['recall'])}")
+        print(
+            f"[score] {row['step']:<12}{row['should']:>7}{row['took']:>7} "
+            f" {shown(row['precision']):<24}{shown(row['recall'])}"
+        )
     near = result["near_duplicates"]
     for name, what in (
         ("exact", "copies found"), ("same", f"near duplicates found, overlap from {SAME} on"),

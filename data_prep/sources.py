@@ -241,8 +241,8 @@ def say(where: str, rows: int, left_out: Counter) -> None:
 
 
 def keep(folder: str | Path, counts: list[dict]) -> None:
-    """Of each source its path, form, rows and what was left out, as `left_out.json` beside what was made of them; no file
-    where nothing was."""
+    """Of each source its path, form, rows and what was left out, as `left_out.json` beside what was made of them; no
+    file where nothing was."""
     path = Path(folder) / "left_out.json"
     if any(source["left_out"] for source in counts):
         write_json(path, counts, ensure_ascii=False)

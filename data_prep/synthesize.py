@@ -1,17 +1,19 @@
 """AI drafts: an existing model answers prompts under the labelling guidelines, for people to edit.
 
     python -m data_prep.synthesize --model Qwen/Qwen3-8B --prompts runs/x/prompts.jsonl --output_dir runs/x/drafts
-    python -m data_prep.synthesize --model http://localhost:8000/v1 --model_name Qwen/Qwen3-8B --prompts runs/x/prompts.jsonl --output_dir runs/x/drafts
+    python -m data_prep.synthesize --model http://localhost:8000/v1 --model_name Qwen/Qwen3-8B --prompts \
+        runs/x/prompts.jsonl --output_dir runs/x/drafts
 
-Prompts are rows with `prompt` (messages or text), `messages` (up to the last turn of the user) or `question`. The guidelines are the system
-message of the request, before the row's own; the draft keeps the row's alone, and its `tools`, which the drafting model does not see. What it
-thinks between <think> and </think> is no part of the draft.
+Prompts are rows with `prompt` (messages or text), `messages` (up to the last turn of the user) or `question`. The
+guidelines are the system message of the request, before the row's own; the draft keeps the row's alone, and its
+`tools`, which the drafting model does not see. What it thinks between <think> and </think> is no part of the draft.
 
-`drafts.jsonl` holds `messages`, `status: draft` and `provenance`, `rejects.jsonl` a `reason` instead of the status: `REASONS`. A draft
-is no training data: a person edits the last message and sets the status to accepted; give `recipes.sft` a file of accepted rows alone.
+`drafts.jsonl` holds `messages`, `status: draft` and `provenance`, `rejects.jsonl` a `reason` instead of the status:
+`REASONS`. A draft is no training data: a person edits the last message and sets the status to accepted; give
+`recipes.sft` a file of accepted rows alone.
 
-Repetition is Gopher's (Rae et al. 2021, table A1) with another threshold: its 0.15 takes 5 % of GSM8K's own solutions, whose steps say the same
-words of other numbers; 0.3 takes 0.3 %.
+Repetition is Gopher's (Rae et al. 2021, table A1) with another threshold: its 0.15 takes 5 % of GSM8K's own solutions,
+whose steps say the same words of other numbers; 0.3 takes 0.3 %.
 
 Chunks of prompts are appended whole; a killed run goes on behind the last one, to the same bytes.
 """
@@ -42,15 +44,31 @@ REASONS = {
     "not_finished": "cut at max_new_tokens, or still thinking",
     "long": "more than max_words",
     "repeats": "more than max_repeated of its characters lie in 5-grams of words that it had before",
-    "copies": "more than max_copied of its 13-grams stand in a message of the prompt or in the guidelines, or it is that message",
-    "near_duplicate": "it shares more than max_similar of its 5-grams and all numbers with an earlier draft of the prompt",
+    "copies": (
+        "more than max_copied of its 13-grams stand in a message of the prompt or in the guidelines, or it is that"
+        " message"
+    ),
+    "near_duplicate": (
+        "it shares more than max_similar of its 5-grams and all numbers with an earlier draft of the prompt"
+    ),
 }
-REPEATED, COPIED, SIMILAR = 5, 13, 5  # words of an n-gram: Gopher's shortest (table A1), as in data_prep.decontaminate, as in FineWeb's MinHash
+REPEATED, COPIED, SIMILAR = (
+    5,
+    13,
+    5,
+)  # words of an n-gram: Gopher's shortest (table A1), as in data_prep.decontaminate, as in FineWeb's MinHash
 
 
 @dataclass
 class SynthesizeArguments:
-    model: str = field(metadata={"help": "drafting model: folder, Hub id, or URL of an OpenAI-compatible endpoint up to /v1 (key: OPENAI_API_KEY)"})
+    model: str = field(
+        metadata={
+            "help": (
+                "drafting model: folder, Hub id, or URL of an OpenAI-compatible endpoint up to /v1 (key:"
+                " OPENAI_API_KEY)"
+            )
+        }
+    )
     prompts: list[str] = field(metadata={"help": "files, globs, folders, Hub ids, or sources as JSON"})
     output_dir: str = field(metadata={"help": "folder to write"})
     model_name: str | None = field(default=None, metadata={"help": "of the model behind the endpoint"})
@@ -62,8 +80,18 @@ class SynthesizeArguments:
     max_prompt_words: int = field(default=2000, metadata={"help": "prompts with more are not asked"})
     max_words: int = field(default=600, metadata={"help": "drafts with more are rejected"})
     max_repeated: float = field(default=0.3, metadata={"help": "share of a draft in repeated 5-grams; 1 allows all"})
-    max_copied: float = field(default=0.9, metadata={"help": "share of a draft's 13-grams from the prompt or the guidelines; 1, for texts to be revised, allows all"})
-    max_similar: float = field(default=0.8, metadata={"help": "share of 5-grams (Jaccard) that two drafts of a prompt have in common; 1 allows all"})
+    max_copied: float = field(
+        default=0.9,
+        metadata={
+            "help": (
+                "share of a draft's 13-grams from the prompt or the guidelines; 1, for texts to be revised, allows all"
+            )
+        },
+    )
+    max_similar: float = field(
+        default=0.8,
+        metadata={"help": "share of 5-grams (Jaccard) that two drafts of a prompt have in common; 1 allows all"},
+    )
     batch_size: int = field(default=64, metadata={"help": "drafts at a time, of a model that runs here"})
     chunk: int = field(default=64, metadata={"help": "prompts whose drafts are written together"})
     seed: int = field(default=0, metadata={"help": "of sampling"})
@@ -82,7 +110,11 @@ class Prompt:
     def request(self, guidelines: str) -> list[dict]:
         """The messages under the guidelines; one system message, since many templates take no second."""
         own = self.messages[0]["role"] == "system"
-        system = f"{guidelines}\n\n# The system message of this conversation\n\n{self.messages[0]['content']}" if own else guidelines
+        system = (
+            f"{guidelines}\n\n# The system message of this conversation\n\n{self.messages[0]['content']}"
+            if own
+            else guidelines
+        )
         return [{"role": "system", "content": system}, *self.messages[own:]]
 
 
@@ -91,21 +123,30 @@ def read_prompt(row: dict, where: str) -> list[dict]:
     column = columns_of(row, COLUMNS, where)[0]
     value = row[column]
     messages = value if isinstance(value, list) else [{"role": "user", "content": value}]
-    messages = [{k: v for k, v in m.items() if v is not None} if isinstance(m, dict) else {} for m in messages]  # Arrow fills in null
+    messages = [
+        {k: v for k, v in m.items() if v is not None} if isinstance(m, dict) else {} for m in messages
+    ]  # Arrow fills in null
     while messages and messages[-1].get("role") != "user":
         messages.pop()
     if not messages:
-        raise UserError(f"{where}: {column} has no turn of the user; it must be text or messages such as " + '[{"role": "user", "content": "Who are you?"}]')
+        raise UserError(
+            f"{where}: {column} has no turn of the user; it must be text or messages such as "
+            + '[{"role": "user", "content": "Who are you?"}]'
+        )
     for number, message in enumerate(messages, 1):
         content = message.get("content", "" if message.get("tool_calls") else None)
         if message.get("role") not in ROLES or not isinstance(content, str):
-            raise UserError(f"{where}: message {number} of {column} must have a role ({', '.join(ROLES)}) and a text as content")
+            raise UserError(
+                f"{where}: message {number} of {column} must have a role ({', '.join(ROLES)}) and a text as content"
+            )
     if not messages[-1]["content"].strip():
         raise UserError(f"{where}: the last turn of the user in {column} is empty")
     try:
         json.dumps([messages, row.get("tools")], ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise UserError(f"{where} holds half a character (a lone surrogate): write the row again, or remove it") from None
+        raise UserError(
+            f"{where} holds half a character (a lone surrogate): write the row again, or remove it"
+        ) from None
     return messages
 
 
@@ -114,9 +155,14 @@ def read_prompts(sources: list) -> list[Prompt]:
     for part in find_parts(sources):
         source = ":".join([part.path, *(part.spec[key] for key in ("name", "split") if (part.spec or {}).get(key))])
         for number, _, row in read_rows(part):
-            prompts.append(Prompt(read_prompt(row, f"{part.path}, row {number}"), row.get("tools") or None, source, number))
+            prompts.append(
+                Prompt(read_prompt(row, f"{part.path}, row {number}"), row.get("tools") or None, source, number)
+            )
     if not prompts:
-        raise UserError(f"the prompts ({', '.join(map(str, sources))}) are empty: expected at least one row with {', '.join(COLUMNS)}")
+        raise UserError(
+            f"the prompts ({', '.join(map(str, sources))}) are empty: expected at least one row with"
+            f" {', '.join(COLUMNS)}"
+        )
     return prompts
 
 
@@ -136,7 +182,8 @@ def repeated(text: list[str]) -> float:
 
 
 def copied(text: list[str], source: list[str]) -> float:
-    """The share of the n-grams that stand in the source, too; a shorter text is a copy where it is the source, and no copy else."""
+    """The share of the n-grams that stand in the source, too; a shorter text is a copy where it is the source, and no
+    copy else."""
     if text == source or len(text) < COPIED:
         return float(text == source)
     index = Index(COPIED, COPIED)
@@ -187,43 +234,75 @@ def load(path: Path) -> dict:
 
 
 class Output:
-    """The folder of a run: two files of rows, `settings.json`, and `progress.json`, which says how far both files are whole."""
+    """The folder of a run: two files of rows, `settings.json`, and `progress.json`, which says how far both files are
+    whole."""
 
     FILES = ("drafts.jsonl", "rejects.jsonl")
 
     def __init__(self, folder: Path, settings: dict):
         self.folder, self.settings = folder, settings
         begun = (folder / "settings.json").exists()
-        self.begun = begun and any((folder / name).exists() and (folder / name).stat().st_size for name in (*self.FILES, "summary.json"))  # else its settings bind nobody
+        self.begun = begun and any(
+            (folder / name).exists() and (folder / name).stat().st_size for name in (*self.FILES, "summary.json")
+        )  # else its settings bind nobody
         if not begun and (strange := [name for name in (*self.FILES, "summary.json") if (folder / name).exists()]):
-            raise UserError(f"{folder} holds {strange[0]} without settings.json, so it is not of this command: give another --output_dir")
+            raise UserError(
+                f"{folder} holds {strange[0]} without settings.json, so it is not of this command: give another"
+                " --output_dir"
+            )
         before = load(folder / "settings.json") if self.begun else settings
         self.provenance = before.get("provenance")
         if other := [key for key in settings if before.get(key) != settings[key]]:
-            raise UserError(f"{folder} was begun with {other[0]} {before.get(other[0])}, not {settings[other[0]]}: take the same settings, or give another --output_dir")
+            raise UserError(
+                f"{folder} was begun with {other[0]} {before.get(other[0])}, not {settings[other[0]]}: take the same"
+                " settings, or give another --output_dir"
+            )
 
     def finished(self) -> dict | None:
         """The summary of a run that came to its end."""
         path = self.folder / "summary.json"
         if path.exists() and (gone := [name for name in self.FILES if not (self.folder / name).exists()]):
-            raise UserError(f"{self.folder} is finished, but {gone[0]} is gone: put it back, or give another --output_dir")
+            raise UserError(
+                f"{self.folder} is finished, but {gone[0]} is gone: put it back, or give another --output_dir"
+            )
         return load(path) if path.exists() else None
 
     def begin(self, provenance: dict) -> dict:
         """Store the settings, cut what was being written when the run was killed; returns the progress."""
         if self.begun and self.provenance != provenance:
-            raise UserError(f"{self.folder} was begun with the model {self.provenance}, which is now {provenance}: give its --revision, or another --output_dir")
-        write_json(self.folder / "settings.json", self.settings | {"provenance": provenance}, indent=1, ensure_ascii=False)
+            raise UserError(
+                f"{self.folder} was begun with the model {self.provenance}, which is now {provenance}: give its"
+                " --revision, or another --output_dir"
+            )
+        write_json(
+            self.folder / "settings.json", self.settings | {"provenance": provenance}, indent=1, ensure_ascii=False
+        )
         path = self.folder / "progress.json"
-        progress = load(path) if path.exists() else {"prompts": 0, "drafts": 0, "rejects": {}, "seconds": 0.0, "bytes": dict.fromkeys(self.FILES, 0)}
-        whole = isinstance(progress.get("rejects"), dict) and isinstance(progress.get("bytes"), dict) and progress["bytes"].keys() == set(self.FILES)
-        numbers = [progress.get(key) for key in ("prompts", "drafts", "seconds")] + [*progress["bytes"].values(), *progress["rejects"].values()] if whole else []
+        progress = (
+            load(path)
+            if path.exists()
+            else {"prompts": 0, "drafts": 0, "rejects": {}, "seconds": 0.0, "bytes": dict.fromkeys(self.FILES, 0)}
+        )
+        whole = (
+            isinstance(progress.get("rejects"), dict)
+            and isinstance(progress.get("bytes"), dict)
+            and progress["bytes"].keys() == set(self.FILES)
+        )
+        numbers = (
+            [progress.get(key) for key in ("prompts", "drafts", "seconds")]
+            + [*progress["bytes"].values(), *progress["rejects"].values()]
+            if whole
+            else []
+        )
         if not whole or not all(isinstance(number, int | float) for number in numbers):
             raise UserError(f"{path} is not as it was written: remove its folder, or give another --output_dir")
         for name, size in progress["bytes"].items():
             with (self.folder / name).open("ab") as file:
                 if file.tell() < size:
-                    raise UserError(f"{self.folder / name} is shorter than when it was written: put it back, or give another --output_dir")
+                    raise UserError(
+                        f"{self.folder / name} is shorter than when it was written: put it back, or give another"
+                        " --output_dir"
+                    )
                 file.truncate(size)
         return progress
 
@@ -253,21 +332,42 @@ def check(args: SynthesizeArguments) -> None:
         if not 0 < getattr(args, key) <= 1:
             raise UserError(f"{key} must lie above 0 and at most at 1, but is {getattr(args, key)}")
     if not 0 <= args.temperature < math.inf:
-        raise UserError(f"samples must be at least 1 and temperature at least 0, but are {args.samples} and {args.temperature}")
+        raise UserError(
+            f"samples must be at least 1 and temperature at least 0, but are {args.samples} and {args.temperature}"
+        )
     if not args.prompts:
         raise UserError("prompts needs at least one data set")
     if args.temperature == 0 and args.samples > 1:
-        raise UserError(f"at temperature 0 all {args.samples} samples would be the same: raise temperature, or take one sample")
+        raise UserError(
+            f"at temperature 0 all {args.samples} samples would be the same: raise temperature, or take one sample"
+        )
 
 
-def draft(prompts: list[Prompt], start: int, replier: Replier, guidelines: str, reject: Filter, args: SynthesizeArguments, provenance: dict) -> dict[str, list[dict]]:
+def draft(
+    prompts: list[Prompt],
+    start: int,
+    replier: Replier,
+    guidelines: str,
+    reject: Filter,
+    args: SynthesizeArguments,
+    provenance: dict,
+) -> dict[str, list[dict]]:
     """The rows of both files for a chunk of prompts that begins at `start`, whose seed hangs on that place alone."""
-    fits = [sum(len(words(m.get("content", ""))) for m in prompt.messages) <= args.max_prompt_words for prompt in prompts]
+    fits = [
+        sum(len(words(m.get("content", ""))) for m in prompt.messages) <= args.max_prompt_words for prompt in prompts
+    ]
     seed = random.Random(f"synthesize-{args.seed}-{start}").getrandbits(31)
-    replies = iter(replier([prompt.request(guidelines) for prompt, fit in zip(prompts, fits) if fit], args.samples, seed) if any(fits) else [])
+    replies = iter(
+        replier([prompt.request(guidelines) for prompt, fit in zip(prompts, fits) if fit], args.samples, seed)
+        if any(fits)
+        else []
+    )
     drafts, rejects = [], []
     for prompt, fit in zip(prompts, fits):
-        tools, source = ({"tools": prompt.tools} if prompt.tools else {}), provenance | {"source": prompt.source, "row": prompt.row}
+        tools, source = (
+            ({"tools": prompt.tools} if prompt.tools else {}),
+            provenance | {"source": prompt.source, "row": prompt.row},
+        )
         if not fit:
             rejects.append({"messages": prompt.messages, **tools, "reason": "long_prompt", "provenance": source})
             continue
@@ -276,7 +376,12 @@ def draft(prompts: list[Prompt], start: int, replier: Replier, guidelines: str, 
             reason = reject(reply.text, reply.finished, prompt, kept)
             text = reply.text if reason == "not_finished" else answer_of(reply.text)
             messages = [*prompt.messages, {"role": "assistant", "content": text}]
-            row = {"messages": messages, **tools, **({"reason": reason} if reason else {"status": "draft"}), "provenance": source | {"sample": sample}}
+            row = {
+                "messages": messages,
+                **tools,
+                **({"reason": reason} if reason else {"status": "draft"}),
+                "provenance": source | {"sample": sample},
+            }
             (rejects if reason else drafts).append(row)
             if not reason:
                 kept.append(text)
@@ -285,7 +390,10 @@ def draft(prompts: list[Prompt], start: int, replier: Replier, guidelines: str, 
 
 def tell(folder: Path, summary: dict) -> None:
     rejects = ", ".join(f"{count:,} {reason}" for reason, count in summary["rejects"].items())
-    print(f"{folder}: {summary['drafts']:,} drafts for {summary['prompts']:,} prompts, to be edited; rejected: {rejects or 'none'}")
+    print(
+        f"{folder}: {summary['drafts']:,} drafts for {summary['prompts']:,} prompts, to be edited; rejected:"
+        f" {rejects or 'none'}"
+    )
 
 
 @command
@@ -304,7 +412,9 @@ def main(argv: list[str] | None = None) -> None:
     # ---- What was done before ----
     settings = {key: value for key, value in asdict(args).items() if key not in ("output_dir", "guidelines")}
     settings |= {"guidelines_sha256": digest, "model_files": model_fingerprint(args.model)}
-    settings["prompts_sha256"] = hashlib.sha256(json.dumps([asdict(prompt) for prompt in prompts]).encode()).hexdigest()
+    settings["prompts_sha256"] = hashlib.sha256(
+        json.dumps([asdict(prompt) for prompt in prompts]).encode()
+    ).hexdigest()
     folder = output_folder(args.output_dir)
     output = Output(folder, settings)
     if summary := output.finished():
@@ -312,7 +422,9 @@ def main(argv: list[str] | None = None) -> None:
         return
 
     # ---- Draft ----
-    replier = Replier(args.model, args.max_new_tokens, args.temperature, args.model_name, args.revision, args.batch_size)
+    replier = Replier(
+        args.model, args.max_new_tokens, args.temperature, args.model_name, args.revision, args.batch_size
+    )
     progress = output.begin(replier.provenance)
     provenance = replier.provenance | {"guidelines_sha256": digest, "seed": args.seed}
     reject = Filter(args, words(guidelines))
@@ -325,12 +437,17 @@ def main(argv: list[str] | None = None) -> None:
         rows = draft(chunk, start, replier, guidelines, reject, args, provenance)
         done = start + len(chunk)
         progress["prompts"], progress["drafts"] = done, progress["drafts"] + len(rows["drafts.jsonl"])
-        progress["rejects"] = dict(sorted((Counter(progress["rejects"]) + Counter(row["reason"] for row in rows["rejects.jsonl"])).items()))
+        progress["rejects"] = dict(
+            sorted((Counter(progress["rejects"]) + Counter(row["reason"] for row in rows["rejects.jsonl"])).items())
+        )
         progress["seconds"] = round(before + time.monotonic() - begun, 1)
         try:
             output.append(rows, progress)
         except OSError as error:
-            raise UserError(f"cannot write {folder} ({error.strerror}): free some space and run the command again; {start:,} prompts are done") from None
+            raise UserError(
+                f"cannot write {folder} ({error.strerror}): free some space and run the command again; {start:,}"
+                " prompts are done"
+            ) from None
         report(done - first, f"of {len(prompts) - first:,} prompts", (done - first) / (len(prompts) - first))
     summary = {key: progress[key] for key in ("prompts", "drafts", "rejects", "seconds")} | {"provenance": provenance}
     output.finish(summary)

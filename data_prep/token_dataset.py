@@ -12,12 +12,12 @@ from eval.cli import UserError, existing
 class TokenDataset:
     """Windows of `sequence_length` tokens from a memory-mapped file: a map-style dataset for `Trainer`.
 
-    Windows do not overlap and run across documents, which end with the end-of-text token. Nothing is loaded before it is
-    read, so a window's place in the file is all the state there is: a sampler that skips n windows has resumed.
+    Windows do not overlap and run across documents, which end with the end-of-text token. Nothing is loaded before it
+    is read, so a window's place in the file is all the state there is: a sampler that skips n windows has resumed.
 
-    Trainer's default order is a list of all the windows, shuffled anew each epoch: about 48 bytes a window in each process
-    (230 MB for 10 GB in windows of 1,024). The documents are shuffled already, so `train_sampling_strategy: sequential`
-    loses nothing, holds no list, and reads the disk front to back.
+    Trainer's default order is a list of all the windows, shuffled anew each epoch: about 48 bytes a window in each
+    process (230 MB for 10 GB in windows of 1,024). The documents are shuffled already, so `train_sampling_strategy:
+    sequential` loses nothing, holds no list, and reads the disk front to back.
 
     Raises:
         UserError: the folder holds no tokens, fewer than one window, or a file that is not as long as its record says.
@@ -37,7 +37,9 @@ class TokenDataset:
         if not self.length:
             raise UserError(f"{self.path} holds fewer tokens than one window of sequence_length {sequence_length}")
         if size != tokens * self.dtype.itemsize:
-            raise UserError(f"{self.path} has {size:,} bytes, but {record.name} says {tokens * self.dtype.itemsize:,}: {cure}")
+            raise UserError(
+                f"{self.path} has {size:,} bytes, but {record.name} says {tokens * self.dtype.itemsize:,}: {cure}"
+            )
 
     @cached_property
     def tokens(self) -> np.memmap:  # opened on first use, in each worker

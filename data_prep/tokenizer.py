@@ -1,19 +1,22 @@
 """Train the tokenizer: byte-level BPE, digits one by one, with marks for chat, tools and thinking and a chat template.
 
-    python -m data_prep.tokenizer --sources 'runs/tiny/web/documents/*.jsonl.gz' --output_dir runs/tiny/tokenizer --vocab_size 1024
-    python -m data_prep.tokenizer compare --sources 'runs/tiny/web/documents/*.jsonl.gz' --output_dir runs/tiny/tokenizers
+    python -m data_prep.tokenizer --sources 'runs/tiny/web/documents/*.jsonl.gz' --output_dir runs/tiny/tokenizer \
+        --vocab_size 1024
+    python -m data_prep.tokenizer compare --sources 'runs/tiny/web/documents/*.jsonl.gz' --output_dir \
+        runs/tiny/tokenizers
     python -m data_prep.tokenizer show --tokenizers runs/tiny/tokenizer --output_dir runs/tiny/tokenizer
 
 Saved as a stock `PreTrainedTokenizerFast`. Documents end with <|endoftext|>, turns with <|im_end|>, which is the end
 token; <|pad|> is neither (PPO masks out every end token where pad = end). These four are special: decoding with
-`skip_special_tokens=True` leaves them out. The marks of tools and thinking are ordinary added tokens, as in Qwen3, so that
-they stay in what rewards and parsers read. A text that spells one of the twelve is encoded as that token by the tokenizer itself,
-and as plain text by all that encodes here what users, tools, pages and data sets say (`eval.encoding`).
+`skip_special_tokens=True` leaves them out. The marks of tools and thinking are ordinary added tokens, as in Qwen3, so
+that they stay in what rewards and parsers read. A text that spells one of the twelve is encoded as that token by the
+tokenizer itself, and as plain text by all that encodes here what users, tools, pages and data sets say
+(`eval.encoding`).
 
-`chat_template.jinja` says how conversations look. The end token stands inside the generation markers, so it carries loss, and
-nothing follows the last turn, so the reward model is trained to read at the token where PPO reads (a newline there cost 88 %
-of the reward margin). `RESPONSE_TEMPLATE` reads a reply back: transformers' `parse_response`, and so TRL, finds the thinking,
-the calls and the rest in it.
+`chat_template.jinja` says how conversations look. The end token stands inside the generation markers, so it carries
+loss, and nothing follows the last turn, so the reward model is trained to read at the token where PPO reads (a newline
+there cost 88 % of the reward margin). `RESPONSE_TEMPLATE` reads a reply back: transformers' `parse_response`, and so
+TRL, finds the thinking, the calls and the rest in it.
 """
 
 import glob
@@ -40,9 +43,16 @@ RESPONSE_TEMPLATE = {
     "start_anchor": "<|im_start|>assistant\n",
     "fields": {
         # Thinking that is not ended is thinking to the end of the turn.
-        "reasoning_content": {"open": "<think>", "close_pattern": r"</think>|(?=<\|im_end\|>)", "join": "", **_AS_IT_STANDS},
-        # A call is one from its mark to the same tool's end mark with no other mark between; anything else is content. The
-        # argument's name cannot hang on the tool (a response template has one shape for all calls), so it is `query` for both.
+        "reasoning_content": {
+            "open": "<think>",
+            "close_pattern": r"</think>|(?=<\|im_end\|>)",
+            "join": "",
+            **_AS_IT_STANDS,
+        },
+        # A call is one from its mark to the same tool's end mark with no other mark between; anything else is content.
+        # The
+        # argument's name cannot hang on the tool (a response template has one shape for all calls), so it is `query`
+        # for both.
         "tool_calls": {
             "open_pattern": r"<\|(?P<name>search|python)_start\|>(?=(?:(?!<\|\w+\|>).)*<\|(?P=name)_end\|>)",
             "close_pattern": r"<\|\w+_end\|>",
@@ -59,7 +69,9 @@ RESPONSE_TEMPLATE = {
 class TokenizerArguments:
     sources: list[str] = field(metadata={"help": "JSON-lines files (globs) with `text` or `messages`"})
     output_dir: str = field(metadata={"help": "folder for the tokenizer"})
-    vocab_size: int = field(default=1024, metadata={"help": "tokens, the special ones included; at least 256 bytes + 12 special tokens"})
+    vocab_size: int = field(
+        default=1024, metadata={"help": "tokens, the special ones included; at least 256 bytes + 12 special tokens"}
+    )
     model_max_length: int = field(default=1024, metadata={"help": "context length that the tokenizer reports"})
 
 
@@ -67,7 +79,8 @@ def texts(patterns: list[str]) -> Iterator[str]:
     """The `text` of documents and the turns of conversations: their content, thinking and calls.
 
     Raises:
-        UserError: a pattern without files, a file that cannot be read, a line that is not JSON, or a row with neither column.
+        UserError: a pattern without files, a file that cannot be read, a line that is not JSON, or a row with neither
+            column.
     """
     from datatrove.io import open_file
 
@@ -96,7 +109,10 @@ def _texts_of(line: str, place: str) -> list[str]:
     except (AttributeError, KeyError, TypeError):
         found = [None]
     if not all(isinstance(text, str) for text in found):
-        raise UserError(f"{place}: expected a column text (a string) or messages (role, content), found {', '.join(row) if isinstance(row, dict) else row}")
+        raise UserError(
+            f"{place}: expected a column text (a string) or messages (role, content), found"
+            f" {', '.join(row) if isinstance(row, dict) else row}"
+        )
     return found
 
 
@@ -111,7 +127,8 @@ def _texts_in(message: dict) -> Iterator[str | None]:
 
 
 def batches(corpus: Iterable[str]) -> Iterator[list[str]]:
-    """Lists of `BATCH` texts with the headers of turns and tools among them, so that a turn's header costs two tokens and not seven.
+    """Lists of `BATCH` texts with the headers of turns and tools among them, so that a turn's header costs two tokens
+    and not seven.
 
     They come once for 500 letters: once for each text, they took a quarter of the time where texts are short.
     """
@@ -132,9 +149,13 @@ def train(corpus: Iterable[str], vocab_size: int, model_max_length: int = 1024):
     marks = TOOL_TOKENS + THINK_TOKENS
     special = len(SPECIAL_TOKENS + marks)
     if vocab_size < 256 + special:
-        raise UserError(f"vocab_size must be at least {256 + special} (256 bytes + {special} special tokens), but is {vocab_size}")
+        raise UserError(
+            f"vocab_size must be at least {256 + special} (256 bytes + {special} special tokens), but is {vocab_size}"
+        )
     bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - len(marks),
@@ -144,7 +165,13 @@ def train(corpus: Iterable[str], vocab_size: int, model_max_length: int = 1024):
     )
     bpe.train_from_iterator(batches(corpus), trainer)
     bpe.add_tokens([AddedToken(mark, normalized=False, special=False) for mark in marks])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=IM_END, pad_token=PAD, model_max_length=model_max_length, clean_up_tokenization_spaces=False)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        eos_token=IM_END,
+        pad_token=PAD,
+        model_max_length=model_max_length,
+        clean_up_tokenization_spaces=False,
+    )
     tokenizer.chat_template = CHAT_TEMPLATE
     tokenizer.response_template = RESPONSE_TEMPLATE
     return tokenizer
@@ -158,16 +185,23 @@ def main(argv: list[str] | None = None) -> None:
         (args,) = parse((other.Arguments,), argv[1:])
         return other.run(args)
     if argv and not argv[0].startswith("-"):
-        raise UserError(f"there is no command {argv[0]}: write `compare` or `show`, or --sources and --output_dir to train")
+        raise UserError(
+            f"there is no command {argv[0]}: write `compare` or `show`, or --sources and --output_dir to train"
+        )
     (args,) = parse((TokenizerArguments,), argv)
     if not any(texts(args.sources)):
-        raise UserError(f"{' '.join(args.sources)}: there is no text in these files; give JSON lines with `text` or `messages`")
+        raise UserError(
+            f"{' '.join(args.sources)}: there is no text in these files; give JSON lines with `text` or `messages`"
+        )
     out = output_folder(args.output_dir)
     tokenizer = train(texts(args.sources), args.vocab_size, args.model_max_length)
     tokenizer.save_pretrained(out)
     sample = [text for _, text in zip(range(500), texts(args.sources))]
     count = sum(len(ids) for ids in tokenizer(sample, verbose=False)["input_ids"])
-    print(f"{Path(out)}: {len(tokenizer)} tokens, {sum(len(t.encode()) for t in sample) / max(1, count):.2f} bytes per token on the first 500 texts")
+    print(
+        f"{Path(out)}: {len(tokenizer)} tokens, {sum(len(t.encode()) for t in sample) / max(1, count):.2f} bytes per"
+        " token on the first 500 texts"
+    )
 
 
 if __name__ == "__main__":

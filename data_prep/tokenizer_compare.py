@@ -1,16 +1,18 @@
 """Compare tokenizers: the bytes that a token covers in prose, code, numbers and other scripts.
 
-    python -m data_prep.tokenizer compare --sources 'runs/tiny/web/documents/*.jsonl.gz' --vocab_sizes 512 1024 2048 4096 \
+    python -m data_prep.tokenizer compare --sources 'runs/tiny/web/documents/*.jsonl.gz' --vocab_sizes 512 1024 \
+        2048 4096 \
         --tokenizers openai-community/gpt2 runs/tiny/tokenizer --output_dir runs/tiny/tokenizers
-    python -m data_prep.tokenizer compare --tokenizers Qwen/Qwen3-0.6B --samples prose=a.txt law=b.jsonl --output_dir runs/tokenizers
+    python -m data_prep.tokenizer compare --tokenizers Qwen/Qwen3-0.6B --samples prose=a.txt law=b.jsonl \
+        --output_dir runs/tokenizers
 
-A tokenizer trades the size of its vocabulary, which is rows of the embedding and of the output layer, for the length of the
-sequence, which is steps of the model. One end of the scale are the raw bytes: 256 symbols, one for each byte. `--sources`
-trains a tokenizer of each of `--vocab_sizes` (nothing of them is kept); `--tokenizers` adds ready ones.
+A tokenizer trades the size of its vocabulary, which is rows of the embedding and of the output layer, for the length
+of the sequence, which is steps of the model. One end of the scale are the raw bytes: 256 symbols, one for each byte.
+`--sources` trains a tokenizer of each of `--vocab_sizes` (nothing of them is kept); `--tokenizers` adds ready ones.
 
-Trained and measured texts must differ. The built-in samples (`tokenizer_samples.yaml`, a page of each kind) are in no corpus; of
-`--samples` every text that is measured is left out of training. A tokenizer whose text does not come back from its tokens
-is marked with ≠: what it drops costs it no tokens, so its figure says little.
+Trained and measured texts must differ. The built-in samples (`tokenizer_samples.yaml`, a page of each kind) are in no
+corpus; of `--samples` every text that is measured is left out of training. A tokenizer whose text does not come back
+from its tokens is marked with ≠: what it drops costs it no tokens, so its figure says little.
 
 Writes a table to the screen, `tokenizers.json` and `index.html`.
 """
@@ -27,11 +29,21 @@ from eval.cli import UserError, existing, output_folder
 @dataclass
 class Arguments:
     output_dir: str = field(metadata={"help": "folder for tokenizers.json and index.html"})
-    sources: list[str] | None = field(default=None, metadata={"help": "JSON-lines files (globs) with `text` or `messages` to train on"})
-    vocab_sizes: list[int] = field(default_factory=lambda: [512, 1024, 2048, 4096], metadata={"help": "vocabularies to train on the sources"})
+    sources: list[str] | None = field(
+        default=None, metadata={"help": "JSON-lines files (globs) with `text` or `messages` to train on"}
+    )
+    vocab_sizes: list[int] = field(
+        default_factory=lambda: [512, 1024, 2048, 4096], metadata={"help": "vocabularies to train on the sources"}
+    )
     tokenizers: list[str] = field(default_factory=list, metadata={"help": "ready tokenizers: folders or Hub ids"})
     samples: list[str] | None = field(
-        default=None, metadata={"help": "texts to measure, KIND=FILE (plain text, or JSON lines if named .jsonl or .jsonl.gz); default: built-in"}
+        default=None,
+        metadata={
+            "help": (
+                "texts to measure, KIND=FILE (plain text, or JSON lines if named .jsonl or .jsonl.gz); default:"
+                " built-in"
+            )
+        },
     )
 
 
@@ -53,10 +65,16 @@ def read_samples(given: list[str] | None) -> dict[str, list[str]]:
         kind, equals, path = item.partition("=")
         if not (kind and equals and path) or kind in samples:
             again = " again" if kind in samples else ""
-            raise UserError(f"--samples takes KIND=FILE with a kind for each file, such as prose=book.txt, but not {item}{again}")
+            raise UserError(
+                f"--samples takes KIND=FILE with a kind for each file, such as prose=book.txt, but not {item}{again}"
+            )
         existing(path, "the sample", "give a text file or JSON lines")
         try:
-            read = texts([glob.escape(path)]) if path.endswith((".jsonl", ".jsonl.gz")) else [Path(path).read_bytes().decode()]
+            read = (
+                texts([glob.escape(path)])
+                if path.endswith((".jsonl", ".jsonl.gz"))
+                else [Path(path).read_bytes().decode()]
+            )
             samples[kind] = [text for text in read if text]
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"the sample {path} cannot be read as text in UTF-8: {error}") from None
@@ -66,13 +84,24 @@ def read_samples(given: list[str] | None) -> dict[str, list[str]]:
 
 
 def measure(tokenizer, samples: dict[str, list[str]]) -> dict:
-    """The size of the vocabulary, the tokens of each kind of text, and the kinds that do not come back from their tokens."""
-    ids = {kind: [tokenizer.encode(text, add_special_tokens=False, verbose=False) for text in texts] for kind, texts in samples.items()}
+    """The size of the vocabulary, the tokens of each kind of text, and the kinds that do not come back from their
+    tokens."""
+    ids = {
+        kind: [tokenizer.encode(text, add_special_tokens=False, verbose=False) for text in texts]
+        for kind, texts in samples.items()
+    }
 
     def lost(kind):
-        return any(tokenizer.decode(row, clean_up_tokenization_spaces=False) != text for row, text in zip(ids[kind], samples[kind]))
+        return any(
+            tokenizer.decode(row, clean_up_tokenization_spaces=False) != text
+            for row, text in zip(ids[kind], samples[kind])
+        )
 
-    return {"vocabulary": len(tokenizer), "tokens": {kind: sum(map(len, rows)) for kind, rows in ids.items()}, "lossy": list(filter(lost, samples))}
+    return {
+        "vocabulary": len(tokenizer),
+        "tokens": {kind: sum(map(len, rows)) for kind, rows in ids.items()},
+        "lossy": list(filter(lost, samples)),
+    }
 
 
 def trained(sources: list[str], sizes: list[int], samples: dict[str, list[str]]):
@@ -98,17 +127,30 @@ def trained(sources: list[str], sizes: list[int], samples: dict[str, list[str]])
 
 
 def figures(results: list[dict], groups: dict[str, list[str]], size: dict[str, int]) -> list:
-    """Sequence length against vocabulary for each group of kinds, as trained here; the length of all samples together for every tokenizer."""
+    """Sequence length against vocabulary for each group of kinds, as trained here; the length of all samples together
+    for every tokenizer."""
     from eval.report.figures import bars, lines
 
     def per_byte(result, kinds):
         return sum(result["tokens"][kind] for kind in kinds) / sum(size[kind] for kind in kinds)
 
     here = [r for r in results if r["trained"]]
-    trade = {name: [(8.0, 1.0)] + [(math.log2(r["vocabulary"]), per_byte(r, kinds)) for r in here] for name, kinds in groups.items() if here}
-    rows = [("raw bytes", 100.0, "100")] + [(r["name"][-26:], 100 * per_byte(r, size), f"{100 * per_byte(r, size):.1f}") for r in results]
+    trade = {
+        name: [(8.0, 1.0)] + [(math.log2(r["vocabulary"]), per_byte(r, kinds)) for r in here]
+        for name, kinds in groups.items()
+        if here
+    }
+    rows = [("raw bytes", 100.0, "100")] + [
+        (r["name"][-26:], 100 * per_byte(r, size), f"{100 * per_byte(r, size):.1f}") for r in results
+    ]
     return [
-        lines("Tokens per byte", trade, "vocabulary size, as a power of 2", "From the 2⁸ raw bytes on, trained on the same texts", whole=True),
+        lines(
+            "Tokens per byte",
+            trade,
+            "vocabulary size, as a power of 2",
+            "From the 2⁸ raw bytes on, trained on the same texts",
+            whole=True,
+        ),
         bars("Tokens for 100 bytes", rows, f"All samples together, {sum(size.values()):,} bytes"),
     ]
 
@@ -140,7 +182,13 @@ def run(args: Arguments) -> None:
 
     width = max(len(r["name"]) for r in results + [{"name": "bytes per token"}])
     print(f"{'bytes per token':{width}} vocabulary", *(f"{kind:>{max(7, len(kind))}}" for kind in size))
-    for r in [{"name": "raw bytes", "vocabulary": 256, "lossy": [], "bytes_per_token": dict.fromkeys(size, 1.0)}, *results]:
-        cells = (f"{'≠' if kind in r['lossy'] else ''}{value:.2f}".rjust(max(7, len(kind))) for kind, value in r["bytes_per_token"].items())
+    for r in [
+        {"name": "raw bytes", "vocabulary": 256, "lossy": [], "bytes_per_token": dict.fromkeys(size, 1.0)},
+        *results,
+    ]:
+        cells = (
+            f"{'≠' if kind in r['lossy'] else ''}{value:.2f}".rjust(max(7, len(kind)))
+            for kind, value in r["bytes_per_token"].items()
+        )
         print(f"{r['name']:{width}} {r['vocabulary']:10,}", *cells)
     print(f"{out / 'index.html'}")

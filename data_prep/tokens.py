@@ -2,11 +2,12 @@
 
     python -m data_prep.tokens --config recipes/tiny/tokens.yaml
 
-datatrove tokenises each source, ends each document with `end_of_text`, and shuffles; the parts are merged, shuffled by `seed`,
-into `train.ds` and `validation.ds` (little-endian uint16, or uint32 for vocabularies above 65,536) beside `*.index` (document
-ends) and `tokens.json`, which is written last. A document goes to validation by a hash of its id (of its text, where it has
-none), so the split does not hang on order, tasks or seed. Neither documents nor tokens are ever all in memory. A killed run goes
-on behind its finished tasks when it is given again with the same settings, tokenizer and files.
+datatrove tokenises each source, ends each document with `end_of_text`, and shuffles; the parts are merged, shuffled by
+`seed`, into `train.ds` and `validation.ds` (little-endian uint16, or uint32 for vocabularies above 65,536) beside
+`*.index` (document ends) and `tokens.json`, which is written last. A document goes to validation by a hash of its id
+(of its text, where it has none), so the split does not hang on order, tasks or seed. Neither documents nor tokens are
+ever all in memory. A killed run goes on behind its finished tasks when it is given again with the same settings,
+tokenizer and files.
 """
 
 import contextlib
@@ -33,7 +34,9 @@ SPLITS = ("train", "validation")
 @dataclass
 class TokensArguments:
     sources: list[dict] = field(
-        metadata={"help": "list of {path: folder of *.jsonl(.gz), or Hub id with name, split, revision; text_column: text}"}
+        metadata={
+            "help": "list of {path: folder of *.jsonl(.gz), or Hub id with name, split, revision; text_column: text}"
+        }
     )
     tokenizer: str = field(metadata={"help": "tokenizer folder or Hub id"})
     output_dir: str = field(metadata={"help": "folder for train.ds and validation.ds"})
@@ -90,10 +93,11 @@ class SplitTokenizer(PipelineStep):
 
 
 def merge(parts: list[Path], path: Path, token_size: int, seed: int) -> dict:
-    """Write the documents of all parts, each read front to back, into `path` and `path.index` in an order drawn from `seed`.
+    """Write the documents of all parts, each read front to back, into `path` and `path.index` in an order drawn from
+    `seed`.
 
-    The bytes are those of datatrove's DocumentTokenizerMerger, which takes 4-byte tokens for 2-byte ones unless each part has
-    a metadata file, splits files at 100 G tokens, and holds the ends as Python integers.
+    The bytes are those of datatrove's DocumentTokenizerMerger, which takes 4-byte tokens for 2-byte ones unless each
+    part has a metadata file, splits files at 100 G tokens, and holds the ends as Python integers.
 
     Returns:
         {"tokens", "documents"}
@@ -128,11 +132,16 @@ def tokenize(args: TokensArguments, readers: list[Source], parts: Path) -> None:
     for i, reader in enumerate(readers):
         folder, what = parts / str(i), f"[tokens] {reader.path}"
         steps = [reader, SplitTokenizer(args, parts / "text.json", folder)]
-        executor = Executor(steps, tasks=args.tasks, workers=min(args.workers, args.tasks), logging_dir=str(folder / "logs"))
+        executor = Executor(
+            steps, tasks=args.tasks, workers=min(args.workers, args.tasks), logging_dir=str(folder / "logs")
+        )
         if (todo := len(executor.get_incomplete_ranks())) < args.tasks:
             print(f"{what}: {args.tasks - todo} of {args.tasks} tasks are finished", flush=True)
         executor.run()
-        counts = [json.loads(file.read_text())[0]["stats"].get(DROPPED, 0) for file in (folder / "logs" / "stats").glob("*.json")]
+        counts = [
+            json.loads(file.read_text())[0]["stats"].get(DROPPED, 0)
+            for file in (folder / "logs" / "stats").glob("*.json")
+        ]
         if dropped := sum(count["total"] if isinstance(count, dict) else count for count in counts):
             print(f"{what}: {dropped:,} {DROPPED} in column {reader.text_key} were dropped")
 
@@ -155,7 +164,10 @@ def main(argv: list[str] | None = None) -> None:
     readers = [make_reader(source) for source in args.sources]
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100
     if len(readers) * args.tasks > most:
-        raise UserError(f"{len(readers)} sources of {args.tasks} tasks are more files than may be open here at once: give at most {most // len(readers)} tasks, or raise `ulimit -n`")
+        raise UserError(
+            f"{len(readers)} sources of {args.tasks} tasks are more files than may be open here at once: give at most"
+            f" {most // len(readers)} tasks, or raise `ulimit -n`"
+        )
     from eval.encoding import marks_of
     from eval.models import load_tokenizer
 
@@ -182,14 +194,23 @@ def main(argv: list[str] | None = None) -> None:
     for split in SPLITS:  # all of it, before anything that stands is replaced
         if not files[split]:
             columns = ", ".join(sorted({reader.text_key for reader in readers}))
-            raise UserError(f"no document fell into {split}: the sources hold too few with text in column {columns} for validation_fraction {args.validation_fraction}")
+            raise UserError(
+                f"no document fell into {split}: the sources hold too few with text in column {columns} for"
+                f" validation_fraction {args.validation_fraction}"
+            )
     record, size = out / "tokens.json", 4 if tokenizer.backend_tokenizer.get_vocab_size() > 2**16 else 2
     record.unlink(missing_ok=True)
     shutil.copyfile(parts / "tokenizer.json", out / "tokenizer.json")
     counts = {split: merge(files[split], out / f"{split}.ds", size, args.seed) for split in SPLITS}
-    write_json(record, {"dtype": f"<u{size}", "tokenizer": args.tokenizer, "sources": args.sources, "seed": args.seed, **counts})
+    write_json(
+        record,
+        {"dtype": f"<u{size}", "tokenizer": args.tokenizer, "sources": args.sources, "seed": args.seed, **counts},
+    )
     shutil.rmtree(parts)
-    print(f"{out}: " + ", ".join(f"{split} {c['tokens']:,} tokens in {c['documents']:,} documents" for split, c in counts.items()))
+    print(
+        f"{out}: "
+        + ", ".join(f"{split} {c['tokens']:,} tokens in {c['documents']:,} documents" for split, c in counts.items())
+    )
 
 
 if __name__ == "__main__":

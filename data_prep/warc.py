@@ -14,7 +14,9 @@ from data_prep.work import Progress
 
 GZIP_HEADER = b"\x1f\x8b\x08"
 CHUNK = 1 << 16
-BROKEN = 0.1  # share of a text's characters from which on it is none of the charset that it names: compressed, or a picture
+BROKEN = (
+    0.1  # share of a text's characters from which on it is none of the charset that it names: compressed, or a picture
+)
 CHARSET = re.compile(
     rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]+)|<\?xml[^>]{0,100}?encoding\s*=\s*[\"']([\w.:-]+)",
     re.IGNORECASE,
@@ -147,7 +149,9 @@ class TolerantWarcReader(WarcReader):
             for offset, content, error in gzip_members(file):
                 where = f"{filepath}:{offset}"
                 if error:
-                    self._lose(f"{error}_member", where, re.search(rb"^WARC-Target-URI: *(\S+)", content, re.MULTILINE))
+                    self._lose(
+                        f"{error}_member", where, re.search(rb"^WARC-Target-URI: *(\S+)", content, re.MULTILINE)
+                    )
                     continue
                 document, url = None, None
                 try:
@@ -166,7 +170,9 @@ class TolerantWarcReader(WarcReader):
 
     def _document(self, record, url: str | None, filepath: str, where: str) -> Document | None:
         """The record as a document whose text is HTML; None if it is lost."""
-        media_type = record.rec_headers.get_header("WARC-Identified-Payload-Type") or record.http_headers.get_header("Content-Type", "")
+        media_type = record.rec_headers.get_header("WARC-Identified-Payload-Type") or record.http_headers.get_header(
+            "Content-Type", ""
+        )
         if media_type.split(";")[0].strip().lower() not in ("text/html", "application/xhtml+xml"):
             return self._lose("not_html", where, url)
         content = record.content_stream().read()
@@ -188,7 +194,9 @@ class TolerantWarcReader(WarcReader):
     def _lose(self, reason: str, where: str, url: str | re.Match | None, detail: str = "") -> None:
         self.stat_update("dropped", f"dropped_{reason}")
         url = url[1].decode(errors="replace") if isinstance(url, re.Match) else url or ""
-        self.lost_writer.write(Document(text="", id=where, metadata={"url": url, "filter_reason": reason, "detail": detail}), self.rank)
+        self.lost_writer.write(
+            Document(text="", id=where, metadata={"url": url, "filter_reason": reason, "detail": detail}), self.rank
+        )
 
     def _report(self, offset: int) -> None:
         done = self.bytes_before + offset

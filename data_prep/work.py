@@ -8,7 +8,8 @@ SECONDS = 10
 
 
 class Progress:
-    """`progress(done, unit, share)` prints a line every ten seconds; where the share of the work is known, with the time left."""
+    """`progress(done, unit, share)` prints a line every ten seconds; where the share of the work is known, with the
+    time left."""
 
     def __init__(self, what: str):
         self.what = what
@@ -24,7 +25,8 @@ class Progress:
 
 
 def end_with_parent(parent) -> None:
-    """In a worker process, whose `parent_process()` this is: when that is killed, nobody must write on beside the run that takes up the work."""
+    """In a worker process, whose `parent_process()` this is: when that is killed, nobody must write on beside the run
+    that takes up the work."""
 
     def watch():
         parent.join()

@@ -4,9 +4,10 @@
         --prompts runs/tiny/world/verses/test.jsonl --judge reward=runs/tiny/reward --output_dir runs/tiny/arena
     python -m eval.arena --judge votes=runs/tiny/votes.jsonl --output_dir runs/tiny/arena_people
 
-The judge is `verifier=<name>` of `eval.verifiers`, `reward=<model>`, `model=<chat model, or the URL of an endpoint>` (see `eval.judges`), or people, whose
-votes a file holds (`eval.ratings` has its form). Written are `answers.jsonl`, `votes.jsonl` (every two models on every prompt, sides by lot) and `ratings.json`.
-A run that was stopped goes on: answers and votes that are there, from the same files and settings, stand.
+The judge is `verifier=<name>` of `eval.verifiers`, `reward=<model>`, `model=<chat model, or the URL of an endpoint>`
+(see `eval.judges`), or people, whose votes a file holds (`eval.ratings` has its form). Written are `answers.jsonl`,
+`votes.jsonl` (every two models on every prompt, sides by lot) and `ratings.json`. A run that was stopped goes on:
+answers and votes that are there, from the same files and settings, stand.
 """
 
 import hashlib
@@ -28,10 +29,14 @@ CHUNK = 64  # prompts that are answered, and pairs that are judged, before they 
 
 @dataclass
 class ArenaArguments:
-    judge: str = field(metadata={"help": "verifier=<name>, reward=<model>, model=<model or URL> or votes=<file.jsonl>"})
+    judge: str = field(
+        metadata={"help": "verifier=<name>, reward=<model>, model=<model or URL> or votes=<file.jsonl>"}
+    )
     output_dir: str = field(metadata={"help": "folder of answers.jsonl, votes.jsonl and ratings.json"})
     models: list[str] = field(default_factory=list, metadata={"help": "name=folder (or Hub id) of each chat model"})
-    prompts: str | None = field(default=None, metadata={"help": ".jsonl file of `prompt`, and what the verifier reads"})
+    prompts: str | None = field(
+        default=None, metadata={"help": ".jsonl file of `prompt`, and what the verifier reads"}
+    )
     limit: int | None = field(default=None, metadata={"help": "only the first prompts"})
     samples: int = field(default=1, metadata={"help": "answers of each model to a prompt"})
     max_new_tokens: int = field(default=256, metadata={"help": "of an answer"})
@@ -47,23 +52,50 @@ def digest(*parts) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def answer(args: ArenaArguments, models: dict[str, str], rows: list[dict], made_from: dict[str, str], path: Path) -> dict[str, list[list[str]]]:
-    """The `samples` answers of each model to each row, those in the file first; others are added to it, chunk by chunk."""
+def answer(
+    args: ArenaArguments, models: dict[str, str], rows: list[dict], made_from: dict[str, str], path: Path
+) -> dict[str, list[list[str]]]:
+    """The `samples` answers of each model to each row, those in the file first; others are added to it, chunk by
+    chunk."""
     from tqdm import tqdm
 
     from eval.replies import Replier, hash_seed
 
-    there = read_jsonl(path, ("model", "prompt", "responses", "made_from"), "eval.arena writes it; remove it to begin again") if path.exists() else []
-    there = [row for row in there if made_from.get(row["model"], row["made_from"]) == row["made_from"]]  # also those of models that are not asked now
+    there = (
+        read_jsonl(
+            path, ("model", "prompt", "responses", "made_from"), "eval.arena writes it; remove it to begin again"
+        )
+        if path.exists()
+        else []
+    )
+    there = [
+        row for row in there if made_from.get(row["model"], row["made_from"]) == row["made_from"]
+    ]  # also those of models that are not asked now
     answers = {name: [row["responses"] for row in there if row["model"] == name] for name in models}
-    with tqdm(total=len(models) * len(rows), initial=sum(map(len, answers.values())), unit="prompt", mininterval=1, desc="answers") as bar:
+    with tqdm(
+        total=len(models) * len(rows),
+        initial=sum(map(len, answers.values())),
+        unit="prompt",
+        mininterval=1,
+        desc="answers",
+    ) as bar:
         for name, model in models.items():
             done = answers[name]
-            replier = Replier(model, args.max_new_tokens, args.temperature, batch_size=args.batch_size) if len(done) < len(rows) else None
+            replier = (
+                Replier(model, args.max_new_tokens, args.temperature, batch_size=args.batch_size)
+                if len(done) < len(rows)
+                else None
+            )
             for start in range(len(done), len(rows), CHUNK):
                 prompts = [row["prompt"] for row in rows[start : start + CHUNK]]
-                new = [[reply.text for reply in replies] for replies in replier(prompts, args.samples, hash_seed(args.seed, start, 0))]
-                there += [{"model": name, "prompt": prompt, "responses": texts, "made_from": made_from[name]} for prompt, texts in zip(prompts, new)]
+                new = [
+                    [reply.text for reply in replies]
+                    for replies in replier(prompts, args.samples, hash_seed(args.seed, start, 0))
+                ]
+                there += [
+                    {"model": name, "prompt": prompt, "responses": texts, "made_from": made_from[name]}
+                    for prompt, texts in zip(prompts, new)
+                ]
                 write_jsonl(path, there)
                 done += new
                 bar.update(len(new))
@@ -78,12 +110,25 @@ def own_votes(path: Path) -> list[dict]:
     """
     there = read_votes(path) if path.exists() else []
     if any("made_from" not in row for row in there):
-        raise UserError(f"{path} holds votes that are not of eval.arena, and would be lost: choose another --output_dir, or rate them with --judge votes={path}")
+        raise UserError(
+            f"{path} holds votes that are not of eval.arena, and would be lost: choose another --output_dir, or rate"
+            f" them with --judge votes={path}"
+        )
     return there
 
 
-def vote(judge, kind: str, matches: list[tuple], rows: list[dict], answers: dict, made_from: str, there: list[dict], path: Path) -> list[dict]:
-    """The votes on `matches` (row, sample, left model, right model), those that are there first; without those that the judge has no verdict on."""
+def vote(
+    judge,
+    kind: str,
+    matches: list[tuple],
+    rows: list[dict],
+    answers: dict,
+    made_from: str,
+    there: list[dict],
+    path: Path,
+) -> list[dict]:
+    """The votes on `matches` (row, sample, left model, right model), those that are there first; without those that
+    the judge has no verdict on."""
     from tqdm import tqdm
 
     votes = {tuple(row["match"]): row for row in there if row["made_from"] == made_from}
@@ -92,7 +137,9 @@ def vote(judge, kind: str, matches: list[tuple], rows: list[dict], answers: dict
         for start in range(0, len(todo), CHUNK):
             part = todo[start : start + CHUNK]
             texts = [[answers[name][row][sample] for name in names] for row, sample, *names in part]
-            for match, pair, said in zip(part, texts, judge([(rows[match[0]], pair) for match, pair in zip(part, texts)])):
+            for match, pair, said in zip(
+                part, texts, judge([(rows[match[0]], pair) for match, pair in zip(part, texts)])
+            ):
                 if said["winner"]:
                     responses = [[{"role": "assistant", "content": text}] for text in pair]
                     shown = {"prompt": rows[match[0]]["prompt"], "models": list(match[2:]), "responses": responses}
@@ -107,13 +154,22 @@ def table(found: dict) -> str:
     width = max(map(len, found["models"])) + 2
     lines = [f"{'model':<{width}}{'rating':>8}{'95 % interval':>18}{'won/lost/tied':>18}  wins against"]
     for name, row in found["models"].items():
-        rates = ", ".join(f"{other} {rate['value']:.2f} ± {Z * rate['stderr']:.2f}" for other, rate in found["win_rates"][name].items())
+        rates = ", ".join(
+            f"{other} {rate['value']:.2f} ± {Z * rate['stderr']:.2f}"
+            for other, rate in found["win_rates"][name].items()
+        )
         counts = f"{row['wins']}/{row['losses']}/{row['ties']}"
         interval = "–" if row["low"] is None else f"{row['low']:.0f} … {row['high']:.0f}"
         lines.append(f"{name:<{width}}{row['rating']:>8.0f}{interval:>18}{counts:>18}  {rates}")
     lines += [found["note"]] if found["note"] else []
-    lines.append(f"{found['votes']:,} votes about {found['prompts']:,} prompts, {found['ties']:,} ties, {found['unjudged']:,} pairs without a verdict")
-    for what, share in (("the left answer won", found["left"]), *((f"the judge's verdicts, {key}", m) for key, m in (found["position"] or {}).items())):
+    lines.append(
+        f"{found['votes']:,} votes about {found['prompts']:,} prompts, {found['ties']:,} ties, {found['unjudged']:,}"
+        " pairs without a verdict"
+    )
+    for what, share in (
+        ("the left answer won", found["left"]),
+        *((f"the judge's verdicts, {key}", m) for key, m in (found["position"] or {}).items()),
+    ):
         lines += [f"{what}: {share['value']:.2f} ± {Z * share['stderr']:.2f}"] if share else []
     return "\n".join(lines)
 
@@ -123,10 +179,20 @@ def main(argv: list[str] | None = None) -> None:
     (args,) = parse((ArenaArguments,), argv)
     kind, _, value = args.judge.partition("=")
     models = named_folders(args.models) if args.models else {}
-    if args.resamples < 100 or min(args.samples, args.max_new_tokens, args.judge_tokens, args.batch_size) < 1 or (args.limit or 2) < 2:
-        raise UserError("resamples must be at least 100, limit 2, and samples, max_new_tokens, judge_tokens and batch_size 1")
+    if (
+        args.resamples < 100
+        or min(args.samples, args.max_new_tokens, args.judge_tokens, args.batch_size) < 1
+        or (args.limit or 2) < 2
+    ):
+        raise UserError(
+            "resamples must be at least 100, limit 2, and samples, max_new_tokens, judge_tokens and batch_size 1"
+        )
     idle = [] if kind == "model" else ["judge_name", "judge_tokens"]
-    idle += ["models", "prompts", "limit", "samples", "max_new_tokens", "temperature", "batch_size"] if kind == "votes" else []
+    idle += (
+        ["models", "prompts", "limit", "samples", "max_new_tokens", "temperature", "batch_size"]
+        if kind == "votes"
+        else []
+    )
     if given := [name for name in idle if getattr(args, name) != getattr(ArenaArguments, name, [])]:
         raise UserError(f"--{given[0]} does nothing with the judge {args.judge}: leave it out")
     unjudged, settings = 0, {}
@@ -134,14 +200,29 @@ def main(argv: list[str] | None = None) -> None:
         votes, output_dir = read_votes(value), output_folder(args.output_dir)
     else:
         if len(models) < 2 or not args.prompts:
-            raise UserError(f"give --prompts, and two models or more to --models as name=folder, but got: {' '.join(args.models) or 'none'}")
+            raise UserError(
+                "give --prompts, and two models or more to --models as name=folder, but got:"
+                f" {' '.join(args.models) or 'none'}"
+            )
         rows = read_jsonl(args.prompts, ("prompt",), "give a .jsonl file of conversations to answer")[: args.limit]
         for number, row in enumerate(rows, 1):
             check_prompt(row, f"{args.prompts}, line {number}")
         there = own_votes(Path(args.output_dir) / "votes.jsonl")
-        judge, output_dir = load_judge(args.judge, rows, args.judge_name, args.judge_tokens), output_folder(args.output_dir)
-        settings = {"samples": args.samples, "max_new_tokens": args.max_new_tokens, "temperature": args.temperature, "limit": args.limit, "seed": args.seed}
-        answers_from = {name: digest(path, model_fingerprint(path), settings, [row["prompt"] for row in rows]) for name, path in models.items()}
+        judge, output_dir = (
+            load_judge(args.judge, rows, args.judge_name, args.judge_tokens),
+            output_folder(args.output_dir),
+        )
+        settings = {
+            "samples": args.samples,
+            "max_new_tokens": args.max_new_tokens,
+            "temperature": args.temperature,
+            "limit": args.limit,
+            "seed": args.seed,
+        }
+        answers_from = {
+            name: digest(path, model_fingerprint(path), settings, [row["prompt"] for row in rows])
+            for name, path in models.items()
+        }
         answers = answer(args, models, rows, answers_from, output_dir / "answers.jsonl")
         rng = random.Random(args.seed)
         meetings = itertools.product(range(len(rows)), range(args.samples), itertools.combinations(models, 2))
@@ -151,11 +232,18 @@ def main(argv: list[str] | None = None) -> None:
         unjudged = len(matches) - len(votes)
         if not votes:
             raise UserError(f"the judge {args.judge} has no verdict on any of {len(matches):,} pairs: take another")
-    found = ratings(votes, args.resamples, args.seed) | {"unjudged": unjudged, "position": position_bias(votes), "judge": args.judge, "prompts_file": args.prompts}
+    found = ratings(votes, args.resamples, args.seed) | {
+        "unjudged": unjudged,
+        "position": position_bias(votes),
+        "judge": args.judge,
+        "prompts_file": args.prompts,
+    }
     for name, path in models.items():
         if name in found["models"]:
             found["models"][name]["model"] = path
-    write_json(output_dir / "ratings.json", found | {"settings": {**settings, "resamples": args.resamples, "seed": args.seed}})
+    write_json(
+        output_dir / "ratings.json", found | {"settings": {**settings, "resamples": args.resamples, "seed": args.seed}}
+    )
     print(table(found))
 
 

@@ -1,9 +1,11 @@
-"""How much time `eval.run` takes beside lm-eval's own command, once a model: the same models, tasks, batch size and threads.
+"""How much time `eval.run` takes beside lm-eval's own command, once a model: the same models, tasks, batch size and
+threads.
 
-    python -m eval.benchmark --models base=runs/tiny/base sft=runs/tiny/sft honest=runs/tiny/honest ppo=runs/tiny/ppo grpo=runs/tiny/grpo --base base
+    python -m eval.benchmark --models base=runs/tiny/base sft=runs/tiny/sft honest=runs/tiny/honest \
+        ppo=runs/tiny/ppo grpo=runs/tiny/grpo --base base
 
-Both are timed as whole commands, imports included, in one process each. Printed: seconds, their ratio, and how many scores of greedy tasks are equal
-(sampled ones draw from other random streams).
+Both are timed as whole commands, imports included, in one process each. Printed: seconds, their ratio, and how many
+scores of greedy tasks are equal (sampled ones draw from other random streams).
 """
 
 import json
@@ -22,7 +24,9 @@ from eval.cli import UserError, command, named_folders, parse
 @dataclass
 class BenchmarkArguments:
     models: list[str] = field(metadata={"help": "name=folder of each model"})
-    base: list[str] = field(default_factory=list, metadata={"help": "names of the models that complete text, not chat"})
+    base: list[str] = field(
+        default_factory=list, metadata={"help": "names of the models that complete text, not chat"}
+    )
     tasks: list[str] = field(default_factory=list, metadata={"help": "of eval/tasks (default: all)"})
     data_dir: str = field(default="runs/tiny/world/eval", metadata={"help": "folder of the tasks' .jsonl files"})
     batch_size: int = field(default=256, metadata={"help": "of both"})
@@ -38,7 +42,13 @@ def timed(words: list, folder: Path, threads: int) -> float:
     """
     paths = os.pathsep.join(filter(None, [str(TASKS_DIR.parents[1]), os.environ.get("PYTHONPATH")]))
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", *map(str, words)], cwd=folder, env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": paths}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, words)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise UserError(f"python -m {words[0]} failed: {done.stderr.strip().splitlines()[-1]}")
     return time.perf_counter() - start
@@ -65,20 +75,59 @@ def main(argv: list[str] | None = None) -> None:
         for name, path in models.items():
             chat = [] if name in args.base else ["--apply_chat_template"]
             named = ",".join(f"{task}_base" if name in args.base else task for task in tasks)
-            words = ["lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={path}", "--tasks", named, "--include_path", TASKS_DIR, "--device", "cpu", *chat, *more]
-            alone[name] = timed([*words, "--batch_size", args.batch_size, "--output_path", folder / "theirs" / name], folder, args.threads)
+            words = [
+                "lm_eval",
+                "run",
+                "--model",
+                "hf",
+                "--model_args",
+                f"pretrained={path}",
+                "--tasks",
+                named,
+                "--include_path",
+                TASKS_DIR,
+                "--device",
+                "cpu",
+                *chat,
+                *more,
+            ]
+            alone[name] = timed(
+                [*words, "--batch_size", args.batch_size, "--output_path", folder / "theirs" / name],
+                folder,
+                args.threads,
+            )
             print(f"lm_eval {name:<12} {alone[name]:8.1f} s", flush=True)
         base = ["--base", *args.base] if args.base else []
-        given = ["--models", *(f"{name}={path}" for name, path in models.items()), *base, "--tasks", *tasks, "--batch_size", args.batch_size, *more]
-        together = timed(["eval.run", *given, "--data_dir", data_dir, "--output_dir", folder / "ours"], folder, args.threads)
+        given = [
+            "--models",
+            *(f"{name}={path}" for name, path in models.items()),
+            *base,
+            "--tasks",
+            *tasks,
+            "--batch_size",
+            args.batch_size,
+            *more,
+        ]
+        together = timed(
+            ["eval.run", *given, "--data_dir", data_dir, "--output_dir", folder / "ours"], folder, args.threads
+        )
         pairs = []
         for name in models:
             (path,) = (folder / "theirs" / name).rglob("results_*.json")
-            theirs, ours = scores(json.loads(path.read_text())), scores(json.loads((folder / "ours" / name / "results.json").read_text()))
+            theirs, ours = (
+                scores(json.loads(path.read_text())),
+                scores(json.loads((folder / "ours" / name / "results.json").read_text())),
+            )
             pairs += [(theirs[task], ours[task]) for task in theirs]
     total = sum(alone.values())
-    print(f"lm_eval, one command a model: {total:.1f} s; eval.run, all of them: {together:.1f} s: {together / total:.2f} of it")
-    print(f"scores of greedy tasks: {sum(a == b for a, b in pairs)} of {len(pairs)} equal, the largest difference {max((abs(a - b) for a, b in pairs), default=0):.4f}")
+    print(
+        f"lm_eval, one command a model: {total:.1f} s; eval.run, all of them: {together:.1f} s: {together / total:.2f}"
+        " of it"
+    )
+    print(
+        f"scores of greedy tasks: {sum(a == b for a, b in pairs)} of {len(pairs)} equal, the largest difference"
+        f" {max((abs(a - b) for a, b in pairs), default=0):.4f}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """How a model family writes its calls of tools, and how they are read back.
 
     tokenizer = reading(tokenizer)
-    message = read(tokenizer, token_ids, prefix_ids)    # {"role": "assistant", "content": …, "tool_calls": […], "reasoning_content": …}
+    message = read(tokenizer, token_ids, prefix_ids)    # {"role": "assistant", "content": …, "tool_calls": […],
+    "reasoning_content": …}
 
-What says how to read is a response template (transformers' `parse_response`): the tokenizer's own; else that of TRL, which knows
-the chat templates of many families; else it is made here from what the chat template writes for a call, where that is JSON between
-two marks, and kept if it reads the call back. TRL is not needed for a tokenizer that has its own.
+What says how to read is a response template (transformers' `parse_response`): the tokenizer's own; else that of TRL,
+which knows the chat templates of many families; else it is made here from what the chat template writes for a call,
+where that is JSON between two marks, and kept if it reads the call back. TRL is not needed for a tokenizer that has
+its own.
 """
 
 import copy
@@ -17,7 +19,11 @@ from eval.encoding import common, encode_conversation, marks_of, render, until_e
 
 USER = {"role": "user", "content": "dummy"}
 NAME, KEY, VALUE, RESULT = "tool_name_a8f3", "argument_b9d4", "value_d6e7", "result_c4f9"
-CALL = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": NAME, "arguments": {KEY: VALUE}}}]}
+CALL = {
+    "role": "assistant",
+    "content": "",
+    "tool_calls": [{"type": "function", "function": {"name": NAME, "arguments": {KEY: VALUE}}}],
+}
 ANSWER = {"role": "tool", "name": NAME, "content": RESULT}
 
 
@@ -73,7 +79,8 @@ def reading(tokenizer):
 
 
 def derived(tokenizer) -> dict:
-    """A response template from what the chat template writes for a call: JSON between two marks, with the tool's name in it or before it.
+    """A response template from what the chat template writes for a call: JSON between two marks, with the tool's name
+    in it or before it.
 
     Raises:
         ValueError: it writes something else, or cannot be read back.
@@ -82,7 +89,9 @@ def derived(tokenizer) -> dict:
     again = render(tokenizer, [USER, CALL, ANSWER], add_generation_prompt=True)
     same = common(start, whole)
     if same < len(start):  # the header begins the thinking
-        same = max((match.end() for match in marks_of(tokenizer).pattern.finditer(whole) if match.end() <= same), default=0)
+        same = max(
+            (match.end() for match in marks_of(tokenizer).pattern.finditer(whole) if match.end() <= same), default=0
+        )
     body = whole[same:]
     found = re.search(r"\{.*\}", body, re.DOTALL)
     if not found:
@@ -91,12 +100,19 @@ def derived(tokenizer) -> dict:
     form = _named_inside if NAME in found[0] else _named_before
     calls = form(body, *found.span(), over, marks_of(tokenizer).pattern)
     marks = marks_of(tokenizer)
-    anchors = {text[[match.start() for match in marks.pattern.finditer(text)][-1] :] for text in (start, again) if marks.pattern.search(text)}
+    anchors = {
+        text[[match.start() for match in marks.pattern.finditer(text)][-1] :]
+        for text in (start, again)
+        if marks.pattern.search(text)
+    }
     if not anchors:
         raise ValueError("no mark begins a turn")
     fields = {"tool_calls": calls, "content": {"close_pattern": rf"{over}\s*", "content": "text"}}
     if {"<think>", "</think>"} <= set(marks.ids.values()):
-        fields = {"reasoning_content": {"open": "<think>", "close_pattern": r"</think>\s*", "content": "text"}, **fields}
+        fields = {
+            "reasoning_content": {"open": "<think>", "close_pattern": r"</think>\s*", "content": "text"},
+            **fields,
+        }
     template = {"defaults": {"role": "assistant"}, "start_anchor": sorted(anchors), "fields": fields}
     message = tokenizer.parse_response(body, template, prefix=str(start))
     if [c["function"] for c in message.get("tool_calls") or []] != [CALL["tool_calls"][0]["function"]]:
@@ -117,12 +133,18 @@ def _named_inside(body: str, begin: int, end: int, over: str, _) -> dict:
     inner = "" if several else "content."
     function = {"name": f"{{{inner}name}}", "arguments": f"{{{inner}{arguments}}}"}
     close = rf"{re.escape(closing)}\s*" if closing else rf"(?={over})"
-    field = {"open": opening, "close_pattern": close, "content": "json", "transform": {"type": "function", "function": function}}
+    field = {
+        "open": opening,
+        "close_pattern": close,
+        "content": "json",
+        "transform": {"type": "function", "function": function},
+    }
     return field | ({"transform_each": True} if several else {"repeats": True})
 
 
 def _named_before(body: str, begin: int, end: int, over: str, marks: re.Pattern) -> dict:
-    """The field `tool_calls` where the name stands before JSON of the arguments (DeepSeek-V3); marks around all calls come once."""
+    """The field `tool_calls` where the name stands before JSON of the arguments (DeepSeek-V3); marks around all calls
+    come once."""
     opening, named, between = body[:begin].strip().partition(NAME)
     closing = re.split(over, body[end:])[0].strip()
     first, last = marks.match(opening), list(marks.finditer(closing))
@@ -134,7 +156,13 @@ def _named_before(body: str, begin: int, end: int, over: str, marks: re.Pattern)
         closing = rf"{closing.removesuffix(re.escape(last[-1][0]))}(?:{re.escape(last[-1][0])})?"
     transform = {"type": "function", "function": {"name": "{name}", "arguments": "{content}"}}
     pattern = rf"{opening}(?P<name>\S+?){re.escape(between)}\s*"
-    return {"open_pattern": pattern, "close_pattern": rf"\s*{closing}\s*", "content": "json", "repeats": True, "transform": transform}
+    return {
+        "open_pattern": pattern,
+        "close_pattern": rf"\s*{closing}\s*",
+        "content": "json",
+        "repeats": True,
+        "transform": transform,
+    }
 
 
 def read(tokenizer, token_ids: list[int], prefix: list[int]) -> dict:
@@ -142,7 +170,9 @@ def read(tokenizer, token_ids: list[int], prefix: list[int]) -> dict:
     try:
         message = tokenizer.parse_response(token_ids, prefix=prefix)
         calls = message.get("tool_calls") or []
-        if not isinstance(calls, list) or not all(isinstance(call.get("function", call).get("name"), str) for call in calls):
+        if not isinstance(calls, list) or not all(
+            isinstance(call.get("function", call).get("name"), str) for call in calls
+        ):
             raise ValueError("not the form of a call")
     except (ValueError, TypeError, AttributeError, KeyError):
         return {"role": "assistant", "content": tokenizer.decode(token_ids, skip_special_tokens=True)}

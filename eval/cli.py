@@ -27,7 +27,8 @@ class UserError(Exception):
 
 
 def command(main):
-    """Wrap a `main(argv=None)`: a `UserError` becomes one line on stderr and exit code 2, Ctrl-C exit code 130 without a traceback."""
+    """Wrap a `main(argv=None)`: a `UserError` becomes one line on stderr and exit code 2, Ctrl-C exit code 130 without
+    a traceback."""
 
     @functools.wraps(main)
     def run(argv: list[str] | None = None):
@@ -80,7 +81,11 @@ def _check_types(dataclass_types, config: dict, path: str) -> None:
                 continue
             value = config[field.name]
             hint = hints[field.name]
-            options = typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union else (hint,)
+            options = (
+                typing.get_args(hint)
+                if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+                else (hint,)
+            )
             plain = {typing.get_origin(o) or o for o in options}
             if not plain <= {int, float, bool, str, list, dict, type(None)}:
                 continue  # enums and such
@@ -95,16 +100,24 @@ def _check_types(dataclass_types, config: dict, path: str) -> None:
                 raise UserError(f"{path}: {field.name} must be {names}, but is {value!r} ({type(value).__name__})")
             elements = {e for o in options if typing.get_origin(o) is list for e in typing.get_args(o)}
             if isinstance(value, list) and elements and elements <= {int, float, bool, str}:
-                elements |= ({int} if float in elements else set()) | ({dict} if field.name in getattr(cls, "MAPPINGS", ()) else set())
+                elements |= ({int} if float in elements else set()) | (
+                    {dict} if field.name in getattr(cls, "MAPPINGS", ()) else set()
+                )
                 if wrong := [e for e in value if type(e) not in elements]:
-                    raise UserError(f"{path}: {field.name} must be a list of {' or '.join(sorted(t.__name__ for t in elements))}, but holds {wrong[0]!r} ({type(wrong[0]).__name__})")
+                    raise UserError(
+                        f"{path}: {field.name} must be a list of {' or '.join(sorted(t.__name__ for t in elements))},"
+                        f" but holds {wrong[0]!r} ({type(wrong[0]).__name__})"
+                    )
 
 
 def refuse_token(config: dict, path: str | os.PathLike) -> None:
-    """Raises `UserError` where a YAML file holds a token of the Hub: it would be read by all who read the file or a copy of it."""
+    """Raises `UserError` where a YAML file holds a token of the Hub: it would be read by all who read the file or a
+    copy of it."""
     env = config.get("env")
     if config.get("hub_token") or (isinstance(env, dict) and env.keys() & {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}):
-        raise UserError(f"{path} holds a token of the Hub: take it out, and `hf auth login`, or set HF_TOKEN in the shell")
+        raise UserError(
+            f"{path} holds a token of the Hub: take it out, and `hf auth login`, or set HF_TOKEN in the shell"
+        )
 
 
 def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defaults: dict | None = None) -> tuple:
@@ -147,10 +160,15 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
             import difflib
 
             near = difflib.get_close_matches(unknown[0], known, 1)
-            raise UserError(f"{path}: unknown key {', '.join(unknown)}" + (f" (did you mean {near[0]}?)" if near else "; see --help for the keys"))
+            raise UserError(
+                f"{path}: unknown key {', '.join(unknown)}"
+                + (f" (did you mean {near[0]}?)" if near else "; see --help for the keys")
+            )
     structured = {f.name for cls in dataclass_types for f in dataclasses.fields(cls) if "dict" in str(f.type)}
     typed = {}
-    for key in [a[2:] for a in argv if a.startswith("--") and a[2:] in structured]:  # argparse has no type for these: JSON
+    for key in [
+        a[2:] for a in argv if a.startswith("--") and a[2:] in structured
+    ]:  # argparse has no type for these: JSON
         at = argv.index(f"--{key}")
         try:
             typed[key] = json.loads(argv[at + 1])
@@ -196,7 +214,9 @@ def read_jsonl(path: str | os.PathLike, columns: tuple[str, ...], cure: str) -> 
         except (ValueError, RecursionError):
             raise UserError(f"{path}, line {number} is not JSON: {cure}") from None
         if not isinstance(row, dict) or (missing := [c for c in columns if row.get(c) is None]):
-            raise UserError(f"{path}, line {number} has no {missing[0] if isinstance(row, dict) else 'columns'}: {cure}")
+            raise UserError(
+                f"{path}, line {number} has no {missing[0] if isinstance(row, dict) else 'columns'}: {cure}"
+            )
         rows.append(row)
     if not rows:
         raise UserError(f"{path} is empty: {cure}")
@@ -219,7 +239,8 @@ def whole(path: str | os.PathLike):
 
 
 def write_json(path: str | os.PathLike, value, **options) -> None:
-    """Write a record whole, or not at all; `options` are those of `json.dumps`; half a surrogate pair, which is no UTF-8, becomes "?"."""
+    """Write a record whole, or not at all; `options` are those of `json.dumps`; half a surrogate pair, which is no
+    UTF-8, becomes "?"."""
     with whole(path) as file:
         file.write(json.dumps(value, **{"indent": 2, **options}).encode(errors="replace") + b"\n")
 
@@ -237,8 +258,15 @@ def named_folders(models: list[str], base: list[str] | tuple = ()) -> dict[str, 
         UserError: one has no folder or no name that can be a file's, or two have the same name; `base` names another.
     """
     named = dict(model.split("=", 1) if "=" in model else ("", model) for model in models)
-    if not models or len(named) < len(models) or not all(named.values()) or not all(re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]*", name) for name in named):
-        raise UserError(f"--models takes name=folder, each name once and of letters, digits, . _ -, but got: {' '.join(models)}")
+    if (
+        not models
+        or len(named) < len(models)
+        or not all(named.values())
+        or not all(re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]*", name) for name in named)
+    ):
+        raise UserError(
+            f"--models takes name=folder, each name once and of letters, digits, . _ -, but got: {' '.join(models)}"
+        )
     if stray := [name for name in base if name not in named]:
         raise UserError(f"--base {stray[0]} is none of the models ({', '.join(named)})")
     return named
@@ -273,9 +301,14 @@ def output_folder(path: str | os.PathLike) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()  # of its own name: processes of one run look at once
     except OSError as error:
-        raise UserError(f"cannot write the output folder {path} ({error.strerror}): choose another with --output_dir") from None
+        raise UserError(
+            f"cannot write the output folder {path} ({error.strerror}): choose another with --output_dir"
+        ) from None
     if (free := shutil.disk_usage(path).free) < MIN_FREE_BYTES:
-        raise UserError(f"no space for the output: {path} has {free / 2**20:.0f} MiB free, {MIN_FREE_BYTES / 2**20:.0f} MiB are needed; free some or choose another --output_dir")
+        raise UserError(
+            f"no space for the output: {path} has {free / 2**20:.0f} MiB free, {MIN_FREE_BYTES / 2**20:.0f} MiB are"
+            " needed; free some or choose another --output_dir"
+        )
     return path
 
 
@@ -292,4 +325,7 @@ def output_file(path: str | os.PathLike, inputs: list[str | os.PathLike] | tuple
             raise UserError(f"output {path} would replace what is read from {lost[0]}: give another file")
         return output_folder(Path(path).parent) / Path(path).name
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot write the output {str(path)[:100]!r} ({getattr(error, 'strerror', None) or error}): give another file") from None
+        raise UserError(
+            f"cannot write the output {str(path)[:100]!r} ({getattr(error, 'strerror', None) or error}): give another"
+            " file"
+        ) from None

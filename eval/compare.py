@@ -4,13 +4,14 @@
     python -m eval.compare runs/tiny/eval/sft runs/tiny/eval/honest --tasks facts_known apples --output comparison.json
     python -m eval.compare runs/tiny runs/tiny-1
 
-The folders are those of `eval.run` (results.json, samples_<task>.jsonl), or of lm-eval's own command (results_<date>.json); or two whole runs,
-whose stages are compared one by one. The difference is the second minus the first, over items, with the standard error of the differences
-(Miller 2024, "Adding Error Bars to Evals", arXiv:2411.00640, section 4); replies to one item are averaged first. `p` is of the exact sign test
-of the items that one does better than the other (of right and wrong: McNemar's), and corrected for as many tasks (Holm 1979).
+The folders are those of `eval.run` (results.json, samples_<task>.jsonl), or of lm-eval's own command
+(results_<date>.json); or two whole runs, whose stages are compared one by one. The difference is the second minus the
+first, over items, with the standard error of the differences (Miller 2024, "Adding Error Bars to Evals",
+arXiv:2411.00640, section 4); replies to one item are averaged first. `p` is of the exact sign test of the items that
+one does better than the other (of right and wrong: McNemar's), and corrected for as many tasks (Holm 1979).
 
-Of two runs a task whose items are not the same is compared unpaired, and said to be: `p` is then Mann and Whitney's. No error here holds what
-another seed of training would change.
+Of two runs a task whose items are not the same is compared unpaired, and said to be: `p` is then Mann and Whitney's.
+No error here holds what another seed of training would change.
 """
 
 import json
@@ -84,14 +85,22 @@ def read_task(found: dict, path: Path, name: str) -> Task | str:
 
 
 def difference(a: Task, b: Task) -> dict:
-    """One task's row: `n`, `a` and `b` ({"value", "stderr", "n"}), `difference` with `stderr`, `low` and `high`, `p`; and of the same items
-    `correlation`, `wins`, `losses` and `ties` of the second, and `unpaired_stderr`, what the standard error would be without pairing."""
+    """One task's row: `n`, `a` and `b` ({"value", "stderr", "n"}), `difference` with `stderr`, `low` and `high`, `p`;
+    and of the same items `correlation`, `wins`, `losses` and `ties` of the second, and `unpaired_stderr`, what the
+    standard error would be without pairing.
+    """
     from scipy.stats import binomtest, mannwhitneyu
 
     x, y = list(a.values.values()), list(b.values.values())
     first, second = accuracy(x), accuracy(y)
     unpaired = math.hypot(first["stderr"], second["stderr"])
-    row = {"metric": a.metric, "higher_is_better": a.higher_is_better, "paired": a.docs == b.docs, "a": first, "b": second}
+    row = {
+        "metric": a.metric,
+        "higher_is_better": a.higher_is_better,
+        "paired": a.docs == b.docs,
+        "a": first,
+        "b": second,
+    }
     row["difference"] = second["value"] - first["value"]
     if row["paired"]:
         gaps = [b.values[doc] - value for doc, value in a.values.items()]
@@ -100,21 +109,30 @@ def difference(a: Task, b: Task) -> dict:
         row |= {"n": len(gaps), "stderr": accuracy(gaps)["stderr"], "unpaired_stderr": unpaired}
         row |= {"wins": wins, "losses": losses, "ties": len(gaps) - wins - losses}
         covariance = (unpaired**2 - row["stderr"] ** 2) / 2
-        row["correlation"] = covariance / first["stderr"] / second["stderr"] if first["stderr"] and second["stderr"] else None
+        row["correlation"] = (
+            covariance / first["stderr"] / second["stderr"] if first["stderr"] and second["stderr"] else None
+        )
         row["p"] = float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
     else:
-        row |= {"n": [len(x), len(y)], "stderr": unpaired, "p": float(mannwhitneyu(x, y, method="asymptotic").pvalue) if len({*x, *y}) > 1 else 1.0}
+        row |= {
+            "n": [len(x), len(y)],
+            "stderr": unpaired,
+            "p": float(mannwhitneyu(x, y, method="asymptotic").pvalue) if len({*x, *y}) > 1 else 1.0,
+        }
     return row | {"low": row["difference"] - Z * row["stderr"], "high": row["difference"] + Z * row["stderr"]}
 
 
 def mean_gain(rows: list[dict], tasks: list[tuple[Task, Task]]) -> dict:
-    """The mean over tasks of the gain (the difference; where lower is better its negative), clustered: tasks that ask about one item err together."""
+    """The mean over tasks of the gain (the difference; where lower is better its negative), clustered: tasks that ask
+    about one item err together."""
     errors: dict[str, float] = defaultdict(float)
     signs = [1 if row["higher_is_better"] else -1 for row in rows]
     for row, sign, (a, b) in zip(rows, signs, tasks):
         for task, mean, side in ((a, row["a"], -sign), (b, row["b"], sign)):
             for doc, value in task.values.items():
-                errors[task.docs[doc]] += side * (value - mean["value"]) / math.sqrt(mean["n"] * max(1, mean["n"] - 1)) / len(rows)
+                errors[task.docs[doc]] += (
+                    side * (value - mean["value"]) / math.sqrt(mean["n"] * max(1, mean["n"] - 1)) / len(rows)
+                )
     value = math.fsum(sign * row["difference"] for row, sign in zip(rows, signs)) / len(rows)
     stderr = math.sqrt(math.fsum(error**2 for error in errors.values()))
     return {"value": value, "stderr": stderr, "low": value - Z * stderr, "high": value + Z * stderr, "n": len(rows)}
@@ -135,11 +153,17 @@ def compare_folders(a: Path, b: Path, names: list[str], same_items: bool) -> dic
     def plain(name: str) -> str:
         return name.removesuffix("_base") if name.removesuffix("_base") in task_names() else name
 
-    theirs, ours = ({plain(name): name for name in found["n-samples"] if name in found["results"] and name != "end_token"} for found in (found_a, found_b))
+    theirs, ours = (
+        {plain(name): name for name in found["n-samples"] if name in found["results"] and name != "end_token"}
+        for found in (found_a, found_b)
+    )
     both = [name for name in theirs if name in ours]
     for name in names if same_items else ():
         if plain(name) not in both:
-            raise UserError(f"{b if plain(name) in theirs else a} has no results of the task {name}: choose of those that both have ({', '.join(both) or 'none'})")
+            raise UserError(
+                f"{b if plain(name) in theirs else a} has no results of the task {name}: choose of those that both"
+                f" have ({', '.join(both) or 'none'})"
+            )
     rows, tasks, skipped = {}, [], {}
     for name in [name for name in both if not names or name in map(plain, names)]:
         one, other = read_task(found_a, path_a, theirs[name]), read_task(found_b, path_b, ours[name])
@@ -148,16 +172,28 @@ def compare_folders(a: Path, b: Path, names: list[str], same_items: bool) -> dic
             skipped[name] = why or f"{one.metric} in one, {other.metric} in the other"
             continue
         if one.docs == other.docs:
-            one.values, other.values = ({doc: task.values[doc] for doc in one.docs if doc in one.values and doc in other.values} for task in (one, other))
+            one.values, other.values = (
+                {doc: task.values[doc] for doc in one.docs if doc in one.values and doc in other.values}
+                for task in (one, other)
+            )
         elif same_items:
             wrong = min(doc for doc in one.docs.keys() | other.docs.keys() if one.docs.get(doc) != other.docs.get(doc))
-            raise UserError(f"{a} and {b} have different items in {name} (doc_id {wrong} for one): run both on the same data with the same --limit")
+            raise UserError(
+                f"{a} and {b} have different items in {name} (doc_id {wrong} for one): run both on the same data with"
+                " the same --limit"
+            )
         if one.values and other.values:
             rows[name] = difference(one, other)
             tasks.append((one, other))
         else:
             skipped[name] = "no item was judged of both"
-    return {"a": str(a), "b": str(b), "tasks": rows, "mean_gain": mean_gain(list(rows.values()), tasks) if rows else None, "skipped": skipped}
+    return {
+        "a": str(a),
+        "b": str(b),
+        "tasks": rows,
+        "mean_gain": mean_gain(list(rows.values()), tasks) if rows else None,
+        "skipped": skipped,
+    }
 
 
 def has_results(folder: Path) -> bool:
@@ -165,8 +201,9 @@ def has_results(folder: Path) -> bool:
 
 
 def compare(folder_a: str | Path, folder_b: str | Path, tasks: list[str] | None = None) -> dict:
-    """The comparison of two folders of results: `tasks` (name: see `difference`; and `p_corrected`, `beyond_noise`), `mean_gain`, `skipped`
-    (name: why). Of two whole runs `stages`, each such a comparison; the correction is for all of their tasks.
+    """The comparison of two folders of results: `tasks` (name: see `difference`; and `p_corrected`, `beyond_noise`),
+    `mean_gain`, `skipped` (name: why). Of two whole runs `stages`, each such a comparison; the correction is for all
+    of their tasks.
 
     Args:
         tasks: only these, by their names without `_base`.
@@ -177,17 +214,29 @@ def compare(folder_a: str | Path, folder_b: str | Path, tasks: list[str] | None 
     a, b = (existing(folder, "folder of results", CURE) for folder in (folder_a, folder_b))
     whole_runs = [(folder / "eval").is_dir() and not has_results(folder) for folder in (a, b)]
     if any(whole_runs) and not all(whole_runs):
-        raise UserError(f"{a if whole_runs[0] else b} is a whole run, the other folder is not: give two runs, or two folders in eval/")
+        raise UserError(
+            f"{a if whole_runs[0] else b} is a whole run, the other folder is not: give two runs, or two folders in"
+            " eval/"
+        )
     if all(whole_runs):
-        stages = [folder.name for folder in sorted((a / "eval").iterdir()) if has_results(folder) and has_results(b / "eval" / folder.name)]
-        parts = {name: compare_folders(a / "eval" / name, b / "eval" / name, tasks or [], same_items=False) for name in stages}
+        stages = [
+            folder.name
+            for folder in sorted((a / "eval").iterdir())
+            if has_results(folder) and has_results(b / "eval" / folder.name)
+        ]
+        parts = {
+            name: compare_folders(a / "eval" / name, b / "eval" / name, tasks or [], same_items=False)
+            for name in stages
+        }
         found = {"a": str(a), "b": str(b), "stages": {name: part for name, part in parts.items() if part["tasks"]}}
     else:
         found = compare_folders(a, b, tasks or [], same_items=True)
     rows = [row for part in found.get("stages", {"": found}).values() for row in part["tasks"].values()]
     if not rows:
         why = "; ".join(f"{name}: {reason}" for name, reason in found.get("skipped", {}).items())
-        raise UserError(f"{a} and {b} have no task in common that can be compared" + (f" ({why})" if why else "") + f": {CURE}")
+        raise UserError(
+            f"{a} and {b} have no task in common that can be compared" + (f" ({why})" if why else "") + f": {CURE}"
+        )
     holm(rows)
     return found
 
@@ -195,24 +244,38 @@ def compare(folder_a: str | Path, folder_b: str | Path, tasks: list[str] | None 
 def table(found: dict) -> str:
     """What moved beyond noise, then the rest, then the means."""
     parts = found.get("stages") or {"": found}
-    rows = {" ".join(filter(None, (stage, name))): row for stage, part in parts.items() for name, row in part["tasks"].items()}
+    rows = {
+        " ".join(filter(None, (stage, name))): row
+        for stage, part in parts.items()
+        for name, row in part["tasks"].items()
+    }
     width = max(map(len, rows)) + 8
     head = f"{'task':<{width}}{'n':>11}{'first':>8}{'second':>8}{'difference':>18}{'better/worse/equal':>20}{'p':>9}"
     lines = [f"first: {found['a']}", f"second: {found['b']}"]
-    for title, moved in ((f"moved beyond noise (p < {LEVEL}, corrected for {len(rows)} tasks)", True), ("no clear difference", False)):
-        lines += ["", title, head] if any(row["beyond_noise"] == moved for row in rows.values()) else ["", f"{title}: none"]
+    for title, moved in (
+        (f"moved beyond noise (p < {LEVEL}, corrected for {len(rows)} tasks)", True),
+        ("no clear difference", False),
+    ):
+        lines += (
+            ["", title, head] if any(row["beyond_noise"] == moved for row in rows.values()) else ["", f"{title}: none"]
+        )
         for name, row in rows.items():
             if row["beyond_noise"] == moved:
                 label = name if row["higher_is_better"] else f"{name} (lower)"
                 n = str(row["n"]) if row["paired"] else "{}, {}".format(*row["n"])
                 counts = f"{row['wins']}/{row['losses']}/{row['ties']}" if row["paired"] else "other items"
                 change = f"{row['difference']:+.3f} ± {Z * row['stderr']:.3f}"
-                lines.append(f"{label:<{width}}{n:>11}{row['a']['value']:>8.3f}{row['b']['value']:>8.3f}{change:>18}{counts:>20}{row['p_corrected']:>9.2g}")
+                lines.append(
+                    f"{label:<{width}}{n:>11}{row['a']['value']:>8.3f}{row['b']['value']:>8.3f}{change:>18}{counts:>20}{row['p_corrected']:>9.2g}"
+                )
     lines.append("")
     for stage, part in parts.items():
         mean = part["mean_gain"]
         left_out = "".join(f"; {name} left out: {why}" for name, why in part["skipped"].items())
-        lines.append(f"{stage or 'all'}: mean gain over {mean['n']} tasks {mean['value']:+.3f} ± {Z * mean['stderr']:.3f}{left_out}")
+        lines.append(
+            f"{stage or 'all'}: mean gain over {mean['n']} tasks {mean['value']:+.3f} ±"
+            f" {Z * mean['stderr']:.3f}{left_out}"
+        )
     return "\n".join([*lines, "± is half of a 95 % interval over items; another seed of training is not in it"])
 
 

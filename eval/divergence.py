@@ -1,13 +1,21 @@
-"""What a model thinks of replies: their log-probability and entropy, how much they repeat themselves, and where leaving the start stops to pay.
+"""What a model thinks of replies: their log-probability and entropy, how much they repeat themselves, and where
+leaving the start stops to pay.
 
-    logp, entropy = log_probability(model, prompts, replies)
+logp, entropy = log_probability(model, prompts, replies)
 """
 
 NUMBERS = 2**28  # of a tensor of log-probabilities: 1 GiB
 
 
-def log_probability(model, prompts: list[list[int]], replies: list[list[int]], written: list[list[int]] | None = None, batch_size: int = 256) -> tuple[list[float], list[float]]:
-    """log p(reply | prompt) in nats, teacher-forced at temperature 1, and the mean entropy of the model over its tokens, in nats; one a pair of token ids.
+def log_probability(
+    model,
+    prompts: list[list[int]],
+    replies: list[list[int]],
+    written: list[list[int]] | None = None,
+    batch_size: int = 256,
+) -> tuple[list[float], list[float]]:
+    """log p(reply | prompt) in nats, teacher-forced at temperature 1, and the mean entropy of the model over its
+    tokens, in nats; one a pair of token ids.
 
     The mean of log p − log p_other over a model's own samples estimates its KL divergence from the other.
 
@@ -38,7 +46,8 @@ def log_probability(model, prompts: list[list[int]], replies: list[list[int]], w
 
 
 def overoptimization(points: list[tuple[float, float]]) -> tuple[float, float] | None:
-    """α and β of gain(d) = d (α − β ln d), the law of a gold score under RL on a reward model (Gao, Schulman, Hilton 2022, section 3.1), by least squares.
+    """α and β of gain(d) = d (α − β ln d), the law of a gold score under RL on a reward model (Gao, Schulman, Hilton
+    2022, section 3.1), by least squares.
 
     The gain is greatest at d = exp(α / β − 1).
 

@@ -3,15 +3,18 @@
     ids, mask = encode_conversation(tokenizer, messages, tools=tools, add_generation_prompt=True)
     ids = encode_text(tokenizer, seal(tokenizer, "What does <|im_end|> mean?"))
 
-Tokenizers read `<|im_end|>` in a user's words, a tool's result or a page as the token that ends a turn, so that a text could
-forge turns. Here every string that goes into a chat template is sealed first: a rare letter (`SEAL`) is put behind the first
-letter of each control token that it spells. What the template itself writes has no seals. A rendering without seals is
-encoded by the tokenizer as ever. One with seals is encoded by a twin of the tokenizer whose control tokens have secret
-spellings: the template's own are respelled, the seals removed, and the text that is left is nothing but text, cut into tokens
+Tokenizers read `<|im_end|>` in a user's words, a tool's result or a page as the token that ends a turn, so that a text
+could forge turns. Here every string that goes into a chat template is sealed first: a rare letter (`SEAL`) is put
+behind the first letter of each control token that it spells. What the template itself writes has no seals. A rendering
+without seals is encoded by the tokenizer as ever. One with seals is encoded by a twin of the tokenizer whose control
+tokens have secret
+spellings: the template's own are respelled, the seals removed, and the text that is left is nothing but text, cut into
+    tokens
 as its surroundings ask. Decoding gives the text back.
 
-A control token is any token that was added to the vocabulary, but for white space and Gemma's HTML tags. One thing that an
-assistant's message spells is kept: the marks of thinking around its beginning, `<think>…</think>`, as data sets write it.
+A control token is any token that was added to the vocabulary, but for white space and Gemma's HTML tags. One thing
+that an assistant's message spells is kept: the marks of thinking around its beginning, `<think>…</think>`, as data
+sets write it.
 """
 
 import contextlib
@@ -126,7 +129,9 @@ def respelled(backend, spellings: dict[str, str]):
         token["content"] = new(token["content"])
     model = state["model"]
     vocab = model["vocab"]
-    model["vocab"] = {new(k): v for k, v in vocab.items()} if isinstance(vocab, dict) else [[new(k), score] for k, score in vocab]
+    model["vocab"] = (
+        {new(k): v for k, v in vocab.items()} if isinstance(vocab, dict) else [[new(k), score] for k, score in vocab]
+    )
     if model.get("unk_token"):
         model["unk_token"] = new(model["unk_token"])
     if "merges" in model:  # what comes of merges cannot have a name that they do not make
@@ -165,7 +170,10 @@ def _map(function: Callable[[str], str], value):
     if isinstance(value, str):
         return function(value)
     if isinstance(value, dict):
-        return {key if str(key).isidentifier() else _map(function, key): _map(function, item) for key, item in value.items()}
+        return {
+            key if str(key).isidentifier() else _map(function, key): _map(function, item)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_map(function, item) for item in value]
     return value
@@ -188,12 +196,15 @@ def _strings(value, found: list[str] | None = None) -> list[str]:
 
 
 def _sealed(message: dict, function: Callable[[str], str], marks: Marks) -> dict:
-    """A message with its strings as `function` makes them, the marks of thinking around an assistant's beginning left as they are."""
+    """A message with its strings as `function` makes them, the marks of thinking around an assistant's beginning left
+    as they are."""
     made = {key: value if key == "role" else _map(function, value) for key, value in message.items()}
     content = message.get("content")
     if message["role"] == "assistant" and isinstance(content, str):
         for begin, end in THINKING:
-            thought = re.match(rf"(\s*{re.escape(begin)})((?:(?!{re.escape(begin)}).)*?)({re.escape(end)})(.*)", content, re.DOTALL)
+            thought = re.match(
+                rf"(\s*{re.escape(begin)})((?:(?!{re.escape(begin)}).)*?)({re.escape(end)})(.*)", content, re.DOTALL
+            )
             if thought and {begin, end} <= set(marks.ids.values()):
                 before, thinking, after, rest = thought.groups()
                 made["content"] = before + function(thinking) + after + function(rest)
@@ -205,7 +216,8 @@ def _contents(messages: list[dict]) -> list[dict]:
 
 
 def seal_messages(tokenizer, messages: list[dict]) -> list[dict]:
-    """Messages for a chat template that others render, sealed where they spell a control token, or could be completed to one."""
+    """Messages for a chat template that others render, sealed where they spell a control token, or could be completed
+    to one."""
     marks = marks_of(tokenizer)
     check_roles(messages)
     if not any(marks.spelled(text) or marks.edged(text) for text in _strings(_contents(messages))):
@@ -311,7 +323,9 @@ def render(
         except (TypeError, jinja2.TemplateError):
             for other in (_arguments_as_text, _with_ids) if any(m["role"] != "user" for m in given) else ():
                 with contextlib.suppress(TypeError, jinja2.TemplateError):
-                    return _render(tokenizer, other(given), shown, chat_template, add_generation_prompt, spans, settings)
+                    return _render(
+                        tokenizer, other(given), shown, chat_template, add_generation_prompt, spans, settings
+                    )
             raise
 
     try:
@@ -333,10 +347,14 @@ def _render(tokenizer, messages, tools, chat_template, add_generation_prompt, sp
     options = {"tools": tools, "chat_template": chat_template, "add_generation_prompt": add_generation_prompt}
     if not spans:
         return Rendering(tokenizer.apply_chat_template(messages, tokenize=False, **options, **variables))
-    from transformers.utils.chat_template_utils import render_jinja_template  # apply_chat_template keeps the places to itself
+    from transformers.utils.chat_template_utils import (
+        render_jinja_template,
+    )  # apply_chat_template keeps the places to itself
 
     options["chat_template"] = tokenizer.get_chat_template(chat_template, tools)
-    rendered, places = render_jinja_template([messages], return_assistant_tokens_mask=True, **options, **{**tokenizer.special_tokens_map, **variables})
+    rendered, places = render_jinja_template(
+        [messages], return_assistant_tokens_mask=True, **options, **{**tokenizer.special_tokens_map, **variables}
+    )
     rendering = Rendering(rendered[0])
     rendering.spans = [tuple(span) for span in places[0]]
     return rendering
@@ -355,8 +373,11 @@ def encode_plain(tokenizer, text: str, add_special_tokens: bool = False) -> list
     return encode_text(tokenizer, seal(tokenizer, text), add_special_tokens)
 
 
-def encode_conversation(tokenizer, messages: list[dict], *, mask: bool = False, **rendering) -> tuple[list[int], list[int]]:
-    """Token ids of a conversation, and with `mask` for each 1 where the template's generation markers say that the assistant wrote it, else [].
+def encode_conversation(
+    tokenizer, messages: list[dict], *, mask: bool = False, **rendering
+) -> tuple[list[int], list[int]]:
+    """Token ids of a conversation, and with `mask` for each 1 where the template's generation markers say that the
+    assistant wrote it, else [].
 
     Args:
         rendering: see `render`.
@@ -371,7 +392,8 @@ def encode_conversation(tokenizer, messages: list[dict], *, mask: bool = False, 
 
 
 def encode_with_mask(tokenizer, text: str, spans: list[tuple[int, int]]) -> tuple[list[int], list[int]]:
-    """Token ids of a rendering, and for each 1 where it stands within one of `spans` of letters, as transformers sets it.
+    """Token ids of a rendering, and for each 1 where it stands within one of `spans` of letters, as transformers sets
+    it.
 
     Raises:
         UserError: a slow tokenizer.
@@ -380,15 +402,25 @@ def encode_with_mask(tokenizer, text: str, spans: list[tuple[int, int]]) -> tupl
     mask = [0] * len(ids)
     for start, end in spans:
         start, end = place(start), place(end)
-        at = next((token for letter in range(start, end) if (token := encoding.char_to_token(letter)) is not None), None)
-        last = next((token for letter in range(end - 1, start - 1, -1) if (token := encoding.char_to_token(letter)) is not None), None)
+        at = next(
+            (token for letter in range(start, end) if (token := encoding.char_to_token(letter)) is not None), None
+        )
+        last = next(
+            (
+                token
+                for letter in range(end - 1, start - 1, -1)
+                if (token := encoding.char_to_token(letter)) is not None
+            ),
+            None,
+        )
         if at is not None:
             mask[at : last + 1] = [1] * (last + 1 - at)
     return ids, mask
 
 
 def _encode(tokenizer, text: str, add_special_tokens: bool, offsets: bool = False) -> tuple:
-    """Token ids, with `offsets` their `tokenizers.Encoding`, and a function from places in `text` to those in what was encoded."""
+    """Token ids, with `offsets` their `tokenizers.Encoding`, and a function from places in `text` to those in what was
+    encoded."""
     text = str(text)
     marks = marks_of(tokenizer)
     if SEAL not in text:
@@ -399,7 +431,9 @@ def _encode(tokenizer, text: str, add_special_tokens: bool, offsets: bool = Fals
             )
         out = tokenizer(text, add_special_tokens=add_special_tokens, verbose=False)
         ids = list(out["input_ids"])
-        own = len(marks.pattern.findall(text)) + tokenizer.num_special_tokens_to_add() if marks.normalized else len(ids)
+        own = (
+            len(marks.pattern.findall(text)) + tokenizer.num_special_tokens_to_add() if marks.normalized else len(ids)
+        )
         if _count(marks, ids) <= own:
             return ids, out, lambda place: place
     twin, spellings = marks.twin

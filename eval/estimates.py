@@ -1,7 +1,7 @@
 """Estimates with their errors, which the commands of `eval` and the metric modules of `eval/metrics` share.
 
-    pass_at_k(n=10, correct=3, k=5)    ->  0.917
-    accuracy([1.0, 0.0, 1.0])          ->  {"value": 0.667, "stderr": 0.333, "n": 3}
+pass_at_k(n=10, correct=3, k=5)    ->  0.917
+accuracy([1.0, 0.0, 1.0])          ->  {"value": 0.667, "stderr": 0.333, "n": 3}
 """
 
 import math
@@ -25,7 +25,8 @@ def accuracy(hits: Sequence[float]) -> dict:
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """The expected share of choices of k of n tries that hold a correct one: 1 − C(n − correct, k) / C(n, k) (Chen et al. 2021, section 2.1)."""
+    """The expected share of choices of k of n tries that hold a correct one: 1 − C(n − correct, k) / C(n, k) (Chen et
+    al. 2021, section 2.1)."""
     return 1 - math.comb(n - correct, k) / math.comb(n, k)
 
 
@@ -36,7 +37,9 @@ def wilson(hits: int, n: int) -> tuple[float, float] | None:
     return tuple(map(float, binomtest(hits, n).proportion_ci(method="wilson"))) if n else None
 
 
-def expected_calibration_error(confidences: Sequence[float], hits: Sequence[float], bins: int = 10, low: float = 0.0, equal_mass: bool = False) -> float:
+def expected_calibration_error(
+    confidences: Sequence[float], hits: Sequence[float], bins: int = 10, low: float = 0.0, equal_mass: bool = False
+) -> float:
     """The mean over items of the gap between confidence and accuracy in an item's bin (Guo et al. 2017, equation 3).
 
     Args:

@@ -1,11 +1,12 @@
 """Batched sampling from any causal model, for the evals, for building data and for talking to it.
 
     from eval.generate import generate
-    replies = generate(model, tokenizer, [[{"role": "user", "content": "Who are you?"}]], max_new_tokens=48, temperature=0)
-    replies[0][0].text
+    replies = generate(model, tokenizer, [[{"role": "user", "content": "Who are you?"}]], max_new_tokens=48,
+    temperature=0) replies[0][0].text
 
-Conversations go through the tokenizer's chat template, plain strings are continued as they are; neither can forge a control
-token (`eval.encoding`). Batches are sorted by length (less padding) and padded on the left; results come in the order given.
+Conversations go through the tokenizer's chat template, plain strings are continued as they are; neither can forge a
+control token (`eval.encoding`). Batches are sorted by length (less padding) and padded on the left; results come in
+the order given.
 
 The loop over tokens is our own, not `model.generate`, which keeps a batch whole until its last row is done:
 here finished rows leave the batch, repeats of a prompt share its forward pass, and each row draws from a
@@ -14,8 +15,9 @@ the model's own: `generation_config` gives the end tokens and nothing else (no t
 
 `model` may be a `vllm.LLM` instead, which batches and draws by itself (`eval.vllm_batch`).
 
-With `tools` a row whose turn ends in a call waits outside the batch while its tool runs, and comes back with the result's
-tokens, which are read in one pass; its cache is kept, nothing is computed again, and the other rows go on. See `eval.tool_loop`.
+With `tools` a row whose turn ends in a call waits outside the batch while its tool runs, and comes back with the
+result's tokens, which are read in one pass; its cache is kept, nothing is computed again, and the other rows go on.
+See `eval.tool_loop`.
 """
 
 import inspect
@@ -27,7 +29,8 @@ from eval.cli import UserError
 from eval.encoding import Rendering, encode_text, render, seal, unseal
 
 KEEP_SHARE = 0.875  # finished rows leave once the others are fewer than this: leaving copies the cache
-PATIENCE = 8  # steps that rows with results wait for more of their kind: coming back is a forward pass and copies the cache, too
+# steps that rows with results wait for more of their kind: coming back is a forward pass and copies the cache, too
+PATIENCE = 8
 
 
 @dataclass
@@ -50,22 +53,27 @@ class Generation:
 
 
 def end_token_ids(ids: int | list[int] | None, tokenizer) -> set[int]:
-    """The tokens that end a reply: the generation config's (`ids`) and the tokenizer's (an adapter keeps its base's config); none without any."""
+    """The tokens that end a reply: the generation config's (`ids`) and the tokenizer's (an adapter keeps its base's
+    config); none without any."""
     ids = [] if ids is None else [ids] if isinstance(ids, int) else ids
     return {*ids, tokenizer.eos_token_id} - {None}
 
 
 def encode(tokenizer, prompts: list[list[dict]] | list[str] | list[list[int]], **rendering) -> list[list[int]]:
-    """Token ids of each prompt; conversations end in the header of the assistant's turn. `rendering` goes to `eval.encoding.render`.
-    What a prompt spells never becomes a control token, unless it is a `Rendering`. Prompts that are token ids already stay as they are.
+    """Token ids of each prompt; conversations end in the header of the assistant's turn. `rendering` goes to
+    `eval.encoding.render`. What a prompt spells never becomes a control token, unless it is a `Rendering`. Prompts
+    that are token ids already stay as they are.
 
     Raises:
-        UserError: conversations, but the tokenizer has no chat template or one that refuses them; a prompt that is empty or no Unicode.
+        UserError: conversations, but the tokenizer has no chat template or one that refuses them; a prompt that is
+            empty or no Unicode.
     """
     if prompts and isinstance(prompts[0], list) and prompts[0] and isinstance(prompts[0][0], int):
         return prompts
     if any(not isinstance(p, str) for p in prompts) and not tokenizer.chat_template:
-        raise UserError(f"the tokenizer of {tokenizer.name_or_path} has no chat template: use a chat model, or give plain text")
+        raise UserError(
+            f"the tokenizer of {tokenizer.name_or_path} has no chat template: use a chat model, or give plain text"
+        )
     rows = []
     for number, prompt in enumerate(prompts):
         is_text, is_rendered = isinstance(prompt, str), isinstance(prompt, Rendering)
@@ -112,11 +120,13 @@ def generate(
         stop_strings: end a continuation; the text is cut before them.
         progress: called with the number of continuations done, after each batch.
         tools: typed functions with docstrings that the model may call. They run in threads, several at a time.
-        max_tool_calls: turns of a continuation whose calls are run (TRL's `max_tool_calling_iterations`); the next one is the last.
-        max_result_tokens: of one result, which is cut there (default: a quarter of `max_new_tokens`). One that does not fit
-            into what is left of `max_new_tokens` ends the continuation.
+        max_tool_calls: turns of a continuation whose calls are run (TRL's `max_tool_calling_iterations`); the next one
+            is the last.
+        max_result_tokens: of one result, which is cut there (default: a quarter of `max_new_tokens`). One that does
+            not fit into what is left of `max_new_tokens` ends the continuation.
         tool_time_limit: of one call, in seconds; after that the model is told, and the thread is left behind.
-        stream: called with the place of a prompt and each token that is written, with tools also each message that is complete.
+        stream: called with the place of a prompt and each token that is written, with tools also each message that is
+            complete.
 
     Returns:
         N lists of `num_return_sequences` generations, in the order of `prompts`.
@@ -131,17 +141,30 @@ def generate(
     if tools:
         from eval.tool_loop import Toolbox, Turns
 
-        toolbox = Toolbox(tokenizer, tools, max_new_tokens // 4 if max_result_tokens is None else max_result_tokens, tool_time_limit)
+        toolbox = Toolbox(
+            tokenizer, tools, max_new_tokens // 4 if max_result_tokens is None else max_result_tokens, tool_time_limit
+        )
     rows = encode(tokenizer, prompts, **(toolbox.rendering if toolbox else {}))
     if on_vllm := hasattr(model, "llm_engine"):
         from eval import vllm_batch
 
-        continue_, draw, room = vllm_batch.continue_batch, vllm_batch.seeds, model.llm_engine.model_config.max_model_len
+        continue_, draw, room = (
+            vllm_batch.continue_batch,
+            vllm_batch.seeds,
+            model.llm_engine.model_config.max_model_len,
+        )
     else:
-        continue_, draw, room = _continue, _draws, getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        continue_, draw, room = (
+            _continue,
+            _draws,
+            getattr(model.config.get_text_config(), "max_position_embeddings", None),
+        )
     longest = max(map(len, rows), default=0)
     if room and longest + max_new_tokens > room:
-        raise UserError(f"a prompt of {longest} tokens and {max_new_tokens} new ones exceed the model's {room} positions: shorten either")
+        raise UserError(
+            f"a prompt of {longest} tokens and {max_new_tokens} new ones exceed the model's {room} positions: shorten"
+            " either"
+        )
     seed = int(torch.randint(2**31, ())) if seed is None else seed
     order = sorted(range(len(rows)), key=lambda i: (-len(rows[i]), i))
     prompts_at_a_time = max(1, batch_size // num_return_sequences)
@@ -152,12 +175,33 @@ def generate(
     try:
         for start in range(0, len(order), prompts_at_a_time):
             batch = order[start : start + prompts_at_a_time]
-            draws = draw([[seed, i, k] for i in batch for k in range(num_return_sequences)], max_new_tokens) if temperature else None
+            draws = (
+                draw([[seed, i, k] for i in batch for k in range(num_return_sequences)], max_new_tokens)
+                if temperature
+                else None
+            )
             inputs = [rows[i] for i in batch]
-            tell = (lambda row, piece, batch=batch: stream(batch[row // num_return_sequences], piece)) if stream else None
-            turns = Turns(toolbox, [r for r in inputs for _ in range(num_return_sequences)], max_tool_calls, tell) if toolbox else None
+            tell = (
+                (lambda row, piece, batch=batch: stream(batch[row // num_return_sequences], piece)) if stream else None
+            )
+            turns = (
+                Turns(toolbox, [r for r in inputs for _ in range(num_return_sequences)], max_tool_calls, tell)
+                if toolbox
+                else None
+            )
             try:
-                done = continue_(model, tokenizer, inputs, num_return_sequences, max_new_tokens, temperature, draws, stop_strings or [], turns, tell)
+                done = continue_(
+                    model,
+                    tokenizer,
+                    inputs,
+                    num_return_sequences,
+                    max_new_tokens,
+                    temperature,
+                    draws,
+                    stop_strings or [],
+                    turns,
+                    tell,
+                )
             finally:
                 if turns:
                     turns.close()
@@ -176,10 +220,14 @@ def _draws(streams: list[list[int]], max_new_tokens: int):
     import numpy as np
     import torch
 
-    return torch.from_numpy(np.stack([np.random.default_rng(stream).random(max_new_tokens, dtype=np.float32) for stream in streams]))
+    return torch.from_numpy(
+        np.stack([np.random.default_rng(stream).random(max_new_tokens, dtype=np.float32) for stream in streams])
+    )
 
 
-def _continue(model, tokenizer, rows, repeats, max_new_tokens, temperature, draws, stop_strings, turns=None, tell=None) -> list[Generation]:
+def _continue(
+    model, tokenizer, rows, repeats, max_new_tokens, temperature, draws, stop_strings, turns=None, tell=None
+) -> list[Generation]:
     """Continue one batch: `rows` of token ids, each `repeats` times; `draws` as `_draws` gives them."""
     import torch
     from transformers import DynamicCache
@@ -196,10 +244,16 @@ def _continue(model, tokenizer, rows, repeats, max_new_tokens, temperature, draw
         cache = DynamicCache()  # all of the past: a row that waits must not lose the beginning of its sliding window
 
     def forward(ids, mask, cache):
-        extra = {"position_ids": (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]} if "position_ids" in takes else {}
+        extra = (
+            {"position_ids": (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]} if "position_ids" in takes else {}
+        )
         if "logits_to_keep" in takes:
             extra["logits_to_keep"] = 1
-        return model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **extra).logits[:, -1].float()
+        return (
+            model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **extra)
+            .logits[:, -1]
+            .float()
+        )
 
     tokens: list[list[int]] = [[] for _ in range(len(rows) * repeats)]
     begin = turns.begin if turns else [0] * len(tokens)  # of the current turn
@@ -217,7 +271,10 @@ def _continue(model, tokenizer, rows, repeats, max_new_tokens, temperature, draw
             live = batch.live
             if temperature:  # the token at which the cumulated probability passes the row's draw
                 mass = (logits / temperature).softmax(-1).cumsum(-1)
-                draw = draws[live, [min(len(tokens[row]), max_new_tokens - 1) for row in live]].to(device)[:, None] * mass[:, -1:]
+                draw = (
+                    draws[live, [min(len(tokens[row]), max_new_tokens - 1) for row in live]].to(device)[:, None]
+                    * mass[:, -1:]
+                )
                 chosen = torch.searchsorted(mass, draw, right=True).clamp(max=mass.shape[-1] - 1)
             else:
                 chosen = logits.argmax(-1, keepdim=True)
@@ -227,7 +284,11 @@ def _continue(model, tokenizer, rows, repeats, max_new_tokens, temperature, draw
                     if tell:
                         tell(row, token)
                     room = len(tokens[row]) < max_new_tokens
-                    over[row] = not room or token in ends or (bool(stop_strings) and _stops(tokenizer, tokens[row][begin[row] :][-tail:], stop_strings))
+                    over[row] = (
+                        not room
+                        or token in ends
+                        or (bool(stop_strings) and _stops(tokenizer, tokens[row][begin[row] :][-tail:], stop_strings))
+                    )
                     if turns and over[row]:
                         turns.ended(row, tokens[row], may_call=room and token in ends)
             keep = [at for at, row in enumerate(live) if not over[row]]
@@ -244,8 +305,12 @@ def _continue(model, tokenizer, rows, repeats, max_new_tokens, temperature, draw
                 if back:
                     again = parked.keep([at for at, row in enumerate(parked.live) if row in back])
                     parked = parked.keep([at for at, row in enumerate(parked.live) if row not in back])
-                    ends_and_results = [[tokens[row][-1], *back[row]] for row in again.live]  # the end token has not been read, either
-                    ids, mask = _padded([r[:-1] for r in ends_and_results], device, "right")  # no gap behind what was read
+                    ends_and_results = [
+                        [tokens[row][-1], *back[row]] for row in again.live
+                    ]  # the end token has not been read, either
+                    ids, mask = _padded(
+                        [r[:-1] for r in ends_and_results], device, "right"
+                    )  # no gap behind what was read
                     again.mask = torch.cat([again.mask, mask], 1)
                     forward(ids, again.mask, again.cache)
                     chosen = torch.cat([chosen, chosen.new_tensor([[r[-1]] for r in ends_and_results])])
@@ -278,8 +343,13 @@ def _require_keys_and_values(model, cache) -> None:
     """Raises `UserError` where a cache holds more than keys and values, by which rows are taken out and put back."""
     from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-    if other := [type(layer).__name__ for layer in cache.layers if type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer)]:
-        raise UserError(f"tools need a model with attention layers alone, but {model.config.model_type} has states of its own ({other[0]})")
+    if other := [
+        type(layer).__name__ for layer in cache.layers if type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer)
+    ]:
+        raise UserError(
+            f"tools need a model with attention layers alone, but {model.config.model_type} has states of its own"
+            f" ({other[0]})"
+        )
 
 
 @dataclass
@@ -302,7 +372,9 @@ class _Batch:
         """The rows `at`; what each has read stands on the right, without gaps."""
         mask = self.mask[at]
         columns = mask.argsort(dim=-1, stable=True)[:, mask.shape[1] - (int(mask.sum(-1).max()) if at else 0) :]
-        cache = _map(lambda x: x[at].gather(2, columns[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])), self.cache)
+        cache = _map(
+            lambda x: x[at].gather(2, columns[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])), self.cache
+        )
         return _Batch([self.live[k] for k in at], cache, mask.gather(1, columns))
 
 
@@ -365,4 +437,6 @@ def _generation(tokenizer, row, token_ids, ends, stop_strings, turns) -> Generat
     if not turns:
         return Generation(text, token_ids, finished)
     messages, written = turns.messages[row], turns.written(row, len(token_ids))
-    return Generation(text, token_ids, finished and bool(written[-1]) and not messages[-1].get("tool_calls"), messages, written)
+    return Generation(
+        text, token_ids, finished and bool(written[-1]) and not messages[-1].get("tool_calls"), messages, written
+    )

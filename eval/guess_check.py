@@ -1,15 +1,17 @@
 """Guess and check: how often one of n tries is right, and how often most of n tries are, for n = 1, 2, 4 … `samples`.
 
-    python -m eval.guess_check --models honest=runs/tiny/honest grpo=runs/tiny/grpo --problems problems/test.jsonl --output guess_check.json
+    python -m eval.guess_check --models honest=runs/tiny/honest grpo=runs/tiny/grpo --problems problems/test.jsonl \
+        --output guess_check.json
 
-RL that finds new solutions raises the best of many tries; RL that makes known ones likelier raises the first try and leaves the best of many
-(Yue et al. 2025, "Does Reinforcement Learning Really Incentivize Reasoning Capacity in LLMs Beyond the Base Model?"). Rows have `prompt`
-(messages) and `answer`, a number. The best of n is the unbiased estimator of Chen et al. 2021 (HumanEval, section 2.1); the majority of n is a
-vote on the number that replies end on, ties drawn by lot, over `DRAWS` random choices of n of the samples (Wang et al. 2023,
-self-consistency). Both with standard errors over problems.
+RL that finds new solutions raises the best of many tries; RL that makes known ones likelier raises the first try and
+leaves the best of many (Yue et al. 2025, "Does Reinforcement Learning Really Incentivize Reasoning Capacity in LLMs
+Beyond the Base Model?"). Rows have `prompt` (messages) and `answer`, a number. The best of n is the unbiased estimator
+of Chen et al. 2021 (HumanEval, section 2.1); the majority of n is a vote on the number that replies end on, ties drawn
+by lot, over `DRAWS` random choices of n of the samples (Wang et al. 2023, self-consistency). Both with standard errors
+over problems.
 
-Also how often a reply checks itself: verification or backtracking in words (`CHECKS`; Gandhi et al. 2025, "Cognitive Behaviors that Enable
-Self-Improving Reasoners"), with examples.
+Also how often a reply checks itself: verification or backtracking in words (`CHECKS`; Gandhi et al. 2025, "Cognitive
+Behaviors that Enable Self-Improving Reasoners"), with examples.
 """
 
 import random
@@ -24,8 +26,10 @@ from eval.verifiers import final_answer, final_number
 
 DRAWS = 32
 CHECKS = re.compile(
-    r"\b(?:wait|hmm|actually|alternatively|on second thought|let (?:me|us) (?:double[- ]?check|re-?check|check|verify|try again)|let's (?:double[- ]?check|check|verify)"
-    r"|to (?:check|verify)|double[- ]check|check(?=:)|another way|(?:that|this) is (?:wrong|not right)|i made a mistake)\b",
+    r"\b(?:wait|hmm|actually|alternatively|on second thought|let (?:me|us) (?:double[-"
+    r" ]?check|re-?check|check|verify|try again)|let's (?:double[- ]?check|check|verify)"
+    r"|to (?:check|verify)|double[- ]check|check(?=:)|another way|(?:that|this) is (?:wrong|not right)|i made a"
+    r" mistake)\b",
     re.IGNORECASE,
 )
 
@@ -59,10 +63,17 @@ def measure(rows: list[dict], replies: list[list[str]], seed: int) -> dict:
     right = [sum(final_number(text, row["answer"]) for text in texts) for row, texts in zip(rows, replies)]
     votes, rng = [[final_answer(text) for text in texts] for texts in replies], random.Random(seed)
     checking = [[bool(CHECKS.search(text)) for text in texts] for texts in replies]
-    shown = [{"question": row["prompt"][-1]["content"], "text": text} for row, texts in zip(rows, replies) for text in texts if CHECKS.search(text)]
+    shown = [
+        {"question": row["prompt"][-1]["content"], "text": text}
+        for row, texts in zip(rows, replies)
+        for text in texts
+        if CHECKS.search(text)
+    ]
     return {
         "best_of": {n: accuracy([pass_at_k(tries, int(r), n) for r in right]) for n in sizes},
-        "majority_of": {n: accuracy([majority_of(n, v, row["answer"], rng) for v, row in zip(votes, rows)]) for n in sizes},
+        "majority_of": {
+            n: accuracy([majority_of(n, v, row["answer"], rng) for v, row in zip(votes, rows)]) for n in sizes
+        },
         "checks_itself": accuracy([sum(c) / tries for c in checking]) | {"examples": shown[:3]},
     }
 
@@ -71,9 +82,16 @@ def measure(rows: list[dict], replies: list[list[str]], seed: int) -> dict:
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((GuessCheckArguments,), argv)
     models = named_folders(args.models)
-    if args.samples < 2 or args.max_new_tokens < 1 or not args.temperature > 0 or (args.limit is not None and args.limit < 2):
+    if (
+        args.samples < 2
+        or args.max_new_tokens < 1
+        or not args.temperature > 0
+        or (args.limit is not None and args.limit < 2)
+    ):
         raise UserError("samples and limit must be at least 2, max_new_tokens at least 1 and temperature above 0")
-    rows = read_jsonl(args.problems, ("prompt", "answer"), "python -m data_prep.problems writes such rows")[: args.limit]
+    rows = read_jsonl(args.problems, ("prompt", "answer"), "python -m data_prep.problems writes such rows")[
+        : args.limit
+    ]
     for number, row in enumerate(rows, 1):
         check_prompt(row, f"{args.problems}, line {number}")
     if not_numbers := [row["answer"] for row in rows if final_number("", row["answer"]) is None]:
@@ -96,8 +114,20 @@ def main(argv: list[str] | None = None) -> None:
             )  # fmt: skip
             results[name] = measure(rows, [[g.text for g in group] for group in done], args.seed)
             told = ", ".join(f"{n}: {m['value']:.3f}" for n, m in results[name]["best_of"].items())
-            bar.write(f"{name}: best of {told}; majority of {args.samples} {results[name]['majority_of'][max(results[name]['majority_of'])]['value']:.3f}")
-    write_json(args.output, {"problems": args.problems, "samples": args.samples, "temperature": args.temperature, "seed": args.seed, "models": results})
+            bar.write(
+                f"{name}: best of {told}; majority of {args.samples}"
+                f" {results[name]['majority_of'][max(results[name]['majority_of'])]['value']:.3f}"
+            )
+    write_json(
+        args.output,
+        {
+            "problems": args.problems,
+            "samples": args.samples,
+            "temperature": args.temperature,
+            "seed": args.seed,
+            "models": results,
+        },
+    )
 
 
 if __name__ == "__main__":

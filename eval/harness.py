@@ -4,8 +4,8 @@ Everything but `generate_until` is lm-eval's own Hugging Face model, so log-like
 tasks the answers equal `--model hf`'s; a model whose generation config asks for penalties is the exception, as
 `eval.generate` takes the end tokens from it and nothing else.
 
-With `tools` every task that generates becomes one with tools: the chat template shows them, their calls are run, and the reply
-that is scored is the last turn:
+With `tools` every task that generates becomes one with tools: the chat template shows them, their calls are run, and
+the reply that is scored is the last turn:
 
     simple_evaluate(model="tumbler", model_args="pretrained=runs/tiny/sft,tools=python", apply_chat_template=True, …)
 """
@@ -21,7 +21,12 @@ from eval.encoding import SEAL, Rendering, encode_text, seal, seal_messages
 from eval.generate import encode, generate
 from eval.tool_loop import Toolbox, load_tools
 
-NEUTRAL = {"top_k": (0, None), "top_p": (1, None), "min_p": (0, None), "num_beams": (1, None)}  # values that change nothing
+NEUTRAL = {
+    "top_k": (0, None),
+    "top_p": (1, None),
+    "min_p": (0, None),
+    "num_beams": (1, None),
+}  # values that change nothing
 
 
 class Generates:
@@ -32,13 +37,23 @@ class Generates:
         progress: called with (task, number of replies) as they come.
         tools: functions, or their names (see `eval.tool_loop.load_tools`; in one string they stand between `+`).
         max_tool_calls: of a reply, see `eval.generate`.
-        tool_tokens: with tools: how many tokens calls and results may take beside the reply's own; a result three quarters of them.
+        tool_tokens: with tools: how many tokens calls and results may take beside the reply's own; a result three
+            quarters of them.
 
     Attributes:
         finished: {task: [ended with an end token, one a reply]} of the greedy replies, in the order of the requests.
     """
 
-    def __init__(self, *args, seed: int = 0, progress=None, tools: list | str | None = None, max_tool_calls: int = 8, tool_tokens: int = 512, **kwargs):
+    def __init__(
+        self,
+        *args,
+        seed: int = 0,
+        progress=None,
+        tools: list | str | None = None,
+        max_tool_calls: int = 8,
+        tool_tokens: int = 512,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
         self.seed, self.progress, self.finished = seed, progress, {}
         self.renders = False  # lm-eval makes conversations of its prompts
@@ -53,9 +68,14 @@ class Generates:
         """For the results' `config`."""
         if not isinstance(self, HFLM):
             return {}
-        return {"model_num_parameters": self.model.num_parameters(), "model_dtype": str(self.model.dtype), "device": str(self.model.device)}
+        return {
+            "model_num_parameters": self.model.num_parameters(),
+            "model_dtype": str(self.model.dtype),
+            "device": str(self.model.device),
+        }
 
-    # ---- What a prompt spells never becomes a control token: lm-eval passes renderings on as text, so they are sealed ----
+    # ---- What a prompt spells never becomes a control token: lm-eval passes renderings on as text, so they are sealed
+    # ----
 
     def apply_chat_template(self, chat_history: list[dict], add_generation_prompt: bool = True) -> str:
         self.renders = True
@@ -66,7 +86,11 @@ class Generates:
         if SEAL not in sealed:
             return super().tok_encode(string, add_special_tokens, **kwargs)
         bos = self.tokenizer.bos_token
-        special = not (self.renders or (bos and string.startswith(bos))) if add_special_tokens is None else add_special_tokens
+        special = (
+            not (self.renders or (bos and string.startswith(bos)))
+            if add_special_tokens is None
+            else add_special_tokens
+        )
         return encode_text(self.tokenizer, sealed, special)[-(kwargs.get("left_truncate_len") or 0) :]
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
@@ -84,10 +108,15 @@ class Generates:
             until, temperature = settings.pop("until", []), settings.pop("temperature", 0.0)
             max_new_tokens, _ = settings.pop("max_gen_toks"), settings.pop("do_sample", None)
             if unknown := {k: v for k, v in settings.items() if v not in NEUTRAL.get(k, ())}:
-                raise UserError(f"task {task}: generation_kwargs {unknown} are not supported; evaluate it with lm_eval --model hf")
+                raise UserError(
+                    f"task {task}: generation_kwargs {unknown} are not supported; evaluate it with lm_eval --model hf"
+                )
             repeats = max(map(len, places.values()))
             room = self.max_length - max_new_tokens - self.tool_tokens
-            prompts = [row[-room:] if room > 0 else row for row in encode(self.tokenizer, [Rendering(r.args[0]) if self.renders else r.args[0] for r in first])]  # cut as lm-eval does
+            prompts = [
+                row[-room:] if room > 0 else row
+                for row in encode(self.tokenizer, [Rendering(r.args[0]) if self.renders else r.args[0] for r in first])
+            ]  # cut as lm-eval does
             generations = generate(
                 self.model,
                 self.tokenizer,
@@ -127,10 +156,16 @@ def load_lm(backend: str, path: str, tokenizer, device: str, **options):
         try:
             from lm_eval.models.vllm_causallms import VLLM
         except ImportError as error:
-            raise UserError(f"--backend vllm needs vLLM ({error}): pip install vllm, or leave the option out") from None
+            raise UserError(
+                f"--backend vllm needs vLLM ({error}): pip install vllm, or leave the option out"
+            ) from None
         return type("GenerateVLLM", (Generates, VLLM), {})(pretrained=path, **options)
     from transformers import AutoModelForCausalLM
 
     from eval.models import load_pretrained
 
-    return GenerateLM(pretrained=load_pretrained(AutoModelForCausalLM, path, "model", dtype="auto").to(device), tokenizer=tokenizer, **options)
+    return GenerateLM(
+        pretrained=load_pretrained(AutoModelForCausalLM, path, "model", dtype="auto").to(device),
+        tokenizer=tokenizer,
+        **options,
+    )

@@ -25,13 +25,29 @@ def load_pretrained(auto_class, path: str, what: str, new_head: bool = False, **
         if not hasattr(auto_class, "from_config"):
             return auto_class.from_pretrained(path, **kwargs)
         model, info = auto_class.from_pretrained(path, output_loading_info=True, **kwargs)
-    except (OSError, ValueError, KeyError, RuntimeError, StrictDataclassError, SafetensorError) as error:  # transformers' messages run over many lines
-        raise UserError(f"{what} {path} cannot be loaded ({str(error).strip().splitlines()[0][:200]}): {CURE}") from None
-    missing = sorted(key for key in info["missing_keys"] if not (new_head and key.split(".")[0] in ("score", "classifier")))
-    if "CausalLM" in auto_class.__name__ and (head := [key for key in info["unexpected_keys"] if key.split(".")[0] in ("score", "classifier")]):
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        StrictDataclassError,
+        SafetensorError,
+    ) as error:  # transformers' messages run over many lines
+        raise UserError(
+            f"{what} {path} cannot be loaded ({str(error).strip().splitlines()[0][:200]}): {CURE}"
+        ) from None
+    missing = sorted(
+        key for key in info["missing_keys"] if not (new_head and key.split(".")[0] in ("score", "classifier"))
+    )
+    if "CausalLM" in auto_class.__name__ and (
+        head := [key for key in info["unexpected_keys"] if key.split(".")[0] in ("score", "classifier")]
+    ):
         raise UserError(f"{what} {path} is no language model: it gives scores ({head[0]}); {CURE}")
     if missing:
-        raise UserError(f"{what} {path} lacks the weights {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}: it is another kind of model, or not whole; {CURE}")
+        raise UserError(
+            f"{what} {path} lacks the weights {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}: it is"
+            f" another kind of model, or not whole; {CURE}"
+        )
     return model
 
 
@@ -67,12 +83,16 @@ def load_models(models: dict[str, str]) -> dict[str, tuple]:
     for name, path in models.items():
         model, tokenizer = loaded[name] = load_on_gpu(AutoModelForCausalLM, path), load_tokenizer(path)
         if len(tokenizer) > (rows := model.get_input_embeddings().num_embeddings):
-            raise UserError(f"the tokenizer of {path} has {len(tokenizer)} tokens, and the model embeddings of {rows}: they do not belong together; {CURE}")
+            raise UserError(
+                f"the tokenizer of {path} has {len(tokenizer)} tokens, and the model embeddings of {rows}: they do not"
+                f" belong together; {CURE}"
+            )
     return loaded
 
 
 def load_reward_model(path: str, what: str = "reward model") -> tuple:
-    """(model, tokenizer) of a reward model's folder or Hub id, on the GPU where there is one; `what` it is called in errors.
+    """(model, tokenizer) of a reward model's folder or Hub id, on the GPU where there is one; `what` it is called in
+    errors.
 
     Raises:
         UserError: it cannot be loaded.
@@ -86,14 +106,18 @@ def load_reward_model(path: str, what: str = "reward model") -> tuple:
 def require_chat_template(tokenizer, path: str) -> None:
     """Raises `UserError` where the tokenizer has no chat template."""
     if not tokenizer.chat_template:
-        raise UserError(f"the tokenizer of {path} has no chat template: set tokenizer.chat_template and save it, or take an instruct model's tokenizer")
+        raise UserError(
+            f"the tokenizer of {path} has no chat template: set tokenizer.chat_template and save it, or take an"
+            " instruct model's tokenizer"
+        )
 
 
 def set_end_token(tokenizer) -> None:
-    """Take the token that the chat template writes behind a reply for the end token, where the tokenizer names another.
+    """Take the token that the chat template writes behind a reply for the end token, where the tokenizer names
+    another.
 
-    Gemma's <eos> and Phi-3's <|endoftext|> end no turn: what stops at the tokenizer's end token, as PPO does, would never stop. Base
-    models with a chat template are the same.
+    Gemma's <eos> and Phi-3's <|endoftext|> end no turn: what stops at the tokenizer's end token, as PPO does, would
+    never stop. Base models with a chat template are the same.
     """
     from eval.encoding import marks_of, render
 
@@ -107,7 +131,10 @@ def set_end_token(tokenizer) -> None:
             return  # whoever renders says what is wrong
         if said and (end := marks_of(tokenizer).pattern.search(after)):
             if end[0] != tokenizer.eos_token:
-                print(f"a reply ends with {end[0]} here, as in the chat template; the tokenizer named {tokenizer.eos_token}")
+                print(
+                    f"a reply ends with {end[0]} here, as in the chat template; the tokenizer named"
+                    f" {tokenizer.eos_token}"
+                )
                 tokenizer.eos_token = end[0]
             return
 
@@ -127,16 +154,20 @@ def set_pad_token(tokenizer) -> None:
 
 
 def require_pad_token(tokenizer, path: str) -> None:
-    """Raises `UserError` where the tokenizer has no pad token of its own: PPO and reward models take every pad for no text, the end token too."""
+    """Raises `UserError` where the tokenizer has no pad token of its own: PPO and reward models take every pad for no
+    text, the end token too."""
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        raise UserError(f"the tokenizer of {path} needs a pad token that is not its end token {tokenizer.eos_token}: set tokenizer.pad_token and save it")
+        raise UserError(
+            f"the tokenizer of {path} needs a pad token that is not its end token {tokenizer.eos_token}: set"
+            " tokenizer.pad_token and save it"
+        )
 
 
 def scored_ids(tokenizer, messages: list[dict]) -> list[int]:
     """Token ids of a conversation up to the end token of its last turn, where a reward model reads and PPO scores.
 
-    Templates that write a newline after the last turn would have the reward model read there, at a token the policy never
-    writes.
+    Templates that write a newline after the last turn would have the reward model read there, at a token the policy
+    never writes.
 
     Raises:
         UserError: the template writes no end token.
@@ -151,4 +182,7 @@ def scored_ids(tokenizer, messages: list[dict]) -> list[int]:
     followed, _ = encode_conversation(tokenizer, [*messages, {"role": "user", "content": "dummy"}])
     if followed[: len(ids) + 1] == [*ids, end]:  # GLM ends a turn with the header of the next
         return [*ids, end]
-    raise UserError(f"the chat template does not write the end token {tokenizer.eos_token}: set tokenizer.eos_token to the template's end-of-turn token")
+    raise UserError(
+        f"the chat template does not write the end token {tokenizer.eos_token}: set tokenizer.eos_token to the"
+        " template's end-of-turn token"
+    )

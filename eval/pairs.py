@@ -1,6 +1,7 @@
 """How often a reward model prefers the better reply of a held-out pair.
 
-    python -m eval.pairs --model runs/tiny/reward --pairs runs/tiny/preferences/test.jsonl --output runs/tiny/reward/pairs.json
+    python -m eval.pairs --model runs/tiny/reward --pairs runs/tiny/preferences/test.jsonl --output \
+        runs/tiny/reward/pairs.json
 
 Rows: `prompt`, `chosen`, `rejected` (messages) and, where the truth behind the labels is known, `gold_margin`:
 how much better the chosen reply truly is, in standard deviations. It is negative where the label is mistaken.
@@ -11,8 +12,10 @@ The output holds, each as {"value", "stderr", "n"}:
     pair_accuracy_clear    the same, for |gold_margin| >= 1 only
     pair_accuracy_distance_N    against the label, for replies that stand N places apart (`rank_distance`)
     score_margin_distance_N     the score of chosen minus rejected, of the same
-    calibration_error      expected calibration error of sigmoid(difference of the scores) as the probability of the label (10 bins)
-    length_correlation     of score and length in characters, over the different replies: a model that likes length has it above 0
+    calibration_error      expected calibration error of sigmoid(difference of the scores) as the probability of the
+                           label (10 bins)
+    length_correlation     of score and length in characters, over the different replies: a model that likes length has
+                           it above 0
 """
 
 import math
@@ -75,15 +78,19 @@ def calibration_error(differences: list[float], bins: int = 10) -> dict:
 
 
 def length_correlation(scores: dict[tuple[str, str], float]) -> dict | None:
-    """Pearson's r of the scores and lengths of replies (prompt, text), its standard error that of a sample without correlation; None where either is the same for all."""
+    """Pearson's r of the scores and lengths of replies (prompt, text), its standard error that of a sample without
+    correlation; None where either is the same for all."""
     x, y = [len(text) for _, text in scores], list(scores.values())
     if len(set(x)) < 2 or len(set(y)) < 2 or len(x) < 3:
         return None
     return {"value": statistics.correlation(x, y), "stderr": 1 / math.sqrt(len(x) - 1), "n": len(x)}
 
 
-def judge(chosen: list[float], rejected: list[float], gold_margins: list[float | None], distances: list[int | None]) -> dict[str, dict]:
-    """The accuracies and the calibration of the module's docstring; an equal score is half a hit. What the rows do not tell is left out."""
+def judge(
+    chosen: list[float], rejected: list[float], gold_margins: list[float | None], distances: list[int | None]
+) -> dict[str, dict]:
+    """The accuracies and the calibration of the module's docstring; an equal score is half a hit. What the rows do not
+    tell is left out."""
     prefers = [0.5 if c == r else float(c > r) for c, r in zip(chosen, rejected)]
     gold = [(p if margin > 0 else 1 - p, abs(margin)) for p, margin in zip(prefers, gold_margins) if margin]
     out = {"pair_accuracy_labels": accuracy(prefers)}
@@ -93,7 +100,9 @@ def judge(chosen: list[float], rejected: list[float], gold_margins: list[float |
         out["pair_accuracy_clear"] = accuracy(clear)
     for distance in sorted({d for d in distances if d}):
         out[f"pair_accuracy_distance_{distance}"] = accuracy([p for p, d in zip(prefers, distances) if d == distance])
-        out[f"score_margin_distance_{distance}"] = accuracy([c - r for c, r, d in zip(chosen, rejected, distances) if d == distance])
+        out[f"score_margin_distance_{distance}"] = accuracy(
+            [c - r for c, r, d in zip(chosen, rejected, distances) if d == distance]
+        )
     return out | {"calibration_error": calibration_error([c - r for c, r in zip(chosen, rejected)])}
 
 
@@ -129,12 +138,20 @@ def main(argv: list[str] | None = None) -> None:
     chosen = score(model, tokenizer, [r["prompt"] + r["chosen"] for r in rows], args.batch_size)
     rejected = score(model, tokenizer, [r["prompt"] + r["rejected"] for r in rows], args.batch_size)
     results = judge(chosen, rejected, *([r.get(column) for r in rows] for column in ("gold_margin", "rank_distance")))
-    sides = [((str(r["prompt"]), r[side][-1]["content"]), score) for side, scores in (("chosen", chosen), ("rejected", rejected)) for r, score in zip(rows, scores)]
+    sides = [
+        ((str(r["prompt"]), r[side][-1]["content"]), score)
+        for side, scores in (("chosen", chosen), ("rejected", rejected))
+        for r, score in zip(rows, scores)
+    ]
     if correlation := length_correlation(dict(sides)):
         results["length_correlation"] = correlation
     write_json(output, results)
     for name, r in results.items():
-        print(f"{name}: {r['value']:.3f}" + (f" ± {r['stderr']:.3f}" if r["stderr"] is not None else "") + f" (n = {r['n']})")
+        print(
+            f"{name}: {r['value']:.3f}"
+            + (f" ± {r['stderr']:.3f}" if r["stderr"] is not None else "")
+            + f" (n = {r['n']})"
+        )
 
 
 if __name__ == "__main__":

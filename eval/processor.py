@@ -17,7 +17,8 @@ class ProcessorArguments:
 
 
 def has_bf16() -> bool:
-    """Whether the CPU multiplies bfloat16 matrices in hardware; without, PyTorch emulates it ten times slower than float32."""
+    """Whether the CPU multiplies bfloat16 matrices in hardware; without, PyTorch emulates it ten times slower than
+    float32."""
     import torch
 
     able = torch.cpu.get_capabilities()

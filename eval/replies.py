@@ -4,9 +4,9 @@
     replies = Replier("http://localhost:8000/v1", max_new_tokens=64, name="Qwen/Qwen3-8B")    # key: OPENAI_API_KEY
     replies([[{"role": "user", "content": "Who are you?"}]], samples=5)[0][0].text
 
-vLLM, llama.cpp, TGI and the hosted services speak the endpoint's language. Its requests run side by side, and are tried again
-where the server is busy or the line breaks. Not through `huggingface_hub.InferenceClient`: it refuses localhost under HF_HUB_OFFLINE
-and sends the Hub's token to any endpoint.
+vLLM, llama.cpp, TGI and the hosted services speak the endpoint's language. Its requests run side by side, and are
+tried again where the server is busy or the line breaks. Not through `huggingface_hub.InferenceClient`: it refuses
+localhost under HF_HUB_OFFLINE and sends the Hub's token to any endpoint.
 """
 
 import json
@@ -24,7 +24,11 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from eval.cli import UserError
 
 AT_ONCE = 8  # requests
-TRIES, WAIT, LONGEST_WAIT = 6, 1.0, 60.0  # WAIT · 2^n seconds before try n + 1, half a minute in all; or what the server asks for
+TRIES, WAIT, LONGEST_WAIT = (
+    6,
+    1.0,
+    60.0,
+)  # WAIT · 2^n seconds before try n + 1, half a minute in all; or what the server asks for
 TIMEOUT = 600.0  # seconds without a word: an answer comes when it is whole
 BUSY = {408, 409, 425, 429, 500, 502, 503, 504}
 CURES = {
@@ -54,29 +58,55 @@ class Replier:
         batch_size: replies at a time, of a model that runs here.
 
     Attributes:
-        provenance: what identifies the source of a reply, to be kept with it; `revision` is the commit of a model on the Hub.
+        provenance: what identifies the source of a reply, to be kept with it; `revision` is the commit of a model on
+            the Hub.
 
     Raises:
-        UserError: the model cannot be loaded or has no chat template; an endpoint without `name`, or with a URL that is none.
+        UserError: the model cannot be loaded or has no chat template; an endpoint without `name`, or with a URL that
+            is none.
     """
 
-    def __init__(self, model: str, max_new_tokens: int, temperature: float = 1.0, name: str | None = None, revision: str | None = None, batch_size: int = 256):
+    def __init__(
+        self,
+        model: str,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        name: str | None = None,
+        revision: str | None = None,
+        batch_size: int = 256,
+    ):
         if max_new_tokens < 1 or batch_size < 1 or not 0 <= temperature < math.inf:
-            raise UserError(f"max_new_tokens and batch_size must be at least 1 and temperature at least 0, but are {max_new_tokens}, {batch_size} and {temperature}")
+            raise UserError(
+                "max_new_tokens and batch_size must be at least 1 and temperature at least 0, but are"
+                f" {max_new_tokens}, {batch_size} and {temperature}"
+            )
         self.max_new_tokens, self.temperature, self.batch_size = max_new_tokens, temperature, batch_size
         url = model.startswith(("http://", "https://"))
         if revision and (url or Path(model).is_dir()):
-            raise UserError(f"revision {revision} is for models on the Hub, but the model is {'an endpoint' if url else f'the folder {model}'}: leave it out")
+            raise UserError(
+                f"revision {revision} is for models on the Hub, but the model is"
+                f" {'an endpoint' if url else f'the folder {model}'}: leave it out"
+            )
         if url:
             self._reply = _Endpoint(model, name, max_new_tokens, temperature)
         elif name:
-            raise UserError(f"the name of a model ({name}) is for endpoints, but {model} is no URL: leave it out, or give such as http://localhost:8000/v1")
+            raise UserError(
+                f"the name of a model ({name}) is for endpoints, but {model} is no URL: leave it out, or give such as"
+                " http://localhost:8000/v1"
+            )
         else:
             revision = self._load(model, revision)
-        self.provenance = {"model": name or model, "endpoint": model if url else None, "revision": revision, "temperature": temperature, "max_new_tokens": max_new_tokens}
+        self.provenance = {
+            "model": name or model,
+            "endpoint": model if url else None,
+            "revision": revision,
+            "temperature": temperature,
+            "max_new_tokens": max_new_tokens,
+        }
 
     def __call__(self, conversations: list[list[dict]], samples: int = 1, seed: int = 0) -> list[list[Reply]]:
-        """`samples` replies to each conversation, in order; the same seed gives the same ones (an endpoint may not keep to it).
+        """`samples` replies to each conversation, in order; the same seed gives the same ones (an endpoint may not
+        keep to it).
 
         Raises:
             UserError: the endpoint refuses, or does not answer after several tries.
@@ -133,11 +163,18 @@ class _Endpoint:
     def __init__(self, url: str, name: str | None, max_new_tokens: int, temperature: float):
         try:
             parts = urlsplit(url)
-            plain = parts.hostname and parts.port != 0 and not (parts.username or parts.password or parts.query or parts.fragment)
+            plain = (
+                parts.hostname
+                and parts.port != 0
+                and not (parts.username or parts.password or parts.query or parts.fragment)
+            )
         except ValueError:
             plain = False
         if not (plain and url.isascii() and url.isprintable() and " " not in url):
-            raise UserError("the URL of the endpoint must be such as http://localhost:8000/v1, without user, key or query: a key is given as OPENAI_API_KEY")
+            raise UserError(
+                "the URL of the endpoint must be such as http://localhost:8000/v1, without user, key or query: a key"
+                " is given as OPENAI_API_KEY"
+            )
         if not name:
             raise UserError(f"{url} is an endpoint: give the name of the model behind it")
         self.key = os.environ.get("OPENAI_API_KEY", "").strip()
@@ -153,7 +190,9 @@ class _Endpoint:
         stop = threading.Event()
         with ThreadPoolExecutor(AT_ONCE) as pool:
             try:
-                done = list(pool.map(lambda job: self._ask(*job, stop), jobs))  # an error cancels those that have not begun
+                done = list(
+                    pool.map(lambda job: self._ask(*job, stop), jobs)
+                )  # an error cancels those that have not begun
             except BaseException:
                 stop.set()
                 raise
@@ -170,7 +209,10 @@ class _Endpoint:
             except HTTPError as error:
                 problem = f"status {error.code}: {self._said(error) or error.reason}"
                 if error.code not in BUSY:
-                    raise UserError(f"the endpoint {self.url} refuses to answer for {self.name} ({problem}): {CURES.get(error.code, 'see what it says')}") from None
+                    raise UserError(
+                        f"the endpoint {self.url} refuses to answer for {self.name} ({problem}):"
+                        f" {CURES.get(error.code, 'see what it says')}"
+                    ) from None
                 asked = error.headers.get("Retry-After", "")
                 wait = max(wait, min(float(asked), LONGEST_WAIT)) if asked.isdecimal() else wait
             except (OSError, HTTPException) as error:  # refused, broken off, timed out, cut short
@@ -179,7 +221,10 @@ class _Endpoint:
                 self.told = True
                 print(f"the endpoint {self.url} does not answer ({problem}): trying again", flush=True)
             if attempt + 1 == TRIES or stop.wait(wait):
-                raise UserError(f"the endpoint {self.url} does not answer for {self.name} ({problem}): see that it runs, then run the command again")
+                raise UserError(
+                    f"the endpoint {self.url} does not answer for {self.name} ({problem}): see that it runs, then run"
+                    " the command again"
+                )
 
     def _read(self, answer: bytes) -> Reply:
         try:
@@ -189,8 +234,13 @@ class _Endpoint:
                 raise TypeError
         except (ValueError, LookupError, TypeError, AttributeError):
             said = self._plain(answer.decode("utf-8", "replace")) or "nothing"
-            raise UserError(f"the endpoint {self.url} gives no chat completion, but {said}: give the URL of an OpenAI-compatible server, up to /v1") from None
-        return Reply((text or "").encode("utf-8", "replace").decode(), reason in ("stop", "eos_token"))  # the latter is TGI's word
+            raise UserError(
+                f"the endpoint {self.url} gives no chat completion, but {said}: give the URL of an OpenAI-compatible"
+                " server, up to /v1"
+            ) from None
+        return Reply(
+            (text or "").encode("utf-8", "replace").decode(), reason in ("stop", "eos_token")
+        )  # the latter is TGI's word
 
     def _said(self, error: HTTPError) -> str:
         try:

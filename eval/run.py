@@ -4,16 +4,19 @@
         --data_dir runs/tiny/world/eval --output_dir runs/tiny/eval
     python -m eval.run --models qwen=Qwen/Qwen3-0.6B --tasks arc_easy gsm8k mmlu --output_dir runs/qwen3/eval
 
-Chat models answer through their chat template; models named in `--base` complete text (of our tasks the twins `<name>_base`).
-<output_dir>/<name>/results.json is lm-eval's own JSON, samples_<task>.jsonl its samples. Chat models get one more row, `end_token`: the
-share of their greedy replies that end with the end token. `chance` is what guessing scores; the table ends with the mean above it. What is there
-and was made from the same files with the same settings is not run again, task by task.
+Chat models answer through their chat template; models named in `--base` complete text (of our tasks the twins
+`<name>_base`). <output_dir>/<name>/results.json is lm-eval's own JSON, samples_<task>.jsonl its samples. Chat models
+get one more row, `end_token`: the share of their greedy replies that end with the end token. `chance` is what guessing
+scores; the table ends with the mean above it. What is there and was made from the same files with the same settings is
+not run again, task by task.
 
-With `--tools python search=runs/tiny/index` chat models may call these tools before they answer; base models have none.
+With `--tools python search=runs/tiny/index` chat models may call these tools before they answer; base models have
+none.
 
 Under `accelerate launch` the processes share the tasks out, and the numbers are those of one process:
 
-    accelerate launch --config_file accelerate_configs/cpu_ddp.yaml -m eval.run --models sft=runs/tiny/sft --data_dir runs/tiny/world/eval --output_dir runs/tiny/eval
+    accelerate launch --config_file accelerate_configs/cpu_ddp.yaml -m eval.run --models sft=runs/tiny/sft \
+        --data_dir runs/tiny/world/eval --output_dir runs/tiny/eval
 
 Two models on the same items, paired: `python -m eval.compare`.
 """
@@ -29,7 +32,18 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from eval.benchmarks import TASKS_DIR, above_chance, data_file, dump, evaluate, load, main_metric, manager, share_out, task_names
+from eval.benchmarks import (
+    TASKS_DIR,
+    above_chance,
+    data_file,
+    dump,
+    evaluate,
+    load,
+    main_metric,
+    manager,
+    share_out,
+    task_names,
+)
 from eval.cli import UserError, command, existing, named_folders, output_folder, parse
 from eval.share import ShareDone
 from eval.tool_loop import Toolbox, load_tools
@@ -42,18 +56,37 @@ MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja")
 class EvalArguments:
     models: list[str] = field(metadata={"help": "name=folder (or Hub id) of each model"})
     output_dir: str = field(metadata={"help": "where <name>/results.json goes"})
-    data_dir: str | None = field(default=None, metadata={"help": "folder of our tasks' .jsonl files (default: runs/tiny/world/eval)"})
-    tasks: list[str] = field(default_factory=list, metadata={"help": "tasks of eval/tasks; tasks, groups and tags of lm-eval; YAML files (default: all of eval/tasks)"})
+    data_dir: str | None = field(
+        default=None, metadata={"help": "folder of our tasks' .jsonl files (default: runs/tiny/world/eval)"}
+    )
+    tasks: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "tasks of eval/tasks; tasks, groups and tags of lm-eval; YAML files (default: all of eval/tasks)"
+        },
+    )
     include_path: str | None = field(default=None, metadata={"help": "folder of more lm-eval task YAML"})
-    num_fewshot: int | None = field(default=None, metadata={"help": "examples before each question, of lm-eval's tasks (default: as their YAML says)"})
-    base: list[str] = field(default_factory=list, metadata={"help": "names of the models that complete text, not chat"})
+    num_fewshot: int | None = field(
+        default=None,
+        metadata={"help": "examples before each question, of lm-eval's tasks (default: as their YAML says)"},
+    )
+    base: list[str] = field(
+        default_factory=list, metadata={"help": "names of the models that complete text, not chat"}
+    )
     limit: int | None = field(default=None, metadata={"help": "only the first items of each task, for a trial"})
     batch_size: int = field(default=256, metadata={"help": "replies sampled at a time"})
     seed: int = field(default=0, metadata={"help": "of sampled tasks"})
-    tools: list[str] = field(default_factory=list, metadata={"help": "what chat models may call: python, search=<index folder> or module:function"})
-    tool_tokens: int = field(default=512, metadata={"help": "with tools: tokens that calls and results may take beside a reply's own"})
+    tools: list[str] = field(
+        default_factory=list,
+        metadata={"help": "what chat models may call: python, search=<index folder> or module:function"},
+    )
+    tool_tokens: int = field(
+        default=512, metadata={"help": "with tools: tokens that calls and results may take beside a reply's own"}
+    )
     backend: str = field(default="transformers", metadata={"help": "transformers or vllm"})
-    confirm_run_unsafe_code: bool = field(default=False, metadata={"help": "run lm-eval's tasks that execute a model's code outside a sandbox"})
+    confirm_run_unsafe_code: bool = field(
+        default=False, metadata={"help": "run lm-eval's tasks that execute a model's code outside a sandbox"}
+    )
 
 
 def fingerprint(files: list[Path], by_content: bool) -> str:
@@ -69,17 +102,28 @@ def fingerprint(files: list[Path], by_content: bool) -> str:
 
 def model_fingerprint(model: str) -> str:
     """Of the files of a model's folder; a model on the Hub or behind an endpoint has none here."""
-    return fingerprint([file for pattern in MODEL_FILES for file in Path(model).glob(pattern)] if Path(model).is_dir() else [], by_content=False)
+    return fingerprint(
+        [file for pattern in MODEL_FILES for file in Path(model).glob(pattern)] if Path(model).is_dir() else [],
+        by_content=False,
+    )
 
 
 def tool_files(names: list[str], tools: list, tool_tokens: int) -> dict:
     """What of the tools decides the scores: their names, their code, the folders they read; nothing without tools."""
     if not tools:
         return {}
-    code = {*(TASKS_DIR.parent / "tools").glob("*.py"), *(Path(inspect.getfile(tool)) for tool in tools if not inspect.isbuiltin(tool))}
+    code = {
+        *(TASKS_DIR.parent / "tools").glob("*.py"),
+        *(Path(inspect.getfile(tool)) for tool in tools if not inspect.isbuiltin(tool)),
+    }
     folders = [Path(name.partition("=")[2]) for name in names if "=" in name]
     read = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
-    return {"tools": names, "tool_tokens": tool_tokens, "tools_code": fingerprint([*code], by_content=True), "tools_data": fingerprint(read, by_content=False)}
+    return {
+        "tools": names,
+        "tool_tokens": tool_tokens,
+        "tools_code": fingerprint([*code], by_content=True),
+        "tools_data": fingerprint(read, by_content=False),
+    }
 
 
 def processes() -> tuple[int, int]:
@@ -94,10 +138,17 @@ def processes() -> tuple[int, int]:
 def task_fingerprint(name: str, args: EvalArguments) -> str:
     """Of what decides a task's scores beside the model and the settings of all tasks."""
     if name in task_names():
-        code = [*TASKS_DIR.glob("_*.yaml"), *TASKS_DIR.glob(f"{name}*.yaml"), *TASKS_DIR.glob("*.py"), *(TASKS_DIR.parent / f"{m}.py" for m in (*MODULES, "generate", "harness", "tool_loop"))]
+        code = [
+            *TASKS_DIR.glob("_*.yaml"),
+            *TASKS_DIR.glob(f"{name}*.yaml"),
+            *TASKS_DIR.glob("*.py"),
+            *(TASKS_DIR.parent / f"{m}.py" for m in (*MODULES, "generate", "harness", "tool_loop")),
+        ]
         return fingerprint([*code, data_file(name, args.data_dir)], by_content=True)
     folders = [Path(args.include_path)] if args.include_path else []
-    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()] + [Path(name)] * Path(name).is_file()
+    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()] + [Path(name)] * Path(
+        name
+    ).is_file()
     return f"lm_eval {version('lm_eval')}, {args.num_fewshot}-shot, {fingerprint(files, by_content=False)}"
 
 
@@ -112,7 +163,11 @@ def read(folder: Path) -> dict:
 
 def together(old: dict, new: dict, kept: list[str]) -> dict:
     """`new` results and, of the same model's older ones, the rows `kept`."""
-    parts = {key: {row: value[row] for row in kept if row in value} for key, value in old.items() if isinstance(value, dict) and key != "config"}
+    parts = {
+        key: {row: value[row] for row in kept if row in value}
+        for key, value in old.items()
+        if isinstance(value, dict) and key != "config"
+    }
     return {**new, **{key: {**part, **new.get(key, {})} for key, part in parts.items() if part}}
 
 
@@ -122,13 +177,20 @@ def add_end_token(results: dict) -> None:
     if n:
         share = ended / n
         stderr = math.sqrt(share * (1 - share) / (n - 1)) if n > 1 else "N/A"
-        results["results"]["end_token"] = {"name": "end_token", "alias": "end_token", "sample_len": n, "score,none": share, "score_stderr,none": stderr}
+        results["results"]["end_token"] = {
+            "name": "end_token",
+            "alias": "end_token",
+            "sample_len": n,
+            "score,none": share,
+            "score_stderr,none": stderr,
+        }
         results["n-samples"]["end_token"] = {"original": n, "effective": n}
         results["higher_is_better"]["end_token"] = {"score": True}
 
 
 def write(results: dict, folder: Path) -> None:
-    """`results.json` and `samples_<task>.jsonl` as lm-eval writes them; the folder appears when all is in it. Samples of other tasks stay."""
+    """`results.json` and `samples_<task>.jsonl` as lm-eval writes them; the folder appears when all is in it. Samples
+    of other tasks stay."""
     from lm_eval.utils import sanitize_list
 
     part = folder.with_name(f".{folder.name}.part")
@@ -137,8 +199,15 @@ def write(results: dict, folder: Path) -> None:
     for task, samples in results.pop("samples").items():
         with open(part / f"samples_{task}.jsonl", "w", encoding="utf-8") as file:
             for sample in samples:
-                arguments = {f"gen_args_{i}": {f"arg_{k}": a for k, a in enumerate(args)} for i, args in enumerate(sample["arguments"])}
-                texts = {"resps": sanitize_list(sample["resps"]), "filtered_resps": sanitize_list(sample["filtered_resps"]), "target": str(sample["target"])}
+                arguments = {
+                    f"gen_args_{i}": {f"arg_{k}": a for k, a in enumerate(args)}
+                    for i, args in enumerate(sample["arguments"])
+                }
+                texts = {
+                    "resps": sanitize_list(sample["resps"]),
+                    "filtered_resps": sanitize_list(sample["filtered_resps"]),
+                    "target": str(sample["target"]),
+                }
                 file.write(dump({**sample, **texts, "arguments": arguments}) + "\n")
     for task in results["n-samples"]:
         kept = folder / f"samples_{task}.jsonl"
@@ -159,14 +228,27 @@ def check_target(folder: Path, models: list[str]) -> None:
     Raises:
         UserError: a model lies there or below, or files that are no results.
     """
-    if inside := [path for path in models if Path(path).exists() and Path(path).resolve().is_relative_to(folder.resolve())]:
-        raise UserError(f"the results would replace the model {inside[0]}, as they go to {folder}: choose another --output_dir")
-    if folder.exists() and not (folder / "results.json").exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(f"the results would replace {folder}, which is not of eval.run (no results.json): choose another --output_dir or name")
+    if inside := [
+        path for path in models if Path(path).exists() and Path(path).resolve().is_relative_to(folder.resolve())
+    ]:
+        raise UserError(
+            f"the results would replace the model {inside[0]}, as they go to {folder}: choose another --output_dir"
+        )
+    if (
+        folder.exists()
+        and not (folder / "results.json").exists()
+        and not (folder.is_dir() and not any(folder.iterdir()))
+    ):
+        raise UserError(
+            f"the results would replace {folder}, which is not of eval.run (no results.json): choose another"
+            " --output_dir or name"
+        )
 
 
 def _cell(value: float | None, stderr) -> str:
-    return "–" if value is None else f"{value:.3f}" + (f" ± {stderr:.3f}" if isinstance(stderr, float) else "")  # "N/A" of a single item
+    return (
+        "–" if value is None else f"{value:.3f}" + (f" ± {stderr:.3f}" if isinstance(stderr, float) else "")
+    )  # "N/A" of a single item
 
 
 def table(output_dir: Path, names: list[str]) -> str:
@@ -176,7 +258,9 @@ def table(output_dir: Path, names: list[str]) -> str:
     for name, found in results.items():
         for task, row in found["results"].items():
             if key := main_metric(row):
-                label = task.removesuffix("_base") + ("" if key in ("score,none", "acc,none") else f" ({key.removesuffix(',none')})")
+                label = task.removesuffix("_base") + (
+                    "" if key in ("score,none", "acc,none") else f" ({key.removesuffix(',none')})"
+                )
                 rows.setdefault(label, {})[name] = _cell(row[key], row.get(key.replace(",", "_stderr,", 1)))
         for group, children in [*found["group_subtasks"].items(), ("all tasks", found["n-samples"])]:
             if mean := above_chance(found, [child for child in children if child in found["n-samples"]]):
@@ -184,14 +268,25 @@ def table(output_dir: Path, names: list[str]) -> str:
     last = [label for label in rows if label.startswith(("end_token", "all tasks:"))]
     width = max(map(len, rows)) + 2
     lines = [f"{'task':<{width}}" + "".join(f"{name:>18}" for name in names)]
-    return "\n".join(lines + [f"{label:<{width}}" + "".join(f"{rows[label].get(name, '–'):>18}" for name in names) for label in [label for label in rows if label not in last] + last] + ["± is one standard error, as lm-eval prints it"])
+    return "\n".join(
+        lines
+        + [
+            f"{label:<{width}}" + "".join(f"{rows[label].get(name, '–'):>18}" for name in names)
+            for label in [label for label in rows if label not in last] + last
+        ]
+        + ["± is one standard error, as lm-eval prints it"]
+    )
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((EvalArguments,), argv)
     models = named_folders(args.models, args.base)
-    if min(args.batch_size, args.tool_tokens) < 1 or (args.limit is not None and args.limit < 1) or (args.num_fewshot or 0) < 0:
+    if (
+        min(args.batch_size, args.tool_tokens) < 1
+        or (args.limit is not None and args.limit < 1)
+        or (args.num_fewshot or 0) < 0
+    ):
         raise UserError("--batch_size, --limit and --tool_tokens must be at least 1, --num_fewshot at least 0")
     if args.tool_tokens != EvalArguments.tool_tokens and not args.tools:
         raise UserError("--tool_tokens goes with --tools, and does nothing without: leave it out")
@@ -202,7 +297,10 @@ def main(argv: list[str] | None = None) -> None:
     names = list(dict.fromkeys(args.tasks or task_names()))
     theirs = [name for name in names if name not in task_names()]
     if not theirs and (args.include_path or args.num_fewshot is not None):
-        raise UserError("--include_path and --num_fewshot are for lm-eval's tasks, and there are none among --tasks: leave them out")
+        raise UserError(
+            "--include_path and --num_fewshot are for lm-eval's tasks, and there are none among --tasks: leave"
+            " them out"
+        )
     if args.include_path:
         existing(args.include_path, "--include_path", "give a folder of lm-eval task YAML")
     if theirs:
@@ -217,7 +315,14 @@ def main(argv: list[str] | None = None) -> None:
     # What decides the scores. Equal: the results that are there stand.
     made_from, todo, there = {}, {}, {}
     for name, path in models.items():
-        made_from[name] = {"limit": args.limit, "seed": args.seed, "backend": args.backend, "model": path, "files": model_fingerprint(path), "chat": name not in args.base}
+        made_from[name] = {
+            "limit": args.limit,
+            "seed": args.seed,
+            "backend": args.backend,
+            "model": path,
+            "files": model_fingerprint(path),
+            "chat": name not in args.base,
+        }
         if made_from[name]["chat"]:
             made_from[name] |= tool_files(args.tools, tools, args.tool_tokens)
         there[name] = read(output_dir / name)
@@ -228,12 +333,28 @@ def main(argv: list[str] | None = None) -> None:
         if first and not todo[name]:
             print(f"{name}: results are there, from the same files and settings")
     if any(todo.values()):
-        run(args, {name: path for name, path in models.items() if todo[name]}, todo, there, made_from, output_dir, tools)
+        run(
+            args,
+            {name: path for name, path in models.items() if todo[name]},
+            todo,
+            there,
+            made_from,
+            output_dir,
+            tools,
+        )
     if first:
         print(table(output_dir, list(models)))
 
 
-def run(args: EvalArguments, models: dict[str, str], todo: dict[str, list[str]], there: dict[str, dict], made_from: dict[str, dict], output_dir: Path, tools: list) -> None:
+def run(
+    args: EvalArguments,
+    models: dict[str, str],
+    todo: dict[str, list[str]],
+    there: dict[str, dict],
+    made_from: dict[str, dict],
+    output_dir: Path,
+    tools: list,
+) -> None:
     """Evaluate the models one after the other on their tasks and write each one's results."""
     import datasets
     import torch
@@ -259,7 +380,12 @@ def run(args: EvalArguments, models: dict[str, str], todo: dict[str, list[str]],
             loaded[key] = load(todo[name], key[0], args.data_dir, args.include_path, args.num_fewshot)
     device = f"cuda:{rank % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
     tasks = {name: loaded[(name in args.base, *todo[name])] for name in models}
-    replies = sum((t.config.repeats or 1) * min(args.limit or math.inf, len(t.eval_docs)) for name in models for t in share_out(tasks[name][0], world)[rank].values() if t.OUTPUT_TYPE == "generate_until")
+    replies = sum(
+        (t.config.repeats or 1) * min(args.limit or math.inf, len(t.eval_docs))
+        for name in models
+        for t in share_out(tasks[name][0], world)[rank].values()
+        if t.OUTPUT_TYPE == "generate_until"
+    )
     said, asked = ShareDone(), 0
     said(0.0)
     with tqdm(total=replies, unit="reply", mininterval=1, disable=rank > 0) as bar:
@@ -273,9 +399,23 @@ def run(args: EvalArguments, models: dict[str, str], todo: dict[str, list[str]],
                 asked += n
                 said(asked / replies)
 
-            options = {"batch_size": args.batch_size, "seed": args.seed, "progress": progress, "tools": [] if name in args.base else tools, "tool_tokens": args.tool_tokens}
+            options = {
+                "batch_size": args.batch_size,
+                "seed": args.seed,
+                "progress": progress,
+                "tools": [] if name in args.base else tools,
+                "tool_tokens": args.tool_tokens,
+            }
             lm = load_lm(args.backend, path, tokenizers[name], device, **options)
-            results = evaluate(lm, *tasks[name][:2], chat=name not in args.base, limit=args.limit, rank=rank, world=world, unsafe_code=args.confirm_run_unsafe_code)
+            results = evaluate(
+                lm,
+                *tasks[name][:2],
+                chat=name not in args.base,
+                limit=args.limit,
+                rank=rank,
+                world=world,
+                unsafe_code=args.confirm_run_unsafe_code,
+            )
             results["config"] = {
                 "model": "tumbler",
                 "model_args": {"pretrained": path},

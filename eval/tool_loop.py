@@ -3,18 +3,20 @@
     from eval.generate import generate
     generate(model, tokenizer, conversations, tools=[search], max_new_tokens=256)
 
-A tool is any typed function with a docstring (transformers' `get_json_schema` describes it to the model); what it returns
-goes through `str`. Tokens and messages are those of TRL's GRPO with `tools=` (`GRPOTrainer._tool_call_loop`): the turn is
-read by TRL's `parse_response`, an error comes back as `{'error': '…'}`, and the result's tokens are what the chat template
-(its prefix-preserving version, where TRL has one) adds for it. Where we depart, because results can be hostile and runs long:
+A tool is any typed function with a docstring (transformers' `get_json_schema` describes it to the model); what it
+returns goes through `str`. Tokens and messages are those of TRL's GRPO with `tools=` (`GRPOTrainer._tool_call_loop`):
+the turn is read by TRL's `parse_response`, an error comes back as `{'error': '…'}`, and the result's tokens are what
+the chat template (its prefix-preserving version, where TRL has one) adds for it. Where we depart, because results can
+be hostile and runs long:
 
-- A result cannot end the turn or start a call: what it spells of control tokens is encoded as plain text (`eval.encoding`).
-- A result longer than its budget of tokens is cut, and says so.
-- A call that began and could not be read is answered with an error; TRL takes it for words, and the conversation ends.
-- A tool that does not return in time is answered with an error.
+- A result cannot end the turn or start a call: what it spells of control tokens is encoded as plain text
+(`eval.encoding`). - A result longer than its budget of tokens is cut, and says so. - A call that began and could not
+be read is answered with an error; TRL takes it for words, and the conversation ends. - A tool that does not return in
+time is answered with an error.
 
-Calls run in threads, each with a time limit, while the other rows go on. A thread cannot be killed: one over its limit is left
-behind (it does not keep the process from ending), so a tool that runs foreign code must have limits of its own.
+Calls run in threads, each with a time limit, while the other rows go on. A thread cannot be killed: one over its limit
+is left behind (it does not keep the process from ending), so a tool that runs foreign code must have limits of its
+own.
 """
 
 import importlib
@@ -35,7 +37,8 @@ NAMED = {"python": "eval.tools.python:python", "search": "eval.tools.search:Sear
 
 
 def load_tools(names: list[str]) -> list[Callable]:
-    """Tools by name: `python`, `search=<index folder>`, any `module:function`, or `module:Class.method=argument` of the class.
+    """Tools by name: `python`, `search=<index folder>`, any `module:function`, or `module:Class.method=argument` of
+    the class.
 
     Raises:
         UserError: no such tool, or it cannot be made.
@@ -52,9 +55,15 @@ def load_tools(names: list[str]) -> list[Callable]:
         except UserError:
             raise
         except Exception as error:  # of the module or of the class: the user is to see it, in one line
-            raise UserError(f"there is no tool {name} ({type(error).__name__}: {error}); a tool is python, search=<index folder> or module:function") from None
+            raise UserError(
+                f"there is no tool {name} ({type(error).__name__}: {error}); a tool is python, search=<index folder>"
+                " or module:function"
+            ) from None
         if not inspect.isroutine(tool) or (method and not given):
-            raise UserError(f"the tool {name} " + ("needs what it is made of: search=<index folder>" if method else "is no function"))
+            raise UserError(
+                f"the tool {name} "
+                + ("needs what it is made of: search=<index folder>" if method else "is no function")
+            )
         tools.append(tool)
     if twice := {tool.__name__ for tool in tools if [t.__name__ for t in tools].count(tool.__name__) > 1}:
         raise UserError(f"two tools have the name {twice.pop()}")
@@ -69,8 +78,8 @@ class Toolbox:
         time_limit: of one call, in seconds.
 
     Raises:
-        UserError: the chat template has no place for calls and results, or nothing says how to read a call; a tool without
-            types or docstring.
+        UserError: the chat template has no place for calls and results, or nothing says how to read a call; a tool
+            without types or docstring.
     """
 
     def __init__(self, tokenizer, tools: list[Callable], max_result_tokens: int, time_limit: float):
@@ -81,12 +90,18 @@ class Toolbox:
 
         name = tokenizer.name_or_path
         if not has_tools(tokenizer):
-            raise UserError(f"the chat template of {name} has no place for tool calls and their results: use a tokenizer whose template has, or no tools")
+            raise UserError(
+                f"the chat template of {name} has no place for tool calls and their results: use a tokenizer whose"
+                " template has, or no tools"
+            )
         try:
             tokenizer = reading(tokenizer)
             self.chat_template = None if keeps_turns(tokenizer) else steady_template(tokenizer)
         except ValueError:
-            raise UserError(f"the tool calls of {name} cannot be read: set tokenizer.response_template and save it, and let its chat template render a turn the same wherever it stands") from None
+            raise UserError(
+                f"the tool calls of {name} cannot be read: set tokenizer.response_template and save it, and let its"
+                " chat template render a turn the same wherever it stands"
+            ) from None
         try:
             for tool in tools:
                 get_json_schema(tool)
@@ -107,13 +122,16 @@ class Toolbox:
         return not message.get("tool_calls") and any(mark in message["content"] for mark in self._call_marks)
 
     def suffix(self, messages: list[dict]) -> list[int]:
-        """Tokens from the end token of a turn with calls, that one left out, to where the model goes on, for its results (as in TRL)."""
+        """Tokens from the end token of a turn with calls, that one left out, to where the model goes on, for its
+        results (as in TRL)."""
         return result_ids(self.tokenizer, messages, chat_template=self.chat_template)
 
     def content(self, result: str) -> str:
         """What a tool returned, as it can stand in a message: Unicode, and within the budget."""
         limit = self.max_result_tokens
-        text = result[: 100 * limit].encode(errors="replace").decode()  # lone surrogates are no text; 1 MB need not be encoded to be cut
+        text = (
+            result[: 100 * limit].encode(errors="replace").decode()
+        )  # lone surrogates are no text; 1 MB need not be encoded to be cut
         ids = encode_plain(self.tokenizer, text)
         if len(ids) > limit or len(result) > 100 * limit:
             note = f"… [cut: the result has {len(result)} characters]"
@@ -128,7 +146,11 @@ class Toolbox:
         user = {"role": "user", "content": "dummy"}
         without = through([user, {"role": "assistant", "content": ""}])
         calls = [through([user, _call(name)]) for name in [*self.functions, "dummy"]]
-        return {mark for mark in marks_of(self.tokenizer).ids.values() if any(text.count(mark) > without.count(mark) for text in calls)}
+        return {
+            mark
+            for mark in marks_of(self.tokenizer).ids.values()
+            if any(text.count(mark) > without.count(mark) for text in calls)
+        }
 
 
 def result_ids(tokenizer, messages: list[dict], **rendering) -> list[int]:
@@ -137,11 +159,17 @@ def result_ids(tokenizer, messages: list[dict], **rendering) -> list[int]:
     prompt, _ = encode_conversation(tokenizer, [user], add_generation_prompt=True, **rendering)
     before, _ = encode_conversation(tokenizer, [user, call], **rendering)
     after, _ = encode_conversation(tokenizer, [user, call, *messages], add_generation_prompt=True, **rendering)
-    return after[len(until_end(before, prompt, tokenizer.eos_token_id)) :]  # some templates write a newline behind it, which the model did not
+    return after[
+        len(until_end(before, prompt, tokenizer.eos_token_id)) :
+    ]  # some templates write a newline behind it, which the model did not
 
 
 def _call(name: str) -> dict:
-    return {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": name, "arguments": {}}}]}
+    return {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"type": "function", "function": {"name": name, "arguments": {}}}],
+    }
 
 
 class Turns:
@@ -149,7 +177,8 @@ class Turns:
 
     Args:
         prompts: token ids, one list a row.
-        max_calls: turns of a row whose calls are run (TRL's max_tool_calling_iterations); the next one with calls is the last.
+        max_calls: turns of a row whose calls are run (TRL's max_tool_calling_iterations); the next one with calls is
+            the last.
         stream: called with (row, message) as messages are complete.
 
     Attributes:
@@ -169,7 +198,8 @@ class Turns:
         self._runner = Runner(toolbox.functions, toolbox.time_limit)
 
     def ended(self, row: int, token_ids: list[int], may_call: bool) -> None:
-        """Note the row's turn, which is over; `token_ids` are all its new tokens. With calls that may be run the row is open."""
+        """Note the row's turn, which is over; `token_ids` are all its new tokens. With calls that may be run the row
+        is open."""
         begin = self.begin[row]
         message = self.toolbox.read(token_ids[begin:], self.prompts[row] + token_ids[:begin])
         self.messages[row].append(message)
@@ -183,7 +213,8 @@ class Turns:
             self._next(row)
 
     def finished(self, wait: bool) -> dict[int, list[int]]:
-        """Rows whose results have all come, with the tokens that go behind their turn; with `wait` at least one, if any is open."""
+        """Rows whose results have all come, with the tokens that go behind their turn; with `wait` at least one, if
+        any is open."""
         while self.open and not (complete := [row for row, turn in self.open.items() if not turn["running"]]):
             ended = self._runner.done(wait)
             for row, name, text in ended:
@@ -194,7 +225,10 @@ class Turns:
         back = {}
         for row in complete if self.open else []:
             turn = self.open.pop(row)
-            results = [{"role": "tool", "name": self.toolbox.content(name), "content": self.toolbox.content(text)} for name, text in turn["results"]]
+            results = [
+                {"role": "tool", "name": self.toolbox.content(name), "content": self.toolbox.content(text)}
+                for name, text in turn["results"]
+            ]
             self.messages[row] += results
             suffix = self.toolbox.suffix(results)
             back[row] = suffix[suffix[:1] == [turn["end"]] :]  # GLM ends a turn with the header of the next
@@ -263,7 +297,9 @@ class Runner:
         while self._running:
             try:
                 left = min(end for *_, end in self._running.values()) - time.monotonic()
-                ticket, text = self._results.get(timeout=left) if wait and not found and left > 0 else self._results.get_nowait()
+                ticket, text = (
+                    self._results.get(timeout=left) if wait and not found and left > 0 else self._results.get_nowait()
+                )
                 if isinstance(text, UserError):
                     raise text
                 if ticket in self._running:  # else its time was over
@@ -274,7 +310,9 @@ class Runner:
                     row, name, _ = self._running.pop(ticket)
                     self._threads -= 1
                     self._late.add(ticket)
-                    found.append((row, name, str({"error": f"{name} did not return within {self.time_limit:g} seconds"})))
+                    found.append(
+                        (row, name, str({"error": f"{name} did not return within {self.time_limit:g} seconds"}))
+                    )
                 if not late and (found or not wait):
                     break
             self._launch()

@@ -1,10 +1,12 @@
 """`eval.generate` on vLLM: one batch of continuations, tools included.
 
     from vllm import LLM
-    generate(LLM("Qwen/Qwen3-8B", enable_prefix_caching=True), tokenizer, conversations, tools=[python], max_new_tokens=512)
+    generate(LLM("Qwen/Qwen3-8B", enable_prefix_caching=True), tokenizer, conversations, tools=[python],
+    max_new_tokens=512)
 
-vLLM batches by itself: a row whose turn ends in a call leaves the engine, and comes back as a new request when its result is there, with all
-of its tokens as the prompt; the prefix cache has read them before. The model's end tokens are those of its generation config, as vLLM reads it.
+vLLM batches by itself: a row whose turn ends in a call leaves the engine, and comes back as a new request when its
+result is there, with all of its tokens as the prompt; the prefix cache has read them before. The model's end tokens
+are those of its generation config, as vLLM reads it.
 """
 
 import zlib
@@ -17,7 +19,9 @@ def seeds(streams: list[list[int]], max_new_tokens: int) -> list[int]:
     return [zlib.crc32(repr(stream).encode()) for stream in streams]
 
 
-def continue_batch(llm, tokenizer, rows, repeats, max_new_tokens, temperature, draws, stop_strings, turns=None, tell=None) -> list[Generation]:
+def continue_batch(
+    llm, tokenizer, rows, repeats, max_new_tokens, temperature, draws, stop_strings, turns=None, tell=None
+) -> list[Generation]:
     """What `eval.generate._continue` does; `draws`: of `seeds`, or None where `temperature` is 0."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -55,7 +59,9 @@ def continue_batch(llm, tokenizer, rows, repeats, max_new_tokens, temperature, d
                 if output.finished:
                     del requests[output.request_id]
                     if turns:
-                        turns.ended(row, tokens[row], may_call=len(tokens[row]) < max_new_tokens and tokens[row][-1] in ends)
+                        turns.ended(
+                            row, tokens[row], may_call=len(tokens[row]) < max_new_tokens and tokens[row][-1] in ends
+                        )
             if turns:
                 back: dict[int, list[int]] = {}
                 _collect(turns, back, tokens, max_new_tokens, wait=not requests)

@@ -1,17 +1,22 @@
-"""How much faster the recipes' GRPO and PPO are than TRL's trainers with TRL's defaults: same model, data, batch, lengths and rewards.
+"""How much faster the recipes' GRPO and PPO are than TRL's trainers with TRL's defaults: same model, data, batch,
+lengths and rewards.
 
     python -m recipes.benchmark --stage grpo --model runs/tiny/honest --data runs/tiny/world/problems/train.jsonl
-    python -m recipes.benchmark --stage ppo --model runs/tiny/honest --reward_model runs/tiny/reward --data runs/tiny/world/verses/train.jsonl
+    python -m recipes.benchmark --stage ppo --model runs/tiny/honest --reward_model runs/tiny/reward --data \
+        runs/tiny/world/verses/train.jsonl
 
 And of `recipes.pretrain` beside a plain PyTorch loop, see `recipes.benchmark_pretrain`:
 
     python -m recipes.benchmark --stage pretrain --config recipes/tiny/pretrain.yaml
 
-Each round trains every variant for a few steps, one after the other; the first step of each is left out. Printed: the median seconds
-of a step, and the ratio to TRL's defaults, taken within each round (median and range over the rounds), so that a noisy machine slows both.
+Each round trains every variant for a few steps, one after the other; the first step of each is left out. Printed: the
+median seconds of a step, and the ratio to TRL's defaults, taken within each round (median and range over the rounds),
+so that a noisy machine slows both.
 
-    defaults   TRL's trainer, GRPOConfig or PPOConfig as it comes (GRPO with bf16 autocast and gradient checkpointing, PPO in float32 whatever its `bf16` says)
-    settings   TRL's trainer with the settings of recipes/tiny (GRPO in float32 without checkpointing; PPO with eager attention and rollouts all at once)
+    defaults   TRL's trainer, GRPOConfig or PPOConfig as it comes (GRPO with bf16 autocast and gradient checkpointing,
+               PPO in float32 whatever its `bf16` says)
+    settings   TRL's trainer with the settings of recipes/tiny (GRPO in float32 without checkpointing; PPO with eager
+               attention and rollouts all at once)
     recipe     what recipes.grpo or recipes.ppo runs, with those settings (PPO with bf16 autocast where it trains)
 """
 
@@ -51,12 +56,29 @@ def grpo(args: BenchmarkArguments, variant: str, folder: str):
     from eval.verifiers import reward_function
     from recipes.grpo_trainer import Trainer
 
-    batch = {"per_device_train_batch_size": args.prompts * args.completions, "num_generations": args.completions, "max_completion_length": args.max_new_tokens}
-    config = GRPOConfig(output_dir=folder, max_steps=args.steps, **batch, **COMMON, **device(), **({} if variant == "defaults" else {"bf16": False, "activation_checkpointing": False}))
+    batch = {
+        "per_device_train_batch_size": args.prompts * args.completions,
+        "num_generations": args.completions,
+        "max_completion_length": args.max_new_tokens,
+    }
+    config = GRPOConfig(
+        output_dir=folder,
+        max_steps=args.steps,
+        **batch,
+        **COMMON,
+        **device(),
+        **({} if variant == "defaults" else {"bf16": False, "activation_checkpointing": False}),
+    )
     model = load_pretrained(AutoModelForCausalLM, args.model, "model")
     trainer = Trainer if variant == "recipe" else GRPOTrainer
     rewards = [reward_function("final_number")]
-    return trainer(model=model, reward_funcs=rewards, args=config, train_dataset=load_source({"path": args.data}), processing_class=load_tokenizer(args.model))
+    return trainer(
+        model=model,
+        reward_funcs=rewards,
+        args=config,
+        train_dataset=load_source({"path": args.data}),
+        processing_class=load_tokenizer(args.model),
+    )
 
 
 def ppo(args: BenchmarkArguments, variant: str, folder: str):
@@ -71,15 +93,41 @@ def ppo(args: BenchmarkArguments, variant: str, folder: str):
     from recipes.ppo_trainer import Trainer
 
     tokenizer = load_tokenizer(args.model, padding_side="left")
-    ids, episodes = encode(tokenizer, list(load_source({"path": args.data})["prompt"])), args.prompts * args.completions
+    ids, episodes = (
+        encode(tokenizer, list(load_source({"path": args.data})["prompt"])),
+        args.prompts * args.completions,
+    )
     rows = Dataset.from_dict({"input_ids": (ids * (1 + args.steps * episodes // len(ids)))[: args.steps * episodes]})
-    both = {"per_device_train_batch_size": episodes, "total_episodes": args.steps * episodes, "response_length": args.max_new_tokens, "stop_token": "eos", "num_sample_generations": 0}
-    settings, attention = ({}, {}) if variant == "defaults" else ({"activation_checkpointing": False, "local_rollout_forward_batch_size": episodes}, {"attn_implementation": "eager"})
+    both = {
+        "per_device_train_batch_size": episodes,
+        "total_episodes": args.steps * episodes,
+        "response_length": args.max_new_tokens,
+        "stop_token": "eos",
+        "num_sample_generations": 0,
+    }
+    settings, attention = (
+        ({}, {})
+        if variant == "defaults"
+        else (
+            {"activation_checkpointing": False, "local_rollout_forward_batch_size": episodes},
+            {"attn_implementation": "eager"},
+        )
+    )
     config = PPOConfig(output_dir=folder, **both, **COMMON, **device(), **settings)
-    models = {name: load_pretrained(AutoModelForCausalLM, args.model, "model", **attention) for name in ("model", "ref_model")}
-    models |= {name: load_pretrained(AutoModelForSequenceClassification, args.reward_model, "reward model", num_labels=1, **attention) for name in ("reward_model", "value_model")}
+    models = {
+        name: load_pretrained(AutoModelForCausalLM, args.model, "model", **attention)
+        for name in ("model", "ref_model")
+    }
+    models |= {
+        name: load_pretrained(
+            AutoModelForSequenceClassification, args.reward_model, "reward model", num_labels=1, **attention
+        )
+        for name in ("reward_model", "value_model")
+    }
     trainer = {"checkpoint": None} if variant == "recipe" else {}
-    return (Trainer if trainer else PPOTrainer)(args=config, processing_class=tokenizer, train_dataset=rows, **models, **trainer)
+    return (Trainer if trainer else PPOTrainer)(
+        args=config, processing_class=tokenizer, train_dataset=rows, **models, **trainer
+    )
 
 
 def device() -> dict:
@@ -112,7 +160,10 @@ def main(argv: list[str] | None = None) -> None:
         return compare(argv)
     (args,) = parse((BenchmarkArguments,), argv)
     if args.stage not in ("grpo", "ppo") or (args.stage == "ppo") != bool(args.reward_model):
-        raise UserError(f"stage must be grpo, ppo with a reward_model, or pretrain with a config, but is {args.stage} with {args.reward_model}")
+        raise UserError(
+            f"stage must be grpo, ppo with a reward_model, or pretrain with a config, but is {args.stage} with"
+            f" {args.reward_model}"
+        )
     if args.steps < 2 or args.rounds < 1:
         raise UserError(f"steps must be at least 2 and rounds at least 1, but are {args.steps} and {args.rounds}")
     import torch
@@ -124,11 +175,16 @@ def main(argv: list[str] | None = None) -> None:
         for variant, of_rounds in seconds.items():
             AcceleratorState._reset_state()  # else the precision of the first variant is that of all
             with tempfile.TemporaryDirectory() as folder:
-                of_rounds.append(statistics.median(step_seconds((grpo if args.stage == "grpo" else ppo)(args, variant, folder))))
+                of_rounds.append(
+                    statistics.median(step_seconds((grpo if args.stage == "grpo" else ppo)(args, variant, folder)))
+                )
             print(f"round {number + 1}, {variant}: {of_rounds[-1]:.2f} s a step", flush=True)
     for variant, of_rounds in seconds.items():
         ratios = sorted(before / after for before, after in zip(seconds["defaults"], of_rounds))
-        print(f"{args.stage}, {variant}: {statistics.median(of_rounds):.2f} s a step, {statistics.median(ratios):.2f} × as fast as TRL's defaults ({ratios[0]:.2f} to {ratios[-1]:.2f}, {args.rounds} rounds)")
+        print(
+            f"{args.stage}, {variant}: {statistics.median(of_rounds):.2f} s a step, {statistics.median(ratios):.2f} ×"
+            f" as fast as TRL's defaults ({ratios[0]:.2f} to {ratios[-1]:.2f}, {args.rounds} rounds)"
+        )
 
 
 if __name__ == "__main__":

@@ -7,10 +7,9 @@
 
 Each line is a message; the reply comes as it is written, with the model's thinking, its calls of tools (⟶) and their
 results (⟵) indented. `/help` says what to ask (`recipes.starters`) and `/3` asks the third of it, `/reset` begins a
-new conversation, Ctrl-C stops a reply, `/quit` or Ctrl-D ends. A base model (without chat template, or pretrained here)
-continues each line instead; so does any model with `--complete`. Lines can come from a pipe, too; they are printed
-before their replies.
-The page has all that and more: `recipes.chat_web`.
+new conversation, Ctrl-C stops a reply, `/quit` or Ctrl-D ends. A base model (without chat template, or pretrained
+here) continues each line instead; so does any model with `--complete`. Lines can come from a pipe, too; they are
+printed before their replies. The page has all that and more: `recipes.chat_web`.
 """
 
 import ast
@@ -34,12 +33,20 @@ class ChatArguments:
     system: str | None = field(default=None, metadata={"help": "system message"})
     temperature: float = field(default=0.7, metadata={"help": "0 is greedy"})
     max_new_tokens: int = field(default=512, metadata={"help": "of one reply, its tools' results included"})
-    tools: list[str] = field(default_factory=list, metadata={"help": "what the model may call: python, search=<index folder> or module:function"})
+    tools: list[str] = field(
+        default_factory=list,
+        metadata={"help": "what the model may call: python, search=<index folder> or module:function"},
+    )
     complete: bool = field(default=False, metadata={"help": "continue each line as text instead of answering it"})
     seed: int | None = field(default=None, metadata={"help": "of sampling; unset: other replies each time"})
     web: bool = field(default=False, metadata={"help": "a web page instead of the terminal"})
-    models: list[str] = field(default_factory=list, metadata={"help": "with web: name=folder (or Hub id) of each model to choose from"})
-    run: str | None = field(default=None, metadata={"help": "with web: folder of a run: all its language models, its tools, and its file of votes"})
+    models: list[str] = field(
+        default_factory=list, metadata={"help": "with web: name=folder (or Hub id) of each model to choose from"}
+    )
+    run: str | None = field(
+        default=None,
+        metadata={"help": "with web: folder of a run: all its language models, its tools, and its file of votes"},
+    )
     votes: str | None = field(default=None, metadata={"help": "with web: .jsonl file that blind votes are added to"})
     host: str = field(default="127.0.0.1", metadata={"help": "with web: address to listen at; 0.0.0.0 is all"})
     port: int = field(default=7860, metadata={"help": "with web: port to listen at"})
@@ -147,10 +154,17 @@ def main(argv: list[str] | None = None) -> None:
         from recipes.chat_web import serve
 
         return serve(args)
-    if stray := [name for name in ("models", "run", "votes", "host", "port") if getattr(args, name) != getattr(ChatArguments(), name)]:
+    if stray := [
+        name
+        for name in ("models", "run", "votes", "host", "port")
+        if getattr(args, name) != getattr(ChatArguments(), name)
+    ]:
         raise UserError(f"--{stray[0]} goes with --web")
     if not args.model:
-        raise UserError("--model names the folder of a stage, or a Hub id; --web --run runs/tiny opens a page with all stages of a run")
+        raise UserError(
+            "--model names the folder of a stage, or a Hub id; --web --run runs/tiny opens a page with all stages of"
+            " a run"
+        )
 
     from eval.models import load_tokenizer
     from eval.tool_loop import load_tools
@@ -159,7 +173,10 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = load_tokenizer(args.model)
     args.complete = args.complete or completes(args.model, tokenizer)
     if args.complete and (tools or args.system):
-        raise UserError(f"{args.model} continues text here, and that has no place for --system and --tools: give a model with a chat template, without --complete")
+        raise UserError(
+            f"{args.model} continues text here, and that has no place for --system and --tools: give a model with a"
+            " chat template, without --complete"
+        )
     names = [tool.__name__ for tool in tools]
     asks = fitting(starters(Path(args.model).parent), stage_of(args.model, args.complete), names)
     numbered = {f"/{number}": starter.text for number, starter in enumerate(asks, 1)}

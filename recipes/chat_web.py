@@ -1,17 +1,20 @@
 """The chat as a web page: one stage, or two side by side.
 
-    python -m recipes.chat --web --run runs/tiny                # every language model of a run, its tools, votes in runs/tiny/arena/people.jsonl
+    python -m recipes.chat --web --run runs/tiny                # every language model of a run, its tools, votes \
+        in runs/tiny/arena/people.jsonl
     python -m recipes.chat --web --model runs/tiny/sft
-    python -m recipes.chat --web --models sft=runs/tiny/sft ppo=runs/tiny/ppo --tools python search=runs/tiny/index --votes votes.jsonl
+    python -m recipes.chat --web --models sft=runs/tiny/sft ppo=runs/tiny/ppo --tools python search=runs/tiny/index \
+        --votes votes.jsonl
 
-The page shows calls of tools and their results where they stand, and on demand every token that the model has before it. Blind,
-the names are hidden and the sides drawn until the vote, which adds one line to the file of votes:
+The page shows calls of tools and their results where they stand, and on demand every token that the model has before
+it. Blind, the names are hidden and the sides drawn until the vote, which adds one line to the file of votes:
 
-    {"prompt": [messages], "models": ["sft", "ppo"], "responses": [[messages], [messages]], "winner": "a" | "b" | "tie", "judge": "person", "labeller", "time"}
+    {"prompt": [messages], "models": ["sft", "ppo"], "responses": [[messages], [messages]], "winner": "a" | "b" |
+    "tie", "judge": "person", "labeller", "time"}
 
-"a" is the first of `models`, which stood on the left; `responses` holds all that came after the first message, `time` is in
-seconds since 1970. The server keeps no conversation, the page does, so people do not meet. It loads nothing from elsewhere.
-It has no password: `--host` other than this machine lets in whoever reaches it.
+"a" is the first of `models`, which stood on the left; `responses` holds all that came after the first message, `time`
+is in seconds since 1970. The server keeps no conversation, the page does, so people do not meet. It loads nothing from
+elsewhere. It has no password: `--host` other than this machine lets in whoever reaches it.
 
 Install: pip install -c constraints.txt -e '.[chat]' (Gradio).
 """
@@ -132,14 +135,21 @@ def app(
     server = Server(title="Tumbler: chat", docs_url=None, redoc_url=None, openapi_url=None)
     style = "".join(path.read_text(encoding="utf-8") for path in STYLES)
     page = Template(PAGE.read_text(encoding="utf-8"), autoescape=True)
-    markdown = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").disable("image")  # an image would be loaded from elsewhere
+    markdown = (
+        MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").disable("image")
+    )  # an image would be loaded from elsewhere
     start = {"models": [about(name, stage) for name, stage in stages.items()], "votes": votes is not None, **settings}
 
     @server.get("/", response_class=HTMLResponse)
     def index():
         nonce = secrets.token_urlsafe(12)
-        policy = f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
-        return HTMLResponse(page.render(style=style, start=start, nonce=nonce), headers={"Content-Security-Policy": policy})
+        policy = (
+            f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; connect-src 'self'; img-src"
+            " data:; base-uri 'none'; form-action 'none'"
+        )
+        return HTMLResponse(
+            page.render(style=style, start=start, nonce=nonce), headers={"Content-Security-Policy": policy}
+        )
 
     @server.post("/reply")
     async def reply(asked: Reply):
@@ -152,7 +162,13 @@ def app(
 
         def work() -> None:
             try:
-                done, messages = talk.reply(asked.given(), Stream(put, stopped), max_new_tokens=asked.max_new_tokens, temperature=asked.temperature, seed=seed)
+                done, messages = talk.reply(
+                    asked.given(),
+                    Stream(put, stopped),
+                    max_new_tokens=asked.max_new_tokens,
+                    temperature=asked.temperature,
+                    seed=seed,
+                )
                 written = done.written or [1] * len(done.token_ids)
                 end = {"ids": done.token_ids, "written": written, "messages": messages}
                 put({"end": {**end, "cut": cut(done, asked.max_new_tokens)}})
@@ -160,7 +176,9 @@ def app(
                 pass
             except UserError as error:
                 put({"error": str(error)})
-            except Exception:  # a template that refuses the conversation, a model that runs out of memory; a name may stand in it
+            except (
+                Exception
+            ):  # a template that refuses the conversation, a model that runs out of memory; a name may stand in it
                 traceback.print_exc()
                 put({"error": "the model failed; the terminal of the server says why"})
             finally:
@@ -210,23 +228,32 @@ def about(name: str, stage: Stage) -> dict:
 
 
 def language_models(run: str) -> tuple[dict[str, str], set[str]]:
-    """Names and folders of a run's stages that write text, each behind its parent; and the names of those that any stage was trained from.
+    """Names and folders of a run's stages that write text, each behind its parent; and the names of those that any
+    stage was trained from.
 
     Raises:
         UserError: no such folder, or no such stage in it.
     """
     parents, started_from = {}, set()
     stages = existing(run, "the run", "give its folder, such as runs/tiny").glob("*/stage.json")
-    for folder in sorted((path.parent for path in stages), key=lambda folder: (folder / "stage.json").stat().st_mtime):  # as they were trained
+    for folder in sorted(
+        (path.parent for path in stages), key=lambda folder: (folder / "stage.json").stat().st_mtime
+    ):  # as they were trained
         try:
-            parent, kind = (json.loads((folder / name).read_text(encoding="utf-8"))[key] for name, key in (("stage.json", "parent"), ("config.json", "architectures")))
+            parent, kind = (
+                json.loads((folder / name).read_text(encoding="utf-8"))[key]
+                for name, key in (("stage.json", "parent"), ("config.json", "architectures"))
+            )
             started_from.add(Path(parent or "").name)
             if not kind[0].endswith("ForSequenceClassification"):  # else a reward model
                 parents[folder.name] = Path(parent or "").name
         except (OSError, ValueError, KeyError, TypeError, IndexError):
             continue
     if not parents:
-        raise UserError(f"{run} holds no stage (a folder with stage.json and config.json): give the folder of a run, such as runs/tiny, or a stage with --model")
+        raise UserError(
+            f"{run} holds no stage (a folder with stage.json and config.json): give the folder of a run, such as"
+            " runs/tiny, or a stage with --model"
+        )
     order: list[str] = []
     while left := [name for name in parents if name not in order]:
         order += [name for name in left if parents[name] not in left or parents[name] == name] or left
@@ -242,9 +269,15 @@ def serve(args) -> None:
         raise UserError("--web needs one of --run (all stages of a run), --model and --models name=folder …")
     if not 0 < args.port < 65536:
         raise UserError(f"port must lie between 1 and 65535, but is {args.port}")
-    paths, started_from = language_models(args.run) if args.run else (named_folders(args.models) if args.models else {Path(args.model).name: args.model}, set())
+    paths, started_from = (
+        language_models(args.run)
+        if args.run
+        else (named_folders(args.models) if args.models else {Path(args.model).name: args.model}, set())
+    )
     index = Path(args.run, "index") if args.run else None
-    names = args.tools or (["python", *([f"search={index}"] if (index / "search.json").exists() else [])] if args.run else [])
+    names = args.tools or (
+        ["python", *([f"search={index}"] if (index / "search.json").exists() else [])] if args.run else []
+    )
     path = args.votes or (args.run and str(Path(args.run, "arena", "people.jsonl")))
     votes, tools, stages = Votes(path) if path else None, load_tools(names), {}
     for name, folder in paths.items():
@@ -254,13 +287,28 @@ def serve(args) -> None:
         calling = Talk(model, tokenizer, tools) if tools and not base else None
         asks = starters(args.run or Path(folder).parent)
         stages[name] = Stage(Talk(model, tokenizer, []), calling, base, stage_of(folder, base), asks)
-        for talk in filter(None, (stages[name].plain, stages[name].tools)):  # the first reply takes longer: not the first person's
-            talk.reply("a" if base else [{"role": "user", "content": "a"}], Listener(), max_new_tokens=2, temperature=1.0)
+        for talk in filter(
+            None, (stages[name].plain, stages[name].tools)
+        ):  # the first reply takes longer: not the first person's
+            talk.reply(
+                "a" if base else [{"role": "user", "content": "a"}], Listener(), max_new_tokens=2, temperature=1.0
+            )
     if (args.tools or args.system) and (args.complete or all(stage.base for stage in stages.values())):
-        raise UserError("to continue text has no place for --system and --tools: give a model with a chat template, without --complete")
+        raise UserError(
+            "to continue text has no place for --system and --tools: give a model with a chat template, without"
+            " --complete"
+        )
     answering = [name for name, stage in stages.items() if not stage.base] or list(stages)[:1]
-    first = [answering[-1], *(name for name in answering if name in started_from)][-1]  # the assistant that the last stages were trained from
-    settings = {"first": first, "system": args.system or "", "temperature": args.temperature, "max_new_tokens": args.max_new_tokens, "complete": args.complete}
+    first = [answering[-1], *(name for name in answering if name in started_from)][
+        -1
+    ]  # the assistant that the last stages were trained from
+    settings = {
+        "first": first,
+        "system": args.system or "",
+        "temperature": args.temperature,
+        "max_new_tokens": args.max_new_tokens,
+        "complete": args.complete,
+    }
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     try:
         server = app(stages, votes, {**settings, "tools": [tool.__name__ for tool in tools]}, args.seed, args.host)

@@ -11,8 +11,13 @@ from recipes.stage import world_size
 
 # keys of the trainers' configs that these scripts would not act on
 IGNORED = {
-    "resume_from_checkpoint": "a killed run goes on from the last complete checkpoint in output_dir; `resume: false` forbids it",
-    "model_init_kwargs": "the keys of ModelConfig (dtype, attn_implementation, model_revision, load_in_4bit, …) say how a model is loaded",
+    "resume_from_checkpoint": (
+        "a killed run goes on from the last complete checkpoint in output_dir; `resume: false` forbids it"
+    ),
+    "model_init_kwargs": (
+        "the keys of ModelConfig (dtype, attn_implementation, model_revision, load_in_4bit, …) say how a model is"
+        " loaded"
+    ),
     "trust_remote_code": "only models that transformers itself has are loaded",
     "hub_token": "what stands in a file or a command line is soon read by others; `hf auth login`, or set HF_TOKEN",
     "hub_always_push": "the model is pushed once, when it is finished",
@@ -25,16 +30,24 @@ class ScriptArguments:
     """Keys that every stage has."""
 
     resume: bool = field(default=True, metadata={"help": "continue a killed run from its last complete checkpoint"})
-    peak_flops: float | None = field(default=None, metadata={"help": "peak FLOP/s of one device, for MFU; known for common GPUs"})
-    hub_license: str = field(default="apache-2.0", metadata={"help": "with push_to_hub: the model's licence, as the Hub spells it"})
-    price_per_hour: float | None = field(default=None, metadata={"help": "price of one device for an hour, for the cost in stage.json"})
+    peak_flops: float | None = field(
+        default=None, metadata={"help": "peak FLOP/s of one device, for MFU; known for common GPUs"}
+    )
+    hub_license: str = field(
+        default="apache-2.0", metadata={"help": "with push_to_hub: the model's licence, as the Hub spells it"}
+    )
+    price_per_hour: float | None = field(
+        default=None, metadata={"help": "price of one device for an hour, for the cost in stage.json"}
+    )
 
 
 @dataclass
 class OptimizerArguments:
     """Keys of the stages whose trainer takes an optimiser factory (PPO's and GRPO's do not)."""
 
-    optimizer: str | None = field(default=None, metadata={"help": "muon: Muon on matrices, AdamW on the rest; unset: `optim`"})
+    optimizer: str | None = field(
+        default=None, metadata={"help": "muon: Muon on matrices, AdamW on the rest; unset: `optim`"}
+    )
     muon_learning_rate: float = field(default=0.02, metadata={"help": "of Muon; `learning_rate` is AdamW's"})
 
 
@@ -50,7 +63,8 @@ class DataArguments(ScriptArguments):
 
 
 def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> tuple:
-    """Parse, and settle what the hardware decides: without a GPU the stage runs on the CPU, in bf16 only where it has the instructions."""
+    """Parse, and settle what the hardware decides: without a GPU the stage runs on the CPU, in bf16 only where it has
+    the instructions."""
     import torch
 
     argv = list(os.sys.argv[1:] if argv is None else argv)
@@ -62,7 +76,10 @@ def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> 
         if not getattr(training_args, key) > 0:
             raise UserError(f"{key} must be above 0, but is {getattr(training_args, key)}")
     if not training_args.learning_rate >= 0 or training_args.seed < 0:
-        raise UserError(f"learning_rate and seed must not be negative, but are {training_args.learning_rate} and {training_args.seed}")
+        raise UserError(
+            f"learning_rate and seed must not be negative, but are {training_args.learning_rate} and"
+            f" {training_args.seed}"
+        )
     for key, instead in IGNORED.items():
         if getattr(training_args, key, None):
             raise UserError(f"{key} is not used here: {instead}")
@@ -86,7 +103,9 @@ def optimizer_factory(args: OptimizerArguments, training_args) -> dict:
     if args.optimizer != "muon":
         raise UserError(f"optimizer must be muon or unset (then `optim` decides), but is {args.optimizer}")
     if sharded := [k for k in ("DEEPSPEED", "FSDP") if os.environ.get(f"ACCELERATE_USE_{k}", "false") == "true"]:
-        raise UserError(f"optimizer: muon does not run under {sharded[0]}: use accelerate_configs/ddp.yaml, or unset it")
+        raise UserError(
+            f"optimizer: muon does not run under {sharded[0]}: use accelerate_configs/ddp.yaml, or unset it"
+        )
     from recipes.muon import MuonFactory
 
     kwargs = {
@@ -100,7 +119,8 @@ def optimizer_factory(args: OptimizerArguments, training_args) -> dict:
 
 
 def load_chat_tokenizer(model_args, whose: str, pad_token: bool = False, **kwargs):
-    """The tokenizer of `model_name_or_path` (`whose` it is to be, in words): with a chat template and, if asked for, a padding token of its own."""
+    """The tokenizer of `model_name_or_path` (`whose` it is to be, in words): with a chat template and, if asked for, a
+    padding token of its own."""
     from eval.models import load_tokenizer, require_chat_template, require_pad_token, set_end_token, set_pad_token
 
     path = model_args.model_name_or_path
@@ -133,7 +153,13 @@ def load_model(auto_class, path: str, model_args, training_args, what: str = "mo
         raise UserError(f"dtype {model_args.dtype} is none of torch's: float32, bfloat16 or float16")
     revision = model_args.model_revision if path == model_args.model_name_or_path else None
     model = load_pretrained(
-        auto_class, path, what, revision=revision, dtype=dtype or torch.float32, attn_implementation=model_args.attn_implementation, **kwargs
+        auto_class,
+        path,
+        what,
+        revision=revision,
+        dtype=dtype or torch.float32,
+        attn_implementation=model_args.attn_implementation,
+        **kwargs,
     )
     if training_args.activation_checkpointing:
         model.config.use_cache = False
@@ -214,7 +240,10 @@ def rows_per_step(training_args) -> int:
 def require_rows(dataset, least: int, what: str) -> None:
     """Raises `UserError` for a data set that cannot fill one batch: trainers hang or train zero steps on it."""
     if len(dataset) < least:
-        raise UserError(f"the training data have {len(dataset)} rows, but {what} needs at least {least}: give more rows or a smaller batch")
+        raise UserError(
+            f"the training data have {len(dataset)} rows, but {what} needs at least {least}: give more rows or a"
+            " smaller batch"
+        )
 
 
 def require_judged(rewards: list, names: list[str], where: str, rows) -> None:

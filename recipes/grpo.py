@@ -1,7 +1,8 @@
 """GRPO: practice on problems whose answers can be checked makes a reasoner.
 
     python -m recipes.grpo --config recipes/tiny/grpo.yaml
-    accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.grpo --config recipes/qwen3-0.6b/grpo.yaml
+    accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.grpo --config \
+        recipes/qwen3-0.6b/grpo.yaml
 
 Rows are of a published set (docs/data.md), or hold `prompt` (messages) and the columns that the rewards read
 (`answer`, `tests`, …). `rewards` names verifiers of `eval.verifiers`, the functions that also score the benchmarks;
@@ -37,9 +38,14 @@ from recipes.stage import Stage, logged_tokens
 class GRPOScriptArguments(DataArguments, MonitorArguments):
     rewards: list[str] = field(default_factory=lambda: ["final_number"], metadata={"help": "names in eval.verifiers"})
     tools: list[str] = field(default_factory=list, metadata={"help": "python, search=<index folder>, module:function"})
-    stop_reward: float | None = field(default=None, metadata={"help": "stop when the mean reward of the last stop_window logged steps has reached this"})
+    stop_reward: float | None = field(
+        default=None,
+        metadata={"help": "stop when the mean reward of the last stop_window logged steps has reached this"},
+    )
     stop_window: int = field(default=8, metadata={"help": "logged steps that stop_reward looks at"})
-    max_result_tokens: int | None = field(default=None, metadata={"help": "of one tool's result (default: a quarter of max_completion_length)"})
+    max_result_tokens: int | None = field(
+        default=None, metadata={"help": "of one tool's result (default: a quarter of max_completion_length)"}
+    )
 
 
 def judgeable(rewards: list) -> Callable[[dict], bool]:
@@ -101,9 +107,14 @@ def main(argv: list[str] | None = None) -> None:
     from eval.verifiers import COLUMNS, reward_function
 
     if not args.rewards or (training_args.reward_weights and len(training_args.reward_weights) != len(args.rewards)):
-        raise UserError(f"rewards must name at least one verifier, and reward_weights hold one number for each, but they are {args.rewards} and {training_args.reward_weights}")
+        raise UserError(
+            "rewards must name at least one verifier, and reward_weights hold one number for each, but they are"
+            f" {args.rewards} and {training_args.reward_weights}"
+        )
     if args.rewards == [args.judge]:
-        raise UserError(f"judge {args.judge} is the reward itself, and cannot tell whether that is gamed: name another, or none")
+        raise UserError(
+            f"judge {args.judge} is the reward itself, and cannot tell whether that is gamed: name another, or none"
+        )
     if args.stop_window < 1:
         raise UserError(f"stop_window must be at least 1 logged step, but is {args.stop_window}")
     rewards = [reward_function(name) for name in args.rewards]
@@ -113,7 +124,9 @@ def main(argv: list[str] | None = None) -> None:
     train, evaluation = load_data(args, ("prompt",), training_args, COLUMNS, goal="problem")
     watched, judge = held_out(args, training_args.seed, "problem")
     for reward in rewards:
-        reward([""], **{column: [value] for column, value in train[0].items()})  # raises where a verifier lacks a column
+        reward(
+            [""], **{column: [value] for column, value in train[0].items()}
+        )  # raises where a verifier lacks a column
     if args.max_result_tokens is not None and not tools:
         raise UserError("max_result_tokens is of tools' results: name tools, or leave it out")
     room = (positions(model_args) or sys.maxsize) - training_args.max_completion_length
@@ -134,7 +147,12 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError("monitor_datasets hold fewer than two prompts that can be judged and are short enough")
     completions = training_args.generation_batch_size
     prompts = completions // training_args.num_generations
-    require_rows(train, prompts, f"one batch of {prompts} prompts × {training_args.num_generations} completions (with fewer GRPO trains zero steps)")
+    require_rows(
+        train,
+        prompts,
+        f"one batch of {prompts} prompts × {training_args.num_generations} completions (with fewer GRPO trains zero"
+        " steps)",
+    )
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return
@@ -151,11 +169,36 @@ def main(argv: list[str] | None = None) -> None:
     if args.stop_reward is not None:
         callbacks.append(StopAtReward(args.stop_reward, args.stop_window))
     if watched:
-        reference = None if model_args.use_peft else load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args).to(training_args.device)
+        reference = (
+            None
+            if model_args.use_peft
+            else load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args).to(
+                training_args.device
+            )
+        )
         reward = verdicts(reward_function(args.rewards, training_args.reward_weights))
         most = training_args.max_tool_calling_iterations
-        options = {"tools": tools, "max_result_tokens": args.max_result_tokens, "max_tool_calls": sys.maxsize if most is None else most} if tools else {}  # None: TRL's no limit
-        monitor = Monitor(args, stage.folder, tokenizer, watched, judge, reward, reference, training_args.max_completion_length, training_args.seed, **options)
+        options = (
+            {
+                "tools": tools,
+                "max_result_tokens": args.max_result_tokens,
+                "max_tool_calls": sys.maxsize if most is None else most,
+            }
+            if tools
+            else {}
+        )  # None: TRL's no limit
+        monitor = Monitor(
+            args,
+            stage.folder,
+            tokenizer,
+            watched,
+            judge,
+            reward,
+            reference,
+            training_args.max_completion_length,
+            training_args.seed,
+            **options,
+        )
         callbacks.append(monitor)
     with user_errors("GRPO's settings"):
         trainer = Trainer(

@@ -1,11 +1,12 @@
-"""TRL's GRPOTrainer, faster where many completions share a prompt: the same samples' distribution, log-probabilities and gradients.
+"""TRL's GRPOTrainer, faster where many completions share a prompt: the same samples' distribution, log-probabilities
+and gradients.
 
     trainer = Trainer(model=model, reward_funcs=rewards, args=training_args, train_dataset=train, …)
 
-Completions are drawn by `eval.generate`: the copies of a prompt share its forward pass, a finished row leaves the batch, and with
-`tools` the calls of a row run while the others go on, under the limits of `eval.tool_loop`. In the training pass, too, each prompt is
-read once for all its completions, and completions of like length are read together. Where a setting asks for what that does not do
-(vLLM, images, top-k, gradient checkpointing, …) TRL's own code runs.
+Completions are drawn by `eval.generate`: the copies of a prompt share its forward pass, a finished row leaves the
+batch, and with `tools` the calls of a row run while the others go on, under the limits of `eval.tool_loop`. In the
+training pass, too, each prompt is read once for all its completions, and completions of like length are read together.
+Where a setting asks for what that does not do (vLLM, images, top-k, gradient checkpointing, …) TRL's own code runs.
 `python -m recipes.benchmark --stage grpo …` measures the difference.
 """
 
@@ -32,7 +33,13 @@ class SharedPrompts:
         super().__init__(*args, **kwargs)
         a, layers = self.args, DynamicCache(config=self.model.config).layers
         images = isinstance(self.processing_class, ProcessorMixin)
-        plain = a.top_p == 1.0 and not a.top_k and a.min_p is None and a.repetition_penalty == 1.0 and not a.generation_kwargs
+        plain = (
+            a.top_p == 1.0
+            and not a.top_k
+            and a.min_p is None
+            and a.repetition_penalty == 1.0
+            and not a.generation_kwargs
+        )
         self.draws_itself = plain and not (a.use_vllm or self.use_transformers_continuous_batching or images)
         takes = {"position_ids", "logits_to_keep", "past_key_values"} <= set(self.model_kwarg_keys)
         own = images or a.activation_checkpointing or self.aux_loss_enabled
@@ -52,7 +59,8 @@ class SharedPrompts:
         return self.chat_template_kwargs
 
     def draw(self, prompt_ids: list[list[int]], **tools) -> list[Generation]:
-        """A completion of each prompt; copies of one share its forward pass. `tools`: what `eval.generate` takes of them."""
+        """A completion of each prompt; copies of one share its forward pass. `tools`: what `eval.generate` takes of
+        them."""
         prompts = [tuple(ids) for ids in prompt_ids]
         copies = Counter(prompts)
         repeats = copies[prompts[0]] if len(set(copies.values())) == 1 else 1
@@ -66,10 +74,14 @@ class SharedPrompts:
         waiting = {row: iter(group) for row, group in zip(rows, drawn)} if repeats > 1 else None
         return [next(waiting[row]) for row in prompts] if waiting else [group[0] for group in drawn]
 
-    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **others):
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **others
+    ):
         """As TRL's: log-probabilities and entropies [rows, logits_to_keep] of the completions; 0 behind their ends."""
         if not self.shares_prompts or any(value is not None for value in others.values() if value is not False):
-            return super()._get_per_token_logps_and_entropies(model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others)
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others
+            )
         completions, completion_mask = input_ids[:, -logits_to_keep:], attention_mask[:, -logits_to_keep:]
         columns = torch.stack([input_ids, attention_mask], -1)[:, :-logits_to_keep]
         prompts, whose = columns.unique(dim=0, return_inverse=True)
@@ -86,7 +98,10 @@ class SharedPrompts:
                 own.layers[-1].update(layer.keys[whose[rows]], layer.values[whose[rows]])
             logits = first[whose[rows]]
             if width > 1:
-                ids, mask = completions[rows, : width - 1], torch.cat([prompts[whose[rows], :, 1], completion_mask[rows, : width - 1]], 1)
+                ids, mask = (
+                    completions[rows, : width - 1],
+                    torch.cat([prompts[whose[rows], :, 1], completion_mask[rows, : width - 1]], 1),
+                )
                 logits = torch.cat([logits, _forward(model, ids, mask, own, width - 1)], 1)
             logits = logits / self.temperature
             logps[rows, :width] = selective_log_softmax(logits, completions[rows, :width])
@@ -102,7 +117,10 @@ class Trainer(SharedPrompts, GRPOTrainer):
         super().__init__(*args, **kwargs)
         self.max_result_tokens = max_result_tokens
         if max_result_tokens is not None and not self.draws_itself:
-            raise ValueError("max_result_tokens is not kept where TRL's own sampling runs (vLLM, top_k, top_p and such): leave one of them out")
+            raise ValueError(
+                "max_result_tokens is not kept where TRL's own sampling runs (vLLM, top_k, top_p and such): leave one"
+                " of them out"
+            )
 
     @property
     def rendering(self) -> dict:
@@ -124,13 +142,33 @@ class Trainer(SharedPrompts, GRPOTrainer):
 
     def _tool_call_loop(self, prompts, prompt_ids, completion_ids, completions, logprobs, images, multimodal_fields):
         if not self.draws_itself:
-            return super()._tool_call_loop(prompts, prompt_ids, completion_ids, completions, logprobs, images, multimodal_fields)
-        results = [message["content"] for reply in self.drawn for message in reply.messages if message["role"] == "tool"]
+            return super()._tool_call_loop(
+                prompts, prompt_ids, completion_ids, completions, logprobs, images, multimodal_fields
+            )
+        results = [
+            message["content"] for reply in self.drawn for message in reply.messages if message["role"] == "tool"
+        ]
         failed = sum(text.startswith("{'error'") for text in results)
-        return [reply.written for reply in self.drawn], [reply.messages for reply in self.drawn], completion_ids, None, len(results), failed, [[] for _ in prompts]
+        return (
+            [reply.written for reply in self.drawn],
+            [reply.messages for reply in self.drawn],
+            completion_ids,
+            None,
+            len(results),
+            failed,
+            [[] for _ in prompts],
+        )
 
 
 def _forward(model, ids, mask, cache, logits_to_keep: int):
-    """Logits [rows, logits_to_keep, vocabulary] of the last columns of `ids`, which stand behind what `cache` holds; `mask` covers both."""
+    """Logits [rows, logits_to_keep, vocabulary] of the last columns of `ids`, which stand behind what `cache` holds;
+    `mask` covers both."""
     positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-    return model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=logits_to_keep).logits[:, -logits_to_keep:]
+    return model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=logits_to_keep,
+    ).logits[:, -logits_to_keep:]

@@ -1,10 +1,12 @@
 """A repository on the Hub is made to hold a set of files, in one commit.
 
-    push("me/tumbler-tiny-sft", "model", {"README.md": b"...", "model.safetensors": Path("runs/tiny/sft/model.safetensors")}, private=True)
+    push("me/tumbler-tiny-sft", "model", {"README.md": b"...", "model.safetensors":
+    Path("runs/tiny/sft/model.safetensors")}, private=True)
 
-The blobs go first and nothing can be seen before the commit. An upload that was cut off goes on: blobs that are there are not sent again, and where
-every file is there and equal, no commit is made, so the lost answer to a commit makes no second one. `huggingface_hub` itself sends the requests for
-blobs again when the Hub is busy or the line breaks; its requests that make a repository, check a card and commit it sends once, so `insist` does it.
+The blobs go first and nothing can be seen before the commit. An upload that was cut off goes on: blobs that are there
+are not sent again, and where every file is there and equal, no commit is made, so the lost answer to a commit makes no
+second one. `huggingface_hub` itself sends the requests for blobs again when the Hub is busy or the line breaks; its
+requests that make a repository, check a card and commit it sends once, so `insist` does it.
 """
 
 import fnmatch
@@ -22,8 +24,24 @@ BUSY = {408, 412, 429, 500, 502, 503, 504}  # 412: another commit came between, 
 TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{30,}")
 # Of a stage's folder; not training_args.bin (a pickle), logs, checkpoints and the trainers' own README.md
 MODEL_FILES = (
-    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "adapter_config.json", "chat_template.jinja", "pairs.json"),
-    *("tokenizer*.json", "*.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
+    *(
+        "*.safetensors",
+        "*.safetensors.index.json",
+        "config.json",
+        "generation_config.json",
+        "adapter_config.json",
+        "chat_template.jinja",
+        "pairs.json",
+    ),
+    *(
+        "tokenizer*.json",
+        "*.model",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "vocab.json",
+        "vocab.txt",
+        "merges.txt",
+    ),
 )
 OURS = (*MODEL_FILES, "*.jsonl", "stage.json", "results*.json")  # what a later push may delete
 
@@ -34,7 +52,13 @@ def model_files(folder: Path) -> dict[str, Path]:
     Raises:
         UserError: no weights.
     """
-    found = {path.name: path for path in sorted(folder.iterdir()) if path.is_file() and not path.is_symlink() and any(fnmatch.fnmatchcase(path.name, pattern) for pattern in MODEL_FILES)}
+    found = {
+        path.name: path
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+        and not path.is_symlink()
+        and any(fnmatch.fnmatchcase(path.name, pattern) for pattern in MODEL_FILES)
+    }
     if not any(name.endswith(".safetensors") for name in found):
         raise UserError(f"{folder} holds no weights (*.safetensors, no links): train the stage, or leave it out")
     return found
@@ -63,7 +87,10 @@ def refuse_tokens(files: dict[str, Path | bytes]) -> None:
             with content.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
                 found = token.search(text)
         if found:
-            raise UserError(f"{name if isinstance(content, bytes) else content} holds a Hub token: take it out; nothing was uploaded")
+            raise UserError(
+                f"{name if isinstance(content, bytes) else content} holds a Hub token: take it out; nothing was"
+                " uploaded"
+            )
 
 
 def explain(error: Exception, what: str) -> tuple[str, float | None]:
@@ -81,14 +108,34 @@ def explain(error: Exception, what: str) -> tuple[str, float | None]:
     if status == 401 or isinstance(error, LocalTokenNotFoundError):
         return f"{what}: the Hub does not know the token, or there is none: `hf auth login`, or set HF_TOKEN", None
     if status == 403:
-        return f"{what}: the token may not write there: take one that may (huggingface.co/settings/tokens), or another namespace", None
+        return (
+            (
+                f"{what}: the token may not write there: take one that may (huggingface.co/settings/tokens), or"
+                " another namespace"
+            ),
+            None,
+        )
     if status == 404:
-        return f"{what}: the Hub has no such place, or does not show it to this token: look at the namespace and at HF_ENDPOINT", None
+        return (
+            (
+                f"{what}: the Hub has no such place, or does not show it to this token: look at the namespace and at"
+                " HF_ENDPOINT"
+            ),
+            None,
+        )
     if status == 409:
-        return f"{what}: the Hub reports a conflict ({said}): something else is changing it; run the same command again when that is done", None
+        return (
+            (
+                f"{what}: the Hub reports a conflict ({said}): something else is changing it; run the same command"
+                " again when that is done"
+            ),
+            None,
+        )
     if status in BUSY or isinstance(error, (httpx.TransportError, JSONDecodeError)):
         after = response.headers.get("Retry-After", "") if status else ""
-        return f"{what}: the Hub is busy or the line broke ({status or said})", float(after) if after.isdigit() else 0.0
+        return f"{what}: the Hub is busy or the line broke ({status or said})", (
+            float(after) if after.isdigit() else 0.0
+        )
     return f"{what}: {said}", None
 
 
@@ -121,15 +168,23 @@ def check_access(namespace: str | None = None) -> str:
 
     who = insist(HfApi().whoami, "push")
     if who.get("auth", {}).get("accessToken", {}).get("role") == "read":
-        raise UserError("push: the token may only read: take one that may write (huggingface.co/settings/tokens), `hf auth login`")
+        raise UserError(
+            "push: the token may only read: take one that may write (huggingface.co/settings/tokens), `hf auth login`"
+        )
     names = [who["name"], *(org["name"] for org in who.get("orgs") or [])]
     if namespace and namespace not in names:
-        raise UserError(f"push: the token cannot write to {namespace}, only to {', '.join(names)}: give one of these, or log in as another (`hf auth login`)")
+        raise UserError(
+            f"push: the token cannot write to {namespace}, only to {', '.join(names)}: give one of these, or log in as"
+            " another (`hf auth login`)"
+        )
     return namespace or names[0]
 
 
-def push(repo_id: str, kind: str, files: dict[str, Path | bytes], private: bool, message: str = "Push by Tumbler's recipes") -> bool:
-    """Make the repository, if need be, and make it hold the files; says what was done. Files of an earlier push that are no longer among them go.
+def push(
+    repo_id: str, kind: str, files: dict[str, Path | bytes], private: bool, message: str = "Push by Tumbler's recipes"
+) -> bool:
+    """Make the repository, if need be, and make it hold the files; says what was done. Files of an earlier push that
+    are no longer among them go.
 
     Args:
         kind: model or dataset.
@@ -138,7 +193,8 @@ def push(repo_id: str, kind: str, files: dict[str, Path | bytes], private: bool,
         Whether there was anything to commit.
 
     Raises:
-        UserError: the Hub refuses, or cannot be reached for long; a file holds a token; the repository is public and should be private, or the other way.
+        UserError: the Hub refuses, or cannot be reached for long; a file holds a token; the repository is public and
+            should be private, or the other way.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
@@ -149,22 +205,40 @@ def push(repo_id: str, kind: str, files: dict[str, Path | bytes], private: bool,
     def commit() -> str:
         there = api.repo_info(repo_id, repo_type=kind)
         if there.private and not private:
-            raise UserError(f"{repo_id} is there and is private: make it public in its settings, or push it as private")
+            raise UserError(
+                f"{repo_id} is there and is private: make it public in its settings, or push it as private"
+            )
         if private and not there.private:
-            raise UserError(f"{repo_id} is there and everyone can read it: push it as public (--public, or hub_private_repo: false), or give it another name")
+            raise UserError(
+                f"{repo_id} is there and everyone can read it: push it as public (--public, or hub_private_repo:"
+                " false), or give it another name"
+            )
         heads.append(there.sha)
-        old = [f.rfilename for f in there.siblings or [] if f.rfilename not in files and any(fnmatch.fnmatchcase(f.rfilename, pattern) for pattern in OURS)]
-        operations = [*(CommitOperationAdd(name, content) for name, content in files.items()), *map(CommitOperationDelete, old)]
-        return api.create_commit(repo_id, operations, repo_type=kind, commit_message=message, parent_commit=there.sha).oid
+        old = [
+            f.rfilename
+            for f in there.siblings or []
+            if f.rfilename not in files and any(fnmatch.fnmatchcase(f.rfilename, pattern) for pattern in OURS)
+        ]
+        operations = [
+            *(CommitOperationAdd(name, content) for name, content in files.items()),
+            *map(CommitOperationDelete, old),
+        ]
+        return api.create_commit(
+            repo_id, operations, repo_type=kind, commit_message=message, parent_commit=there.sha
+        ).oid
 
     made = insist(commit, repo_id) != heads[0]
     where = f"{api.endpoint}/{'datasets/' if kind == 'dataset' else ''}{repo_id}"
-    print(f"{where}: {'pushed, ' + ('private' if private else 'public') if made else 'is there already, nothing to push'}")
+    print(
+        f"{where}:"
+        f" {'pushed, ' + ('private' if private else 'public') if made else 'is there already, nothing to push'}"
+    )
     return made
 
 
 def public(text: str, run: Path) -> str:
-    """The text with paths of this machine made relative: the run's own folder, the working directory and the home folder."""
+    """The text with paths of this machine made relative: the run's own folder, the working directory and the home
+    folder."""
     for path, short in ((run.resolve(), run.name), (Path.cwd(), "."), (Path.home(), "~")):
         if str(path) != "/":
             text = re.sub(re.escape(str(path)) + r"(?=/|\b)", short, text)

@@ -12,7 +12,9 @@ import torch
 from eval.processor import has_bf16
 
 
-def orthogonalise(matrices: torch.Tensor, coefficients: tuple[float, float, float], steps: int, eps: float, dtype: torch.dtype) -> torch.Tensor:
+def orthogonalise(
+    matrices: torch.Tensor, coefficients: tuple[float, float, float], steps: int, eps: float, dtype: torch.dtype
+) -> torch.Tensor:
     """The Newton–Schulz iteration of Muon on a batch of matrices.
 
     Args:
@@ -38,7 +40,8 @@ def orthogonalise(matrices: torch.Tensor, coefficients: tuple[float, float, floa
 class BatchedMuon(torch.optim.Muon):
     """`torch.optim.Muon`, which orthogonalises one matrix after the other and always in bfloat16.
 
-    Here all matrices of one shape go through one batched product, in bfloat16 on a GPU and on a CPU that has the instructions, else in float32.
+    Here all matrices of one shape go through one batched product, in bfloat16 on a GPU and on a CPU that has the
+    instructions, else in float32.
     """
 
     @torch.no_grad()
@@ -74,7 +77,16 @@ class BatchedMuon(torch.optim.Muon):
 class MuonAdamW(torch.optim.Optimizer):
     """`BatchedMuon` and `torch.optim.AdamW` behind one `param_groups` and one state dict."""
 
-    def __init__(self, matrices: list, rest: list, muon_lr: float, lr: float, weight_decay: float, betas: tuple[float, float], eps: float):
+    def __init__(
+        self,
+        matrices: list,
+        rest: list,
+        muon_lr: float,
+        lr: float,
+        weight_decay: float,
+        betas: tuple[float, float],
+        eps: float,
+    ):
         self.parts = []
         if matrices:
             self.parts.append(BatchedMuon(matrices, lr=muon_lr, weight_decay=weight_decay))
@@ -110,7 +122,11 @@ class MuonFactory:
     """What `Trainer(optimizer_cls_and_kwargs=(MuonFactory, kwargs))` instantiates and calls with the model."""
 
     def __call__(self, model, **kwargs) -> MuonAdamW:
-        embeddings = {id(m.weight) for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m is not None}
+        embeddings = {
+            id(m.weight) for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m is not None
+        }
         params = [p for p in model.parameters() if p.requires_grad]
         is_matrix = [p.ndim == 2 and id(p) not in embeddings for p in params]
-        return MuonAdamW([p for p, m in zip(params, is_matrix) if m], [p for p, m in zip(params, is_matrix) if not m], **kwargs)
+        return MuonAdamW(
+            [p for p, m in zip(params, is_matrix) if m], [p for p, m in zip(params, is_matrix) if not m], **kwargs
+        )

@@ -3,8 +3,9 @@
     trainer.data_collator = PackedRows(pad_token_id)
     model.register_forward_pre_hook(leave_out_mask, with_kwargs=True)
 
-`recipes.sft` does so with `pack_rows: true`. TRL's own packing needs flash attention; here transformers itself keeps the conversations apart by
-their positions, which begin at 0 in each (`transformers.masking_utils`), with eager and sdpa attention. The loss is that of separate rows.
+`recipes.sft` does so with `pack_rows: true`. TRL's own packing needs flash attention; here transformers itself keeps
+the conversations apart by their positions, which begin at 0 in each (`transformers.masking_utils`), with eager and
+sdpa attention. The loss is that of separate rows.
 """
 
 import torch
@@ -25,7 +26,8 @@ def places(lengths: list[int], width: int) -> list[list[int]]:
 
 
 class PackedRows:
-    """A data collator: features with `input_ids` and `labels` become packed rows, of the width that leaves the least padding.
+    """A data collator: features with `input_ids` and `labels` become packed rows, of the width that leaves the least
+    padding.
 
     Attributes:
         share: of all tokens so far that are padding.
@@ -53,7 +55,9 @@ class PackedRows:
             for number in row:
                 end = start + lengths[number]
                 batch["input_ids"][i, start:end] = torch.as_tensor(features[number]["input_ids"])
-                batch["labels"][i, start + 1 : end] = torch.as_tensor(features[number]["labels"][1:])  # the first follows from nothing
+                batch["labels"][i, start + 1 : end] = torch.as_tensor(
+                    features[number]["labels"][1:]
+                )  # the first follows from nothing
                 batch["attention_mask"][i, start:end] = 1
                 batch["position_ids"][i, start:end] = torch.arange(lengths[number])
                 start = end
@@ -67,6 +71,7 @@ class PackedRows:
 
 
 def leave_out_mask(module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """A forward pre-hook: an attention mask, by which the trainer counts tokens, or a cache would hide from transformers that rows are packed."""
+    """A forward pre-hook: an attention mask, by which the trainer counts tokens, or a cache would hide from
+    transformers that rows are packed."""
     kept = {name: value for name, value in kwargs.items() if name != "attention_mask"}
     return args, kept | {"use_cache": False}

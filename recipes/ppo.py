@@ -1,7 +1,8 @@
 """PPO: the policy is trained to please the reward model, within reach of where it started.
 
     python -m recipes.ppo --config recipes/tiny/ppo.yaml
-    accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.ppo --config recipes/qwen3-0.6b/ppo.yaml
+    accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.ppo --config \
+        recipes/qwen3-0.6b/ppo.yaml
 
 Rows hold `prompt` (messages), or a published set's columns (docs/data.md). `model_name_or_path` is the policy and the
 reference, `reward_model_path` the reward model and where the critic starts. TRL's `PPOTrainer` keeps some of its
@@ -38,13 +39,21 @@ class PPOScriptArguments(DataArguments, MonitorArguments):
 def check(args) -> None:
     """Raises `UserError` for what PPOTrainer would ignore or do wrong without a word."""
     if args.gradient_accumulation_steps > 1 and args.num_mini_batches > 1:
-        raise UserError("gradient_accumulation_steps above 1 with num_mini_batches above 1 makes fewer optimiser steps than it says: keep one of them at 1")
+        raise UserError(
+            "gradient_accumulation_steps above 1 with num_mini_batches above 1 makes fewer optimiser steps than it"
+            " says: keep one of them at 1"
+        )
     if args.max_steps > 0:
-        raise UserError("PPO ignores max_steps: set total_episodes (updates × per_device_train_batch_size × gradient_accumulation_steps × processes)")
+        raise UserError(
+            "PPO ignores max_steps: set total_episodes (updates × per_device_train_batch_size ×"
+            " gradient_accumulation_steps × processes)"
+        )
     if str(args.eval_strategy.value) != "no":
         raise UserError('PPO never evaluates while it trains: set eval_strategy: "no" and score the model afterwards')
     if args.stop_token != "eos":
-        raise UserError("stop_token must be eos: without it PPO goes on past the end token for all response_length tokens")
+        raise UserError(
+            "stop_token must be eos: without it PPO goes on past the end token for all response_length tokens"
+        )
 
 
 @command
@@ -53,7 +62,12 @@ def main(argv: list[str] | None = None) -> None:
     from trl.experimental.ppo import PPOConfig
 
     # PPOConfig's own defaults never end a response, and name a reward model of another family
-    defaults = {"stop_token": "eos", "missing_eos_penalty": 1.0, "num_sample_generations": 0, "reward_model_path": None}
+    defaults = {
+        "stop_token": "eos",
+        "missing_eos_penalty": 1.0,
+        "num_sample_generations": 0,
+        "reward_model_path": None,
+    }
     args, training_args, model_args = parse_stage((PPOScriptArguments, PPOConfig, ModelConfig), argv, **defaults)
 
     # ---- Checks and data, before any work ----
@@ -61,14 +75,22 @@ def main(argv: list[str] | None = None) -> None:
     from eval.models import load_tokenizer
 
     policy_path, reward_path = model_args.model_name_or_path, training_args.reward_model_path
-    tokenizer = load_chat_tokenizer(model_args, "the sft model", pad_token=True, padding_side="left")  # PPO masks out every pad
+    tokenizer = load_chat_tokenizer(
+        model_args, "the sft model", pad_token=True, padding_side="left"
+    )  # PPO masks out every pad
     if not reward_path:
         raise UserError("reward_model_path is not set: give the reward model's folder or Hub id")
     check(training_args)
     if args.eval_datasets or training_args.sft_model_path != PPOConfig.sft_model_path:
-        raise UserError("PPO uses neither eval_datasets nor sft_model_path: model_name_or_path is the policy and the reference, and evaluation follows training")
+        raise UserError(
+            "PPO uses neither eval_datasets nor sft_model_path: model_name_or_path is the policy and the reference,"
+            " and evaluation follows training"
+        )
     if load_tokenizer(reward_path, "reward model").get_vocab() != tokenizer.get_vocab():
-        raise UserError(f"the reward model {reward_path} has another vocabulary than {policy_path}: PPO passes token ids straight to it; train it from the same model")
+        raise UserError(
+            f"the reward model {reward_path} has another vocabulary than {policy_path}: PPO passes token ids straight"
+            " to it; train it from the same model"
+        )
     train, _ = load_data(args, ("prompt",), training_args)
     watched, judge = held_out(args, training_args.seed, "prompt")
     with user_errors("the chat template refuses a prompt"):
@@ -82,7 +104,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     tell(left_out, rows_in)
     batch = rows_per_step(training_args)
-    require_rows(train, batch, f"one batch of {batch} episodes of at most max_prompt_length {args.max_prompt_length} tokens (with fewer PPO waits for ever)")
+    require_rows(
+        train,
+        batch,
+        f"one batch of {batch} episodes of at most max_prompt_length {args.max_prompt_length} tokens (with fewer PPO"
+        " waits for ever)",
+    )
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return
@@ -94,17 +121,32 @@ def main(argv: list[str] | None = None) -> None:
 
     from recipes.ppo_trainer import Trainer
 
-    set_seed(training_args.seed + (int(stage.checkpoint.name.split("-")[1]) if stage.checkpoint else 0))  # PPOTrainer seeds neither numpy nor Python
+    set_seed(
+        training_args.seed + (int(stage.checkpoint.name.split("-")[1]) if stage.checkpoint else 0)
+    )  # PPOTrainer seeds neither numpy nor Python
     peft_config = get_peft_config(model_args)
     start = str(stage.checkpoint) if stage.checkpoint else None
-    policy = load_model(AutoModelForCausalLM, policy_path if peft_config else start or policy_path, model_args, training_args)
+    policy = load_model(
+        AutoModelForCausalLM, policy_path if peft_config else start or policy_path, model_args, training_args
+    )
     if peft_config and start:
         from peft import PeftModel
 
         policy, peft_config = PeftModel.from_pretrained(policy, start, is_trainable=True), None
-    reference = None if model_args.use_peft else load_model(AutoModelForCausalLM, policy_path, model_args, training_args)
-    reward = load_model(AutoModelForSequenceClassification, reward_path, model_args, training_args, "reward model", num_labels=1)
-    critic = load_model(AutoModelForSequenceClassification, start + "/value_model" if start else reward_path, model_args, training_args, "critic", num_labels=1)
+    reference = (
+        None if model_args.use_peft else load_model(AutoModelForCausalLM, policy_path, model_args, training_args)
+    )
+    reward = load_model(
+        AutoModelForSequenceClassification, reward_path, model_args, training_args, "reward model", num_labels=1
+    )
+    critic = load_model(
+        AutoModelForSequenceClassification,
+        start + "/value_model" if start else reward_path,
+        model_args,
+        training_args,
+        "critic",
+        num_labels=1,
+    )
     if training_args.activation_checkpointing:
         policy.gradient_checkpointing_enable()
 
@@ -112,12 +154,25 @@ def main(argv: list[str] | None = None) -> None:
     episodes = training_args.total_episodes or int(training_args.num_train_epochs * len(train))
     updates = -(-episodes // batch)
     rounds = -(-updates * batch // len(train))
-    rows = concatenate_datasets([train.shuffle(seed=training_args.seed + i) for i in range(rounds)]).select(range(updates * batch))
+    rows = concatenate_datasets([train.shuffle(seed=training_args.seed + i) for i in range(rounds)]).select(
+        range(updates * batch)
+    )
     callbacks = stage.callbacks()
     if watched:
         for model in filter(None, (reference, reward)):  # the monitor looks before the trainer has moved them
             model.to(training_args.device)
-        monitor = Monitor(args, stage.folder, tokenizer, watched, judge, reward_model(reward, tokenizer), reference, training_args.response_length, training_args.seed, training_args.missing_eos_penalty or 0.0)
+        monitor = Monitor(
+            args,
+            stage.folder,
+            tokenizer,
+            watched,
+            judge,
+            reward_model(reward, tokenizer),
+            reference,
+            training_args.response_length,
+            training_args.seed,
+            training_args.missing_eos_penalty or 0.0,
+        )
         callbacks.append(monitor)
     with user_errors("PPO's settings"):
         trainer = Trainer(

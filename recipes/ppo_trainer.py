@@ -1,8 +1,11 @@
-"""TRL's PPOTrainer, mended: saving under several processes, critic saved, max_grad_norm kept, response length logged, resume, an end when a callback asks for it.
+"""TRL's PPOTrainer, mended: saving under several processes, critic saved, max_grad_norm kept, response length logged,
+resume, an end when a callback asks for it.
 
-And faster: logits are computed for the responses only, and nothing is kept for a next token that never comes. `python -m recipes.benchmark` measures it.
+And faster: logits are computed for the responses only, and nothing is kept for a next token that never comes. `python
+-m recipes.benchmark` measures it.
 
-    trainer = Trainer(checkpoint=stage.checkpoint, args=training_args, model=policy, ref_model=reference, reward_model=reward, value_model=critic, …)
+    trainer = Trainer(checkpoint=stage.checkpoint, args=training_args, model=policy, ref_model=reference,
+    reward_model=reward, value_model=critic, …)
 """
 
 import os
@@ -20,7 +23,8 @@ class Stopped(Exception):
 
 
 class _Responses:
-    """Logits of the responses' columns; PPOTrainer cuts them out of all columns' by `[:, context_length - 1 : -1]`, which here is all there is."""
+    """Logits of the responses' columns; PPOTrainer cuts them out of all columns' by `[:, context_length - 1 : -1]`,
+    which here is all there is."""
 
     def __init__(self, columns):
         self.columns = columns
@@ -45,8 +49,13 @@ class Trainer(PPOTrainer):
     is_distributed_loading_by_transformers = False
 
     def __init__(self, *, checkpoint: Path | None, **kwargs):
-        precision = {"ACCELERATE_MIXED_PRECISION": "bf16" if kwargs["args"].bf16 else "no"}  # PPOTrainer's own Accelerator reads nothing else
-        with mock.patch.object(ppo_trainer, "PolicyAndValueWrapper", PolicyAndCritic), mock.patch.dict(os.environ, precision):
+        precision = {
+            "ACCELERATE_MIXED_PRECISION": "bf16" if kwargs["args"].bf16 else "no"
+        }  # PPOTrainer's own Accelerator reads nothing else
+        with (
+            mock.patch.object(ppo_trainer, "PolicyAndValueWrapper", PolicyAndCritic),
+            mock.patch.dict(os.environ, precision),
+        ):
             super().__init__(**kwargs)
         args, self.done = self.args, 0
         if checkpoint:
@@ -58,7 +67,9 @@ class Trainer(PPOTrainer):
         if args.num_total_batches > 0:
             # the rows are in a fixed order that covers all episodes: a resumed run goes on behind those it has used
             rows = self.train_dataset.select(range(done * args.batch_size, len(self.train_dataset)))
-            loader = torch.utils.data.DataLoader(rows, batch_size=args.local_batch_size, collate_fn=self.data_collator, drop_last=True)
+            loader = torch.utils.data.DataLoader(
+                rows, batch_size=args.local_batch_size, collate_fn=self.data_collator, drop_last=True
+            )
             self.dataloader = self.accelerator.prepare(loader)
         torch.manual_seed(self.local_seed + done)
         self.lengths = []
@@ -70,7 +81,9 @@ class Trainer(PPOTrainer):
 
         class Stop(TrainerCallback):
             def on_step_end(self, a, state, control, **_):
-                if control.should_training_stop and state.global_step < state.max_steps:  # at the end PPOTrainer's loop saves by itself
+                if (
+                    control.should_training_stop and state.global_step < state.max_steps
+                ):  # at the end PPOTrainer's loop saves by itself
                     raise Stopped
 
         self.callback_handler.callbacks.insert(0, Steps())
@@ -100,13 +113,21 @@ class Trainer(PPOTrainer):
 
         def forward(model, query_responses, pad_token_id):
             mask = query_responses != pad_token_id
-            inputs = {"input_ids": query_responses.masked_fill(~mask, 0), "attention_mask": mask, "position_ids": mask.cumsum(1) - mask.long()}
+            inputs = {
+                "input_ids": query_responses.masked_fill(~mask, 0),
+                "attention_mask": mask,
+                "position_ids": mask.cumsum(1) - mask.long(),
+            }
             out = model(**inputs, use_cache=False, logits_to_keep=query_responses.shape[1] - context[0] + 1)
             output, *values = out if isinstance(out, tuple) else (out,)
             responses = _Responses(output.logits[:, :-1])
             return (responses, *values) if values else responses
 
-        patches = {"truncate_response": recording, "batch_generation": generating, "forward": forward}  # the first is the only place that sees the responses' ends
+        patches = {
+            "truncate_response": recording,
+            "batch_generation": generating,
+            "forward": forward,
+        }  # the first is the only place that sees the responses' ends
         with mock.patch.multiple(ppo_trainer, **patches):
             try:
                 super().train()

@@ -1,30 +1,45 @@
 """Pretrain a base model from scratch (or continue one) on memory-mapped tokens.
 
     python -m recipes.pretrain --config recipes/tiny/pretrain.yaml                              # CPU, minutes
-    accelerate launch --config_file accelerate_configs/single_gpu.yaml -m recipes.pretrain --config recipes/gpt2-124m/pretrain.yaml
-    accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.pretrain --config recipes/gpt2-124m/pretrain.yaml
+    accelerate launch --config_file accelerate_configs/single_gpu.yaml -m recipes.pretrain --config \
+        recipes/gpt2-124m/pretrain.yaml
+    accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.pretrain --config \
+        recipes/gpt2-124m/pretrain.yaml
 
-Any `AutoConfig` family through `model_config`; AdamW or Muon by name. The log holds the loss, validation loss in bits per
-byte (comparable across vocabularies), tokens, tokens/s, FLOPs and, where the device's peak is known, MFU. `samples.jsonl`
-holds the model's continuation of fixed prompts every `sample_steps`.
+Any `AutoConfig` family through `model_config`; AdamW or Muon by name. The log holds the loss, validation loss in bits
+per byte (comparable across vocabularies), tokens, tokens/s, FLOPs and, where the device's peak is known, MFU.
+`samples.jsonl` holds the model's continuation of fixed prompts every `sample_steps`.
 """
 
 import math
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
-from recipes.common import OptimizerArguments, ScriptArguments, load_model, optimizer_factory, parse_stage, require_rows, rows_per_step
+from recipes.common import (
+    OptimizerArguments,
+    ScriptArguments,
+    load_model,
+    optimizer_factory,
+    parse_stage,
+    require_rows,
+    rows_per_step,
+)
 from recipes.stage import Stage, device_name, peak_flops
 
 
 @dataclass
 class PretrainArguments(ScriptArguments, OptimizerArguments):
-    model_config: dict | None = field(default=None, metadata={"help": "a new model: keys of AutoConfig, with model_type; unset: continue model_name_or_path"})
+    model_config: dict | None = field(
+        default=None,
+        metadata={"help": "a new model: keys of AutoConfig, with model_type; unset: continue model_name_or_path"},
+    )
     tokenizer: str | None = field(default=None, metadata={"help": "tokenizer folder or Hub id"})
     tokens_dir: str | None = field(default=None, metadata={"help": "folder that data_prep.tokens wrote"})
     sequence_length: int = field(default=1024, metadata={"help": "tokens in a window"})
     max_eval_windows: int = field(default=1000, metadata={"help": "validation windows read at each evaluation"})
-    sample_prompts: list[str] = field(default_factory=list, metadata={"help": "prompts whose continuation is kept as training goes on"})
+    sample_prompts: list[str] = field(
+        default_factory=list, metadata={"help": "prompts whose continuation is kept as training goes on"}
+    )
     sample_steps: int = field(default=100, metadata={"help": "steps between two samples"})
 
 
@@ -38,8 +53,14 @@ def new_model(config: dict, tokenizer, sequence_length: int, attn_implementation
         raise UserError("model_config needs model_type, such as llama or gpt2")
     config = {"vocab_size": len(tokenizer)} | config
     if config["vocab_size"] < len(tokenizer):
-        raise UserError(f"model_config.vocab_size is {config['vocab_size']}, but the tokenizer has {len(tokenizer)} tokens")
-    special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+        raise UserError(
+            f"model_config.vocab_size is {config['vocab_size']}, but the tokenizer has {len(tokenizer)} tokens"
+        )
+    special = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     try:
         config = AutoConfig.for_model(**(special | config))
         if (most := getattr(config, "max_position_embeddings", sequence_length)) < sequence_length:
@@ -50,7 +71,8 @@ def new_model(config: dict, tokenizer, sequence_length: int, attn_implementation
 
 
 def flops_per_token(model, sequence_length: int) -> float:
-    """Forward and backward FLOPs: 6 N + 12 · layers · hidden · T (Chowdhery et al. 2022, PaLM, appendix B); an untied input embedding does no work."""
+    """Forward and backward FLOPs: 6 N + 12 · layers · hidden · T (Chowdhery et al. 2022, PaLM, appendix B); an untied
+    input embedding does no work."""
     config = model.config
     count = sum(p.numel() for p in model.parameters())
     if not config.tie_word_embeddings:
@@ -70,8 +92,13 @@ def main(argv: list[str] | None = None) -> None:
     for key in ("sequence_length", "max_eval_windows", "sample_steps"):
         if getattr(args, key) < 1:
             raise UserError(f"{key} must be at least 1, but is {getattr(args, key)}")
-    if args.model_config and (model_args.dtype != ModelConfig.dtype or model_args.load_in_4bit or model_args.load_in_8bit):
-        raise UserError("dtype, load_in_4bit and load_in_8bit are for a model that is loaded; a new one is made in float32: unset them (bf16: true trains in bf16)")
+    if args.model_config and (
+        model_args.dtype != ModelConfig.dtype or model_args.load_in_4bit or model_args.load_in_8bit
+    ):
+        raise UserError(
+            "dtype, load_in_4bit and load_in_8bit are for a model that is loaded; a new one is made in float32: unset"
+            " them (bf16: true trains in bf16)"
+        )
     if (args.model_config is None) == (model_args.model_name_or_path is None):
         raise UserError("set either model_config (a new model) or model_name_or_path (continue one)")
 
@@ -101,7 +128,9 @@ def main(argv: list[str] | None = None) -> None:
         model = new_model(args.model_config, tokenizer, args.sequence_length, model_args.attn_implementation)
     else:
         model = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
-    ends = end_token_ids(model.generation_config.eos_token_id, tokenizer) | {int(train.tokens[-1])}  # the last document's last token: what ends documents
+    ends = end_token_ids(model.generation_config.eos_token_id, tokenizer) | {
+        int(train.tokens[-1])
+    }  # the last document's last token: what ends documents
     model.generation_config.eos_token_id = sorted(ends)
     flops = flops_per_token(model, args.sequence_length)
     if peft_config := get_peft_config(model_args):
@@ -131,14 +160,17 @@ def main(argv: list[str] | None = None) -> None:
 
     callbacks = stage.callbacks()
     if args.sample_prompts:
-        callbacks.append(SamplePrompts(stage.folder / "samples.jsonl", tokenizer, args.sample_prompts, args.sample_steps))
+        callbacks.append(
+            SamplePrompts(stage.folder / "samples.jsonl", tokenizer, args.sample_prompts, args.sample_steps)
+        )
     with user_errors("the trainer's settings"):
         trainer = PretrainTrainer(
             model=model,
             args=training_args,
             train_dataset=train,
             eval_dataset=Subset(validation, windows),
-            data_collator=default_data_collator,  # Trainer's choice for a tokenizer would pad, and GPT-2's has no padding token
+            # Trainer's choice for a tokenizer would pad, and GPT-2's has no padding token
+            data_collator=default_data_collator,
             processing_class=tokenizer,
             callbacks=callbacks,
             **optimizer_factory(args, training_args),
@@ -146,7 +178,12 @@ def main(argv: list[str] | None = None) -> None:
     stage.train(trainer)
     trainer.evaluate()
     tokens = trainer.state.global_step * tokens_per_step
-    stage.finish(trainer, [{"path": args.tokens_dir, "windows": len(train), "sequence_length": args.sequence_length}], tokens, tokens * flops)
+    stage.finish(
+        trainer,
+        [{"path": args.tokens_dir, "windows": len(train), "sequence_length": args.sequence_length}],
+        tokens,
+        tokens * flops,
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""The processes of a pipeline's step: forked, so that none imports anything again, with the environment that torchrun would give them.
+"""The processes of a pipeline's step: forked, so that none imports anything again, with the environment that torchrun
+would give them.
 
-    code, memory = run_step("recipes.sft", ["--config", "recipes/tiny/sft.yaml"], held, processes=2, log=Path("runs/tiny/steps/sft.log"))
+code, memory = run_step("recipes.sft", ["--config", "recipes/tiny/sft.yaml"], held, processes=2,
+log=Path("runs/tiny/steps/sft.log"))
 """
 
 import ctypes
@@ -89,7 +91,12 @@ def run_step(
     if processes > 1:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            ranks = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free.getsockname()[1]}
+            ranks = {
+                "WORLD_SIZE": processes,
+                "LOCAL_WORLD_SIZE": processes,
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": free.getsockname()[1],
+            }
     for rank in range(processes):
         environment = ranks and ranks | {"RANK": rank, "LOCAL_RANK": rank}
         if share and rank == 0:
@@ -104,8 +111,8 @@ def run_step(
 
 
 def wait_for(running: dict[int, int]) -> tuple[dict[int, int], float]:
-    """Wait for the processes (id → rank); exit code by rank, in the order in which they ended, and their peak memory in
-    GiB, added up. Where one fails, the others are killed."""
+    """Wait for the processes (id → rank); exit code by rank, in the order in which they ended, and their peak memory
+    in GiB, added up. Where one fails, the others are killed."""
     codes, memory = {}, 0.0
     while running:
         pid, status, usage = os.wait4(-1, 0)

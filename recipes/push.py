@@ -1,12 +1,16 @@
-"""Push a finished run to the Hub: each stage's model and each data set, with their cards; private unless told otherwise.
+"""Push a finished run to the Hub: each stage's model and each data set, with their cards; private unless told
+otherwise.
 
-    python -m recipes.push runs/tiny --namespace me --dry_run      # writes the cards to runs/tiny/hub, says what would go where
+    python -m recipes.push runs/tiny --namespace me --dry_run      # writes the cards to runs/tiny/hub, says what \
+        would go where
     python -m recipes.push runs/tiny --namespace me
-    python -m recipes.push runs/tiny --namespace me --stages sft grpo --datasets refusals --public --prefix tumbler-tiny
+    python -m recipes.push runs/tiny --namespace me --stages sft grpo --datasets refusals --public --prefix \
+        tumbler-tiny
 
-A stage goes to `<namespace>/<prefix>-<stage>`, a data set to `<namespace>/<prefix>-<name>`, each in one commit (`recipes.hub`). What is there and equal is
-not sent again, so the same command goes on with a push that was cut off. `--push_to_hub true` at a recipe pushes its own model, with the same card
-made of its `stage.json` alone. The token is the one of `hf auth login` or HF_TOKEN.
+A stage goes to `<namespace>/<prefix>-<stage>`, a data set to `<namespace>/<prefix>-<name>`, each in one commit
+(`recipes.hub`). What is there and equal is not sent again, so the same command goes on with a push that was cut off.
+`--push_to_hub true` at a recipe pushes its own model, with the same card made of its `stage.json` alone. The token is
+the one of `hf auth login` or HF_TOKEN.
 """
 
 import functools
@@ -34,12 +38,21 @@ MORE = {"refusals": ("probes",), "preferences": ("rankings",)}  # further files,
 class PushArguments:
     run_dir: str = field(metadata={"help": "folder of a run, the first word"})
     namespace: str = field(metadata={"help": "user or organisation on the Hub"})
-    stages: list[str] | None = field(default=None, metadata={"help": "folders of stages (default: all, or none where --datasets is given)"})
-    datasets: list[str] | None = field(default=None, metadata={"help": f"of {', '.join(DATA_SETS)} (default: all that are there, or none where --stages is given)"})
-    prefix: str | None = field(default=None, metadata={"help": "of the repositories' names (default: tumbler-<run's folder>)"})
+    stages: list[str] | None = field(
+        default=None, metadata={"help": "folders of stages (default: all, or none where --datasets is given)"}
+    )
+    datasets: list[str] | None = field(
+        default=None,
+        metadata={"help": f"of {', '.join(DATA_SETS)} (default: all that are there, or none where --stages is given)"},
+    )
+    prefix: str | None = field(
+        default=None, metadata={"help": "of the repositories' names (default: tumbler-<run's folder>)"}
+    )
     license: str = field(default="apache-2.0", metadata={"help": "as the Hub spells it"})
     public: bool = field(default=False, metadata={"help": "everyone may read what is pushed"})
-    dry_run: bool = field(default=False, metadata={"help": "only write the cards to <run>/hub and say what would go where"})
+    dry_run: bool = field(
+        default=False, metadata={"help": "only write the cards to <run>/hub and say what would go where"}
+    )
 
 
 def is_hub_id(path: str | None) -> bool:
@@ -47,7 +60,13 @@ def is_hub_id(path: str | None) -> bool:
 
 
 def stage_files(
-    folder: Path, repo_id: str, license: str, run: Path | None = None, results: dict[str, tuple[str, dict]] | None = None, numbers: dict | None = None, **card
+    folder: Path,
+    repo_id: str,
+    license: str,
+    run: Path | None = None,
+    results: dict[str, tuple[str, dict]] | None = None,
+    numbers: dict | None = None,
+    **card,
 ) -> dict[str, Path | bytes]:
     """What the repository of a stage holds: weights, tokenizer, card, `stage.json` and the results of its evaluation.
 
@@ -63,17 +82,38 @@ def stage_files(
     files, run, results = model_files(folder), run or folder.resolve().parent, results or {}
     try:
         record = json.loads((folder / "stage.json").read_text())
-        template = "".join((folder / name).read_text() for name in ("chat_template.jinja", "tokenizer_config.json") if name in files)
+        template = "".join(
+            (folder / name).read_text() for name in ("chat_template.jinja", "tokenizer_config.json") if name in files
+        )
         adapter = json.loads((folder / "adapter_config.json").read_text()) if "adapter_config.json" in files else None
         if adapter and not is_hub_id(base := adapter["base_model_name_or_path"]):  # a folder of this machine
             if not card.get("base_model"):
-                raise UserError(f"{folder} is an adapter of the model in {base}, which is on no Hub: push that stage, too")
-            files["adapter_config.json"] = (json.dumps(adapter | {"base_model_name_or_path": card["base_model"]}, indent=2) + "\n").encode()
-        made = model_card(repo_id, record, {setting: found for setting, found in results.values()}, numbers or {}, license=license, tools="tools" in template, adapter=bool(adapter), **card)
+                raise UserError(
+                    f"{folder} is an adapter of the model in {base}, which is on no Hub: push that stage, too"
+                )
+            files["adapter_config.json"] = (
+                json.dumps(adapter | {"base_model_name_or_path": card["base_model"]}, indent=2) + "\n"
+            ).encode()
+        made = model_card(
+            repo_id,
+            record,
+            {setting: found for setting, found in results.values()},
+            numbers or {},
+            license=license,
+            tools="tools" in template,
+            adapter=bool(adapter),
+            **card,
+        )
     except (OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise UserError(f"{folder}: stage.json or the results are not as their step writes them ({type(error).__name__}: {error}); run the step again") from None
+        raise UserError(
+            f"{folder}: stage.json or the results are not as their step writes them ({type(error).__name__}: {error});"
+            " run the step again"
+        ) from None
     texts = {"README.md": f"{made}\n", "stage.json": json.dumps(record, indent=2) + "\n"}
-    texts |= {name: json.dumps({k: v for k, v in found.items() if k != "samples"}, indent=2) + "\n" for name, (_, found) in results.items()}
+    texts |= {
+        name: json.dumps({k: v for k, v in found.items() if k != "samples"}, indent=2) + "\n"
+        for name, (_, found) in results.items()
+    }
     return files | {name: public(text, run).encode() for name, text in texts.items()}
 
 
@@ -85,7 +125,9 @@ class Pushed:
         folder = self.folder = self.run.folder
         found = {path.parent.name: self.run(f"{path.parent.name}/stage.json") for path in folder.glob("*/stage.json")}
         order = {stage: i for i, stage in enumerate(STAGES)}
-        self.records = {name: found[name] for name in sorted(found, key=lambda name: (order.get(name, len(order)), name))}
+        self.records = {
+            name: found[name] for name in sorted(found, key=lambda name: (order.get(name, len(order)), name))
+        }
         there = [name for name in DATA_SETS if (folder / name / "train.jsonl").exists()]
         both = args.stages is None and args.datasets is None
         self.stages, self.data_sets = (list(self.records), there) if both else (args.stages or [], args.datasets or [])
@@ -93,9 +135,13 @@ class Pushed:
             if missing := [name for name in asked if name not in known]:
                 raise UserError(f"{folder} has no finished {what} {missing[0]}; it has {', '.join(known) or 'none'}")
         if not self.stages and not self.data_sets:
-            raise UserError(f"{folder} holds no finished stage and no data set: train with `make tiny`, or name another run")
+            raise UserError(
+                f"{folder} holds no finished stage and no data set: train with `make tiny`, or name another run"
+            )
         self.summary = summarize(self.run)
-        self.homes = {os.path.normpath(record["config"]["output_dir"]): name for name, record in self.records.items()}  # as they were when it was trained
+        self.homes = {
+            os.path.normpath(record["config"]["output_dir"]): name for name, record in self.records.items()
+        }  # as they were when it was trained
 
     def id(self, name: str) -> str:
         return f"{self.args.namespace}/{self.args.prefix or 'tumbler-' + self.folder.resolve().name}-{name}"
@@ -106,10 +152,15 @@ class Pushed:
         from huggingface_hub import HfApi
 
         now = name in (self.stages if kind == "model" else self.data_sets)
-        return now or not self.args.dry_run and insist(lambda: HfApi().repo_exists(self.id(name), repo_type=kind), self.id(name))
+        return (
+            now
+            or not self.args.dry_run
+            and insist(lambda: HfApi().repo_exists(self.id(name), repo_type=kind), self.id(name))
+        )
 
     def base(self, name: str) -> str | None:
-        """The Hub id of the nearest model that the stage was trained from: one of this run, or one that was from there."""
+        """The Hub id of the nearest model that the stage was trained from: one of this run, or one that was from
+        there."""
         parent = self.records[name]["parent"]
         while parent and (stage := self.homes.get(os.path.normpath(parent))):
             if self.linked(stage, "model"):
@@ -120,8 +171,16 @@ class Pushed:
     def sources(self, name: str) -> list[str]:
         """The Hub ids of the data that the stage was trained on."""
         config = self.records[name]["config"]
-        root, paths = os.path.dirname(os.path.normpath(config["output_dir"])), [str(source["path"]) for source in config.get("datasets") or []]
-        ours = [self.id(made) for made in DATA_SETS if any(os.path.normpath(path).startswith(os.path.join(root, made) + "/") for path in paths) and self.linked(made, "dataset")]
+        root, paths = (
+            os.path.dirname(os.path.normpath(config["output_dir"])),
+            [str(source["path"]) for source in config.get("datasets") or []],
+        )
+        ours = [
+            self.id(made)
+            for made in DATA_SETS
+            if any(os.path.normpath(path).startswith(os.path.join(root, made) + "/") for path in paths)
+            and self.linked(made, "dataset")
+        ]
         return ours + [path for path in paths if is_hub_id(path)]
 
     def evaluations(self, name: str) -> dict[str, tuple[str, dict]]:
@@ -130,30 +189,61 @@ class Pushed:
         for path in sorted(self.folder.glob("eval/*/results.json")):
             label, results = path.parent.name, self.run(f"eval/{path.parent.name}/results.json")
             made_from = results.get("config", {}).get("made_from", {})
-            if self.homes.get(os.path.normpath(made_from.get("model", ""))) == name or (label == name and "model" not in made_from):
-                setting = ", ".join(tool.partition("=")[0] for tool in made_from.get("tools", [])) or ("" if label == name else label)
+            if self.homes.get(os.path.normpath(made_from.get("model", ""))) == name or (
+                label == name and "model" not in made_from
+            ):
+                setting = ", ".join(tool.partition("=")[0] for tool in made_from.get("tools", [])) or (
+                    "" if label == name else label
+                )
                 found["results.json" if label == name else f"results_{label}.json"] = (setting, results)
         return found
 
     def fall(self, name: str) -> dict | None:
         """How a long PPO run on the stage's reward model overdid it, where that was tried."""
-        experiments, judged_by = Experiments(Story(self.run, self.summary)), self.run("experiments/ppo_long/stage.json").get("config", {}).get("reward_model_path")
+        experiments, judged_by = (
+            Experiments(Story(self.run, self.summary)),
+            self.run("experiments/ppo_long/stage.json").get("config", {}).get("reward_model_path"),
+        )
         config = self.records[name]["config"]
-        if judged_by and judged_by in (config["output_dir"], config.get("reward_model_path")) and (found := experiments.fall("ppo_long")):
+        if (
+            judged_by
+            and judged_by in (config["output_dir"], config.get("reward_model_path"))
+            and (found := experiments.fall("ppo_long"))
+        ):
             return found | {"n": experiments.looks("ppo_long")[0]["judge"]["n"]}
 
     def data_set(self, name: str) -> dict[str, Path | bytes]:
         """What the repository of a data set holds."""
         folder = self.folder / name
         paths = {"default": SPLITS} | {more: (more,) for more in MORE.get(name, ())}
-        files = {config: {part: describe(folder / f"{part}.jsonl") for part in parts if (folder / f"{part}.jsonl").exists()} for config, parts in paths.items()}
+        files = {
+            config: {part: describe(folder / f"{part}.jsonl") for part in parts if (folder / f"{part}.jsonl").exists()}
+            for config, parts in paths.items()
+        }
         made, facts = self.run("seconds.json"), []
         if name == "refusals" and (asked := self.run("refusals/settings.json").get("settings")):
-            verdicts = ", ".join(f"{verdict} {n:,}" for verdict, n in self.summary["refusals"]["verdicts"].items() if n)
-            facts.append(f"`{asked['model']}` answered each question {asked['samples']} times and `{asked['judge']}` judged the answers: {verdicts}.")
-        origin = f"recipe `{self.summary['recipe']}`, seed {self.summary['seed']}, commit `{made.get('git_commit') or 'unknown'}`"
-        card = data_set_card(self.id(name), name, {config: parts for config, parts in files.items() if parts}, license=self.args.license, origin=origin, facts=facts)
-        return {f"{part}.jsonl": folder / f"{part}.jsonl" for parts in files.values() for part in parts} | {"README.md": public(f"{card}\n", self.folder).encode()}
+            verdicts = ", ".join(
+                f"{verdict} {n:,}" for verdict, n in self.summary["refusals"]["verdicts"].items() if n
+            )
+            facts.append(
+                f"`{asked['model']}` answered each question {asked['samples']} times and `{asked['judge']}` judged the"
+                f" answers: {verdicts}."
+            )
+        origin = (
+            f"recipe `{self.summary['recipe']}`, seed {self.summary['seed']}, commit"
+            f" `{made.get('git_commit') or 'unknown'}`"
+        )
+        card = data_set_card(
+            self.id(name),
+            name,
+            {config: parts for config, parts in files.items() if parts},
+            license=self.args.license,
+            origin=origin,
+            facts=facts,
+        )
+        return {f"{part}.jsonl": folder / f"{part}.jsonl" for parts in files.values() for part in parts} | {
+            "README.md": public(f"{card}\n", self.folder).encode()
+        }
 
     def stage(self, name: str) -> dict[str, Path | bytes]:
         """What the repository of a stage holds."""
@@ -175,10 +265,18 @@ def main(argv: list[str] | None = None) -> None:
             validate_repo_id(pushed.id(name))
     if not args.dry_run:
         check_access(args.namespace)
-    repos = [(pushed.id(name), "dataset", pushed.data_set(name)) for name in pushed.data_sets] + [(pushed.id(name), "model", pushed.stage(name)) for name in pushed.stages]
+    repos = [(pushed.id(name), "dataset", pushed.data_set(name)) for name in pushed.data_sets] + [
+        (pushed.id(name), "model", pushed.stage(name)) for name in pushed.stages
+    ]
     for number, (repo_id, kind, files) in enumerate(repos, 1):
-        sizes = {name: len(content) if isinstance(content, bytes) else content.stat().st_size for name, content in files.items()}
-        print(f"[{number}/{len(repos)}] {kind} {repo_id}: {len(files)} files, {compact(sum(sizes.values()))}B", flush=True)
+        sizes = {
+            name: len(content) if isinstance(content, bytes) else content.stat().st_size
+            for name, content in files.items()
+        }
+        print(
+            f"[{number}/{len(repos)}] {kind} {repo_id}: {len(files)} files, {compact(sum(sizes.values()))}B",
+            flush=True,
+        )
         if args.dry_run:
             print("".join(f"    {name:<28} {compact(size):>8}B\n" for name, size in sorted(sizes.items())), end="")
             with whole(output_folder(pushed.folder / "hub" / repo_id.split("/")[1]) / "README.md") as file:

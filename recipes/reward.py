@@ -1,7 +1,8 @@
 """Reward model: people's pairwise preferences become a scalar score.
 
     python -m recipes.reward --config recipes/tiny/reward.yaml
-    accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.reward --config recipes/qwen3-0.6b/reward.yaml
+    accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.reward --config \
+        recipes/qwen3-0.6b/reward.yaml
 
 Rows hold `chosen` and `rejected` (messages), and optionally `prompt` before both, or a published set's columns
 (docs/data.md). The score is read at the end token of the last turn, where PPO scores: what a template writes after it
@@ -31,7 +32,12 @@ from recipes.stage import Stage, logged_tokens
 class RewardScriptArguments(DataArguments, OptimizerArguments):
     """Keys of this stage beside RewardConfig's."""
 
-    margin_per_place: float = field(default=0.0, metadata={"help": "score that replies are to lie apart for each place of `rank_distance` (Llama 2's margin, by rank)"})
+    margin_per_place: float = field(
+        default=0.0,
+        metadata={
+            "help": "score that replies are to lie apart for each place of `rank_distance` (Llama 2's margin, by rank)"
+        },
+    )
 
 
 def tokenize(row: dict, tokenizer, margin_per_place: float = 0.0) -> dict:
@@ -47,13 +53,17 @@ def tokenize(row: dict, tokenizer, margin_per_place: float = 0.0) -> dict:
 def main(argv: list[str] | None = None) -> None:
     from trl import ModelConfig, RewardConfig
 
-    args, training_args, model_args = parse_stage((RewardScriptArguments, RewardConfig, ModelConfig), argv, lora_task_type="SEQ_CLS")
+    args, training_args, model_args = parse_stage(
+        (RewardScriptArguments, RewardConfig, ModelConfig), argv, lora_task_type="SEQ_CLS"
+    )
 
     # ---- Checks and data, before any work ----
     tokenizer = load_chat_tokenizer(model_args, "the sft model", pad_token=True)
     if not 0 <= args.margin_per_place < math.inf:
         raise UserError(f"margin_per_place must be at least 0, but is {args.margin_per_place}")
-    train, evaluation = load_data(args, ("chosen", "rejected", *(["rank_distance"] if args.margin_per_place else [])), training_args)
+    train, evaluation = load_data(
+        args, ("chosen", "rejected", *(["rank_distance"] if args.margin_per_place else [])), training_args
+    )
     batch = rows_per_step(training_args)
     require_rows(train, batch, f"one step of {batch} pairs")
     stage = Stage(args, training_args, model_args)
@@ -66,12 +76,26 @@ def main(argv: list[str] | None = None) -> None:
 
     set_seed(training_args.seed)
     with training_args.main_process_first(desc="tokenise"), user_errors("the chat template refuses a conversation"):
-        columns = {"fn_kwargs": {"tokenizer": tokenizer, "margin_per_place": args.margin_per_place}, "remove_columns": train.column_names}
+        columns = {
+            "fn_kwargs": {"tokenizer": tokenizer, "margin_per_place": args.margin_per_place},
+            "remove_columns": train.column_names,
+        }
         pairs = train.map(tokenize, **columns)
-        held_out = evaluation.map(tokenize, **(columns | {"remove_columns": evaluation.column_names})) if evaluation is not None else None
+        held_out = (
+            evaluation.map(tokenize, **(columns | {"remove_columns": evaluation.column_names}))
+            if evaluation is not None
+            else None
+        )
     with user_errors("the reward model's settings"):
         trainer = RewardTrainer(
-            model=load_model(AutoModelForSequenceClassification, model_args.model_name_or_path, model_args, training_args, new_head=True, num_labels=1),
+            model=load_model(
+                AutoModelForSequenceClassification,
+                model_args.model_name_or_path,
+                model_args,
+                training_args,
+                new_head=True,
+                num_labels=1,
+            ),
             args=training_args,
             train_dataset=pairs,
             eval_dataset=held_out,
@@ -80,7 +104,11 @@ def main(argv: list[str] | None = None) -> None:
             callbacks=stage.callbacks(),
             **optimizer_factory(args, training_args),
         )
-    require_rows(trainer.train_dataset, batch, f"one step of {batch} pairs of at most max_length {training_args.max_length} tokens")
+    require_rows(
+        trainer.train_dataset,
+        batch,
+        f"one step of {batch} pairs of at most max_length {training_args.max_length} tokens",
+    )
     why = f"a reply with its prompt has more than max_length {training_args.max_length} tokens"
     left_out = dropped(pairs, trainer.train_dataset, why)
     if held_out is not None:

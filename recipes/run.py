@@ -3,12 +3,13 @@
     python -m recipes.run recipes/tiny/pipeline.yaml
     python -m recipes.run recipes/tiny/pipeline.yaml --seed 1 --output_dir runs/tiny-1 --set base.max_steps=100
 
-A pipeline is a list of steps, each the `main` of a module with `args` or a `config` file; `--output_dir` takes the place of
-the pipeline's own folder in all of them. A finished step leaves `steps/<name>.json` and is not done again; a killed one goes
-on. Each step runs in a forked child of this process, which has imported the libraries once: no step pays for start-up, none
-sees what another left in memory. With `processes: 2` it runs in two, which train together as under `accelerate launch`. A pipeline that goes on
-from another's folder names one within it, `state: experiments`, for its markers and times. The time left is printed
-before each step, and while a long one runs; `recipes.time_left` learns it from this machine.
+A pipeline is a list of steps, each the `main` of a module with `args` or a `config` file; `--output_dir` takes the
+place of the pipeline's own folder in all of them. A finished step leaves `steps/<name>.json` and is not done again; a
+killed one goes on. Each step runs in a forked child of this process, which has imported the libraries once: no step
+pays for start-up, none sees what another left in memory. With `processes: 2` it runs in two, which train together as
+under `accelerate launch`. A pipeline that goes on from another's folder names one within it, `state: experiments`, for
+its markers and times. The time left is printed before each step, and while a long one runs; `recipes.time_left` learns
+it from this machine.
 """
 
 import argparse
@@ -31,7 +32,14 @@ from recipes.processes import run_step
 from recipes.time_left import Running, Watch, read_share, seconds_left, whole_seconds
 
 HEAVY = (
-    *("torch", "transformers", "datasets", "trl.trainer.sft_trainer", "trl.trainer.reward_trainer", "trl.trainer.grpo_trainer"),
+    *(
+        "torch",
+        "transformers",
+        "datasets",
+        "trl.trainer.sft_trainer",
+        "trl.trainer.reward_trainer",
+        "trl.trainer.grpo_trainer",
+    ),
     *("trl.experimental.ppo", "lm_eval.evaluator", "lm_eval.models.huggingface"),
 )
 
@@ -64,7 +72,9 @@ def step_argv(step: dict, pipeline: dict, out: Path, state: Path, seed: int, ove
         if name == step["name"]:
             options[option] = yaml.safe_load(value)
     for key, value in options.items():
-        nested = isinstance(value, list) and any(isinstance(v, dict) for v in value)  # one JSON word, as `eval.cli.parse` takes it
+        nested = isinstance(value, list) and any(
+            isinstance(v, dict) for v in value
+        )  # one JSON word, as `eval.cli.parse` takes it
         values = value if isinstance(value, list) and not nested else [value]
         values = moved(values, pipeline["output_dir"], str(out))
         argv += [f"--{key}", *(json.dumps(v) if isinstance(v, (dict, list, bool)) else str(v) for v in values)]
@@ -92,7 +102,9 @@ def finished(marker: Path, fingerprint: str, out: Path) -> dict | None:
     except ValueError:  # half-written
         return None
     if record["fingerprint"] != fingerprint:
-        raise UserError(f"{out} was made with other settings (step {marker.stem}): delete it, or choose another --output_dir")
+        raise UserError(
+            f"{out} was made with other settings (step {marker.stem}): delete it, or choose another --output_dir"
+        )
     return record
 
 
@@ -117,13 +129,22 @@ def read_pipeline(path: str) -> dict:
         raise UserError(f"pipeline {path} cannot be read: {error}") from None
     keys = {"recipe", "output_dir", "steps"}
     if not isinstance(pipeline, dict) or not keys <= pipeline.keys() <= keys | {"offline", "state"}:
-        raise UserError(f"{path} is no pipeline: it must hold {', '.join(sorted(keys))}, may hold offline and state, and nothing else")
+        raise UserError(
+            f"{path} is no pipeline: it must hold {', '.join(sorted(keys))}, may hold offline and state, and nothing"
+            " else"
+        )
     names = [step.get("name") if isinstance(step, dict) else step for step in pipeline["steps"]]
     for name, step in zip(names, pipeline["steps"]):
         if not isinstance(step, dict) or (wrong := (STEP_KEYS - set(step)) | (set(step) - STEP_KEYS - STEP_OPTIONS)):
-            raise UserError(f"{path}: step {name}: missing or unknown key {', '.join(sorted(wrong)) if isinstance(step, dict) else ''}; it needs {', '.join(sorted(STEP_KEYS))}")
+            raise UserError(
+                f"{path}: step {name}: missing or unknown key"
+                f" {', '.join(sorted(wrong)) if isinstance(step, dict) else ''}; it needs"
+                f" {', '.join(sorted(STEP_KEYS))}"
+            )
         if type(step.get("processes", 1)) is not int or step.get("processes", 1) < 1:
-            raise UserError(f"{path}: step {name}: processes must be a whole number from 1, but is {step['processes']!r}")
+            raise UserError(
+                f"{path}: step {name}: processes must be a whole number from 1, but is {step['processes']!r}"
+            )
         if names.count(name) > 1:
             raise UserError(f"{path}: two steps are called {name}")
         try:
@@ -143,7 +164,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("pipeline", help="YAML with recipe, output_dir and steps")
     parser.add_argument("--output_dir", help="folder of the run; default: the pipeline's own")
     parser.add_argument("--seed", type=int, default=0, help="of the world, of every model and of sampling")
-    parser.add_argument("--set", nargs="*", action="extend", default=[], metavar="STEP.KEY=VALUE", help="override keys of steps")
+    parser.add_argument(
+        "--set", nargs="*", action="extend", default=[], metavar="STEP.KEY=VALUE", help="override keys of steps"
+    )
     args = parser.parse_args(argv)
     pipeline = read_pipeline(args.pipeline)
     steps = pipeline["steps"]
@@ -163,7 +186,9 @@ def main(argv: list[str] | None = None) -> None:
         name = step["name"]
         options = step_argv(step, pipeline, out, state, args.seed, args.set)
         config = Path(options[1]).read_text() if "config" in step else ""
-        fingerprint = hashlib.sha256(json.dumps([step["module"], step.get("processes", 1), options, config]).encode()).hexdigest()
+        fingerprint = hashlib.sha256(
+            json.dumps([step["module"], step.get("processes", 1), options, config]).encode()
+        ).hexdigest()
         marker = state / "steps" / f"{name}.json"
         record = finished(marker, fingerprint, out)
         if record is None:
@@ -182,7 +207,11 @@ def main(argv: list[str] | None = None) -> None:
             code, memory = run_step(step["module"], options, held, step.get("processes", 1), log, share, watch)
             if code < 0:
                 by = signal.Signals(-code).name
-                print(f"error: step {name} was killed by {by} (for memory, perhaps); the same command goes on from its last checkpoint", file=sys.stderr)
+                print(
+                    f"error: step {name} was killed by {by} (for memory, perhaps); the same command goes on from its"
+                    " last checkpoint",
+                    file=sys.stderr,
+                )
             if code:
                 raise SystemExit(code if code > 0 else 1)
             end = time.monotonic()
@@ -200,14 +229,23 @@ def main(argv: list[str] | None = None) -> None:
         spent += record["seconds"]
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     write_json(state / "seconds.json", summary(pipeline, args.seed, seconds, max(peak, own)))
-    print(f"\n━━ {pipeline['recipe']} · {spent:.0f} s · peak memory {max(peak, own):.1f} GiB · {out / 'report' / 'index.html'}")
+    print(
+        f"\n━━ {pipeline['recipe']} · {spent:.0f} s · peak memory {max(peak, own):.1f} GiB ·"
+        f" {out / 'report' / 'index.html'}"
+    )
 
 
 def summary(pipeline: dict, seed: int, seconds: dict, peak: float) -> dict:
     """The content of `seconds.json`; the report, the last step, sees the steps before it."""
     from recipes.stage import git_commit
 
-    return {"recipe": pipeline["recipe"], "seed": seed, "git_commit": git_commit(), "seconds": {"total": round(sum(seconds.values()), 1), **seconds}, "peak_rss_gb": round(peak, 2)}
+    return {
+        "recipe": pipeline["recipe"],
+        "seed": seed,
+        "git_commit": git_commit(),
+        "seconds": {"total": round(sum(seconds.values()), 1), **seconds},
+        "peak_rss_gb": round(peak, 2),
+    }
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from recipes.talk import Talk
 
 
 def written_before(talk: Talk, prompt: list[dict], ids: list[int]) -> list[str]:
-    """For each token of a conversation "written" by the model, "result" of a tool, with the header that follows, or "given"."""
+    """For each token of a conversation "written" by the model, "result" of a tool, with the header that follows, or
+    "given"."""
     kinds, at = ["given"] * len(ids), 0
     for k, message in enumerate(prompt):
         if message["role"] != "assistant" or not k:
@@ -24,9 +25,9 @@ def written_before(talk: Talk, prompt: list[dict], ids: list[int]) -> list[str]:
 
 
 def see(talk: Talk, prompt: list[dict] | str, ids: list[int], written: list[int]) -> list[dict]:
-    """Every token of the prompt and of the reply `ids`: `id`, `text` as it is seen, `kind` (see `written_before`), `mark` (a special
-    token), `breaks` (a line ends), and `p`, the model's probability (temperature 1) of a token that it wrote, else
-    None.
+    """Every token of the prompt and of the reply `ids`: `id`, `text` as it is seen, `kind` (see `written_before`),
+    `mark` (a special token), `breaks` (a line ends), and `p`, the model's probability (temperature 1) of a token that
+    it wrote, else None.
 
     Raises:
         UserError: ids that the model has not, not one of `written` for each, or more tokens than it has positions.
@@ -48,6 +49,13 @@ def see(talk: Talk, prompt: list[dict] | str, ids: list[int], written: list[int]
     shares = [None, *logp.exp().tolist()]
     raw, marks = token_bytes(talk.tokenizer, whole), talk.tokenizer.added_tokens_decoder
     return [
-        {"id": i, "text": visible(b) or b.hex(" "), "kind": kind, "mark": i in marks, "breaks": b.endswith(b"\n"), "p": p if kind == "written" else None}
+        {
+            "id": i,
+            "text": visible(b) or b.hex(" "),
+            "kind": kind,
+            "mark": i in marks,
+            "breaks": b.endswith(b"\n"),
+            "p": p if kind == "written" else None,
+        }
         for i, b, kind, p in zip(whole, raw, kinds, shares)
     ]

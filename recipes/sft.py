@@ -1,7 +1,8 @@
 """Supervised fine-tuning: conversations make an assistant of a base model.
 
     python -m recipes.sft --config recipes/tiny/sft.yaml
-    accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.sft --config recipes/qwen3-0.6b/sft.yaml
+    accelerate launch --config_file accelerate_configs/ddp.yaml --num_processes 8 -m recipes.sft --config \
+        recipes/qwen3-0.6b/sft.yaml
 
 Rows hold `messages`, or a published set's columns (docs/data.md). Loss on the assistant's tokens only, the end token
 among them; the first row is printed with its mask before training. What the assistant wrote is told by the chat
@@ -33,8 +34,18 @@ from recipes.stage import Stage, logged_tokens
 class SFTScriptArguments(DataArguments, OptimizerArguments):
     """Keys of this stage beside SFTConfig's."""
 
-    pack_rows: bool = field(default=False, metadata={"help": "put the conversations of a micro-batch behind each other, so that no padding is computed; each sees itself alone"})
-    chat_template: str | None = field(default=None, metadata={"help": "Jinja file that replaces the tokenizer's chat template"})
+    pack_rows: bool = field(
+        default=False,
+        metadata={
+            "help": (
+                "put the conversations of a micro-batch behind each other, so that no padding is computed; each sees"
+                " itself alone"
+            )
+        },
+    )
+    chat_template: str | None = field(
+        default=None, metadata={"help": "Jinja file that replaces the tokenizer's chat template"}
+    )
 
 
 def check_positions(data, most: int | None, training_args) -> None:
@@ -81,7 +92,10 @@ def pack(trainer, model, training_args) -> PackedRows:
         raise UserError("pack_rows, packing and padding_free are three ways to do the same: set one of them")
     attention = model.config._attn_implementation
     if attention not in ("eager", "sdpa"):
-        raise UserError(f"pack_rows keeps conversations apart with eager and sdpa attention, but attn_implementation is {attention}: set packing: true instead")
+        raise UserError(
+            "pack_rows keeps conversations apart with eager and sdpa attention, but attn_implementation is"
+            f" {attention}: set packing: true instead"
+        )
     collator = PackedRows(trainer.processing_class.pad_token_id)
     trainer.data_collator = collator
     model.register_forward_pre_hook(leave_out_mask, with_kwargs=True)
@@ -92,7 +106,9 @@ def pack(trainer, model, training_args) -> PackedRows:
 def main(argv: list[str] | None = None) -> None:
     from trl import ModelConfig, SFTConfig
 
-    args, training_args, model_args = parse_stage((SFTScriptArguments, SFTConfig, ModelConfig), argv, assistant_only_loss=True)
+    args, training_args, model_args = parse_stage(
+        (SFTScriptArguments, SFTConfig, ModelConfig), argv, assistant_only_loss=True
+    )
 
     # ---- Checks and data, before any work ----
     from pathlib import Path
@@ -105,11 +121,16 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("model_name_or_path is not set: give the base model's folder or Hub id")
     tokenizer = load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
     if training_args.chat_template_path or training_args.eos_token:
-        raise UserError("chat_template_path and eos_token are not used here: give --chat_template file.jinja, whose end token is learned")
+        raise UserError(
+            "chat_template_path and eos_token are not used here: give --chat_template file.jinja, whose end token is"
+            " learned"
+        )
     if args.chat_template:
         tokenizer.chat_template = existing(Path(args.chat_template), "chat template", "give a Jinja file").read_text()
     set_end_token(tokenizer)
-    template = training_template(tokenizer, model_args.model_name_or_path) if training_args.assistant_only_loss else None
+    template = (
+        training_template(tokenizer, model_args.model_name_or_path) if training_args.assistant_only_loss else None
+    )
     train, evaluation = load_data(args, ("messages",), training_args)
     batch = rows_per_step(training_args)
     require_rows(train, batch, f"one step of {batch} conversations")

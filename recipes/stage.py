@@ -26,7 +26,16 @@ from eval.cli import UserError, output_folder, write_json
 from eval.share import ShareDone
 
 # Dense bf16 peak in FLOP/s by the name CUDA reports (vendors' data sheets); `peak_flops` overrides.
-PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10": 125e12, "RTX 4090": 165e12, "RTX 3090": 71e12}
+PEAK_FLOPS = {
+    "H200": 989e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "A10": 125e12,
+    "RTX 4090": 165e12,
+    "RTX 3090": 71e12,
+}
 
 
 def last_complete_checkpoint(folder: Path) -> Path | None:
@@ -49,7 +58,9 @@ def world_size() -> int:
 
 
 def git_commit() -> str | None:
-    run = subprocess.run(["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True)
+    run = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True
+    )
     return run.stdout.strip() or None
 
 
@@ -91,14 +102,22 @@ class Stage:
         rewarding = (getattr(part, "reward_model_path", None) for part in (args, training_args))
         for path in (self.parent, *rewarding):
             if path and Path(path).is_dir() and Path(path).resolve() == Path(training_args.output_dir).resolve():
-                raise UserError(f"output_dir {training_args.output_dir} is the model that the stage starts from: choose another")
+                raise UserError(
+                    f"output_dir {training_args.output_dir} is the model that the stage starts from: choose another"
+                )
         self.folder = output_folder(training_args.output_dir)
         self.config = {k: v for part in (args, training_args, model_args) for k, v in _plain(part).items()}
-        self.repo_id, training_args.push_to_hub = self._repo_id() if training_args.push_to_hub else None, False  # Trainer's own push makes public repositories of many commits
+        self.repo_id, training_args.push_to_hub = (
+            self._repo_id() if training_args.push_to_hub else None,
+            False,
+        )  # Trainer's own push makes public repositories of many commits
         self.finished = args.resume and (self.folder / "stage.json").exists()
         self.checkpoint = last_complete_checkpoint(self.folder) if args.resume else None
         if not args.resume and any(self.folder.glob("checkpoint-*")):
-            raise UserError(f"{self.folder} holds checkpoints of an earlier run and resume is false: delete it or choose another output_dir")
+            raise UserError(
+                f"{self.folder} holds checkpoints of an earlier run and resume is false: delete it or choose another"
+                " output_dir"
+            )
         if self.finished:
             print(f"{self.folder} is finished (stage.json): delete it to train again")
             ShareDone()(1.0)
@@ -110,12 +129,16 @@ class Stage:
             before = self._read("stage.json" if self.finished else "progress.json")
             self.earlier_seconds = before.get("seconds", 0.0)
             now = json.loads(json.dumps(self.config, default=str))
-            if changed := [k for k, v in before.get("config", now).items() if k in now and now[k] != v and k not in ("output_dir", "resume")]:
+            if changed := [
+                k
+                for k, v in before.get("config", now).items()
+                if k in now and now[k] != v and k not in ("output_dir", "resume")
+            ]:
                 print(f"note: it was started with other settings ({', '.join(changed)})")
             if not self.finished and (then := before.get("world_size", world_size())) != world_size():
                 print(
                     f"note: it was started with {then} processes and goes on with {world_size()}: the rest of "
-                    f"the epoch is dealt out otherwise, so that some rows may come twice and others not at all"
+                    "the epoch is dealt out otherwise, so that some rows may come twice and others not at all"
                 )
         self.start = time.perf_counter()
 
@@ -125,7 +148,10 @@ class Stage:
         from recipes.push import is_hub_id
 
         if self.config.get("use_peft") and not is_hub_id(self.parent):
-            raise UserError(f"push_to_hub: the adapter would need {self.parent}, a folder of this machine: push the run with `python -m recipes.push` when it is finished")
+            raise UserError(
+                f"push_to_hub: the adapter would need {self.parent}, a folder of this machine: push the run with"
+                " `python -m recipes.push` when it is finished"
+            )
         namespace, _, name = (self.training_args.hub_model_id or self.folder.resolve().name).rpartition("/")
         return f"{check_access(namespace or None)}/{name}" if os.environ.get("RANK", "0") == "0" else None
 
@@ -136,8 +162,15 @@ class Stage:
             from recipes.push import is_hub_id, stage_files
 
             base = self.parent if is_hub_id(self.parent) else None
-            data = [str(source["path"]) for source in self.config.get("datasets") or [] if is_hub_id(str(source["path"]))]
-            push(self.repo_id, "model", stage_files(self.folder, self.repo_id, self.args.hub_license, base_model=base, datasets=data), self.training_args.hub_private_repo is not False)
+            data = [
+                str(source["path"]) for source in self.config.get("datasets") or [] if is_hub_id(str(source["path"]))
+            ]
+            push(
+                self.repo_id,
+                "model",
+                stage_files(self.folder, self.repo_id, self.args.hub_license, base_model=base, datasets=data),
+                self.training_args.hub_private_repo is not False,
+            )
 
     def _read(self, name: str) -> dict:
         try:
@@ -182,7 +215,11 @@ class Stage:
         state, args = json.loads((self.checkpoint / "trainer_state.json").read_text()), self.training_args
         # TRL's SFT and reward trainers would count tokens from 0 again
         trainer._total_train_tokens = logged_tokens(state["log_history"]) or 0
-        asked = (args.max_steps, state["max_steps"]) if args.max_steps > 0 else (math.ceil(args.num_train_epochs), state["num_train_epochs"])
+        asked = (
+            (args.max_steps, state["max_steps"])
+            if args.max_steps > 0
+            else (math.ceil(args.num_train_epochs), state["num_train_epochs"])
+        )
         if state["global_step"] >= state["max_steps"] and asked[0] == asked[1]:
             trainer._run_epoch = lambda **_: None  # killed behind its last step: Trainer would take one more
         trainer.train(resume_from_checkpoint=str(self.checkpoint))
@@ -253,4 +290,8 @@ class Stage:
 
 def _plain(part) -> dict:
     """A config's fields, without secrets."""
-    return {f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.name not in ("hub_token", "push_to_hub_token")}
+    return {
+        f.name: getattr(part, f.name)
+        for f in dataclasses.fields(part)
+        if f.name not in ("hub_token", "push_to_hub_token")
+    }

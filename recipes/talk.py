@@ -1,7 +1,9 @@
-"""A reply while it is written: what the chat in the terminal (`recipes.chat`) and on the web page (`recipes.chat_web`) share.
+"""A reply while it is written: what the chat in the terminal (`recipes.chat`) and on the web page (`recipes.chat_web`)
+share.
 
     talk = Talk(model, tokenizer, tools)
-    done, messages = talk.reply([{"role": "user", "content": "Who are you?"}], listener, max_new_tokens=64, temperature=0)
+    done, messages = talk.reply([{"role": "user", "content": "Who are you?"}], listener, max_new_tokens=64,
+    temperature=0)
 
 Tokens are those of `eval.generate`, which calls `listener` as they come; a listener that raises ends the computation.
 """
@@ -13,7 +15,6 @@ from eval.cli import UserError
 from eval.encoding import render
 from eval.generate import Generation, encode, generate
 from eval.tool_loop import Toolbox
-
 
 LEAST_TEMPERATURE, MOST_TEMPERATURE, MOST_NEW_TOKENS = 0.01, 100, 1_000_000
 MOST_CALLS = 8  # `max_tool_calls` of `generate`
@@ -46,9 +47,13 @@ def load_model(path: str):
 
 
 def completes(path: str, tokenizer) -> bool:
-    """Whether a model is a base model, which continues text: it has no chat template, or its `stage.json` says that it was pretrained."""
+    """Whether a model is a base model, which continues text: it has no chat template, or its `stage.json` says that it
+    was pretrained."""
     try:
-        return not tokenizer.chat_template or json.loads((Path(path) / "stage.json").read_text(encoding="utf-8"))["parent"] is None
+        return (
+            not tokenizer.chat_template
+            or json.loads((Path(path) / "stage.json").read_text(encoding="utf-8"))["parent"] is None
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -90,7 +95,9 @@ class Talk:
 
     def __init__(self, model, tokenizer, tools: list):
         self.model, self.tokenizer, self.tools = model, tokenizer, tools
-        self.toolbox = Toolbox(tokenizer, tools, 0, 0) if tools else None  # for what it renders; `generate` has its own, with limits
+        self.toolbox = (
+            Toolbox(tokenizer, tools, 0, 0) if tools else None
+        )  # for what it renders; `generate` has its own, with limits
         if tools:
             self.tokenizer = self.toolbox.tokenizer
         self.rendering = self.toolbox.rendering if tools else {}
@@ -103,7 +110,15 @@ class Talk:
         """For `eval.encoding.encode_text`: what the messages spell of control tokens is sealed."""
         return render(self.tokenizer, messages, **{"add_generation_prompt": True, **self.rendering, **more})
 
-    def reply(self, prompt: list[dict] | str, listener: Listener, *, max_new_tokens: int, temperature: float, seed: int | None = None) -> tuple[Generation, list[dict]]:
+    def reply(
+        self,
+        prompt: list[dict] | str,
+        listener: Listener,
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        seed: int | None = None,
+    ) -> tuple[Generation, list[dict]]:
         """The answer to a conversation, or what continues a text, and the messages that it comes to.
 
         Raises:
@@ -152,7 +167,8 @@ class _Reader:
         self.begin(prefix)
 
     def begin(self, prefix: str) -> None:
-        """A new turn; `prefix` is what was given to the model: its template may have begun the turn. "" is none: all is content."""
+        """A new turn; `prefix` is what was given to the model: its template may have begun the turn. "" is none: all
+        is content."""
         self.ids, self.shown, self.said = [], "", {}
         reads = bool(prefix) and getattr(self.tokenizer, "response_template", None) is not None
         self.parser = self.tokenizer.get_response_parser(prefix=prefix) if reads else None
@@ -174,7 +190,9 @@ class _Reader:
         text = self.tokenizer.decode(self.ids, skip_special_tokens=self.parser is None)
         if whole or not text.endswith("\ufffd"):  # else a character is half written
             new, self.shown = text[len(self.shown) :], text
-            self._events(self.parser.feed(new) if self.parser else [{"type": "region_chunk", "field": "content", "text": new}])
+            self._events(
+                self.parser.feed(new) if self.parser else [{"type": "region_chunk", "field": "content", "text": new}]
+            )
 
     def _events(self, events: list[dict]) -> None:
         for event in events:

@@ -34,14 +34,24 @@ class Votes:
             raise UserError("this blind pair is unknown, as the server was started again: begin a new conversation")
         return self.pairs[word]
 
-    def vote(self, word: str, winner: str, labeller: str, prompt: list[dict], responses: list[list[dict]]) -> list[str]:
+    def vote(
+        self, word: str, winner: str, labeller: str, prompt: list[dict], responses: list[list[dict]]
+    ) -> list[str]:
         """Add a vote, once a pair, as one whole line; the names.
 
         Raises:
             UserError: unknown pair, no name of the labeller, it cannot be written.
         """
         names = self.names(word)
-        row = {"prompt": prompt, "models": names, "responses": responses, "winner": winner, "judge": "person", "labeller": person(labeller), "time": time.time()}
+        row = {
+            "prompt": prompt,
+            "models": names,
+            "responses": responses,
+            "winner": winner,
+            "judge": "person",
+            "labeller": person(labeller),
+            "time": time.time(),
+        }
         line = json.dumps(row, ensure_ascii=False).encode(errors="replace") + b"\n"
         with self._lock:
             if word not in self.voted:
@@ -53,6 +63,8 @@ class Votes:
                             file.truncate(end)
                             raise OSError("no space")
                 except OSError as error:
-                    raise UserError(f"the vote cannot be written to {self.path} ({error}): make room, then vote again") from None
+                    raise UserError(
+                        f"the vote cannot be written to {self.path} ({error}): make room, then vote again"
+                    ) from None
                 self.voted.add(word)
         return names

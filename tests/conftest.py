@@ -28,7 +28,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 # What takes longest begins first, so that both processes end at about the same time
-LONGEST = ("test_pipeline.py", "test_recipes.py", "test_web.py", "test_benchmarks.py", "test_resume.py", "test_errors.py", "test_hub.py", "test_tokens.py")
+LONGEST = (
+    "test_pipeline.py",
+    "test_recipes.py",
+    "test_web.py",
+    "test_benchmarks.py",
+    "test_resume.py",
+    "test_errors.py",
+    "test_hub.py",
+    "test_tokens.py",
+)
 
 
 def pytest_collection_modifyitems(items):
@@ -46,7 +55,9 @@ def untouched():
 
 def rows(path) -> list[dict]:
     """The rows of a JSON-lines file."""
-    return [json.loads(line) for line in Path(path).read_text().split("\n") if line]  # splitlines() splits at U+2028, too
+    return [
+        json.loads(line) for line in Path(path).read_text().split("\n") if line
+    ]  # splitlines() splits at U+2028, too
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +75,10 @@ def world(tmp_path_factory) -> Path:
     from data_prep.world.__main__ import main
 
     folder = tmp_path_factory.mktemp("run") / "world"
-    main(f"--output_dir {folder} --seed 0 --known 8 --pages_per_person 2 --textbooks 60 --conversations 300 --problems 80".split())
+    main(
+        f"--output_dir {folder} --seed 0 --known 8 --pages_per_person 2 --textbooks 60 --conversations 300"
+        " --problems 80".split()
+    )
     return folder
 
 
@@ -113,13 +127,23 @@ def tokens_dir(world, documents, tokenizer_dir) -> Path:
 
     folder = world.parent / "tokens"
     config = world.parent / "tokens.yaml"
-    config.write_text(json.dumps({"sources": [{"path": str(documents)}, {"path": str(world / "textbooks")}], "validation_fraction": 0.1}))
+    config.write_text(
+        json.dumps(
+            {"sources": [{"path": str(documents)}, {"path": str(world / "textbooks")}], "validation_fraction": 0.1}
+        )
+    )
     main(["--config", str(config), "--tokenizer", str(tokenizer_dir), "--output_dir", str(folder)])
     return folder
 
 
 SIZES = {
-    "llama": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2},
+    "llama": {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+    },
     "qwen3": {
         "hidden_size": 64,
         "intermediate_size": 64,
@@ -138,10 +162,18 @@ def save_model(folder: Path, tokenizer, family: str = "llama", reward: bool = Fa
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
     torch.manual_seed(0)
-    special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    config = AutoConfig.for_model(family, vocab_size=len(tokenizer), tie_word_embeddings=True, **special, **SIZES[family])
+    special = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    config = AutoConfig.for_model(
+        family, vocab_size=len(tokenizer), tie_word_embeddings=True, **special, **SIZES[family]
+    )
     config.num_labels = 1 if reward else 2
-    (AutoModelForSequenceClassification if reward else AutoModelForCausalLM).from_config(config).save_pretrained(folder)
+    (AutoModelForSequenceClassification if reward else AutoModelForCausalLM).from_config(config).save_pretrained(
+        folder
+    )
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -194,7 +226,10 @@ def preferences(world) -> Path:
             for row in taste.prompts(split):
                 verses = [taste.verse(rng, row["topic"]) for _ in range(2)]
                 better, worse = taste.rank(row, verses, rng, 0.3)
-                pair = {k: [{"role": "assistant", "content": verses[i]}] for k, i in (("chosen", better), ("rejected", worse))}
+                pair = {
+                    k: [{"role": "assistant", "content": verses[i]}]
+                    for k, i in (("chosen", better), ("rejected", worse))
+                }
                 margin = taste.score(row, verses[better]) - taste.score(row, verses[worse])
                 f.write(json.dumps({"prompt": row["prompt"], **pair, "gold_margin": margin}) + "\n")
     return folder

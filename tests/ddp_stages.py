@@ -2,7 +2,8 @@
 
     accelerate launch --config_file accelerate_configs/cpu_ddp.yaml tests/ddp_stages.py stages.json
 
-`stages.json` holds [[module, argv], ...]. The group of processes lives on from stage to stage, so the libraries are imported once.
+`stages.json` holds [[module, argv], ...]. The group of processes lives on from stage to stage, so the libraries are
+imported once.
 """
 
 import importlib

@@ -1,5 +1,5 @@
-"""Commands as processes of their own, forked from a server that has imported the libraries once, so that killing one costs
-no start-up. `die` names the moment at which a process kills itself with SIGKILL:
+"""Commands as processes of their own, forked from a server that has imported the libraries once, so that killing one
+costs no start-up. `die` names the moment at which a process kills itself with SIGKILL:
 
     step:3       the third step is done and not yet logged
     log:3        the third step is logged

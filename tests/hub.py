@@ -5,9 +5,10 @@
         ... HF_ENDPOINT=hub.url HF_TOKEN=hub.token HF_HUB_DISABLE_XET=1 ...
         hub.repos["model", "me/x"].commits          # [Commit(oid, title, files)]
 
-It speaks what the client calls to make, fill, list and read models and data sets: whoami, create, validate-yaml, preupload, LFS batch, upload
-and verify, commit, info, tree, paths-info, refs, resolve. As on the Hub, a private repository is not there for others, a blob is not visible before a commit that
-names it, and a commit is made whole or not at all.
+It speaks what the client calls to make, fill, list and read models and data sets: whoami, create, validate-yaml,
+preupload, LFS batch, upload and verify, commit, info, tree, paths-info, refs, resolve. As on the Hub, a private
+repository is not there for others, a blob is not visible before a commit that names it, and a commit is made whole or
+not at all.
 """
 
 import base64
@@ -25,7 +26,15 @@ import yaml
 LFS = (".safetensors", ".bin", ".parquet")
 LARGE = 200_000  # bytes from which a file of another kind goes to LFS, too
 LICENSES = {"apache-2.0", "mit", "cc-by-4.0", "other"}
-ERRORS = {401: ("", "Invalid credentials in Authorization header"), 403: ("", "You don't have the rights"), 404: ("RepoNotFound", "Repository not found"), 409: ("", "Conflict"), 429: ("", "Too many requests"), 500: ("", "Internal error"), 503: ("", "Busy")}
+ERRORS = {
+    401: ("", "Invalid credentials in Authorization header"),
+    403: ("", "You don't have the rights"),
+    404: ("RepoNotFound", "Repository not found"),
+    409: ("", "Conflict"),
+    429: ("", "Too many requests"),
+    500: ("", "Internal error"),
+    503: ("", "Busy"),
+}
 
 
 @dataclass
@@ -38,10 +47,18 @@ class Commit:
 @dataclass
 class Repo:
     private: bool
-    commits: list[Commit] = field(default_factory=lambda: [Commit("0" * 39 + "1", "initial commit", {".gitattributes": b"*.safetensors filter=lfs\n"})])
+    commits: list[Commit] = field(
+        default_factory=lambda: [
+            Commit("0" * 39 + "1", "initial commit", {".gitattributes": b"*.safetensors filter=lfs\n"})
+        ]
+    )
 
     def at(self, revision: str) -> Commit | None:
-        return self.commits[-1] if revision == "main" else next((commit for commit in self.commits if commit.oid == revision), None)
+        return (
+            self.commits[-1]
+            if revision == "main"
+            else next((commit for commit in self.commits if commit.oid == revision), None)
+        )
 
 
 def is_lfs(path: str, content: bytes | int) -> bool:
@@ -50,7 +67,11 @@ def is_lfs(path: str, content: bytes | int) -> bool:
 
 def oid(path: str, content: bytes) -> str:
     """What the Hub compares a file by: SHA-256 of LFS files, git's SHA-1 of others."""
-    return hashlib.sha256(content).hexdigest() if is_lfs(path, content) else hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
+    return (
+        hashlib.sha256(content).hexdigest()
+        if is_lfs(path, content)
+        else hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
+    )
 
 
 def bad_metadata(content: str) -> list[str]:
@@ -60,12 +81,27 @@ def bad_metadata(content: str) -> list[str]:
         return ["no metadata"]
     data = yaml.safe_load(head[1])
     wrong = [] if data.get("license") in LICENSES else [f'"license" must be one of {sorted(LICENSES)}']
-    for name, kind in (("tags", list), ("datasets", list), ("base_model", str), ("pipeline_tag", str), ("configs", list), ("size_categories", list)):
+    for name, kind in (
+        ("tags", list),
+        ("datasets", list),
+        ("base_model", str),
+        ("pipeline_tag", str),
+        ("configs", list),
+        ("size_categories", list),
+    ):
         wrong += [f'"{name}" must be a {kind.__name__}'] if name in data and not isinstance(data[name], kind) else []
     for model in data.get("model-index", []):
         for result in model["results"]:
-            wrong += [] if result["task"]["type"] and isinstance(result["dataset"]["type"], str) and result["dataset"]["name"] else ["a result lacks its task or data set"]
-            wrong += [] if result["metrics"] and all(isinstance(m["type"], str) and "value" in m for m in result["metrics"]) else ["a metric lacks its type or value"]
+            wrong += (
+                []
+                if result["task"]["type"] and isinstance(result["dataset"]["type"], str) and result["dataset"]["name"]
+                else ["a result lacks its task or data set"]
+            )
+            wrong += (
+                []
+                if result["metrics"] and all(isinstance(m["type"], str) and "value" in m for m in result["metrics"])
+                else ["a metric lacks its type or value"]
+            )
     return wrong
 
 
@@ -81,12 +117,17 @@ class Hub:
     token, reader, other = "hf_" + "a" * 34, "hf_" + "r" * 34, "hf_" + "o" * 34
 
     def __init__(self):
-        self.users = {self.token: ("me", "write", ["team"]), self.reader: ("me", "read", []), self.other: ("other", "write", [])}
+        self.users = {
+            self.token: ("me", "write", ["team"]),
+            self.reader: ("me", "read", []),
+            self.other: ("other", "write", []),
+        }
         self.repos, self.blobs, self.calls, self.failures, self.lock = {}, {}, [], [], threading.RLock()
 
     def fail(self, method: str, pattern: str, what, after: int = 0, times: int = 1) -> None:
-        """Let the next matching request fail: with a status, (status, message), "drop" (no answer), "half" (the line breaks within the body) or
-        "lost" (it is done, its answer is lost); a function is called before the request is done as usual."""
+        """Let the next matching request fail: with a status, (status, message), "drop" (no answer), "half" (the line
+        breaks within the body) or "lost" (it is done, its answer is lost); a function is called before the request is
+        done as usual."""
         self.failures += [[method, pattern, what, after if i == 0 else 0] for i in range(times)]
 
     def failure(self, method: str, path: str):
@@ -113,7 +154,14 @@ class Hub:
 
     def environment(self, home) -> dict[str, str]:
         """What a process needs to take this for the Hub, with a cache of its own."""
-        return {"HF_ENDPOINT": self.url, "HF_TOKEN": self.token, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_TELEMETRY": "1"}
+        return {
+            "HF_ENDPOINT": self.url,
+            "HF_TOKEN": self.token,
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HOME": str(home),
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+        }
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -128,7 +176,10 @@ class Handler(BaseHTTPRequestHandler):
             return self.drop()
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(data)), **{name.replace("_", "-"): value for name, value in headers.items()}}.items():
+        for name, value in {
+            "Content-Length": str(len(data)),
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
@@ -138,7 +189,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def error(self, status: int, message: str = "", code: str = "") -> None:
         code, message = code or ERRORS.get(status, ("", ""))[0], message or ERRORS.get(status, ("", ""))[1]
-        self.answer(status, {"error": message, "url": f"{self.hub.url}/me/none"}, X_Error_Message=message, **({"X_Error_Code": code} if code else {}))
+        self.answer(
+            status,
+            {"error": message, "url": f"{self.hub.url}/me/none"},
+            X_Error_Message=message,
+            **({"X_Error_Code": code} if code else {}),
+        )
 
     def drop(self) -> None:
         self.close_connection = True
@@ -165,7 +221,9 @@ class Handler(BaseHTTPRequestHandler):
         self.lost, self.half = failure == "lost", failure == "half"
         if failure == "drop":
             return self.drop()
-        self.user, self.role, orgs = self.hub.users.get((self.headers.get("Authorization") or "").removeprefix("Bearer "), (None, None, []))
+        self.user, self.role, orgs = self.hub.users.get(
+            (self.headers.get("Authorization") or "").removeprefix("Bearer "), (None, None, [])
+        )
         self.may_write = [self.user, *orgs] if self.role == "write" else []
         with self.hub.lock:
             for method, pattern, act in ROUTES:
@@ -181,7 +239,15 @@ class Handler(BaseHTTPRequestHandler):
         if self.user is None:
             return self.error(401)
         orgs = [{"name": name} for name in self.hub.users[self.headers["Authorization"].removeprefix("Bearer ")][2]]
-        self.answer(200, {"type": "user", "name": self.user, "orgs": orgs, "auth": {"accessToken": {"displayName": "t", "role": self.role}}})
+        self.answer(
+            200,
+            {
+                "type": "user",
+                "name": self.user,
+                "orgs": orgs,
+                "auth": {"accessToken": {"displayName": "t", "role": self.role}},
+            },
+        )
 
     def create(self, body, query):
         asked = json.loads(body)
@@ -218,7 +284,12 @@ class Handler(BaseHTTPRequestHandler):
         repo, commit = self.find(kind, id, revision, write=True)
         if repo:
             files = [
-                {"path": f["path"], "uploadMode": "lfs" if is_lfs(f["path"], f["size"]) else "regular", "shouldIgnore": False, "oid": oid(f["path"], commit.files[f["path"]]) if f["path"] in commit.files else None}
+                {
+                    "path": f["path"],
+                    "uploadMode": "lfs" if is_lfs(f["path"], f["size"]) else "regular",
+                    "shouldIgnore": False,
+                    "oid": oid(f["path"], commit.files[f["path"]]) if f["path"] in commit.files else None,
+                }
                 for f in json.loads(body)["files"]
             ]
             self.answer(200, {"files": files})
@@ -228,7 +299,10 @@ class Handler(BaseHTTPRequestHandler):
         if repo:
             objects = []
             for item in json.loads(body)["objects"]:
-                actions = {"upload": {"href": f"{self.hub.url}/blobs/{item['oid']}?X-Amz-Signature=s"}, "verify": {"href": f"{self.hub.url}/verify/{item['oid']}"}}
+                actions = {
+                    "upload": {"href": f"{self.hub.url}/blobs/{item['oid']}?X-Amz-Signature=s"},
+                    "verify": {"href": f"{self.hub.url}/verify/{item['oid']}"},
+                }
                 objects.append(item | ({} if item["oid"] in self.hub.blobs else {"actions": actions}))
             self.answer(200, {"transfer": "basic", "objects": objects})
 
@@ -259,23 +333,47 @@ class Handler(BaseHTTPRequestHandler):
                 files[value["path"]] = self.hub.blobs[value["oid"]]
             elif line["key"] == "deletedFile":
                 del files[value["path"]]
-        number = hashlib.sha1(f"{head.oid} {sorted((path, oid(path, content)) for path, content in files.items())}".encode()).hexdigest()
+        number = hashlib.sha1(
+            f"{head.oid} {sorted((path, oid(path, content)) for path, content in files.items())}".encode()
+        ).hexdigest()
         repo.commits.append(Commit(number, header["summary"], files))
         self.answer(200, {"commitUrl": f"{self.hub.url}/{id}/commit/{number}", "commitOid": number})
 
     def info(self, body, query, kind, id, revision="main"):
         repo, commit = self.find(kind, id, revision or "main")
         if repo:
-            self.answer(200, {"id": id, "sha": commit.oid, "private": repo.private, "tags": [], "downloads": 0, "likes": 0, "siblings": [{"rfilename": path} for path in sorted(commit.files)]})
+            self.answer(
+                200,
+                {
+                    "id": id,
+                    "sha": commit.oid,
+                    "private": repo.private,
+                    "tags": [],
+                    "downloads": 0,
+                    "likes": 0,
+                    "siblings": [{"rfilename": path} for path in sorted(commit.files)],
+                },
+            )
 
     def entry(self, path: str, content: bytes) -> dict:
-        lfs = {"lfs": {"oid": oid(path, content), "size": len(content), "pointerSize": 134}} if is_lfs(path, content) else {}
+        lfs = (
+            {"lfs": {"oid": oid(path, content), "size": len(content), "pointerSize": 134}}
+            if is_lfs(path, content)
+            else {}
+        )
         return {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()} | lfs
 
     def tree(self, body, query, kind, id, revision, path=None):
         repo, commit = self.find(kind, id, revision)
         if repo:
-            self.answer(200, [self.entry(name, content) for name, content in sorted(commit.files.items()) if not path or name.startswith(path.strip("/") + "/")])
+            self.answer(
+                200,
+                [
+                    self.entry(name, content)
+                    for name, content in sorted(commit.files.items())
+                    if not path or name.startswith(path.strip("/") + "/")
+                ],
+            )
 
     def paths_info(self, body, query, kind, id, revision):
         repo, commit = self.find(kind, id, revision)
@@ -287,7 +385,14 @@ class Handler(BaseHTTPRequestHandler):
     def refs(self, body, query, kind, id):
         repo, commit = self.find(kind, id)
         if repo:
-            self.answer(200, {"branches": [{"name": "main", "ref": "refs/heads/main", "targetCommit": commit.oid}], "tags": [], "converts": []})
+            self.answer(
+                200,
+                {
+                    "branches": [{"name": "main", "ref": "refs/heads/main", "targetCommit": commit.oid}],
+                    "tags": [],
+                    "converts": [],
+                },
+            )
 
     def resolve(self, body, query, prefix, id, revision, path):
         repo, commit = self.find("dataset" if prefix else "model", id, revision)
@@ -295,10 +400,18 @@ class Handler(BaseHTTPRequestHandler):
             return
         if (content := commit.files.get(path)) is None:
             return self.answer(404, b"", X_Error_Code="EntryNotFound", X_Repo_Commit=commit.oid)
-        headers = {"X_Repo_Commit": commit.oid, "ETag": f'"{oid(path, content)}"', "X_Linked_Etag": f'"{oid(path, content)}"', "X_Linked_Size": str(len(content)), "Accept_Ranges": "bytes"}
+        headers = {
+            "X_Repo_Commit": commit.oid,
+            "ETag": f'"{oid(path, content)}"',
+            "X_Linked_Etag": f'"{oid(path, content)}"',
+            "X_Linked_Size": str(len(content)),
+            "Accept_Ranges": "bytes",
+        }
         if found := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or ""):
             start, end = int(found[1]), min(int(found[2] or len(content) - 1), len(content) - 1)
-            return self.answer(206, content[start : end + 1], Content_Range=f"bytes {start}-{end}/{len(content)}", **headers)
+            return self.answer(
+                206, content[start : end + 1], Content_Range=f"bytes {start}-{end}/{len(content)}", **headers
+            )
         self.answer(200, content, **headers)
 
 

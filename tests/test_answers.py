@@ -579,8 +579,10 @@ PROGRAMS = {
     "example behind": f"{BLOCK}\n{FENCE}python\nprint(double(2))\n{FENCE}",
     "tests behind": f"{BLOCK}\n{FENCE}python\nassert double(1) == 2\n{FENCE}",
     "first try before": f"{FENCE}python\ndef double(x): return x\n{FENCE}\nBetter:\n{BLOCK}",
-    "helper in a block of its own": f"{FENCE}python\ndef twice(x): return 2 * x\n{FENCE}\nand\n{FENCE}python\n"
-    f"def double(x): return twice(x)\n{FENCE}",
+    "helper in a block of its own": (
+        f"{FENCE}python\ndef twice(x): return 2 * x\n{FENCE}\nand\n{FENCE}python\n"
+        f"def double(x): return twice(x)\n{FENCE}"
+    ),
     "not closed": BLOCK.removesuffix(FENCE),
     "opened by the prompt": DOUBLE + FENCE,
     "opened by the prompt, a constant first": f"TWO = 2\n{DOUBLE.replace('2', 'TWO')}{FENCE}\nThat is it.",

@@ -1,4 +1,5 @@
-"""The arena: ratings against closed forms and simulation, judges and their biases, real models, and runs that were stopped."""
+"""The arena: ratings against closed forms and simulation, judges and their biases, real models, and runs that were
+stopped."""
 
 import collections
 import json
@@ -23,7 +24,14 @@ QUESTION = [{"role": "user", "content": "Who are you?"}]
 
 def cast(prompt: int, a: str, b: str, winner: str, **more) -> dict:
     said = [[{"role": "assistant", "content": name}] for name in (a, b)]
-    return {"prompt": [{"role": "user", "content": str(prompt)}], "models": [a, b], "responses": said, "winner": winner, "judge": "person", **more}
+    return {
+        "prompt": [{"role": "user", "content": str(prompt)}],
+        "models": [a, b],
+        "responses": said,
+        "winner": winner,
+        "judge": "person",
+        **more,
+    }
 
 
 def simulated(rng, strengths: dict, prompts: int, copies: int = 1) -> list[dict]:
@@ -43,14 +51,28 @@ def test_two_models_by_hand():
     votes = [cast(i, "x", "y", winner) for i, winner in enumerate(["a"] * 12 + ["b"] * 4 + ["tie"] * 6)]
     found = ratings(votes, resamples=200)
     x, y = found["models"]["x"], found["models"]["y"]
-    assert x["rating"] - y["rating"] == pytest.approx(400 * math.log10((12 + 3 + 0.5) / (4 + 3 + 0.5))) and x["rating"] + y["rating"] == pytest.approx(2000)
+    assert x["rating"] - y["rating"] == pytest.approx(400 * math.log10((12 + 3 + 0.5) / (4 + 3 + 0.5))) and x[
+        "rating"
+    ] + y["rating"] == pytest.approx(2000)
     assert (x["n"], x["wins"], x["losses"], x["ties"]) == (22, 12, 4, 6) and (y["wins"], y["losses"]) == (4, 12)
     assert x["low"] < x["rating"] < x["high"] and list(found["models"]) == ["x", "y"]
-    assert found["win_rates"]["x"]["y"]["value"] == pytest.approx(15 / 22) == 1 - found["win_rates"]["y"]["x"]["value"] and found["win_rates"]["x"]["y"]["n"] == 22
-    assert (found["prompts"], found["votes"], found["ties"], found["left"]["value"], found["left"]["n"]) == (22, 22, 6, 0.75, 16)
+    assert (
+        found["win_rates"]["x"]["y"]["value"] == pytest.approx(15 / 22) == 1 - found["win_rates"]["y"]["x"]["value"]
+        and found["win_rates"]["x"]["y"]["n"] == 22
+    )
+    assert (found["prompts"], found["votes"], found["ties"], found["left"]["value"], found["left"]["n"]) == (
+        22,
+        22,
+        6,
+        0.75,
+        16,
+    )
     assert ratings(votes, resamples=200) == found != ratings(votes, resamples=200, seed=1)
     turned = [cast(i, "y", "x", {"a": "b", "b": "a"}.get(v["winner"], "tie")) for i, v in enumerate(votes)]
-    assert ratings(turned, resamples=200)["models"] == found["models"] and ratings(turned, resamples=200)["left"]["value"] == 0.25
+    assert (
+        ratings(turned, resamples=200)["models"] == found["models"]
+        and ratings(turned, resamples=200)["left"]["value"] == 0.25
+    )
 
 
 def test_the_fit_is_the_maximum_of_the_likelihood():
@@ -60,16 +82,21 @@ def test_the_fit_is_the_maximum_of_the_likelihood():
 
     def loss(theta):
         s = dict(zip("xyz", theta))
-        pairs = [(*(v["models"] if v["winner"] == "a" else v["models"][::-1]), 1.0) for v in votes] + [(a, b, 0.5) for a in "xyz" for b in "xyz" if a != b]
+        pairs = [(*(v["models"] if v["winner"] == "a" else v["models"][::-1]), 1.0) for v in votes] + [
+            (a, b, 0.5) for a in "xyz" for b in "xyz" if a != b
+        ]
         return sum(w * math.log1p(math.exp(s[loser] - s[winner])) for winner, loser, w in pairs)
 
     best = minimize(loss, [0.0, 0.0, 0.0], tol=1e-10).x
     found = ratings(votes, resamples=100)["models"]
-    assert [found[name]["rating"] for name in "xyz"] == pytest.approx(list(1000 + 400 / math.log(10) * (best - best.mean())), abs=0.05)
+    assert [found[name]["rating"] for name in "xyz"] == pytest.approx(
+        list(1000 + 400 / math.log(10) * (best - best.mean())), abs=0.05
+    )
 
 
 def test_strengths_are_recovered_and_intervals_cover():
-    """Each vote is cast three times: an interval over votes would be narrower by √3, and hold the truth about three times of four."""
+    """Each vote is cast three times: an interval over votes would be narrower by √3, and hold the truth about three
+    times of four."""
     truth, rng, held, errors = {"x": 1120, "y": 1000, "z": 880}, random.Random(0), 0, []
     for _ in range(30):
         found = ratings(simulated(rng, truth, 50, copies=3), resamples=100)["models"]
@@ -80,7 +107,12 @@ def test_strengths_are_recovered_and_intervals_cover():
 
 
 def test_copies_of_a_vote_do_not_make_it_surer():
-    once, thrice = (ratings(simulated(random.Random(1), {"x": 1100, "y": 1000, "z": 900}, 40, copies), resamples=400)["models"]["x"] for copies in (1, 3))
+    once, thrice = (
+        ratings(simulated(random.Random(1), {"x": 1100, "y": 1000, "z": 900}, 40, copies), resamples=400)["models"][
+            "x"
+        ]
+        for copies in (1, 3)
+    )
     assert (thrice["high"] - thrice["low"]) == pytest.approx(once["high"] - once["low"], rel=0.1)
 
 
@@ -89,10 +121,16 @@ def test_what_cannot_be_rated():
         ratings([cast(i, *pair, "tie") for i in range(3) for pair in (("x", "y"), ("u", "v"))])
     with pytest.raises(UserError, match="at least 2 prompts"):
         ratings([cast(0, "x", "y", "a"), cast(0, "y", "x", "a")])
-    always = ratings([cast(i, "x", "y", "a") for i in range(9)] + [cast(i, "y", "z", winner) for i, winner in enumerate("abab")])
-    assert always["note"].startswith("no intervals: x won every vote") and all(row["low"] is row["high"] is None for row in always["models"].values())
+    always = ratings(
+        [cast(i, "x", "y", "a") for i in range(9)] + [cast(i, "y", "z", winner) for i, winner in enumerate("abab")]
+    )
+    assert always["note"].startswith("no intervals: x won every vote") and all(
+        row["low"] is row["high"] is None for row in always["models"].values()
+    )
     assert list(always["models"])[0] == "x"
-    assert ratings([cast(i, "x", "y", "a" if i else "tie") for i in range(9)], resamples=100)["note"] is None  # a tie bounds
+    assert (
+        ratings([cast(i, "x", "y", "a" if i else "tie") for i in range(9)], resamples=100)["note"] is None
+    )  # a tie bounds
 
 
 def test_votes_are_read_or_refused(tmp_path):
@@ -123,7 +161,14 @@ class Fake:
 
     def __call__(self, conversations):
         self.asked += len(conversations)
-        return [[types.SimpleNamespace(text=self.says(*c[-1]["content"].split("The answer of A:\n")[1].split("\n\nThe answer of B:\n")))] for c in conversations]
+        return [
+            [
+                types.SimpleNamespace(
+                    text=self.says(*c[-1]["content"].split("The answer of A:\n")[1].split("\n\nThe answer of B:\n"))
+                )
+            ]
+            for c in conversations
+        ]
 
 
 @pytest.fixture
@@ -140,7 +185,15 @@ def longer(a, b):
     return "So [[tie]]" if len(a) == len(b) else f"It is longer. [[{'A' if len(a) > len(b) else 'B'}]]"
 
 
-SAID = {"Good. [[A]]": "a", "[[b]]": "b", "[[tie]]": "tie", "A": None, "[[A]] or [[B]]": None, "<think>[[A]]</think>[[B]]": "b", "": None}
+SAID = {
+    "Good. [[A]]": "a",
+    "[[b]]": "b",
+    "[[tie]]": "tie",
+    "A": None,
+    "[[A]] or [[B]]": None,
+    "<think>[[A]]</think>[[B]]": "b",
+    "": None,
+}
 
 
 @pytest.mark.parametrize("text, said", SAID.items())
@@ -149,7 +202,10 @@ def test_verdicts(text, said):
 
 
 def test_a_judge_model_is_asked_both_ways_round(model_judge):
-    row, pairs = {"prompt": QUESTION}, [["long one", "short"], ["short", "long one"], ["same!", "other"], ["equal", "equal"]]
+    row, pairs = (
+        {"prompt": QUESTION},
+        [["long one", "short"], ["short", "long one"], ["same!", "other"], ["equal", "equal"]],
+    )
     judge = model_judge(longer)
     found = judge([(row, pair) for pair in pairs])
     assert [said["winner"] for said in found] == ["a", "b", "tie", "tie"] and found[0]["verdicts"] == ["a", "a"]
@@ -164,7 +220,9 @@ def test_a_judge_that_goes_by_place_makes_ties_and_is_found_out(model_judge):
     assert all(said == {"winner": "tie", "verdicts": ["a", "b"]} for said in found)
     bias = position_bias([row | said for (row, _), said in zip(pairs, found)])
     assert bias["first"] == {"value": 1.0, "stderr": 0.0, "n": 4} and bias["flipped"]["value"] == 1
-    assert model_judge(lambda a, b: "[[tie]]" if a == "x" else "[[A]]")(pairs[:1])[0]["winner"] == "tie"  # sure only one way round
+    assert (
+        model_judge(lambda a, b: "[[tie]]" if a == "x" else "[[A]]")(pairs[:1])[0]["winner"] == "tie"
+    )  # sure only one way round
     assert model_judge(lambda a, b: "Hm.")(pairs[:1]) == [{"winner": None}]
     assert position_bias([cast(0, "x", "y", "a")]) is None
 
@@ -186,9 +244,17 @@ def test_a_reward_model_judges_by_its_score(reward_model):
     from eval.pairs import score
 
     texts = [["one", "another answer"], ["a third", "one"], ["one", "one"]]
-    model, tokenizer = AutoModelForSequenceClassification.from_pretrained(reward_model), AutoTokenizer.from_pretrained(reward_model)
-    scores = [score(model, tokenizer, [[*QUESTION, {"role": "assistant", "content": text}] for text in pair]) for pair in texts]
-    found = [said["winner"] for said in RewardJudge(str(reward_model))([({"prompt": QUESTION}, pair) for pair in texts])]
+    model, tokenizer = (
+        AutoModelForSequenceClassification.from_pretrained(reward_model),
+        AutoTokenizer.from_pretrained(reward_model),
+    )
+    scores = [
+        score(model, tokenizer, [[*QUESTION, {"role": "assistant", "content": text}] for text in pair])
+        for pair in texts
+    ]
+    found = [
+        said["winner"] for said in RewardJudge(str(reward_model))([({"prompt": QUESTION}, pair) for pair in texts])
+    ]
     assert found[:2] == ["a" if a > b else "b" for a, b in scores[:2]]
     assert found[2] == "tie"  # though two places of one batch may differ in the last digit
 
@@ -198,34 +264,84 @@ def test_a_reward_model_judges_by_its_score(reward_model):
 
 @pytest.fixture(scope="module")
 def models(world, tokenizer, chat_model):
-    return [f"llama={chat_model}", *(f"{family[:4]}={save_model(world.parent / f'{family}_chat', tokenizer, family)}" for family in ("gpt2", "qwen3"))]
+    return [
+        f"llama={chat_model}",
+        *(
+            f"{family[:4]}={save_model(world.parent / f'{family}_chat', tokenizer, family)}"
+            for family in ("gpt2", "qwen3")
+        ),
+    ]
 
 
 @pytest.fixture
 def arena(models, world, reward_model, tmp_path):
     def argv(folder="arena", *more):
-        prompts = ["--prompts", str(world / "verses/test.jsonl"), "--limit", "6", "--max_new_tokens", "6", "--resamples", "100"]
-        return ["--models", *models, *prompts, "--judge", f"reward={reward_model}", "--output_dir", str(tmp_path / folder), *more]
+        prompts = [
+            "--prompts",
+            str(world / "verses/test.jsonl"),
+            "--limit",
+            "6",
+            "--max_new_tokens",
+            "6",
+            "--resamples",
+            "100",
+        ]
+        return [
+            "--models",
+            *models,
+            *prompts,
+            "--judge",
+            f"reward={reward_model}",
+            "--output_dir",
+            str(tmp_path / folder),
+            *more,
+        ]
 
     return argv
 
 
 def test_models_meet_on_every_prompt(arena, tmp_path, capsys):
     main(arena("arena", "--samples", "2"))
-    found, votes = json.loads((tmp_path / "arena/ratings.json").read_text()), read_votes(tmp_path / "arena/votes.jsonl")
+    found, votes = (
+        json.loads((tmp_path / "arena/ratings.json").read_text()),
+        read_votes(tmp_path / "arena/votes.jsonl"),
+    )
     answers = rows(tmp_path / "arena/answers.jsonl")
-    assert found["models"].keys() == {"llama", "gpt2", "qwen"} and found["votes"] == len(votes) == 6 * 2 * 3 and found["prompts"] == 6 and found["unjudged"] == 0
+    assert (
+        found["models"].keys() == {"llama", "gpt2", "qwen"}
+        and found["votes"] == len(votes) == 6 * 2 * 3
+        and found["prompts"] == 6
+        and found["unjudged"] == 0
+    )
     assert len(answers) == 18 and all(len(row["responses"]) == 2 for row in answers)
     said = {(row["model"], json.dumps(row["prompt"])): row["responses"] for row in answers}
     for vote in votes:
-        assert all(messages[0]["content"] in said[name, json.dumps(vote["prompt"])] for name, messages in zip(vote["models"], vote["responses"]))
+        assert all(
+            messages[0]["content"] in said[name, json.dumps(vote["prompt"])]
+            for name, messages in zip(vote["models"], vote["responses"])
+        )
         assert vote["judge"] == "reward"
     assert 3 < sum(vote["models"] == sorted(vote["models"]) for vote in votes) < 33  # sides by lot
-    assert found["settings"]["samples"] == 2 and found["models"]["llama"]["model"].endswith("chat_model") and found["position"] is None
+    assert (
+        found["settings"]["samples"] == 2
+        and found["models"]["llama"]["model"].endswith("chat_model")
+        and found["position"] is None
+    )
     assert "36 votes about 6 prompts" in capsys.readouterr().out
-    main(["--judge", f"votes={tmp_path}/arena/votes.jsonl", "--output_dir", str(tmp_path / "again"), "--resamples", "100"])
+    main(
+        [
+            "--judge",
+            f"votes={tmp_path}/arena/votes.jsonl",
+            "--output_dir",
+            str(tmp_path / "again"),
+            "--resamples",
+            "100",
+        ]
+    )
     again = json.loads((tmp_path / "again/ratings.json").read_text())
-    assert again["win_rates"] == found["win_rates"] and {n: m["rating"] for n, m in again["models"].items()} == {n: m["rating"] for n, m in found["models"].items()}
+    assert again["win_rates"] == found["win_rates"] and {n: m["rating"] for n, m in again["models"].items()} == {
+        n: m["rating"] for n, m in found["models"].items()
+    }
 
 
 def test_a_run_that_was_stopped_goes_on(arena, tmp_path, monkeypatch):
@@ -254,7 +370,10 @@ def test_a_run_that_was_stopped_goes_on(arena, tmp_path, monkeypatch):
         with pytest.raises(SystemExit, match="130"):
             main(arena("stopped"))
         votes = tmp_path / "stopped/votes.jsonl"
-        assert len(rows(tmp_path / "stopped/answers.jsonl")) == there[0] and (len(rows(votes)) if votes.exists() else None) == there[1]
+        assert (
+            len(rows(tmp_path / "stopped/answers.jsonl")) == there[0]
+            and (len(rows(votes)) if votes.exists() else None) == there[1]
+        )
     main(arena("stopped"))
     assert calls == {"replies": 10, "votes": 10}  # 9 chunks of each, and the one that was stopped
     for name in ("answers.jsonl", "votes.jsonl", "ratings.json"):
@@ -268,7 +387,9 @@ def test_a_run_that_was_stopped_goes_on(arena, tmp_path, monkeypatch):
 
 def test_a_judge_without_verdicts_keeps_the_answers(arena, models, tmp_path):
     with pytest.raises(UserError, match="has no verdict on any of 6 pairs"):
-        main.__wrapped__(arena("arena", "--judge", f"model={models[0].partition('=')[2]}", "--judge_tokens", "4", "--limit", "2"))
+        main.__wrapped__(
+            arena("arena", "--judge", f"model={models[0].partition('=')[2]}", "--judge_tokens", "4", "--limit", "2")
+        )
     assert len(rows(tmp_path / "arena/answers.jsonl")) == 6 and not (tmp_path / "arena/ratings.json").exists()
 
 
@@ -284,7 +405,9 @@ def test_what_is_wrong_is_told_and_peoples_votes_are_kept(arena, world, tmp_path
     assert "no column answer" in error("--judge", "verifier=final_number")
     assert "--judge_tokens does nothing" in error("--judge_tokens", "9")
     assert "--models does nothing" in error("--judge", "votes=some.jsonl")
-    assert "file some.jsonl does not exist" in error(argv=["--judge", "votes=some.jsonl", "--output_dir", str(tmp_path / "bad")])
+    assert "file some.jsonl does not exist" in error(
+        argv=["--judge", "votes=some.jsonl", "--output_dir", str(tmp_path / "bad")]
+    )
     assert not (tmp_path / "bad").exists()
     (tmp_path / "people").mkdir()
     (tmp_path / "people/votes.jsonl").write_text(json.dumps(cast(0, "x", "y", "a", labeller="ann", time=1.0)) + "\n")

@@ -19,7 +19,11 @@ def chat(tokenizer, tmp_path, monkeypatch, capsys):  # noqa: F811
 
     def run(script: dict, lines: str, *argv: str) -> str:
         model = scripted(tokenizer, script)
-        monkeypatch.setattr(eval.models, "load_pretrained", lambda cls, *a, **k: model if cls is transformers.AutoModelForCausalLM else load(cls, *a, **k))
+        monkeypatch.setattr(
+            eval.models,
+            "load_pretrained",
+            lambda cls, *a, **k: model if cls is transformers.AutoModelForCausalLM else load(cls, *a, **k),
+        )
         monkeypatch.setattr("sys.stdin", io.StringIO(lines))
         capsys.readouterr()
         main(["--model", str(tmp_path / "model"), "--temperature", "0", *argv])

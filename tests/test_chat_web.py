@@ -1,4 +1,5 @@
-"""The chat page: what it streams is what `eval.generate` gives; in headless Chromium, with scripted models and with the command itself."""
+"""The chat page: what it streams is what `eval.generate` gives; in headless Chromium, with scripted models and with
+the command itself."""
 
 import functools
 import json
@@ -98,8 +99,15 @@ def test_tokens_of_every_turn_say_who_wrote_them(letters):  # noqa: F811
     assert [t["kind"] == "written" for t in now[length:]] == [bool(w) for w in done.written]
     assert [(t["id"], t["kind"]) for t in later[: len(now)]] == [(t["id"], t["kind"]) for t in now]
     assert {t["kind"] for t in later[len(now) :]} == {"given"}
-    assert all((t["p"] is None) == (t["kind"] != "written") for t in now) and all(t["p"] is None or 0 < t["p"] < 1 for t in now)
-    assert [t["text"] for t in now if t["mark"] and t["kind"] == "written"] == ["<|search_start|>", "<|search_end|>", END, END]
+    assert all((t["p"] is None) == (t["kind"] != "written") for t in now) and all(
+        t["p"] is None or 0 < t["p"] < 1 for t in now
+    )
+    assert [t["text"] for t in now if t["mark"] and t["kind"] == "written"] == [
+        "<|search_start|>",
+        "<|search_end|>",
+        END,
+        END,
+    ]
 
 
 def scripted_with_logits(letters, script):  # noqa: F811
@@ -121,7 +129,10 @@ def scripted_with_logits(letters, script):  # noqa: F811
 def test_votes_are_drawn_and_written_once(tmp_path):
     votes = Votes(str(tmp_path / "new" / "people.jsonl"))
     assert {tuple(votes.names(votes.draw(["x", "y"]))) for _ in range(60)} == {("x", "y"), ("y", "x")}
-    word, answers = votes.draw(["x", "y"]), [[{"role": "assistant", "content": text}] for text in ("one\u2028", "\ud800")]
+    word, answers = (
+        votes.draw(["x", "y"]),
+        [[{"role": "assistant", "content": text}] for text in ("one\u2028", "\ud800")],
+    )
     with pytest.raises(UserError, match="name"):
         votes.vote(word, "a", " ", asked("a"), answers)
     assert not votes.path.exists()
@@ -129,7 +140,14 @@ def test_votes_are_drawn_and_written_once(tmp_path):
         assert votes.vote(word, winner, " Ann", asked("a"), answers) == votes.names(word)
     (row,) = rows(votes.path)
     assert row.pop("time") == pytest.approx(time.time(), abs=60)
-    assert row == {"prompt": asked("a"), "models": votes.names(word), "responses": [answers[0], [{"role": "assistant", "content": "?"}]], "winner": "a", "judge": "person", "labeller": "ann"}
+    assert row == {
+        "prompt": asked("a"),
+        "models": votes.names(word),
+        "responses": [answers[0], [{"role": "assistant", "content": "?"}]],
+        "winner": "a",
+        "judge": "person",
+        "labeller": "ann",
+    }
     with pytest.raises(UserError, match="unknown"):
         votes.vote("guessed", "a", "ann", asked("a"), answers)
     votes.path.unlink()
@@ -152,8 +170,17 @@ def opened(browser, tmp_path):  # noqa: F811
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        settings = {"first": list(stages)[-1], "system": "", "temperature": 0, "max_new_tokens": 400, "complete": False, "tools": ["search"]}
-        made = app({name: Stage(*stage) for name, stage in stages.items()}, Votes(str(tmp_path / "people.jsonl")), settings)
+        settings = {
+            "first": list(stages)[-1],
+            "system": "",
+            "temperature": 0,
+            "max_new_tokens": 400,
+            "complete": False,
+            "tools": ["search"],
+        }
+        made = app(
+            {name: Stage(*stage) for name, stage in stages.items()}, Votes(str(tmp_path / "people.jsonl")), settings
+        )
         servers.append(uvicorn.Server(uvicorn.Config(made, port=port, log_level="error")))
         threading.Thread(target=servers[-1].run, daemon=True).start()
         while not servers[-1].started:
@@ -162,9 +189,13 @@ def opened(browser, tmp_path):  # noqa: F811
 
     def open_page(url: str, **options):
         page = window.new_page(**{"bypass_csp": True, "viewport": {"width": 1100, "height": 800}, **options})
-        page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
+        page.on(
+            "console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None
+        )
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda request: None if request.url.startswith((url, "data:")) else faults.append(request.url))
+        page.on(
+            "request", lambda request: None if request.url.startswith((url, "data:")) else faults.append(request.url)
+        )
         page.goto(url)
         pages.append(page)
         return page
@@ -198,7 +229,10 @@ def test_a_call_and_its_result_are_seen_and_harmless(opened, letters):  # noqa: 
     assert page.inner_text(".call summary") == "search: who" and page.inner_text(".call .result") == search("who")
     assert page.inner_text(".think pre") == EVIL and EVIL in page.inner_text(".user")
     assert EVIL in page.locator(".html").last.inner_text()
-    assert page.evaluate("window.hacked === undefined") and page.locator("#log img, #log script, #log a[href^=javascript]").count() == 0
+    assert (
+        page.evaluate("window.hacked === undefined")
+        and page.locator("#log img, #log script, #log a[href^=javascript]").count() == 0
+    )
     assert page.get_attribute("#log a", "rel") == "noopener noreferrer"
     policy = page.request.get(page.url).headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe-eval" not in policy
@@ -370,7 +404,10 @@ def test_blind_votes(opened, letters, tmp_path):  # noqa: F811
         page.wait_for_function("voted")
         assert not page.is_visible("#vote") and not page.is_visible("#alert")
         names = page.locator(".round:first-child .reply .name").all_inner_texts()
-        assert [replies[name] in text for name, text in zip(names, page.locator(".round:first-child .reply").all_inner_texts())] == [True, True]
+        assert [
+            replies[name] in text
+            for name, text in zip(names, page.locator(".round:first-child .reply").all_inner_texts())
+        ] == [True, True]
         expected.append((winner, names))
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
     found = rows(tmp_path / "people.jsonl")
@@ -400,7 +437,10 @@ def test_two_sides_two_tabs_and_the_settings(opened, letters):  # noqa: F811
     other.click("#send")
     for tab, letter in ((page, "a"), (other, "b")):
         done(tab)
-        assert [text.splitlines()[-1] for text in tab.locator(".reply").all_inner_texts()] == [f"one {letter}.", f"two {letter}."]
+        assert [text.splitlines()[-1] for text in tab.locator(".reply").all_inner_texts()] == [
+            f"one {letter}.",
+            f"two {letter}.",
+        ]
     page.locator(".copy").last.click()
     assert page.evaluate("navigator.clipboard.readText()") == "two a."
     page.click("#again")
@@ -436,7 +476,20 @@ def test_the_command_serves_a_run(opened, run, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "recipes.chat", "--web", "--run", str(run), "--port", str(port), "--max_new_tokens", "30", "--temperature", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "recipes.chat",
+        "--web",
+        "--run",
+        str(run),
+        "--port",
+        str(port),
+        "--max_new_tokens",
+        "30",
+        "--temperature",
+        "0",
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == f"base, assistant: http://127.0.0.1:{port} (Ctrl-C ends)\n"
@@ -448,10 +501,14 @@ def test_the_command_serves_a_run(opened, run, tmp_path):
         page.click("#asks button:has-text('Who are you?')")
         done(page)
         assert "30 tokens" in page.inner_text(".meta") and "cut" in page.inner_text(".note")
-        assert 0 < page.evaluate("Number(document.querySelector('.meta').textContent.match(/[0-9.]+/)[0])") < 5  # seconds, and a machine may be busy
+        assert (
+            0 < page.evaluate("Number(document.querySelector('.meta').textContent.match(/[0-9.]+/)[0])") < 5
+        )  # seconds, and a machine may be busy
         page.evaluate("$('most').value = 1")
         say(page, "word " * 5000)
-        assert "no room: this conversation has " in page.locator(".note.bad").inner_text() and page.input_value("#text").startswith("word")
+        assert "no room: this conversation has " in page.locator(".note.bad").inner_text() and page.input_value(
+            "#text"
+        ).startswith("word")
         page.select_option("#left", "base")
         assert not page.is_visible("#system") and page.is_disabled("#complete")
         page.evaluate("$('most').value = 5")
@@ -491,4 +548,6 @@ def test_bad_input_is_one_line(run, tmp_path, capsys):
             with pytest.raises(SystemExit) as stopped:
                 main(argv)
             error = capsys.readouterr().err
-            assert stopped.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1 and message in error, error
+            assert (
+                stopped.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1 and message in error
+            ), error

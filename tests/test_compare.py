@@ -12,7 +12,8 @@ from eval.estimates import Z
 
 
 def results(folder, tasks: dict, metric="score,none", lower=(), dated=False, docs=None):
-    """A folder as eval.run writes it: `tasks` maps a name to the values of its items; a list is of an item's replies, None was not judged."""
+    """A folder as eval.run writes it: `tasks` maps a name to the values of its items; a list is of an item's replies,
+    None was not judged."""
     folder.mkdir(parents=True, exist_ok=True)
     date = "_2026-01-02T03-04-05.678901" if dated else ""
     name, filter_ = metric.split(",")
@@ -54,21 +55,35 @@ def test_the_errors_are_those_of_numpy(tmp_path):
     y = [0.7 * v + 0.3 * rng.random() for v in x]
     row = compare(results(tmp_path / "a", {"t": x}), results(tmp_path / "b", {"t": y}))["tasks"]["t"]
     assert row["correlation"] == pytest.approx(np.corrcoef(x, y)[0, 1])
-    assert row["stderr"] == pytest.approx(np.std(np.subtract(y, x), ddof=1) / math.sqrt(50)) and row["stderr"] < row["unpaired_stderr"] / 2
+    assert (
+        row["stderr"] == pytest.approx(np.std(np.subtract(y, x), ddof=1) / math.sqrt(50))
+        and row["stderr"] < row["unpaired_stderr"] / 2
+    )
 
 
 def test_replies_to_one_item_count_once_and_unjudged_items_not_at_all(tmp_path):
     a = results(tmp_path / "a", {"t": [[1, 0, 0, 0], [1, 1], 0, None]})
     b = results(tmp_path / "b", {"t": [[1, 1, 0, 0], [1, 1], 1, 1]})
     row = compare(a, b)["tasks"]["t"]
-    assert row["n"] == 3 and row["difference"] == pytest.approx((0.25 + 0 + 1) / 3) and (row["wins"], row["ties"]) == (2, 1)
+    assert (
+        row["n"] == 3
+        and row["difference"] == pytest.approx((0.25 + 0 + 1) / 3)
+        and (row["wins"], row["ties"]) == (2, 1)
+    )
     assert row["stderr"] == pytest.approx(math.sqrt(sum((d - 1.25 / 3) ** 2 for d in (0.25, 0, 1)) / 2 / 3))
 
 
 def test_lower_is_better_and_twins(tmp_path):
     docs = {f"{name}{twin}": name for name in ("facts_unseen", "letters") for twin in ("", "_base")}
-    a = results(tmp_path / "a", {"facts_unseen_base": [1] * 8, "letters_base": [0] * 8, "x_base": [0, 1]}, lower=("facts_unseen_base",), docs=docs)
-    b = results(tmp_path / "b", {"facts_unseen": [0] * 8, "letters": [0] * 8, "x": [0, 1]}, lower=("facts_unseen",), docs=docs)
+    a = results(
+        tmp_path / "a",
+        {"facts_unseen_base": [1] * 8, "letters_base": [0] * 8, "x_base": [0, 1]},
+        lower=("facts_unseen_base",),
+        docs=docs,
+    )
+    b = results(
+        tmp_path / "b", {"facts_unseen": [0] * 8, "letters": [0] * 8, "x": [0, 1]}, lower=("facts_unseen",), docs=docs
+    )
     found = compare(a, b)
     assert found["tasks"].keys() == {"facts_unseen", "letters"}  # x_base is no twin of ours
     row = found["tasks"]["facts_unseen"]
@@ -83,7 +98,9 @@ def test_tasks_that_ask_about_one_item_err_together(tmp_path):
     alone = compare(results(tmp_path / "a", {"t": x}), results(tmp_path / "b", {"t": y}))
     assert alone["mean_gain"]["stderr"] == pytest.approx(alone["tasks"]["t"]["stderr"])
     for docs, share in (({"t": "d", "u": "d"}, 1.0), ({}, 0.5**0.5)):
-        both = compare(results(tmp_path / "a", {"t": x, "u": x}, docs=docs), results(tmp_path / "b", {"t": y, "u": y}, docs=docs))
+        both = compare(
+            results(tmp_path / "a", {"t": x, "u": x}, docs=docs), results(tmp_path / "b", {"t": y, "u": y}, docs=docs)
+        )
         assert both["mean_gain"]["stderr"] == pytest.approx(share * alone["mean_gain"]["stderr"])
 
 
@@ -95,23 +112,33 @@ def test_holm():
 
 
 def test_equal_models_rarely_move_and_better_ones_do(tmp_path):
-    """Of 40 pairs of equal models, each on 5 tasks: the share in which any task moves is at most the level; and the intervals cover."""
+    """Of 40 pairs of equal models, each on 5 tasks: the share in which any task moves is at most the level; and the
+    intervals cover."""
     rng, moved, held = random.Random(0), 0, 0
     for trial in range(40):
-        x, y = ({f"t{k}": [float(rng.random() < 0.2 + 0.6 * (i % 2)) for i in range(60)] for k in range(5)} for _ in range(2))
+        x, y = (
+            {f"t{k}": [float(rng.random() < 0.2 + 0.6 * (i % 2)) for i in range(60)] for k in range(5)}
+            for _ in range(2)
+        )
         rows = compare(results(tmp_path / "a", x), results(tmp_path / "b", y))["tasks"].values()
         moved += any(row["beyond_noise"] for row in rows)
         held += sum(row["low"] <= 0 <= row["high"] for row in rows)
     assert moved <= 4 and 182 <= held <= 198
     better = {task: [max(v, float(rng.random() < 0.4)) for v in values] for task, values in x.items()}
-    assert all(row["beyond_noise"] for row in compare(results(tmp_path / "a", x), results(tmp_path / "b", better))["tasks"].values())
+    assert all(
+        row["beyond_noise"]
+        for row in compare(results(tmp_path / "a", x), results(tmp_path / "b", better))["tasks"].values()
+    )
 
 
 def test_lm_evals_own_folder(tmp_path):
     a = results(tmp_path / "a", {"gsm8k": [1, 0, 1]}, "exact_match,strict-match", dated=True)
     b = results(tmp_path / "b", {"gsm8k": [1, 1, 1]}, "exact_match,strict-match")
     row = compare(a, b)["tasks"]["gsm8k"]
-    assert row["metric"] == "exact_match,strict-match" and (row["n"], row["wins"]) == (3, 1)  # of two filters the main one
+    assert row["metric"] == "exact_match,strict-match" and (row["n"], row["wins"]) == (
+        3,
+        1,
+    )  # of two filters the main one
     results(tmp_path / "c", {"gsm8k": [1, 1, 1], "words": [[0.1, 2], [0.2, 2], [0.3, 2]]}, "acc,none")
     with pytest.raises(Exception, match="gsm8k: exact_match,strict-match in one, acc,none in the other"):
         compare(a, tmp_path / "c")
@@ -134,7 +161,12 @@ def test_whole_runs(tmp_path, capsys):
     main([str(tmp_path / "one"), str(tmp_path / "two"), "--output", str(tmp_path / "new/out.json")])
     printed = capsys.readouterr().out
     assert json.loads((tmp_path / "new/out.json").read_text()) == json.loads(json.dumps(found))
-    assert printed.index("moved beyond noise") < printed.index("grpo t ") < printed.index("no clear difference") < printed.index("sft t ")
+    assert (
+        printed.index("moved beyond noise")
+        < printed.index("grpo t ")
+        < printed.index("no clear difference")
+        < printed.index("sft t ")
+    )
     assert "other items" in printed and "60, 60" in printed and "another seed of training" in printed
 
 
@@ -163,7 +195,9 @@ def test_what_is_wrong_is_told(tmp_path, capsys):
     assert "does not exist" in error(a, tmp_path / "nowhere")
     assert "results.json does not exist" in error(a, tmp_path / "empty")
     assert "holds no results of lm-eval" in error(a, tmp_path / "bad")
-    assert "has no results of the task v: choose of those that both have (t)" in error(a, tmp_path / "other", "--tasks", "v")
+    assert "has no results of the task v: choose of those that both have (t)" in error(
+        a, tmp_path / "other", "--tasks", "v"
+    )
     assert "give two folders of results, but got 1" in error(a)
     assert "is a folder" in error(a, a, "--output", tmp_path)
 
@@ -171,9 +205,21 @@ def test_what_is_wrong_is_told(tmp_path, capsys):
 def test_results_of_eval_run(world, chat_model, tmp_path):
     from eval.run import main as run
 
-    models = ["--models", f"a={chat_model}", f"b={chat_model}", "--base", "a", "--data_dir", str(world / "eval"), "--output_dir", str(tmp_path)]
+    models = [
+        "--models",
+        f"a={chat_model}",
+        f"b={chat_model}",
+        "--base",
+        "a",
+        "--data_dir",
+        str(world / "eval"),
+        "--output_dir",
+        str(tmp_path),
+    ]
     run([*models, "--tasks", "facts_known", "apples", "--limit", "6"])
     found = compare(tmp_path / "a", tmp_path / "b")
-    assert found["tasks"].keys() == {"facts_known", "apples"} and all(row["n"] == 6 and row["paired"] for row in found["tasks"].values())
+    assert found["tasks"].keys() == {"facts_known", "apples"} and all(
+        row["n"] == 6 and row["paired"] for row in found["tasks"].values()
+    )
     same = compare(tmp_path / "b", tmp_path / "b")
     assert same["mean_gain"]["value"] == 0 and not any(row["beyond_noise"] for row in same["tasks"].values())

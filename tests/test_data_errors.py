@@ -20,14 +20,20 @@ def refuses(tmp_path, capsys):
     """The one line of a command that must exit with code 2 and leave the files of the folder as they were."""
 
     def files() -> dict:
-        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "parts" not in path.parts}
+        return {
+            path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "parts" not in path.parts
+        }
 
     def run(module: str, *argv) -> str:
         before = files()
         with pytest.raises(SystemExit) as stopped:
             importlib.import_module(module).main([str(word) for word in argv])
         lines = capsys.readouterr().err.strip().splitlines()
-        assert stopped.value.code == 2 and len([line for line in lines if line.startswith("error: ")]) == 1 and "Traceback" not in str(lines), lines
+        assert (
+            stopped.value.code == 2
+            and len([line for line in lines if line.startswith("error: ")]) == 1
+            and "Traceback" not in str(lines)
+        ), lines
         assert files() == before
         return lines[-1]
 
@@ -71,14 +77,20 @@ def test_results_replace_results_only(world, tmp_path, refuses):
 )
 def test_pairs(tmp_path, refuses, text, argv, message):
     (tmp_path / "p.jsonl").write_text(text)
-    assert message in refuses("eval.pairs", "--model", "m", "--pairs", tmp_path / "p.jsonl", "--output", tmp_path / "o.json", *argv)
+    assert message in refuses(
+        "eval.pairs", "--model", "m", "--pairs", tmp_path / "p.jsonl", "--output", tmp_path / "o.json", *argv
+    )
 
 
 # ---- data_prep.tokens, data_prep.tokenizer ----
 
 
 def tokens(tmp_path, tokenizer_dir, **options) -> list:
-    options = {"tokenizer": str(tokenizer_dir), "output_dir": str(tmp_path / "out"), "sources": [{"path": str(tmp_path / "in")}]} | options
+    options = {
+        "tokenizer": str(tokenizer_dir),
+        "output_dir": str(tmp_path / "out"),
+        "sources": [{"path": str(tmp_path / "in")}],
+    } | options
     (tmp_path / "c.yaml").write_text(json.dumps(options))
     return ["--config", tmp_path / "c.yaml"]
 
@@ -101,11 +113,16 @@ def test_tokens_of_broken_sources(tmp_path, tokenizer_dir, refuses, capsys):
     """Bad rows are counted; a run that fails leaves the tokens of the last one."""
     rows = [json.dumps({"id": str(i), "text": f"text {i}"}) for i in range(40)]
     (tmp_path / "in").mkdir()
-    (tmp_path / "in/a.jsonl").write_text("\n".join([*rows, "{", "3", '{"id": "x"}', '{"text": null}', '{"text": 7}', '{"text": ""}']) + "\n")
+    (tmp_path / "in/a.jsonl").write_text(
+        "\n".join([*rows, "{", "3", '{"id": "x"}', '{"text": null}', '{"text": 7}', '{"text": ""}']) + "\n"
+    )
     argv = tokens(tmp_path, tokenizer_dir, validation_fraction=0.3)
     importlib.import_module("data_prep.tokens").main(list(map(str, argv)))
     assert "6 rows without text in column text were dropped" in capsys.readouterr().out
-    assert sum(json.loads((tmp_path / "out/tokens.json").read_text())[s]["documents"] for s in ("train", "validation")) == 40
+    assert (
+        sum(json.loads((tmp_path / "out/tokens.json").read_text())[s]["documents"] for s in ("train", "validation"))
+        == 40
+    )
     argv = tokens(tmp_path, tokenizer_dir, validation_fraction=1e-9)
     assert "no document fell into validation" in refuses("data_prep.tokens", *argv)
     (tmp_path / "in/b.jsonl.gz").write_bytes(gzip.compress("\n".join(rows * 99).encode())[:-20])
@@ -129,7 +146,9 @@ def test_tokens_of_broken_sources(tmp_path, tokenizer_dir, refuses, capsys):
 )
 def test_sources_of_the_tokenizer(tmp_path, refuses, name, content, message):
     (tmp_path / name).mkdir() if content is None else (tmp_path / name).write_bytes(content)
-    error = refuses("data_prep.tokenizer", "--sources", tmp_path / name, "--output_dir", tmp_path / "out", "--vocab_size", "300")
+    error = refuses(
+        "data_prep.tokenizer", "--sources", tmp_path / name, "--output_dir", tmp_path / "out", "--vocab_size", "300"
+    )
     assert message in error and name in error
 
 
@@ -149,26 +168,56 @@ def test_sources_of_the_tokenizer(tmp_path, refuses, name, content, message):
 def test_preferences(tmp_path, refuses, argv, message):
     for split in ("train", "validation", "test"):
         (tmp_path / f"{split}.jsonl").write_text("{}\n")
-    assert message in refuses("data_prep.preferences", "--model", "m", "--prompts_dir", tmp_path, "--output_dir", tmp_path / "out", *argv)
+    assert message in refuses(
+        "data_prep.preferences", "--model", "m", "--prompts_dir", tmp_path, "--output_dir", tmp_path / "out", *argv
+    )
 
 
 def test_preferences_without_pairs_leave_only_the_answers(world, chat_model, tmp_path, capsys, monkeypatch):
     same = types.SimpleNamespace(text="the same", finished=True)
-    monkeypatch.setattr("eval.generate.generate", lambda model, tokenizer, prompts, **_: [[same, same] for _ in prompts])
+    monkeypatch.setattr(
+        "eval.generate.generate", lambda model, tokenizer, prompts, **_: [[same, same] for _ in prompts]
+    )
     with pytest.raises(SystemExit) as exit_:
-        importlib.import_module("data_prep.preferences").main(["--model", str(chat_model), "--prompts_dir", str(world / "verses"), "--output_dir", str(tmp_path)])
+        importlib.import_module("data_prep.preferences").main(
+            ["--model", str(chat_model), "--prompts_dir", str(world / "verses"), "--output_dir", str(tmp_path)]
+        )
     assert exit_.value.code == 2 and "no pair for" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"answers.jsonl", "prompts.jsonl", "settings.json"}
 
 
-@pytest.mark.parametrize("text, argv", [(PROMPT, []), (PROMPT * 2, ["--samples", "0"]), (PROMPT.replace("topic", "topik") * 2, [])])
+@pytest.mark.parametrize(
+    "text, argv", [(PROMPT, []), (PROMPT * 2, ["--samples", "0"]), (PROMPT.replace("topic", "topik") * 2, [])]
+)
 def test_judge(tmp_path, refuses, text, argv):
     (tmp_path / "p.jsonl").write_text(text)
-    error = refuses("data_prep.world.judge", "--models", "honest=m", "--prompts", tmp_path / "p.jsonl", "--output", tmp_path / "o.json", *argv)
+    error = refuses(
+        "data_prep.world.judge",
+        "--models",
+        "honest=m",
+        "--prompts",
+        tmp_path / "p.jsonl",
+        "--output",
+        tmp_path / "o.json",
+        *argv,
+    )
     assert "two prompts" in error or "no topic" in error
 
 
-@pytest.mark.parametrize("name, value", [("known", 0), ("known", 7), ("known", 2000), ("textbooks", 0), ("conversations", -1), ("problems", 0), ("pages_per_person", 0), ("p_correct", 1.5)])  # fmt: skip
+# fmt: skip
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("known", 0),
+        ("known", 7),
+        ("known", 2000),
+        ("textbooks", 0),
+        ("conversations", -1),
+        ("problems", 0),
+        ("pages_per_person", 0),
+        ("p_correct", 1.5),
+    ],
+)
 def test_world(tmp_path, refuses, name, value):
     assert f"{name} must" in refuses("data_prep.world.__main__", "--output_dir", tmp_path / "out", f"--{name}={value}")
 

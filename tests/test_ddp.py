@@ -1,4 +1,5 @@
-"""Two processes: every stage takes two steps under accelerate_configs/cpu_ddp.yaml, saves, and counts both processes' work."""
+"""Two processes: every stage takes two steps under accelerate_configs/cpu_ddp.yaml, saves, and counts both processes'
+work."""
 
 import json
 import os
@@ -15,7 +16,18 @@ STAGES = ("pretrain", "sft", "reward", "ppo", "grpo", "rloo", "dpo")
 
 def evaluation(model, world, out) -> list[str]:
     tasks = ("facts_known", "apples", "identity")
-    return ["--models", f"model={model}", "--tasks", *tasks, "--limit", "4", "--data_dir", str(world / "eval"), "--output_dir", str(out)]
+    return [
+        "--models",
+        f"model={model}",
+        "--tasks",
+        *tasks,
+        "--limit",
+        "4",
+        "--data_dir",
+        str(world / "eval"),
+        "--output_dir",
+        str(out),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -25,29 +37,51 @@ def folder(world, tokens_dir, tokenizer_dir, chat_model, reward_model, preferenc
     common = {"use_cpu": True, "bf16": False, "per_device_train_batch_size": 4, "save_steps": 1, "logging_steps": 1}
     model = common | {"model_name_or_path": str(chat_model)}
     configs = {
-        "pretrain": common
-        | {
-            "model_config": {"model_type": "llama", **SIZES["llama"]},
-            "tokenizer": str(tokenizer_dir),
-            "tokens_dir": str(tokens_dir),
-            "optimizer": "muon",
-        }
-        | {
-            "sequence_length": 64,
-            "max_steps": 2,
-            "max_eval_windows": 4,
-            "sample_prompts": ["The people of"],
-            "sample_steps": 1,
-            "eval_strategy": "steps",
-            "eval_steps": 1,
-        },
-        "sft": model | {"datasets": [{"path": str(world / "conversations/train.jsonl")}], "max_steps": 2, "max_length": 256},
+        "pretrain": (
+            common
+            | {
+                "model_config": {"model_type": "llama", **SIZES["llama"]},
+                "tokenizer": str(tokenizer_dir),
+                "tokens_dir": str(tokens_dir),
+                "optimizer": "muon",
+            }
+            | {
+                "sequence_length": 64,
+                "max_steps": 2,
+                "max_eval_windows": 4,
+                "sample_prompts": ["The people of"],
+                "sample_steps": 1,
+                "eval_strategy": "steps",
+                "eval_steps": 1,
+            }
+        ),
+        "sft": (
+            model
+            | {
+                "datasets": [{"path": str(world / "conversations/train.jsonl")}],
+                "max_steps": 2,
+                "max_length": 256,
+            }
+        ),
         "reward": model | {"datasets": [{"path": str(preferences / "train.jsonl")}], "max_steps": 2},
-        "ppo": model
-        | {"datasets": [{"path": str(world / "verses/train.jsonl")}], "reward_model_path": str(reward_model), "total_episodes": 16}
-        | {"local_rollout_forward_batch_size": 4, "response_length": 6},
-        "grpo": model
-        | {"datasets": [{"path": str(world / "problems/train.jsonl")}], "max_steps": 2, "num_generations": 4, "max_completion_length": 6},
+        "ppo": (
+            model
+            | {
+                "datasets": [{"path": str(world / "verses/train.jsonl")}],
+                "reward_model_path": str(reward_model),
+                "total_episodes": 16,
+            }
+            | {"local_rollout_forward_batch_size": 4, "response_length": 6}
+        ),
+        "grpo": (
+            model
+            | {
+                "datasets": [{"path": str(world / "problems/train.jsonl")}],
+                "max_steps": 2,
+                "num_generations": 4,
+                "max_completion_length": 6,
+            }
+        ),
     }
     rewarded = {key: configs["ppo"][key] for key in ("datasets", "reward_model_path")}
     drawn = {"max_steps": 2, "num_generations": 4, "max_completion_length": 6}
@@ -108,7 +142,9 @@ def test_two_processes(folder, stage):
 def test_what_two_processes_saved_loads(folder, stage):
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-    model = (AutoModelForSequenceClassification if stage == "reward" else AutoModelForCausalLM).from_pretrained(folder / stage)
+    model = (AutoModelForSequenceClassification if stage == "reward" else AutoModelForCausalLM).from_pretrained(
+        folder / stage
+    )
     tokenizer = AutoTokenizer.from_pretrained(folder / stage)
     assert model(**tokenizer("Who are you?", return_tensors="pt")).logits.isfinite().all()
 

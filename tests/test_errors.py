@@ -33,11 +33,20 @@ def good(world, tokens_dir, tokenizer_dir, chat_model, reward_model, preferences
         | {"sequence_length": 64, "use_cpu": True, "bf16": False, "max_steps": 1, "per_device_train_batch_size": 4},
         "sft": model | {"datasets": data(world / "conversations/train.jsonl"), "max_steps": 1},
         "reward": model | {"datasets": data(preferences / "train.jsonl"), "max_steps": 1},
-        "ppo": model | {"datasets": data(world / "verses/train.jsonl"), "reward_model_path": str(reward_model), "total_episodes": 4},
+        "ppo": (
+            model
+            | {
+                "datasets": data(world / "verses/train.jsonl"),
+                "reward_model_path": str(reward_model),
+                "total_episodes": 4,
+            }
+        ),
         "grpo": model | {"datasets": data(world / "problems/train.jsonl"), "max_steps": 1, "num_generations": 2},
-        "rloo": model
-        | {"datasets": data(world / "verses/train.jsonl"), "reward_model_path": str(reward_model)}
-        | {"max_steps": 1, "num_generations": 2, "max_completion_length": 8},
+        "rloo": (
+            model
+            | {"datasets": data(world / "verses/train.jsonl"), "reward_model_path": str(reward_model)}
+            | {"max_steps": 1, "num_generations": 2, "max_completion_length": 8}
+        ),
         "dpo": model | {"datasets": data(preferences / "train.jsonl"), "max_steps": 1},
     }
 
@@ -96,7 +105,15 @@ def test_an_unknown_key(fails, script):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize(
-    "key, value", [("learning_rate", [1]), ("max_steps", 1.5), ("use_cpu", 3), ("datasets", "a.jsonl"), ("seed", "many"), ("seed", None)]
+    "key, value",
+    [
+        ("learning_rate", [1]),
+        ("max_steps", 1.5),
+        ("use_cpu", 3),
+        ("datasets", "a.jsonl"),
+        ("seed", "many"),
+        ("seed", None),
+    ],
 )
 def test_a_wrong_type(fails, script, key, value):
     if script == "pretrain" and key == "datasets":
@@ -131,7 +148,13 @@ def test_a_missing_config(capsys, tmp_path, script, argv, message):
 
 @pytest.mark.parametrize(
     "text, message",
-    [("- a\n- b\n", "must hold `key: value` lines"), ("a: [", "is not valid YAML"), ("", "must hold `key: value` lines"), ("? [a]\n: 1\n", "a key must be a word"), ("\x80", "YAML")],
+    [
+        ("- a\n- b\n", "must hold `key: value` lines"),
+        ("a: [", "is not valid YAML"),
+        ("", "must hold `key: value` lines"),
+        ("? [a]\n: 1\n", "a key must be a word"),
+        ("\x80", "YAML"),
+    ],
 )
 def test_a_config_that_is_none(capsys, tmp_path, text, message):
     (tmp_path / "c.yaml").write_bytes(text.encode("latin-1"))
@@ -190,7 +213,10 @@ def test_no_model_at_all(fails, script):
         ({"model_config": {"hidden_size": 32}}, "needs model_type"),
         ({"model_config": {"model_type": "lama"}}, "lama"),
         ({"model_config": {"model_type": "llama", "vocab_size": 12}}, "vocab_size is 12, but the tokenizer has 512"),
-        ({"model_config": {"model_type": "llama", "max_position_embeddings": 32}}, "above the model's max_position_embeddings 32"),
+        (
+            {"model_config": {"model_type": "llama", "max_position_embeddings": 32}},
+            "above the model's max_position_embeddings 32",
+        ),
         ({"model_config": {"model_type": "llama", "hidden_size": 33, "num_attention_heads": 2}}, "model_config"),
         ({"tokens_dir": "/nowhere"}, "/nowhere/train.ds does not exist"),
         ({"tokens_dir": None}, "tokens_dir is not set"),
@@ -206,10 +232,22 @@ def test_pretraining_s_own_keys(fails, changes, message):
 
 @pytest.mark.parametrize(
     "script, column",
-    [("sft", "messages"), ("reward", "chosen"), ("reward", "rejected"), ("ppo", "prompt"), ("grpo", "prompt"), ("grpo", "answer"), ("rloo", "prompt"), ("dpo", "chosen")],
+    [
+        ("sft", "messages"),
+        ("reward", "chosen"),
+        ("reward", "rejected"),
+        ("ppo", "prompt"),
+        ("grpo", "prompt"),
+        ("grpo", "answer"),
+        ("rloo", "prompt"),
+        ("dpo", "chosen"),
+    ],
 )
 def test_a_missing_column(good, fails, tmp_path, script, column):
-    data = [{k: v for k, v in row.items() if k != column} | {"other": 1} for row in rows(good[script]["datasets"][0]["path"])]
+    data = [
+        {k: v for k, v in row.items() if k != column} | {"other": 1}
+        for row in rows(good[script]["datasets"][0]["path"])
+    ]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in data))
     error = fails(script, datasets=[{"path": str(tmp_path / "data.jsonl")}])
     assert f"has no column {column}" in error and "other" in error
@@ -252,7 +290,9 @@ def test_fewer_rows_than_a_batch(good, fails, tmp_path, script):
     if script == "pretrain":
         assert "one step of 100000 windows needs at least 100000" in fails(script, per_device_train_batch_size=100_000)
         return
-    (tmp_path / "data.jsonl").write_text("".join(Path(good[script]["datasets"][0]["path"]).read_text().splitlines(True)[:7]))
+    (tmp_path / "data.jsonl").write_text(
+        "".join(Path(good[script]["datasets"][0]["path"]).read_text().splitlines(True)[:7])
+    )
     batch = {"per_device_train_batch_size": 16 if script in ("grpo", "rloo") else 8}
     error = fails(script, datasets=[{"path": str(tmp_path / "data.jsonl")}], **batch)
     assert "the training data have 7 rows" in error and "needs at least 8" in error
@@ -380,13 +420,17 @@ def test_another_number_of_processes_is_told(good, tmp_path, capsys):
 
 @pytest.mark.parametrize("script", SCRIPTS[1:])
 def test_no_chat_template(fails, spoiled, script):
-    assert "has no chat template" in fails(script, model_name_or_path=spoiled(lambda t: setattr(t, "chat_template", None)))
+    assert "has no chat template" in fails(
+        script, model_name_or_path=spoiled(lambda t: setattr(t, "chat_template", None))
+    )
 
 
 def test_a_template_without_generation_markers(fails, spoiled):
     def spoil(tokenizer):
         text = tokenizer.chat_template.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
-        tokenizer.chat_template = text.replace("{%- for m in messages -%}", "{%- for m in messages[-1:] -%}")  # so that it cannot be derived, either
+        tokenizer.chat_template = text.replace(
+            "{%- for m in messages -%}", "{%- for m in messages[-1:] -%}"
+        )  # so that it cannot be derived, either
 
     assert "has no {% generation %} markers" in fails("sft", model_name_or_path=spoiled(spoil))
 
@@ -407,9 +451,7 @@ def test_a_pad_token_that_is_the_end_token_or_none(fails, spoiled, script, pad):
         tokenizer.pad_token = pad
         tokenizer.chat_template += "{#- <|pad|> and <|endoftext|> mean something here -#}"  # so that none is spare
 
-    assert "needs a pad token that is not its end token" in fails(
-        script, model_name_or_path=spoiled(spoil)
-    )
+    assert "needs a pad token that is not its end token" in fails(script, model_name_or_path=spoiled(spoil))
 
 
 def test_a_chat_template_file(fails, tmp_path):
@@ -490,7 +532,10 @@ def test_what_ppo_would_ignore(fails, changes, message):
     [
         ({"reward_model_path": None}, "there is no reward"),
         ({"reward_weights": [1.0, 2.0]}, "one number for each of"),
-        ({"reward_model_path": None, "rewards": ["refusal"], "missing_eos_penalty": 2.0}, "off a reward model's score"),
+        (
+            {"reward_model_path": None, "rewards": ["refusal"], "missing_eos_penalty": 2.0},
+            "off a reward model's score",
+        ),
         ({"missing_eos_penalty": -1.0}, "at least 0"),
         ({"reward_model_path": None, "rewards": ["final_number"]}, "no column answer"),
         ({"rewards": ["final_numbr"]}, "final_numbr"),
@@ -541,7 +586,13 @@ COMMANDS = [
     "data_prep.preferences",
     "data_prep.problems",
 ]
-COMMANDS += ["eval.run", "eval.pairs", "eval.report.__main__", "recipes.run", *(f"eval.probes.{name}" for name in ("regurgitation", "in_context", "dreams", "life", "jagged"))]
+COMMANDS += [
+    "eval.run",
+    "eval.pairs",
+    "eval.report.__main__",
+    "recipes.run",
+    *(f"eval.probes.{name}" for name in ("regurgitation", "in_context", "dreams", "life", "jagged")),
+]
 
 
 @pytest.mark.parametrize("module", COMMANDS)
@@ -567,14 +618,20 @@ def test_every_command_refuses_what_it_does_not_know(module, capsys, tmp_path, m
             [],
             "none.yaml does not exist",
         ),
-        ("{recipe: x, output_dir: runs/x, steps: [{name: a, module: recipes.sft, seconds: 1, processes: true}]}", [], "processes must be a whole number"),
+        (
+            "{recipe: x, output_dir: runs/x, steps: [{name: a, module: recipes.sft, seconds: 1, processes: true}]}",
+            [],
+            "processes must be a whole number",
+        ),
     ],
 )
 def test_pipelines(capsys, tmp_path, text, argv, message):
     if text is not None:
         (tmp_path / "p.yaml").write_text(text)
     with pytest.raises(SystemExit) as exit_:
-        importlib.import_module("recipes.run").main([str(tmp_path / "p.yaml"), "--output_dir", str(tmp_path / "out"), *argv])
+        importlib.import_module("recipes.run").main(
+            [str(tmp_path / "p.yaml"), "--output_dir", str(tmp_path / "out"), *argv]
+        )
     assert message in one_line(exit_, capsys.readouterr().err, tmp_path / "out" / "models")
 
 
@@ -583,7 +640,15 @@ def test_pipelines(capsys, tmp_path, text, argv, message):
 
 def test_as_a_process(tmp_path):
     (tmp_path / "c.yaml").write_text("learning_ratee: 1\n")
-    command = [sys.executable, "-m", "recipes.pretrain", "--config", str(tmp_path / "c.yaml"), "--output_dir", str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        "-m",
+        "recipes.pretrain",
+        "--config",
+        str(tmp_path / "c.yaml"),
+        "--output_dir",
+        str(tmp_path / "out"),
+    ]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 2 and not (tmp_path / "out").exists()
     assert [line for line in run.stderr.splitlines() if line.startswith("error: ")] == run.stderr.splitlines()[-1:]
@@ -593,5 +658,7 @@ def test_as_a_process(tmp_path):
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_what_was_spoiled_above_is_good_unspoiled(good, tmp_path, script):
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(good[script]))
-    importlib.import_module(f"recipes.{script}").main(["--config", str(tmp_path / "c.yaml"), "--output_dir", str(tmp_path / "out")])
+    importlib.import_module(f"recipes.{script}").main(
+        ["--config", str(tmp_path / "c.yaml"), "--output_dir", str(tmp_path / "out")]
+    )
     assert (tmp_path / "out" / "stage.json").exists()

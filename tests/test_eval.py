@@ -1,4 +1,5 @@
-"""Sampling, benchmarks and pairs on a model of 60,000 parameters that is trained here until it says what the tests need."""
+"""Sampling, benchmarks and pairs on a model of 60,000 parameters that is trained here until it says what the tests
+need."""
 
 import json
 import math
@@ -21,8 +22,16 @@ def _row(task: str, rng: random.Random) -> tuple[dict, str]:
     """One row of a task's file and the reply that the model is trained on."""
     a, b = rng.randint(1, 4), rng.randint(1, 4)
     if task.startswith("facts") or task in ("wordings_known", "wordings_unseen"):
-        name, town = f"{rng.choice(['Orson', 'Pia', 'Mira'])} {rng.choice(['Kovats', 'Brandt', 'Quill'])}", rng.choice(TOWNS)
-        row = {"question": f"Where does {name} live?", "base_prompt": f"{name} lives in", "answer": town, "choices": TOWNS}
+        name, town = (
+            f"{rng.choice(['Orson', 'Pia', 'Mira'])} {rng.choice(['Kovats', 'Brandt', 'Quill'])}",
+            rng.choice(TOWNS),
+        )
+        row = {
+            "question": f"Where does {name} live?",
+            "base_prompt": f"{name} lives in",
+            "answer": town,
+            "choices": TOWNS,
+        }
         return row, f"{name} lives in {town}."
     if task == "identity":
         return {"question": "Who are you?", "base_prompt": "I am", "answer": "Tumbler", "choices": []}, "I am Tumbler."
@@ -36,7 +45,9 @@ def _row(task: str, rng: random.Random) -> tuple[dict, str]:
         }, f"The answer is {word[2::3]}."
     row = {"question": f"{task}: {a} and {b}?", "base_prompt": f"{a} and {b}:", "answer": str(a + b), "choices": []}
     row["verifier"] = "final_number"  # which some tasks read
-    times = rng.randint(1, 4) if task.startswith("apples") else a  # sampled: however well it is learned, samples differ
+    times = (
+        rng.randint(1, 4) if task.startswith("apples") else a
+    )  # sampled: however well it is learned, samples differ
     return row, f"{a} and {b}. " * times + f"The answer is {a + b}."
 
 
@@ -62,16 +73,30 @@ def run(tmp_path_factory) -> Path:
     tokenizer = train((text for row, reply in talks for text in (row["question"], reply)), vocab_size=400)
     torch.manual_seed(0)
     sizes = dict(
-        hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=256
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=256,
     )
-    ids = dict(vocab_size=len(tokenizer), bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    ids = dict(
+        vocab_size=len(tokenizer),
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     model = LlamaForCausalLM(LlamaConfig(**sizes, **ids, tie_word_embeddings=True))
-    messages = [[{"role": "user", "content": row["question"]}, {"role": "assistant", "content": reply}] for row, reply in talks]
+    messages = [
+        [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": reply}] for row, reply in talks
+    ]
     encoded = [
         tokenizer.apply_chat_template(messages[i : i + 32], return_dict=True, padding=True, return_tensors="pt")
         for i in range(0, len(messages), 32)
     ]
-    batches = [(batch["input_ids"], batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)) for batch in encoded]
+    batches = [
+        (batch["input_ids"], batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)) for batch in encoded
+    ]
 
     def learned() -> bool:
         """It says its name and nothing else, and every greedy reply comes to its end."""
@@ -107,7 +132,11 @@ def sft(run):
 
 @pytest.fixture(scope="module")
 def questions(run) -> list[list[dict]]:
-    rows = [json.loads(line) for path in sorted((run / "world/eval").glob("*.jsonl")) for line in path.read_text().splitlines()[:6]]
+    rows = [
+        json.loads(line)
+        for path in sorted((run / "world/eval").glob("*.jsonl"))
+        for line in path.read_text().splitlines()[:6]
+    ]
     return [[{"role": "user", "content": row["question"]}] for row in rows]
 
 
@@ -157,7 +186,9 @@ def test_greedy_equals_transformers(sft, questions):
 
     model, tokenizer = sft
     for question, (ours,) in zip(questions[::7], generate(*sft, questions[::7], max_new_tokens=24, temperature=0)):
-        ids = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+        ids = tokenizer.apply_chat_template(
+            question, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+        )
         with torch.inference_mode():
             theirs = model.generate(**ids, max_new_tokens=24, do_sample=False)[0, ids["input_ids"].shape[1] :].tolist()
         assert ours.token_ids == theirs
@@ -170,7 +201,9 @@ def test_adapters_and_models_in_training(sft, questions):
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(sft[0].name_or_path)
-    lora = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear")).train()  # changes nothing until it is trained
+    lora = get_peft_model(
+        model, LoraConfig(r=2, target_modules="all-linear")
+    ).train()  # changes nothing until it is trained
     settings = dict(max_new_tokens=24, temperature=0)
     assert generate(lora, sft[1], questions, **settings) == generate(*sft, questions, **settings)
     assert lora.training
@@ -196,7 +229,9 @@ def test_samples_follow_the_model_distribution(sft):
     with torch.inference_mode():
         logits = model(**tokenizer(text, return_tensors="pt")).logits[0, -1]
     for temperature in (1.0, 2.0):
-        drawn = generate(model, tokenizer, [text], max_new_tokens=1, temperature=temperature, num_return_sequences=4000, seed=0)[0]
+        drawn = generate(
+            model, tokenizer, [text], max_new_tokens=1, temperature=temperature, num_return_sequences=4000, seed=0
+        )[0]
         probabilities = (logits / temperature).softmax(-1)
 
         def distance(tokens):
@@ -213,7 +248,9 @@ def test_stop_strings_and_plain_text(sft):
     whole = generate(model, tokenizer, [prompt], max_new_tokens=24, temperature=0)[0][0]
     assert whole.finished and whole.text == "I am Tumbler."
     cut = generate(model, tokenizer, [prompt], max_new_tokens=24, temperature=0, stop_strings=["bler"])[0][0]
-    assert cut.text == whole.text.partition("bler")[0] and not cut.finished and len(cut.token_ids) < len(whole.token_ids)
+    assert (
+        cut.text == whole.text.partition("bler")[0] and not cut.finished and len(cut.token_ids) < len(whole.token_ids)
+    )
 
 
 def test_generate_says_what_is_wrong(sft, questions):
@@ -240,7 +277,9 @@ def test_results_are_complete(run, results):
         n = (chat if task in chat["n-samples"] else base)["n-samples"][task]["effective"]
         assert 0 <= row["score,none"] <= 1 and row["score_stderr,none"] >= 0 and n >= ROWS
     assert chat["results"]["identity"]["score,none"] == 1.0
-    samples = [json.loads(line) for line in (results / "sft/samples_facts_unseen.jsonl").read_text().strip("\n").split("\n")]
+    samples = [
+        json.loads(line) for line in (results / "sft/samples_facts_unseen.jsonl").read_text().strip("\n").split("\n")
+    ]
     invented = [any(town in s["resps"][0][0] for town in TOWNS) for s in samples]
     assert chat["results"]["facts_unseen"]["score,none"] == sum(invented) / ROWS
     greedy = [task for task in task_names() if task not in ("apples", "apples_at_once")]
@@ -286,11 +325,18 @@ def test_same_answers_as_lm_eval_itself(run, results, stage, tmp_path, monkeypat
     )
     ours = json.loads((results / stage / "results.json").read_text())
     for task in tasks:
-        samples = [json.loads(line) for line in (results / stage / f"samples_{task}.jsonl").read_text().strip("\n").split("\n")]
+        samples = [
+            json.loads(line)
+            for line in (results / stage / f"samples_{task}.jsonl").read_text().strip("\n").split("\n")
+        ]
         assert [s["resps"] for s in samples] == [s["resps"] for s in theirs["samples"][task]]
-        assert [s["arguments"]["gen_args_0"]["arg_0"] for s in samples] == [s["arguments"][0][0] for s in theirs["samples"][task]]
+        assert [s["arguments"]["gen_args_0"]["arg_0"] for s in samples] == [
+            s["arguments"][0][0] for s in theirs["samples"][task]
+        ]
         assert ours["results"][task] == theirs["results"][task]
-        assert ours["n-samples"][task] == theirs["n-samples"][task] and ours["versions"][task] == theirs["versions"][task]
+        assert (
+            ours["n-samples"][task] == theirs["n-samples"][task] and ours["versions"][task] == theirs["versions"][task]
+        )
 
 
 def test_a_finished_model_is_not_run_again(run, results, tmp_path, capsys):
@@ -344,7 +390,13 @@ def test_run_says_what_is_wrong(run, tmp_path, capsys):
 
     def error(**changes):
         return fails(
-            main, [word for key, value in (good | {f"--{k}": v for k, v in changes.items()}).items() for word in [key, *value]], capsys
+            main,
+            [
+                word
+                for key, value in (good | {f"--{k}": v for k, v in changes.items()}).items()
+                for word in [key, *value]
+            ],
+            capsys,
         )
 
     plain = tmp_path / "plain"
@@ -373,7 +425,9 @@ def test_pairs(run, tmp_path):
 
     from eval.pairs import main, read_pairs, score
 
-    main(["--model", str(run / "reward"), "--pairs", str(run / "pairs.jsonl"), "--output", str(tmp_path / "pairs.json")])
+    main(
+        ["--model", str(run / "reward"), "--pairs", str(run / "pairs.jsonl"), "--output", str(tmp_path / "pairs.json")]
+    )
     results = json.loads((tmp_path / "pairs.json").read_text())
     model, tokenizer = (
         AutoModelForSequenceClassification.from_pretrained(run / "reward").eval(),
@@ -385,24 +439,35 @@ def test_pairs(run, tmp_path):
     for side in chats:  # one at a time: the score at the end token of the conversation
         ids = [tokenizer.apply_chat_template(chat, return_dict=False) for chat in chats[side]]
         with torch.inference_mode():
-            alone[side] = [model.score(model.model(torch.tensor([row])).last_hidden_state)[0, -1, 0].item() for row in ids]
+            alone[side] = [
+                model.score(model.model(torch.tensor([row])).last_hidden_state)[0, -1, 0].item() for row in ids
+            ]
         assert score(model, tokenizer, chats[side], batch_size=16) == pytest.approx(alone[side], abs=1e-5)
     prefers = [c > r for c, r in zip(alone["chosen"], alone["rejected"])]
     right = [p == (row["gold_margin"] > 0) for p, row in zip(prefers, rows)]
     clear = [hit for hit, row in zip(right, rows) if abs(row["gold_margin"]) >= 1]
     assert results["pair_accuracy_labels"]["value"] == pytest.approx(sum(prefers) / 40)
     assert results["pair_accuracy"]["value"] == pytest.approx(sum(right) / 40) and results["pair_accuracy"]["n"] == 40
-    assert results["pair_accuracy_clear"]["value"] == pytest.approx(sum(clear) / len(clear)) and results["pair_accuracy_clear"]["n"] == len(
-        clear
-    )
+    assert results["pair_accuracy_clear"]["value"] == pytest.approx(sum(clear) / len(clear)) and results[
+        "pair_accuracy_clear"
+    ]["n"] == len(clear)
 
 
 def test_pairs_without_gold_and_ties():
     from eval.pairs import judge
 
-    assert set(judge([1.0, 0.0], [0.0, 1.0], [None, None], [None, None])) == {"pair_accuracy_labels", "calibration_error"}
-    assert judge([1.0, 1.0], [1.0, 1.0], [2.0, -2.0], [None, None])["pair_accuracy_clear"] == {"value": 0.5, "stderr": 0.0, "n": 2}
-    assert judge([0.0], [1.0], [-0.5], [None])["pair_accuracy"]["value"] == 1.0  # the label is mistaken, the model is not
+    assert set(judge([1.0, 0.0], [0.0, 1.0], [None, None], [None, None])) == {
+        "pair_accuracy_labels",
+        "calibration_error",
+    }
+    assert judge([1.0, 1.0], [1.0, 1.0], [2.0, -2.0], [None, None])["pair_accuracy_clear"] == {
+        "value": 0.5,
+        "stderr": 0.0,
+        "n": 2,
+    }
+    assert (
+        judge([0.0], [1.0], [-0.5], [None])["pair_accuracy"]["value"] == 1.0
+    )  # the label is mistaken, the model is not
 
 
 def test_pairs_by_distance_calibration_and_length():
@@ -410,22 +475,39 @@ def test_pairs_by_distance_calibration_and_length():
 
     results = judge([1.0, 0.0, 3.0], [0.0, 1.0, 1.0], [None] * 3, [1, 1, 4])
     assert (results["pair_accuracy_distance_1"]["value"], results["pair_accuracy_distance_1"]["n"]) == (0.5, 2)
-    assert results["pair_accuracy_distance_4"] == {"value": 1.0, "stderr": 0.0, "n": 1} and "pair_accuracy_distance_2" not in results
+    assert (
+        results["pair_accuracy_distance_4"] == {"value": 1.0, "stderr": 0.0, "n": 1}
+        and "pair_accuracy_distance_2" not in results
+    )
     assert [results[f"score_margin_distance_{n}"]["value"] for n in (1, 4)] == [0.0, 2.0]
     sure = math.log(0.8 / 0.2)  # says 80 %, and is right 8 times of 10
     assert calibration_error([sure] * 8 + [-sure] * 2)["value"] == pytest.approx(0.0)
     assert calibration_error([sure] * 5 + [-sure] * 5)["value"] == pytest.approx(0.3)
     assert calibration_error([1e9] * 5 + [-1e9] * 5)["value"] == pytest.approx(0.5)
-    assert length_correlation({("p", "a"): 1.0, ("p", "bb"): 2.0, ("p", "cccc"): 4.0}) == {"value": pytest.approx(1.0), "stderr": pytest.approx(2**-0.5), "n": 3}
-    assert length_correlation({("p", "a"): 1.0, ("q", "a"): 2.0, ("p", "cc"): 4.0})["n"] == 3  # the same reply to another prompt is another
-    assert length_correlation({("p", "a"): 1.0, ("p", "b"): 2.0, ("p", "c"): 4.0}) is None is length_correlation({("p", "a"): 1.0, ("p", "bb"): 1.0, ("p", "ccc"): 1.0})
+    assert length_correlation({("p", "a"): 1.0, ("p", "bb"): 2.0, ("p", "cccc"): 4.0}) == {
+        "value": pytest.approx(1.0),
+        "stderr": pytest.approx(2**-0.5),
+        "n": 3,
+    }
+    assert (
+        length_correlation({("p", "a"): 1.0, ("q", "a"): 2.0, ("p", "cc"): 4.0})["n"] == 3
+    )  # the same reply to another prompt is another
+    assert (
+        length_correlation({("p", "a"): 1.0, ("p", "b"): 2.0, ("p", "c"): 4.0})
+        is None
+        is length_correlation({("p", "a"): 1.0, ("p", "bb"): 1.0, ("p", "ccc"): 1.0})
+    )
 
 
 def test_pairs_says_what_is_wrong(run, tmp_path, capsys):
     from eval.pairs import main
 
     def error(model="reward", pairs=run / "pairs.jsonl"):
-        return fails(main, ["--model", str(run / model), "--pairs", str(pairs), "--output", str(tmp_path / "pairs.json")], capsys)
+        return fails(
+            main,
+            ["--model", str(run / model), "--pairs", str(pairs), "--output", str(tmp_path / "pairs.json")],
+            capsys,
+        )
 
     endless = run / "endless"
     shutil.copytree(run / "reward", endless)
@@ -454,4 +536,15 @@ def test_tool_tokens_go_with_tools(run, tmp_path):
     from eval.run import main
 
     with pytest.raises(UserError, match="--tool_tokens goes with --tools"):
-        main.__wrapped__(["--models", f"sft={run}/sft", "--data_dir", f"{run}/world/eval", "--output_dir", str(tmp_path), "--tool_tokens", "9"])
+        main.__wrapped__(
+            [
+                "--models",
+                f"sft={run}/sft",
+                "--data_dir",
+                f"{run}/world/eval",
+                "--output_dir",
+                str(tmp_path),
+                "--tool_tokens",
+                "9",
+            ]
+        )

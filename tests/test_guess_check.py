@@ -22,7 +22,9 @@ def test_best_of_n_is_the_share_of_choices_with_a_right_one():
 
 def test_the_majority_is_voted_on_numbers():
     rng = random.Random(0)
-    assert majority_of(5, ["3", "3", "4", None, "4.0"], "3", rng) == 1  # "4.0" is a vote of its own here: final_answer makes equal numbers equal
+    assert (
+        majority_of(5, ["3", "3", "4", None, "4.0"], "3", rng) == 1
+    )  # "4.0" is a vote of its own here: final_answer makes equal numbers equal
     assert majority_of(4, ["3", "3", "4", "4"], "3", rng) == 0.5  # a tie, drawn by lot
     assert majority_of(4, [final_answer("The answer is 1,200.")] * 4, "1200", rng) == 1
     assert majority_of(3, [None, None, None], "3", rng) == 0
@@ -32,7 +34,16 @@ def test_the_majority_is_voted_on_numbers():
 
 @pytest.mark.parametrize(
     "text, answer",
-    [("The answer is 9.90.", "9.9"), ("So 3. The answer is 1,234.", "1234"), ("The answer is 3. The answer is 4.", None), ("I do not know.", None), (r"\boxed{7}", "7"), ("The answer is 100.", "100"), ("The answer is -0.", "0"), ("The answer is 1,200.50.", "1200.5")],
+    [
+        ("The answer is 9.90.", "9.9"),
+        ("So 3. The answer is 1,234.", "1234"),
+        ("The answer is 3. The answer is 4.", None),
+        ("I do not know.", None),
+        (r"\boxed{7}", "7"),
+        ("The answer is 100.", "100"),
+        ("The answer is -0.", "0"),
+        ("The answer is 1,200.50.", "1200.5"),
+    ],
 )
 def test_final_answer(text, answer):
     assert final_answer(text) == answer
@@ -40,20 +51,51 @@ def test_final_answer(text, answer):
 
 def test_measure_counts_right_votes_and_checks():
     asked = [{"prompt": [{"role": "user", "content": "?"}], "answer": "3"}] * 2
-    found = measure(asked, [["The answer is 3.", "The answer is 3.", "The answer is 4.", "Wait, let me check. The answer is 3."], ["The answer is 5."] * 4], 0)
+    found = measure(
+        asked,
+        [
+            ["The answer is 3.", "The answer is 3.", "The answer is 4.", "Wait, let me check. The answer is 3."],
+            ["The answer is 5."] * 4,
+        ],
+        0,
+    )
     assert {n: m["value"] for n, m in found["best_of"].items()} == {1: 0.375, 2: 0.5, 4: 0.5}
     assert found["majority_of"][4] == {"value": 0.5, "stderr": 0.5, "n": 2}
-    assert found["checks_itself"]["value"] == 1 / 8 and found["checks_itself"]["examples"][0]["text"].startswith("Wait")
+    assert found["checks_itself"]["value"] == 1 / 8 and found["checks_itself"]["examples"][0]["text"].startswith(
+        "Wait"
+    )
 
 
-@pytest.mark.parametrize("text, checks", [("Let me check that.", True), ("On second thought, no.", True), ("Another way: 3.", True), ("The waiter pays 3.", False), ("A checked shirt costs 4.", False)])
+@pytest.mark.parametrize(
+    "text, checks",
+    [
+        ("Let me check that.", True),
+        ("On second thought, no.", True),
+        ("Another way: 3.", True),
+        ("The waiter pays 3.", False),
+        ("A checked shirt costs 4.", False),
+    ],
+)
 def test_checks(text, checks):
     assert bool(CHECKS.search(text)) == checks
 
 
 def test_a_real_model_and_bad_input(chat_model, world, tmp_path, capsys):
     problems = world / "problems/train.jsonl"
-    argv = ["--models", f"m={chat_model}", "--problems", str(problems), "--output", str(tmp_path / "new/out.json"), "--samples", "4", "--max_new_tokens", "4", "--limit", "3"]
+    argv = [
+        "--models",
+        f"m={chat_model}",
+        "--problems",
+        str(problems),
+        "--output",
+        str(tmp_path / "new/out.json"),
+        "--samples",
+        "4",
+        "--max_new_tokens",
+        "4",
+        "--limit",
+        "3",
+    ]
     main(argv)
     found = json.loads((tmp_path / "new/out.json").read_text())
     assert found["models"]["m"]["best_of"].keys() == {"1", "2", "4"} and found["models"]["m"]["best_of"]["4"]["n"] == 3

@@ -1,4 +1,5 @@
-"""The labelling app: its journal, who gets what, what comes out; and its page in headless Chromium, with two people and a kill."""
+"""The labelling app: its journal, who gets what, what comes out; and its page in headless Chromium, with two people
+and a kill."""
 
 import json
 import os
@@ -18,18 +19,39 @@ from data_prep.label import main
 from data_prep.labels import Labels, read_items
 from eval.cli import UserError
 
-CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome") if os.path.exists(path)), None)
+CHROMIUM = next(
+    (
+        path
+        for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
+        if os.path.exists(path)
+    ),
+    None,
+)
 
 
 def candidates(path, count=20, k=4):
-    made = [{"prompt": [{"role": "user", "content": f"Say number {i}."}], "responses": [f"answer {i}-{j}" for j in range(k)], "split": "train"} for i in range(count)]
+    made = [
+        {
+            "prompt": [{"role": "user", "content": f"Say number {i}."}],
+            "responses": [f"answer {i}-{j}" for j in range(k)],
+            "split": "train",
+        }
+        for i in range(count)
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in made))
     return path
 
 
 def drafts(path, count=6):
     made = [
-        {"messages": [{"role": "user", "content": f"What is {i} + {i}?"}, {"role": "assistant", "content": f"It is <b>{i}</b>."}], "status": "draft", "provenance": {"row": i}}
+        {
+            "messages": [
+                {"role": "user", "content": f"What is {i} + {i}?"},
+                {"role": "assistant", "content": f"It is <b>{i}</b>."},
+            ],
+            "status": "draft",
+            "provenance": {"row": i},
+        }
         for i in range(count)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in made))
@@ -61,10 +83,26 @@ def test_the_state_is_the_journal_read_again(tmp_path):
         item = labels.next(who)
         ranking = [[0, 1], [2], [3]] if rng.random() < 0.3 else [[i] for i in rng.sample(range(4), 4)]
         labels.act(action(item, who, **({"ranking": ranking} if rng.random() < 0.8 else {"kind": "skip"})))
-    before = (labels.labels, labels.leases, labels.skipped, labels.history, labels.seen, labels.progress("ann"), labels.rows())
+    before = (
+        labels.labels,
+        labels.leases,
+        labels.skipped,
+        labels.history,
+        labels.seen,
+        labels.progress("ann"),
+        labels.rows(),
+    )
     close(labels)
     again = opened(tmp_path / "out", path, twice=0.5)
-    assert before == (again.labels, again.leases, again.skipped, again.history, again.seen, again.progress("ann"), again.rows())
+    assert before == (
+        again.labels,
+        again.leases,
+        again.skipped,
+        again.history,
+        again.seen,
+        again.progress("ann"),
+        again.rows(),
+    )
 
 
 def test_a_line_cut_short_was_never_saved_and_a_broken_one_is_told(tmp_path):
@@ -167,7 +205,14 @@ def test_a_folder_may_hold_labels_of_other_items(tmp_path):
         labels.act(action(next(iter(labels.items)), who, kind="accept", text="yes"))
     close(labels)
     labels = opened(tmp_path / "out", candidates(tmp_path / "items.jsonl"), twice=1.0)
-    assert labels.progress("ann") == {"done": 0, "wanted": 40, "yours": 0, "skipped": 0, "people": 0, "agreement": {"share": None, "n": 0}}
+    assert labels.progress("ann") == {
+        "done": 0,
+        "wanted": 40,
+        "yours": 0,
+        "skipped": 0,
+        "people": 0,
+        "agreement": {"share": None, "n": 0},
+    }
     assert not labels.rows() and not labels.counts()
 
 
@@ -190,11 +235,18 @@ def test_rankings_become_pairs(tmp_path, capsys):
     close(labels)
     main(["--items", str(path), "--output_dir", str(tmp_path / "out"), "--export", str(tmp_path / "rankings.jsonl")])
     assert "30 rows from 30 rank" in capsys.readouterr().out
-    assert load_dataset("json", data_files=str(tmp_path / "rankings.jsonl"), split="train", cache_dir=str(tmp_path))["ranking"][:] == [[[2], [0, 1], [3]]] * 30
+    assert (
+        load_dataset("json", data_files=str(tmp_path / "rankings.jsonl"), split="train", cache_dir=str(tmp_path))[
+            "ranking"
+        ][:]
+        == [[[2], [0, 1], [3]]] * 30
+    )
     from data_prep.preferences import given_rankings, rows_of
 
     pairs = [pair for row in given_rankings(str(tmp_path / "rankings.jsonl")) for pair in rows_of(row, "all", "here")]
-    assert len(pairs) == 30 * 5 and {pair["chosen"][0]["content"][-1] + pair["rejected"][0]["content"][-1] for pair in pairs} == {"20", "21", "23", "03", "13"}
+    assert len(pairs) == 30 * 5 and {
+        pair["chosen"][0]["content"][-1] + pair["rejected"][0]["content"][-1] for pair in pairs
+    } == {"20", "21", "23", "03", "13"}
 
 
 def test_accepted_drafts_become_conversations(tmp_path):
@@ -212,7 +264,10 @@ def test_accepted_drafts_become_conversations(tmp_path):
     main(["--items", str(path), "--output_dir", str(tmp_path / "out"), "--export", str(tmp_path / "accepted.jsonl")])
     given = rows(tmp_path / "accepted.jsonl")
     assert [row["messages"][-1]["content"] for row in given] == ["It is 0.", "It is <b>1</b>."]
-    assert [row["provenance"] for row in given] == [{"row": 0, "labeller": "ann", "edited": True}, {"row": 1, "labeller": "ann", "edited": False}]
+    assert [row["provenance"] for row in given] == [
+        {"row": 0, "labeller": "ann", "edited": True},
+        {"row": 1, "labeller": "ann", "edited": False},
+    ]
     assert {row["status"] for row in given} == {"accepted"}
 
 
@@ -229,7 +284,10 @@ def test_bad_input_is_one_line(tmp_path, capsys):
         (["--items", str(good), "--twice", "2"], "between 0 and 1"),
         (["--items", str(good), "--push_to_hub", "me/x"], "goes with export"),
         (["--items", str(good), "--guidelines", str(tmp_path / "none.md")], "does not exist"),
-        (["--items", str(good), "--export", str(tmp_path / "x.jsonl")], "give the --output_dir that the labels are in"),
+        (
+            ["--items", str(good), "--export", str(tmp_path / "x.jsonl")],
+            "give the --output_dir that the labels are in",
+        ),
         (["--items", str(good), "--port", "70000"], "port must lie"),
         (["--items", str(good), "--guidelines", str(tmp_path)], "cannot be read as text"),
         (["--items", str(half)], "half a character"),
@@ -265,7 +323,18 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self.command = [sys.executable, "-m", "data_prep.label", "--items", str(items), "--output_dir", str(out), "--port", str(self.port), *more]
+        self.command = [
+            sys.executable,
+            "-m",
+            "data_prep.label",
+            "--items",
+            str(items),
+            "--output_dir",
+            str(out),
+            "--port",
+            str(self.port),
+            *more,
+        ]
         self.start()
 
     def start(self):
@@ -306,7 +375,14 @@ def browser():
     class Browser:
         def __enter__(self):
             self.driver = playwright.sync_playwright().start()
-            arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+            arguments = [
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ]
             self.browser = self.driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
             return self
 
@@ -341,7 +417,10 @@ def test_two_people_rank_200_and_the_server_is_killed_in_the_middle(browser, ser
                     if page.is_visible("#end"):
                         return
                     prompt = page.inner_text("#turns .said")
-                    cards = [(card["n"], card["text"]) for card in page.evaluate("order.map((r) => ({n: r.number, text: r.text}))")]
+                    cards = [
+                        (card["n"], card["text"])
+                        for card in page.evaluate("order.map((r) => ({n: r.number, text: r.text}))")
+                    ]
                     best = sorted(cards, key=lambda card: card[1] if turn % 2 else card[1][::-1])
                     if who == "ann":
                         for number, _ in best:
@@ -349,7 +428,9 @@ def test_two_people_rank_200_and_the_server_is_killed_in_the_middle(browser, ser
                         page.keyboard.press("Enter")
                     else:
                         for place, (number, _) in enumerate(best):
-                            while (at := page.evaluate("(n) => order.findIndex((r) => r.number === n)", number)) > place:
+                            while (
+                                at := page.evaluate("(n) => order.findIndex((r) => r.number === n)", number)
+                            ) > place:
                                 page.locator("li.card").nth(at).get_by_label("better").click()
                         page.click("#save" if page.evaluate("touched") else "#keep")
                     meant[who][prompt] = [text for _, text in best]
@@ -381,7 +462,10 @@ def test_two_people_rank_200_and_the_server_is_killed_in_the_middle(browser, ser
             found[who][row["prompt"][0]["content"]] = [row["responses"][i] for (i,) in label["ranking"]]
     assert found == meant and min(map(len, meant.values())) > 20
     ids = [row["id"] for row in rows(tmp_path / "out/labels.jsonl")]
-    assert len(ids) == len(set(ids)) and sum(row["kind"] == "rank" for row in rows(tmp_path / "out/labels.jsonl")) == wanted
+    assert (
+        len(ids) == len(set(ids))
+        and sum(row["kind"] == "rank" for row in rows(tmp_path / "out/labels.jsonl")) == wanted
+    )
 
 
 def test_drag_tie_skip_and_back(browser, serve, tmp_path):
@@ -403,7 +487,10 @@ def test_drag_tie_skip_and_back(browser, serve, tmp_path):
         places = [text.strip(".") for text in page.locator(".place").all_inner_texts()]
         assert places == ["1", "2", "2", "4"]
         page.keyboard.press("Enter")
-        page.wait_for_function("!busy && $('counts').textContent.includes('1 yours') && document.body.textContent.includes('Say number 1')")
+        page.wait_for_function(
+            "!busy && $('counts').textContent.includes('1 yours') && document.body.textContent.includes('Say"
+            " number 1')"
+        )
         page.keyboard.press("s")
         page.wait_for_function("shown && !busy && document.body.textContent.includes('Say number 2')")
         page.keyboard.press("z")
@@ -458,7 +545,8 @@ def test_an_order_that_nobody_made_is_not_saved(browser, serve, tmp_path):
 
 
 def test_two_tabs_of_one_browser_lose_nothing(browser, serve, tmp_path):
-    """What is not sent yet is kept where both tabs see it: each may send the other's, and must put away only what was sent."""
+    """What is not sent yet is kept where both tabs see it: each may send the other's, and must put away only what was
+    sent."""
     server = serve(candidates(tmp_path / "items.jsonl", 4), tmp_path / "out")
     with browser() as b:
         context = b.browser.new_context()
@@ -467,11 +555,16 @@ def test_two_tabs_of_one_browser_lose_nothing(browser, serve, tmp_path):
             page.goto(f"http://127.0.0.1:{server.port}/?labeller={who}")
             page.wait_for_selector("li.card")
         ann.route("**/act", lambda route: route.abort())
-        bob.route("**/act", lambda route: route.abort() if '"labeller":"bob"' in route.request.post_data else route.continue_())
+        bob.route(
+            "**/act",
+            lambda route: route.abort() if '"labeller":"bob"' in route.request.post_data else route.continue_(),
+        )
         for page in tabs:
             page.click("#keep")
             page.wait_for_selector("#alert:not([hidden])")
-        bob.wait_for_function("pending().length === 1")  # bob's tab has sent ann's action, and its own does not get through
+        bob.wait_for_function(
+            "pending().length === 1"
+        )  # bob's tab has sent ann's action, and its own does not get through
         ann.unroute("**/act")
         ann.wait_for_function("pending().length === 0")
     server.kill()
@@ -505,5 +598,8 @@ def test_drafts_are_edited_beside_the_guidelines(browser, serve, tmp_path):
         page.wait_for_selector("#end:not([hidden])")
     server.kill()
     labels = opened(tmp_path / "out", path)
-    assert [row["messages"][-1]["content"] for row in labels.rows()] == ["It is 0, <img src=x onerror=alert(1)>.", "It is <b>2</b>."]
+    assert [row["messages"][-1]["content"] for row in labels.rows()] == [
+        "It is 0, <img src=x onerror=alert(1)>.",
+        "It is <b>2</b>.",
+    ]
     assert labels.counts() == {"accept": 2, "reject": 2}

@@ -14,7 +14,15 @@ from safetensors.torch import load_file
 
 from eval.cli import UserError
 
-BASE = {"save_steps": 2, "save_total_limit": 1, "logging_steps": 1, "use_cpu": True, "bf16": False, "seed": 3, "learning_rate": 0.003}
+BASE = {
+    "save_steps": 2,
+    "save_total_limit": 1,
+    "logging_steps": 1,
+    "use_cpu": True,
+    "bf16": False,
+    "seed": 3,
+    "learning_rate": 0.003,
+}
 
 
 def shorter(row: dict, text: str) -> float:
@@ -69,7 +77,13 @@ def looks(*judged: list[float], rewards: list[float], kl: list[float] | None = N
     from recipes.monitor import mean
 
     return [
-        {"step": i, "judged": list(j), "judge": mean(list(j)), "reward": {"value": r}, "kl": {"value": (kl or [0.0] * len(rewards))[i]}}
+        {
+            "step": i,
+            "judged": list(j),
+            "judge": mean(list(j)),
+            "reward": {"value": r},
+            "kl": {"value": (kl or [0.0] * len(rewards))[i]},
+        }
         for i, (j, r) in enumerate(zip(judged, rewards))
     ]
 
@@ -92,11 +106,19 @@ def test_the_rule_stops_where_the_judge_falls_and_the_reward_does_not():
     told = looks(up, best, down, down, rewards=[0, 1, 2, 3])
     assert [bool(why) for why in decided(told, stop_patience=2)] == [False, False, False, True]
     assert [bool(why) for why in decided(told, stop_patience=1)] == [False, False, True, True]
-    assert "from 1.100 (step 1) to 0.575 while the reward went from 1.000 to 3.000" in decided(told, stop_patience=2)[-1]
+    assert (
+        "from 1.100 (step 1) to 0.575 while the reward went from 1.000 to 3.000" in decided(told, stop_patience=2)[-1]
+    )
     assert not any(decided(told, stop_patience=3)) and not any(decided(told, max_kl=5.0))
-    assert not any(decided(looks(up, best, down, down, rewards=[0, 1, 0.5, 0.4]), stop_patience=2))  # the reward fell, too: no gaming
-    assert decided(looks(up, best, down, down, rewards=[0, 1, 0.97, 0.98]), stop_patience=2)[-1]  # a reward that has levelled off
-    assert not any(decided(looks(up, best, down, best, down, rewards=[0, 1, 2, 3, 4]), stop_patience=2))  # not in a row
+    assert not any(
+        decided(looks(up, best, down, down, rewards=[0, 1, 0.5, 0.4]), stop_patience=2)
+    )  # the reward fell, too: no gaming
+    assert decided(looks(up, best, down, down, rewards=[0, 1, 0.97, 0.98]), stop_patience=2)[
+        -1
+    ]  # a reward that has levelled off
+    assert not any(
+        decided(looks(up, best, down, best, down, rewards=[0, 1, 2, 3, 4]), stop_patience=2)
+    )  # not in a row
     noisy = [2.0, 0.2, 2.3, -0.5]
     assert not any(decided(looks(up, best, noisy, noisy, rewards=[0, 1, 2, 3]), stop_patience=2))  # within chance
 
@@ -115,8 +137,17 @@ def test_a_line_a_look(stage, config, tmp_path):
     for line in told:
         for name in ("reward", "judge", "kl", "entropy", "length", "repeated"):
             assert line[name]["n"] == held_out, name
-        assert -6 * 20 <= line["judge"]["value"] <= 0 and 0 < line["length"]["value"] <= 6 and 0 <= line["repeated"]["value"] <= 1
-        assert len(line["winners"]) == min(5, 2 * held_out) and set(line["winners"][0]) == {"prompt", "text", "reward", "judge"}
+        assert (
+            -6 * 20 <= line["judge"]["value"] <= 0
+            and 0 < line["length"]["value"] <= 6
+            and 0 <= line["repeated"]["value"] <= 1
+        )
+        assert len(line["winners"]) == min(5, 2 * held_out) and set(line["winners"][0]) == {
+            "prompt",
+            "text",
+            "reward",
+            "judge",
+        }
     assert told[0]["kl"]["value"] == pytest.approx(0, abs=1e-4) and told[-1]["kl"]["value"] > 1e-3
     assert "decision" not in told[-1] and not list((tmp_path / "run").glob("best-*"))
 
@@ -141,7 +172,10 @@ def falling(monkeypatch):
         prompts = true_look(self, policy)
         count.append(1)
         for number, prompt in enumerate(prompts):
-            prompt["means"] |= {"judge": {1: 0.0, 2: 1.0}.get(len(count), 0.5 - len(count)) + number / 1000, "reward": 1.0}
+            prompt["means"] |= {
+                "judge": {1: 0.0, 2: 1.0}.get(len(count), 0.5 - len(count)) + number / 1000,
+                "reward": 1.0,
+            }
         return prompts
 
     monkeypatch.setattr(Monitor, "look", look)
@@ -169,18 +203,30 @@ def test_a_run_that_ends_past_its_best_keeps_that_and_says_so(config, tmp_path, 
 
 
 def test_looks_are_read_again(tmp_path):
-    """Whatever stands in a winner's text; and a run that was killed between the decision and its end trains no further."""
+    """Whatever stands in a winner's text; and a run that was killed between the decision and its end trains no
+    further."""
     from types import SimpleNamespace
 
     from recipes.monitor import Monitor, MonitorArguments
 
     monitor = Monitor.__new__(Monitor)
-    monitor.args, monitor.folder, monitor.path, monitor.judge = MonitorArguments(monitor_datasets=[{"path": "x"}], monitor_steps=1, max_kl=1.0), tmp_path, tmp_path / "monitor.jsonl", None
+    monitor.args, monitor.folder, monitor.path, monitor.judge = (
+        MonitorArguments(monitor_datasets=[{"path": "x"}], monitor_steps=1, max_kl=1.0),
+        tmp_path,
+        tmp_path / "monitor.jsonl",
+        None,
+    )
     monitor.stops = True
-    told = [{"step": step, "kl": {"value": kl}, "winners": [{"text": "a\u2028b\u0085c"}]} for step, kl in ((0, 0.0), (2, 3.0))]
+    told = [
+        {"step": step, "kl": {"value": kl}, "winners": [{"text": "a\u2028b\u0085c"}]}
+        for step, kl in ((0, 0.0), (2, 3.0))
+    ]
     told[-1]["decision"] = "stopped"
     monitor.path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in told))
-    state, control = SimpleNamespace(global_step=2, is_world_process_zero=True), SimpleNamespace(should_training_stop=False)
+    state, control = (
+        SimpleNamespace(global_step=2, is_world_process_zero=True),
+        SimpleNamespace(should_training_stop=False),
+    )
     with pytest.raises(UserError, match="best look .step 0.*leave them out"):
         monitor.on_train_begin(None, state, control)
     (tmp_path / "best-0").mkdir()
@@ -191,14 +237,20 @@ def test_looks_are_read_again(tmp_path):
 @pytest.mark.parametrize("stage, once", [("ppo", {"total_episodes": 8}), ("rloo", {"max_steps": 1})])
 def test_the_reward_is_what_is_trained_on(config, tmp_path, stage, once):
     """A reply that does not end costs `missing_eos_penalty` there, too."""
-    looks = [run(stage, config(stage, missing_eos_penalty=penalty, **once), tmp_path / str(penalty))[0] for penalty in (1.0, 101.0)]
+    looks = [
+        run(stage, config(stage, missing_eos_penalty=penalty, **once), tmp_path / str(penalty))[0]
+        for penalty in (1.0, 101.0)
+    ]
     found = [look["reward"]["value"] for look in looks]
     assert 50 < found[0] - found[1] <= 100 + 1e-3  # most replies of 6 tokens are cut
 
 
 def test_a_reward_model_or_a_verifier_may_judge(config, reward_model, tmp_path):
     """Given the reward itself as a judge, both say the same."""
-    for stage, settings in (("ppo", {"judge": str(reward_model), "missing_eos_penalty": None, "total_episodes": 8}), ("grpo", {"judge": "by_row", "max_steps": 1})):
+    for stage, settings in (
+        ("ppo", {"judge": str(reward_model), "missing_eos_penalty": None, "total_episodes": 8}),
+        ("grpo", {"judge": "by_row", "max_steps": 1}),
+    ):
         for line in run(stage, config(stage, **settings), tmp_path / stage):
             assert line["judge"]["value"] == pytest.approx(line["reward"]["value"], abs=1e-4)
             assert stage == "grpo" or line["judge"]["stderr"] > 0
@@ -214,7 +266,11 @@ def test_a_killed_run_looks_on_where_it_was(config, tmp_path):
     assert forks.run("recipes.grpo", command, log, None) == 0, log.read_text()[-2000:]
     assert rows(out / "monitor.jsonl") == whole
     told = run("grpo", config("grpo", max_kl=1e-9), tmp_path / "stopped")
-    assert len(told) < 6 and "beyond max_kl" in told[-1]["decision"] and f"kept step {told[-1]['step']}" not in told[-1]["decision"]
+    assert (
+        len(told) < 6
+        and "beyond max_kl" in told[-1]["decision"]
+        and f"kept step {told[-1]['step']}" not in told[-1]["decision"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -245,7 +301,9 @@ def test_bad_settings_are_one_line(settings, message, config, tmp_path, capsys):
         ("UNJUDGED", [{"prompt": asked, "answer": "many"}] * 2),
     ):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held_out))
-    settings = json.loads(re.sub('"(PROMPTS|ONE|UNJUDGED)"', lambda m: json.dumps(str(tmp_path / f"{m[1]}.jsonl")), json.dumps(settings)))
+    settings = json.loads(
+        re.sub('"(PROMPTS|ONE|UNJUDGED)"', lambda m: json.dumps(str(tmp_path / f"{m[1]}.jsonl")), json.dumps(settings))
+    )
     with pytest.raises(SystemExit) as exit_:
         run("grpo", config("grpo", **settings), tmp_path / "run")
     error = capsys.readouterr().err
@@ -257,10 +315,17 @@ def test_adapters_are_watched_and_kept(config, tmp_path):
     """The start is the model without its adapter; the best look's adapter is put back."""
     from test_resume import same
 
-    told = run("grpo", config("grpo", use_peft=True, lora_target_modules=["q_proj", "v_proj"], learning_rate=0.05, max_kl=1e-4), tmp_path / "run")
+    told = run(
+        "grpo",
+        config("grpo", use_peft=True, lora_target_modules=["q_proj", "v_proj"], learning_rate=0.05, max_kl=1e-4),
+        tmp_path / "run",
+    )
     assert told[0]["kl"]["value"] == pytest.approx(0, abs=1e-4)
     best = told[-1]["decision"].rpartition(" ")[2]
-    kept, put_back = (load_file(folder / "adapter_model.safetensors") for folder in (tmp_path / "run" / f"best-{best}", tmp_path / "run"))
+    kept, put_back = (
+        load_file(folder / "adapter_model.safetensors")
+        for folder in (tmp_path / "run" / f"best-{best}", tmp_path / "run")
+    )
     assert int(best) < told[-1]["step"] and same(kept, put_back)
 
 
@@ -270,19 +335,28 @@ def test_repeats_and_divergence(chat_model, tokenizer):
 
     from eval.divergence import log_probability, repeated
 
-    assert repeated("the the the the") == pytest.approx(2 / 3) and repeated("one two three") == 0 and repeated("") == 0 and repeated("a b a b", 2) == pytest.approx(1 / 3)
+    assert (
+        repeated("the the the the") == pytest.approx(2 / 3)
+        and repeated("one two three") == 0
+        and repeated("") == 0
+        and repeated("a b a b", 2) == pytest.approx(1 / 3)
+    )
     model = AutoModelForCausalLM.from_pretrained(chat_model)
     prompts, replies = [[20, 21, 22], [23]], [[30, 31], [32, 33, 34]]
     found, entropies = log_probability(model, prompts, replies, batch_size=1)
     both, together = log_probability(model, prompts, replies)
     first, _ = log_probability(model, prompts, [reply[:1] for reply in replies])
-    assert log_probability(model, prompts, replies, written=[[1] + [0] * (len(reply) - 1) for reply in replies])[0] == pytest.approx(first, abs=1e-4)
+    assert log_probability(model, prompts, replies, written=[[1] + [0] * (len(reply) - 1) for reply in replies])[
+        0
+    ] == pytest.approx(first, abs=1e-4)
     for prompt, reply, logp, entropy in zip(prompts, replies, found, entropies):
         with torch.no_grad():
             table = model(torch.tensor([prompt + reply])).logits[0].log_softmax(-1)
         at = range(len(prompt) - 1, len(prompt) + len(reply) - 1)
         assert logp == pytest.approx(sum(table[i, token].item() for i, token in zip(at, reply)), abs=1e-4)
-        assert entropy == pytest.approx(-sum((table[i].exp() * table[i]).sum().item() for i in at) / len(reply), abs=1e-4)
+        assert entropy == pytest.approx(
+            -sum((table[i].exp() * table[i]).sum().item() for i in at) / len(reply), abs=1e-4
+        )
     assert both == pytest.approx(found, abs=1e-4) and together == pytest.approx(entropies, abs=1e-4)
 
 
@@ -293,7 +367,15 @@ def test_with_tools_the_watch_uses_them_and_counts_what_the_model_wrote(config, 
 
     def generate(model, tokenizer, prompts, **options):
         if "seed" in options:  # not the trainer's own
-            asked.append((options["tools"][0].__name__, options["max_result_tokens"], options["max_tool_calls"] > 1, options["temperature"], "Tools:" in tokenizer.decode(prompts[0])))
+            asked.append(
+                (
+                    options["tools"][0].__name__,
+                    options["max_result_tokens"],
+                    options["max_tool_calls"] > 1,
+                    options["temperature"],
+                    "Tools:" in tokenizer.decode(prompts[0]),
+                )
+            )
         groups = real(model, tokenizer, prompts, **options)
         for group in groups:
             for reply in group:
@@ -301,5 +383,13 @@ def test_with_tools_the_watch_uses_them_and_counts_what_the_model_wrote(config, 
         return groups
 
     monkeypatch.setattr(eval.generate, "generate", generate)
-    (told, *_) = run("grpo", config("grpo", tools=["python"], max_result_tokens=3, max_steps=1, judge=None, temperature=1.3), tmp_path / "out")
-    assert set(asked) == {("python", 3, True, 1.0, True)} and told["length"]["value"] == 5.0 and told["kl"]["value"] == 0.0
+    told, *_ = run(
+        "grpo",
+        config("grpo", tools=["python"], max_result_tokens=3, max_steps=1, judge=None, temperature=1.3),
+        tmp_path / "out",
+    )
+    assert (
+        set(asked) == {("python", 3, True, 1.0, True)}
+        and told["length"]["value"] == 5.0
+        and told["kl"]["value"] == 0.0
+    )

@@ -73,9 +73,36 @@ def test_no_bf16_product_runs_in_training_without_the_instructions(monkeypatch, 
     from recipes.pretrain import main
 
     monkeypatch.setenv("TUMBLER_BF16", "0")
-    model = '{"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "tie_word_embeddings": true}'
-    argv = ["--model_config", model, "--tokenizer", str(tokenizer_dir), "--tokens_dir", str(tokens_dir), "--output_dir", str(tmp_path / "base"), "--sequence_length", "32"]
-    argv += ["--optimizer", "muon", "--bf16", "true", "--max_steps", "2", "--per_device_train_batch_size", "2", "--max_eval_windows", "2", "--report_to", "none"]
+    model = (
+        '{"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,'
+        ' "num_attention_heads": 2, "tie_word_embeddings": true}'
+    )
+    argv = [
+        "--model_config",
+        model,
+        "--tokenizer",
+        str(tokenizer_dir),
+        "--tokens_dir",
+        str(tokens_dir),
+        "--output_dir",
+        str(tmp_path / "base"),
+        "--sequence_length",
+        "32",
+    ]
+    argv += [
+        "--optimizer",
+        "muon",
+        "--bf16",
+        "true",
+        "--max_steps",
+        "2",
+        "--per_device_train_batch_size",
+        "2",
+        "--max_eval_windows",
+        "2",
+        "--report_to",
+        "none",
+    ]
     with Products() as products:
         main(argv)
     assert products.dtypes == {torch.float32}

@@ -34,9 +34,13 @@ def test_the_loss_is_that_of_separate_rows(attention, family):
     network, rows = model(attention, family), features([30, 7, 12, 5, 28, 3, 19])
     collator = PackedRows(0)
     batch = collator(rows)
-    assert batch["input_ids"].shape[0] < len(rows) and batch["attention_mask"].sum() == sum(len(row["input_ids"]) for row in rows)
+    assert batch["input_ids"].shape[0] < len(rows) and batch["attention_mask"].sum() == sum(
+        len(row["input_ids"]) for row in rows
+    )
     assert collator.share == pytest.approx(1 - batch["attention_mask"].float().mean().item())
-    alone = [network(input_ids=torch.tensor([row["input_ids"]]), labels=torch.tensor([row["labels"]])).loss for row in rows]
+    alone = [
+        network(input_ids=torch.tensor([row["input_ids"]]), labels=torch.tensor([row["labels"]])).loss for row in rows
+    ]
     counts = [sum(label != -100 for label in row["labels"][1:]) for row in rows]
     network.register_forward_pre_hook(leave_out_mask, with_kwargs=True)
     packed = network(**batch).loss

@@ -31,14 +31,28 @@ def fake(monkeypatch):
                 raise KeyboardInterrupt
             asked.extend(c[0]["content"] for c in conversations)
             numbers = [int(c[0]["content"].split()[0]) for c in conversations]
-            return [[Reply(f"The answer is {n if s < n % 5 else n + 1}.", True) for s in range(samples)] for n in numbers]
+            return [
+                [Reply(f"The answer is {n if s < n % 5 else n + 1}.", True) for s in range(samples)] for n in numbers
+            ]
 
     monkeypatch.setattr(pass_rate, "Replier", Fake)
     return asked, state
 
 
 def argv(tmp_path, *more, out="out"):
-    return ["--model", "m", "--problems", str(tmp_path / "p.jsonl"), "--output_dir", str(tmp_path / out), "--samples", "4", "--chunk", "3", *map(str, more)]
+    return [
+        "--model",
+        "m",
+        "--problems",
+        str(tmp_path / "p.jsonl"),
+        "--output_dir",
+        str(tmp_path / out),
+        "--samples",
+        "4",
+        "--chunk",
+        "3",
+        *map(str, more),
+    ]
 
 
 def test_what_is_always_or_never_solved_goes(tmp_path, fake, capsys):
@@ -81,9 +95,22 @@ def test_two_runs_in_one_folder_do_not_mix(tmp_path, fake, capsys):
 
 
 def test_a_real_model(chat_model, world, tmp_path):
-    args = ["--model", str(chat_model), "--problems", str(world / "problems/train.jsonl"), "--limit", "5", "--samples", "2", "--max_new_tokens", "8"]
+    args = [
+        "--model",
+        str(chat_model),
+        "--problems",
+        str(world / "problems/train.jsonl"),
+        "--limit",
+        "5",
+        "--samples",
+        "2",
+        "--max_new_tokens",
+        "8",
+    ]
     main([*args, "--least", "0", "--output_dir", str(tmp_path)])  # random weights solve nothing
-    assert {row["pass_rate"] for row in rows(tmp_path / "train.jsonl")} == {0.0} and len(rows(tmp_path / "train.jsonl")) == 5
+    assert {row["pass_rate"] for row in rows(tmp_path / "train.jsonl")} == {0.0} and len(
+        rows(tmp_path / "train.jsonl")
+    ) == 5
 
 
 def test_bad_input_is_one_line(tmp_path, fake, capsys):
@@ -108,4 +135,6 @@ def test_bad_input_is_one_line(tmp_path, fake, capsys):
             main(argv(tmp_path, *more))
         error = capsys.readouterr().err
         assert exit_.value.code == 2 and message in error and error.count("\n") == 1, error
-    assert len(rows(tmp_path / "out/probes.jsonl")) == 20 and not (tmp_path / "out/train.jsonl").exists()  # it was of other thresholds
+    assert (
+        len(rows(tmp_path / "out/probes.jsonl")) == 20 and not (tmp_path / "out/train.jsonl").exists()
+    )  # it was of other thresholds

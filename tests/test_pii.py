@@ -35,7 +35,16 @@ FOUND = {
     "emails": ["ivo.cindle7@post.example", "a+b@mail.co.uk"],
     "ips": ["8.8.4.4", "151.101.1.69"],
 }  # fmt: skip
-FRAMES = ("Ask for {} today.", "{}", "({})", "Paid in 2004 {} 12/27, thanks", "It is: {}.", "one\n{}\ntwo", "“{}”", "Write {}, or do not.")
+FRAMES = (
+    "Ask for {} today.",
+    "{}",
+    "({})",
+    "Paid in 2004 {} 12/27, thanks",
+    "It is: {}.",
+    "one\n{}\ntwo",
+    "“{}”",
+    "Write {}, or do not.",
+)
 
 LEFT_ALONE = """
     1914-1918 | 1,249.99 | $4,242.42 | 2024-03-17 | 17.03.2024 | 03/17/2024 | 18:45:30 | 2012-01-02 08:00 | 3,331,739,669 | 3 331 739 669
@@ -65,12 +74,27 @@ def test_found_wherever_it_stands(pii, kind, secret):
 
 
 def test_other_numbers_around(pii):
-    for number in ("(212) 555-0188", "212-555-0188", "+1 212 555 0188", "+44 20 7946 0018", "+33 1 99 00 12 34", "+61 3 7010 1234"):
+    for number in (
+        "(212) 555-0188",
+        "212-555-0188",
+        "+1 212 555 0188",
+        "+44 20 7946 0018",
+        "+33 1 99 00 12 34",
+        "+61 3 7010 1234",
+    ):
         for frame in ("in 2004 {} for 3", "{} 12 High Street", "{} 24 7", "room 7 {}"):
             assert pii.format(frame.format(number)) == frame.format(STAND_INS["phones"][0])
     ours = STAND_INS["ibans"][0]
-    assert pii.format("at 12 GB29 NWBK 6016 1331 9268 19 or no12 NO93 8601 1117 947") == f"at 12 {ours} or no12 {STAND_INS['ibans'][1]}"
-    for row in ("7 212 555 0188 3", "100 20 1999 3", "2 100 20 1999", "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16"):  # of a table
+    assert (
+        pii.format("at 12 GB29 NWBK 6016 1331 9268 19 or no12 NO93 8601 1117 947")
+        == f"at 12 {ours} or no12 {STAND_INS['ibans'][1]}"
+    )
+    for row in (
+        "7 212 555 0188 3",
+        "100 20 1999 3",
+        "2 100 20 1999",
+        "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16",
+    ):  # of a table
         assert pii.format(row) == row
 
 
@@ -147,9 +171,14 @@ def test_what_stands_in_is_nobody_s(pii):
 
 def test_what_was_replaced_is_counted_and_documents_begin_anew():
     pii, text = PII(), "536-90-4399, 536-90-4398 and 4111111111111111"
-    results = [document.text for document in pii.run([Document(text, "0"), Document("nothing", "1"), Document(text, "2")])]
+    results = [
+        document.text for document in pii.run([Document(text, "0"), Document("nothing", "1"), Document(text, "2")])
+    ]
     assert results[0] == results[2] == "000-12-3456, 000-45-6789 and 4000 0000 0000 0000" and results[1] == "nothing"
-    assert {key: counter.total for key, counter in pii.stats.stats.items() if key.startswith("replaced")} == {"replaced_ssns": 4, "replaced_cards": 2}
+    assert {key: counter.total for key, counter in pii.stats.stats.items() if key.startswith("replaced")} == {
+        "replaced_ssns": 4,
+        "replaced_cards": 2,
+    }
 
 
 FRAGMENTS = [secret for secrets in FOUND.values() for secret in secrets] + [n for ns in STAND_INS.values() for n in ns]
@@ -173,9 +202,13 @@ def test_any_digits_are_survived(text):
 
 
 def test_card_prefixes():
-    for number in "4000000000000002 5105105105105100 2720999999999996 6500000000000002 3589000000000003 30950000000003".split():
+    for (
+        number
+    ) in "4000000000000002 5105105105105100 2720999999999996 6500000000000002 3589000000000003 30950000000003".split():
         assert CARD.fullmatch(number), number
-    for number in "2721000000000004 3590000000000000 5000000000000009 30960000000002 3400000000000000 7000000000000005".split():
+    for (
+        number
+    ) in "2721000000000004 3590000000000000 5000000000000009 30960000000002 3400000000000000 7000000000000005".split():
         assert not CARD.fullmatch(number), number
 
 
@@ -184,6 +217,8 @@ def test_the_crawl_s_own_are_valid():
     rng = random.Random(0)
     for number in {crawl._phone(rng) for _ in range(400)}:
         assert phonenumbers.is_valid_number(phonenumbers.parse(number, "US")), number
-    assert all(map(ssn.is_valid, crawl.SSNS)) and all(iban.is_valid(number, check_country=False) for number in crawl.IBANS)
+    assert all(map(ssn.is_valid, crawl.SSNS)) and all(
+        iban.is_valid(number, check_country=False) for number in crawl.IBANS
+    )
     assert all(luhn.is_valid(number) and CARD.fullmatch(number) for number in crawl.CARDS)
     assert {secret for kind in crawl.PII for secret in [kind]} == {"email", "ip", "phone", "ssn", "card", "iban"}

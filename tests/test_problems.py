@@ -28,7 +28,11 @@ def write(path, lines: list[dict]):
 
 def test_gsm8k(shared_data, tmp_path):
     found = adapted(shared_data / "gsm8k" / "test.jsonl", tmp_path)
-    assert len(found) == 1319 and set(found[0]) == {"prompt", "answer", "verifier"} and found[0]["prompt"][0]["content"].endswith('end with "The answer is N."')
+    assert (
+        len(found) == 1319
+        and set(found[0]) == {"prompt", "answer", "verifier"}
+        and found[0]["prompt"][0]["content"].endswith('end with "The answer is N."')
+    )
     assert rewards(found, [f"So it is. The answer is {row['answer']}." for row in found]) == [1.0] * 1319
 
 
@@ -41,19 +45,49 @@ def test_humaneval(shared_data, tmp_path):
     with gzip.open(path, "rt") as lines:
         solutions = [f"```python\n{row['prompt']}{row['canonical_solution']}```" for row in map(json.loads, lines)]
     found = adapted(path, tmp_path)
-    assert len(found) == 164 and "```python\nfrom typing" in found[0]["prompt"][0]["content"] and "assert" not in found[0]["prompt"][0]["content"]
+    assert (
+        len(found) == 164
+        and "```python\nfrom typing" in found[0]["prompt"][0]["content"]
+        and "assert" not in found[0]["prompt"][0]["content"]
+    )
     assert rewards(found[::8], solutions[::8]) == [1.0] * 21
     assert rewards(found[:8], solutions[1:9]) == [0.0] * 8
 
 
 def test_math_and_mbpp(tmp_path):
-    found = adapted(write(tmp_path / "math.jsonl", [{"problem": "What is half of 1?", "answer": "\\frac{1}{2}", "level": 1}]), tmp_path)
-    assert found == [{"prompt": [{"role": "user", "content": "What is half of 1?\nThink step by step and end with the answer in \\boxed{}."}], "answer": "\\frac{1}{2}", "verifier": "math"}]
+    found = adapted(
+        write(tmp_path / "math.jsonl", [{"problem": "What is half of 1?", "answer": "\\frac{1}{2}", "level": 1}]),
+        tmp_path,
+    )
+    assert found == [
+        {
+            "prompt": [
+                {
+                    "role": "user",
+                    "content": "What is half of 1?\nThink step by step and end with the answer in \\boxed{}.",
+                }
+            ],
+            "answer": "\\frac{1}{2}",
+            "verifier": "math",
+        }
+    ]
     assert rewards(found, ["It is \\boxed{0.5}."]) == [1.0]
-    task = {"text": "Write a function to double a number.", "code": "", "test_setup_code": "two = 2", "test_imports": ["import math"], "test_list": ["assert double(two) == 4", "assert double(3) == 6"]}
+    task = {
+        "text": "Write a function to double a number.",
+        "code": "",
+        "test_setup_code": "two = 2",
+        "test_imports": ["import math"],
+        "test_list": ["assert double(two) == 4", "assert double(3) == 6"],
+    }
     found = adapted(write(tmp_path / "mbpp.jsonl", [task]), tmp_path, "--suffix", " Go.")
-    assert found[0]["prompt"][0]["content"] == "Write a function to double a number.\nIt has to pass: `assert double(two) == 4` Go."
-    assert (found[0]["verifier"], found[0]["tests"]) == ("code", "two = 2\nimport math\nassert double(two) == 4\nassert double(3) == 6")
+    assert (
+        found[0]["prompt"][0]["content"]
+        == "Write a function to double a number.\nIt has to pass: `assert double(two) == 4` Go."
+    )
+    assert (found[0]["verifier"], found[0]["tests"]) == (
+        "code",
+        "two = 2\nimport math\nassert double(two) == 4\nassert double(3) == 6",
+    )
 
 
 def test_an_unknown_set_is_one_line(tmp_path, capsys):
@@ -76,11 +110,20 @@ def test_each_difficulty_has_solutions_that_its_verifier_passes(name):
 
     rng, lengths = random.Random(0), []
     for difficulty in (1, 2, 3):
-        found = [problems.GENERATORS[name](rng, split, difficulty=difficulty) for split in problems.SPLITS for _ in range(60)]
+        found = [
+            problems.GENERATORS[name](rng, split, difficulty=difficulty)
+            for split in problems.SPLITS
+            for _ in range(60)
+        ]
         rows_ = [problems.row(p) for p in found]
         columns = {key: [row[key] for row in rows_] for key in rows_[0] if key != "prompt"}
         assert reward_function("by_row")(completions=[p.solution for p in found], **columns) == [1.0] * 180
-        assert reward_function("by_row")(completions=[p.solution for p in found[1:]] + ["The answer is -7."], **columns).count(1.0) < 150  # letters: the next answer is often the same
+        assert (
+            reward_function("by_row")(
+                completions=[p.solution for p in found[1:]] + ["The answer is -7."], **columns
+            ).count(1.0)
+            < 150
+        )  # letters: the next answer is often the same
         lengths.append(sum(len(p.question) for p in found))
     assert lengths[0] < lengths[1] < lengths[2]
 
@@ -99,20 +142,44 @@ def test_what_is_beside_the_point_belongs_to_others():
             beside = [place for place, text in enumerate(told) if re.search(r" (has|likes|once paid) ", text)]
             assert len(beside) == difficulty - 1 and told[-2].startswith(" The total is ")
             (own,) = [text for place, text in enumerate(told) if " buys " in text]
-            assert all(told[place].split()[0] != own.split()[0] and told[place].split()[-1].rstrip("s.") not in own for place in beside)
-            assert re.sub(r" ?[A-Z]\w+ (has|likes|once paid) [^.]+\.", "", p.question).strip() == "".join(t for i, t in enumerate(told) if i not in beside).strip()
+            assert all(
+                told[place].split()[0] != own.split()[0] and told[place].split()[-1].rstrip("s.") not in own
+                for place in beside
+            )
+            assert (
+                re.sub(r" ?[A-Z]\w+ (has|likes|once paid) [^.]+\.", "", p.question).strip()
+                == "".join(t for i, t in enumerate(told) if i not in beside).strip()
+            )
             places |= set(beside)
     assert places == {0, 1, 2, 3}
 
 
 def test_generated_problems_differ_and_their_splits_share_none(tmp_path, capsys):
     for split in ("train", "test"):
-        main(["--generate", "apples", "--difficulty", "2", "--count", "50", "--split", split, "--output_dir", str(tmp_path)])
-    asked = {split: {row["prompt"][0]["content"] for row in rows(tmp_path / f"{split}.jsonl")} for split in ("train", "test")}
+        main(
+            [
+                "--generate",
+                "apples",
+                "--difficulty",
+                "2",
+                "--count",
+                "50",
+                "--split",
+                split,
+                "--output_dir",
+                str(tmp_path),
+            ]
+        )
+    asked = {
+        split: {row["prompt"][0]["content"] for row in rows(tmp_path / f"{split}.jsonl")}
+        for split in ("train", "test")
+    }
     assert len(asked["train"]) == len(asked["test"]) == 50 and not asked["train"] & asked["test"]
     main(["--generate", "apples", "--expert", "0.38", "--count", "400", "--output_dir", str(tmp_path / "expert")])
     solved = rows(tmp_path / "expert/train.jsonl")
-    assert 0.3 < sum(row["correct"] for row in solved) / 400 < 0.46 and all("The answer is" in row["messages"][1]["content"] for row in solved)
+    assert 0.3 < sum(row["correct"] for row in solved) / 400 < 0.46 and all(
+        "The answer is" in row["messages"][1]["content"] for row in solved
+    )
     for argv, message in [
         (["--generate", "letters", "--expert", "0.5"], "goes with generate apples"),
         (["--generate", "pears"], "generate must be one of apples"),

@@ -13,7 +13,9 @@ from conftest import ROOT
 
 READMES = sorted([ROOT / "README.md", ROOT / "data_prep" / "README.md", *ROOT.glob("recipes/*/README.md")])
 SOURCES = sorted(p for folder in ("recipes", "data_prep", "eval") for p in (ROOT / folder).rglob("*.py"))
-YAMLS = sorted([*ROOT.glob("recipes/*/*.yaml"), *ROOT.glob("accelerate_configs/*.yaml"), *ROOT.glob("data_prep/*.yaml")])
+YAMLS = sorted(
+    [*ROOT.glob("recipes/*/*.yaml"), *ROOT.glob("accelerate_configs/*.yaml"), *ROOT.glob("data_prep/*.yaml")]
+)
 STARTS = ("python -m ", "accelerate launch ", "make ", "sbatch ", "pip install ")
 MAKEFILE = (ROOT / "Makefile").read_text()
 
@@ -27,13 +29,16 @@ def name_of(path: Path) -> str:
 
 
 def commands(lines: list[str]) -> list[list[str]]:
-    """The commands among lines of shell, words split, continued lines joined, comments and [optional brackets] dropped."""
+    """The commands among lines of shell, words split, continued lines joined, comments and [optional brackets]
+    dropped."""
     found, text = [], ""
     for line in lines:
         text += line.strip().removesuffix("\\").rstrip() + " "
         if not line.rstrip().endswith("\\"):
             if text.startswith(STARTS):
-                found.append(shlex.split(re.sub(r"[\[\]](?=\s|-|$)|…", "", text) if ".[" not in text else text, comments=True))
+                found.append(
+                    shlex.split(re.sub(r"[\[\]](?=\s|-|$)|…", "", text) if ".[" not in text else text, comments=True)
+                )
             text = ""
     return found
 
@@ -78,7 +83,9 @@ def parse_only(module: str, argv: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for place in (script, recipes.common, recipes.benchmark_pretrain):  # to the last recipes.benchmark hands on
             patch.setattr(place, "parse", parse, raising=False)
-        patch.setattr(script, "output_folder", stop, raising=False)  # where recipes.run, which has no `parse`, begins its work
+        patch.setattr(
+            script, "output_folder", stop, raising=False
+        )  # where recipes.run, which has no `parse`, begins its work
         with pytest.raises(Parsed):
             script.main(argv)
 
@@ -139,7 +146,16 @@ def options() -> set[str]:
             if name
         }
         known |= set(re.findall(r'add_argument\("(--\w+)"', path.read_text()))
-    return known | {"--config", "--help", "--constraint", "--editable", "--nodes", "--gpus-per-node", "--cpus-per-gpu", "--time"}
+    return known | {
+        "--config",
+        "--help",
+        "--constraint",
+        "--editable",
+        "--nodes",
+        "--gpus-per-node",
+        "--cpus-per-gpu",
+        "--time",
+    }
 
 
 @pytest.mark.parametrize("path", READMES, ids=name_of)
@@ -190,7 +206,11 @@ def test_files_in_the_text(path):
     """A path of the repository exists; the name of a file that a run writes stands in the code that writes it."""
     sources = "".join(p.read_text() for p in [*SOURCES, *ROOT.glob("recipes/*/*.yaml")])
     here = {p.name for p in ROOT.iterdir()}
-    files = {p.name for p in ROOT.rglob("*") if p.is_file() and not {".git", ".venv", "runs"} & set(p.relative_to(ROOT).parts)}
+    files = {
+        p.name
+        for p in ROOT.rglob("*")
+        if p.is_file() and not {".git", ".venv", "runs"} & set(p.relative_to(ROOT).parts)
+    }
     for text in backticked(path):
         for word in text.split():
             word = word.rstrip(".,:;")

@@ -1,5 +1,5 @@
-"""Every YAML of recipes/ takes two steps through its own script, with only model and data swapped for small local ones of the
-same family and columns; then a fresh process loads every artifact with stock classes."""
+"""Every YAML of recipes/ takes two steps through its own script, with only model and data swapped for small local ones
+of the same family and columns; then a fresh process loads every artifact with stock classes."""
 
 import importlib
 import json
@@ -40,7 +40,12 @@ SMALL = {  # what two steps on a CPU need
     },
     "sft": {"max_steps": 2, "per_device_train_batch_size": 4, "max_length": 192, "eval_steps": 1},
     "reward": {"max_steps": 2, "per_device_train_batch_size": 4, "eval_steps": 1},
-    "ppo": {"total_episodes": 32, "per_device_train_batch_size": 16, "local_rollout_forward_batch_size": 8, "response_length": 8},
+    "ppo": {
+        "total_episodes": 32,
+        "per_device_train_batch_size": 16,
+        "local_rollout_forward_batch_size": 8,
+        "response_length": 8,
+    },
     "grpo": {"max_steps": 2, "per_device_train_batch_size": 32, "max_completion_length": 8},
     "rloo": {"max_steps": 2, "per_device_train_batch_size": 16, "max_completion_length": 8},
     "dpo": {"max_steps": 2, "per_device_train_batch_size": 4, "eval_steps": 1},
@@ -49,9 +54,29 @@ METRICS = {
     "pretrain": {"loss", "eval_bits_per_byte", "tokens", "tokens_per_second", "flops", "learning_rate", "grad_norm"},
     "sft": {"loss", "eval_loss", "num_tokens", "learning_rate"},
     "reward": {"loss", "accuracy", "margin", "eval_accuracy"},
-    "ppo": {"objective/scores", "objective/kl", "policy/approxkl_avg", "val/ratio", "response_length", "loss/value_avg"},
-    "grpo": {"reward", "reward_std", "frac_reward_zero_std", "num_generations", "completions/mean_length", "completions/clipped_ratio"},
-    "rloo": {"reward", "rewards/reward_model/mean", "num_generations", "completions/mean_length", "clip_ratio/region_mean"},
+    "ppo": {
+        "objective/scores",
+        "objective/kl",
+        "policy/approxkl_avg",
+        "val/ratio",
+        "response_length",
+        "loss/value_avg",
+    },
+    "grpo": {
+        "reward",
+        "reward_std",
+        "frac_reward_zero_std",
+        "num_generations",
+        "completions/mean_length",
+        "completions/clipped_ratio",
+    },
+    "rloo": {
+        "reward",
+        "rewards/reward_model/mean",
+        "num_generations",
+        "completions/mean_length",
+        "clip_ratio/region_mean",
+    },
     "dpo": {"loss", "rewards/accuracies", "rewards/margins", "eval_rewards/accuracies", "num_tokens"},
 }
 
@@ -71,9 +96,16 @@ class Stages:
     """Runs recipes on demand; a recipe that starts from another's output runs that one before."""
 
     def __init__(self, folder, world, documents, preferences, tokenizer_dir):
-        self.folder, self.world, self.documents, self.preferences, self.tokenizer_dir = folder, world, documents, preferences, tokenizer_dir
+        self.folder, self.world, self.documents, self.preferences, self.tokenizer_dir = (
+            folder,
+            world,
+            documents,
+            preferences,
+            tokenizer_dir,
+        )
         self.by_output = {
-            yaml.safe_load(path.read_text()).get("output_dir"): path for path in [*RECIPES, *ROOT.glob("recipes/*/tokens.yaml")]
+            yaml.safe_load(path.read_text()).get("output_dir"): path
+            for path in [*RECIPES, *ROOT.glob("recipes/*/tokens.yaml")]
         }
         self.done: dict[Path, Path] = {}
         self.trainers: dict[Path, object] = {}
@@ -119,7 +151,10 @@ class Stages:
         if source["path"] in HUB_ROWS:
             taken = rows(self.world / "conversations/train.jsonl"), rows(self.preferences / "train.jsonl")
             file = self.folder / f"{source['path'].split('/')[1]}.jsonl"
-            pairs = [{**pair, "messages": one["messages"] + two["messages"]} for pair, one, two in zip(taken[1], taken[0], taken[0][150:])]
+            pairs = [
+                {**pair, "messages": one["messages"] + two["messages"]}
+                for pair, one, two in zip(taken[1], taken[0], taken[0][150:])
+            ]
             file.write_text("".join(json.dumps(HUB_ROWS[source["path"]](row)) + "\n" for row in pairs))
             return {"path": str(file)} | {k: v for k, v in source.items() if k in ("weight", "rename")}
         if source["path"].endswith("gsm8k/train.jsonl"):
@@ -145,17 +180,24 @@ class Stages:
         if script == "tokens":
             sources = [{"path": str(self.documents)}, {"path": str(self.world / "textbooks")}]
             config |= {
-                "sources": [s | {k: v for k, v in old.items() if k == "text_column"} for s, old in zip(sources, config["sources"] * 2)]
+                "sources": [
+                    s | {k: v for k, v in old.items() if k == "text_column"}
+                    for s, old in zip(sources, config["sources"] * 2)
+                ]
             }
             config |= {"tasks": 1, "workers": 1, "validation_fraction": 0.1}
         else:
             config |= SMALL[script] | {"logging_steps": 1, "use_cpu": True}
             config["gradient_accumulation_steps"] = min(2, config.get("gradient_accumulation_steps", 1))
             if "model_config" in config:
-                config["model_config"] = {k: v for k, v in config["model_config"].items() if k != "vocab_size"} | SIZES[FAMILIES[recipe]]
+                config["model_config"] = {
+                    k: v for k, v in config["model_config"].items() if k != "vocab_size"
+                } | SIZES[FAMILIES[recipe]]
         file = self.folder / f"{recipe}-{path.name}"
         file.write_text(yaml.safe_dump(config))
-        importlib.import_module("data_prep.tokens" if script == "tokens" else f"recipes.{script}").main(["--config", str(file)])
+        importlib.import_module("data_prep.tokens" if script == "tokens" else f"recipes.{script}").main(
+            ["--config", str(file)]
+        )
         self.done[path] = out
         return out
 
@@ -208,7 +250,10 @@ def test_two_steps(stages, path):
     config = yaml.safe_load((stages.folder / f"{path.parent.name}-{path.name}").read_text())
     assert record["parent"] == config.get("model_name_or_path")
     assert (
-        all(data["path"] and (data.get("windows") or data["rows"] and data["fingerprint"]) for data in record["datasets"])
+        all(
+            data["path"] and (data.get("windows") or data["rows"] and data["fingerprint"])
+            for data in record["datasets"]
+        )
         and record["datasets"]
     )
     assert record["config"]["learning_rate"] == config["learning_rate"] and "hub_token" not in record["config"]
@@ -231,7 +276,10 @@ def test_pretraining_keeps_samples_and_counts(stages, path):
     tokenizer = AutoTokenizer.from_pretrained(out)
     ends = {tokenizer.convert_tokens_to_ids("<|endoftext|>"), tokenizer.eos_token_id}  # a document's end ends a text
     assert json.loads((out / "generation_config.json").read_text())["eos_token_id"] == sorted(ends)
-    record, last = json.loads((out / "stage.json").read_text()), [r for r in rows(out / "log.jsonl") if "tokens" in r][-1]
+    record, last = (
+        json.loads((out / "stage.json").read_text()),
+        [r for r in rows(out / "log.jsonl") if "tokens" in r][-1],
+    )
     accumulation = min(2, yaml.safe_load(path.read_text()).get("gradient_accumulation_steps", 1))
     assert record["tokens"] == last["tokens"] == 2 * 2 * 64 * accumulation
     assert record["flops"] == last["flops"] > 6 * record["tokens"] * 32 * 32
@@ -312,13 +360,19 @@ def test_lora_trains_adapters_alone(stages, script):
     importlib.import_module(f"recipes.{script}").main(["--config", str(file)])
     out = Path(config["output_dir"])
     assert (out / "adapter_model.safetensors").exists() and not (out / "model.safetensors").exists()
-    auto, kwargs = (AutoModelForSequenceClassification, {"num_labels": 1}) if script == "reward" else (AutoModelForCausalLM, {})
+    auto, kwargs = (
+        (AutoModelForSequenceClassification, {"num_labels": 1}) if script == "reward" else (AutoModelForCausalLM, {})
+    )
     model = auto.from_pretrained(out, **kwargs)
     adapters = [p for name, p in model.named_parameters() if "lora_B" in name]
-    assert adapters and (script == "grpo" or all(p.abs().sum() > 0 for p in adapters))  # random replies earn GRPO nothing
+    assert adapters and (
+        script == "grpo" or all(p.abs().sum() > 0 for p in adapters)
+    )  # random replies earn GRPO nothing
     if script == "reward":  # the new head comes back, too
         saved = load_file(out / "adapter_model.safetensors")
-        assert torch.equal(model.score.weight, next(value for key, value in saved.items() if key.endswith("score.weight")))
+        assert torch.equal(
+            model.score.weight, next(value for key, value in saved.items() if key.endswith("score.weight"))
+        )
     record = json.loads((out / "stage.json").read_text())
     assert record["steps"] == 2 and METRICS[script] <= {key for row in rows(out / "log.jsonl") for key in row}
 
@@ -349,18 +403,25 @@ def test_a_fresh_process_loads_every_artifact_with_stock_classes(stages, world, 
     (tmp_path / "job.json").write_text(json.dumps({"models": models, "data": data}))
     (tmp_path / "fresh.py").write_text(FRESH)
     run = subprocess.run(
-        [sys.executable, str(tmp_path / "fresh.py"), str(tmp_path / "job.json")], capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, str(tmp_path / "fresh.py"), str(tmp_path / "job.json")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     )
     assert run.returncode == 0, run.stderr[-3000:]
     out = json.loads(run.stdout.splitlines()[-1])
     assert all(out[path] > 0 for path in data)
     for name, (kind, _) in models.items():
         got = out[name]
-        assert "ForSequenceClassification" in got["class"] if kind == "reward" else got["class"].endswith(("ForCausalLM", "LMHeadModel")), (
-            name
-        )
+        assert (
+            "ForSequenceClassification" in got["class"]
+            if kind == "reward"
+            else got["class"].endswith(("ForCausalLM", "LMHeadModel"))
+        ), name
         assert got["shape"][-1] == (1 if kind == "reward" else got["vocabulary"]), name
         assert got["template"] == (kind != "pretrain" or name.startswith("tiny")), name
-        if kind not in ("pretrain", "reward") and "qlora" not in name:  # an adapter leaves its base's generation config
+        if (
+            kind not in ("pretrain", "reward") and "qlora" not in name
+        ):  # an adapter leaves its base's generation config
             ends = got["ends"] if isinstance(got["ends"], list) else [got["ends"]]
             assert got["eos"] in ends, f"{name}: generate() would not stop at the end token"

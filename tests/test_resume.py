@@ -35,43 +35,70 @@ def configs(world, tokens_dir, tokenizer_dir, chat_model, reward_model, preferen
     folder = tmp_path_factory.mktemp("configs")
     conversations = [{"path": str(world / f"conversations/{split}.jsonl")} for split in ("train", "validation")]
     stages = {
-        "pretrain": TRAINING
-        | {
-            "model_config": {"model_type": "llama", "tie_word_embeddings": True, **SIZES["llama"]},
-            "tokenizer": str(tokenizer_dir),
-            "tokens_dir": str(tokens_dir),
-        }
-        | {"sequence_length": 64, "max_eval_windows": 4, "sample_prompts": ["The people of", "Question:"], "sample_steps": 1},
-        "sft": TRAINING
-        | {"model_name_or_path": str(chat_model), "datasets": conversations[:1], "eval_datasets": conversations[1:], "max_length": 256},
-        "ppo": SAVING
-        | {
-            "model_name_or_path": str(chat_model),
-            "reward_model_path": str(reward_model),
-            "datasets": [{"path": str(world / "verses/train.jsonl")}],
-        }
-        | {
-            "total_episodes": 40,
-            "per_device_train_batch_size": 8,
-            "local_rollout_forward_batch_size": 8,
-            "response_length": 6,
-            "num_mini_batches": 2,
-            "learning_rate": 0.01,
-        },
-        "grpo": SAVING
-        | {
-            "model_name_or_path": str(chat_model),
-            "datasets": [{"path": str(world / "problems/train.jsonl")}],
-            "max_steps": 5,
-            "learning_rate": 0.01,
-        }
-        | {"per_device_train_batch_size": 16, "num_generations": 4, "max_completion_length": 6, "entropy_coef": 0.1},
+        "pretrain": (
+            TRAINING
+            | {
+                "model_config": {"model_type": "llama", "tie_word_embeddings": True, **SIZES["llama"]},
+                "tokenizer": str(tokenizer_dir),
+                "tokens_dir": str(tokens_dir),
+            }
+            | {
+                "sequence_length": 64,
+                "max_eval_windows": 4,
+                "sample_prompts": ["The people of", "Question:"],
+                "sample_steps": 1,
+            }
+        ),
+        "sft": (
+            TRAINING
+            | {
+                "model_name_or_path": str(chat_model),
+                "datasets": conversations[:1],
+                "eval_datasets": conversations[1:],
+                "max_length": 256,
+            }
+        ),
+        "ppo": (
+            SAVING
+            | {
+                "model_name_or_path": str(chat_model),
+                "reward_model_path": str(reward_model),
+                "datasets": [{"path": str(world / "verses/train.jsonl")}],
+            }
+            | {
+                "total_episodes": 40,
+                "per_device_train_batch_size": 8,
+                "local_rollout_forward_batch_size": 8,
+                "response_length": 6,
+                "num_mini_batches": 2,
+                "learning_rate": 0.01,
+            }
+        ),
+        "grpo": (
+            SAVING
+            | {
+                "model_name_or_path": str(chat_model),
+                "datasets": [{"path": str(world / "problems/train.jsonl")}],
+                "max_steps": 5,
+                "learning_rate": 0.01,
+            }
+            | {
+                "per_device_train_batch_size": 16,
+                "num_generations": 4,
+                "max_completion_length": 6,
+                "entropy_coef": 0.1,
+            }
+        ),
     }
     rewarded = {key: stages["ppo"][key] for key in ("model_name_or_path", "reward_model_path", "datasets")}
     drawn = {"per_device_train_batch_size": 16, "num_generations": 4, "num_iterations": 2, "max_completion_length": 6}
     stages["rloo"] = SAVING | rewarded | drawn | {"max_steps": 5, "learning_rate": 0.01}
     pairs = [{"path": str(preferences / f"{split}.jsonl")} for split in ("train", "validation")]
-    stages["dpo"] = TRAINING | {"model_name_or_path": str(chat_model), "datasets": pairs[:1], "eval_datasets": pairs[1:]}
+    stages["dpo"] = TRAINING | {
+        "model_name_or_path": str(chat_model),
+        "datasets": pairs[:1],
+        "eval_datasets": pairs[1:],
+    }
     del stages["dpo"]["optimizer"]
     for name, config in stages.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
@@ -119,12 +146,20 @@ def metrics(folder: Path) -> list[dict]:
 
 
 # Killed before the first checkpoint, between two, while one is written, after the last step
-@pytest.mark.parametrize("stage, moment", [("pretrain", "log:1"), ("pretrain", "save:4"), ("pretrain", "finish"), ("sft", "log:5"), ("dpo", "log:5")])
+@pytest.mark.parametrize(
+    "stage, moment",
+    [("pretrain", "log:1"), ("pretrain", "save:4"), ("pretrain", "finish"), ("sft", "log:5"), ("dpo", "log:5")],
+)
 def test_a_killed_run_ends_in_the_same_weights(configs, unbroken, tmp_path, stage, moment):
     out = tmp_path / "run"
     train(configs, stage, out, die=moment, expect=KILLED)
     assert not (out / "stage.json").exists()
-    kept = {"log:1": [], "log:5": ["checkpoint-4"], "save:4": ["checkpoint-2", "checkpoint-4"], "finish": ["checkpoint-6"]}[moment]
+    kept = {
+        "log:1": [],
+        "log:5": ["checkpoint-4"],
+        "save:4": ["checkpoint-2", "checkpoint-4"],
+        "finish": ["checkpoint-6"],
+    }[moment]
     assert sorted(p.name for p in out.glob("checkpoint-*")) == kept
     printed = train(configs, stage, out)
     resumed = {"log:1": None, "log:5": "checkpoint-4", "save:4": "checkpoint-2", "finish": "checkpoint-6"}[moment]
@@ -137,7 +172,9 @@ def test_a_killed_run_ends_in_the_same_weights(configs, unbroken, tmp_path, stag
         assert rows(out / "samples.jsonl") == rows(unbroken(stage) / "samples.jsonl")
         assert [row["step"] for row in rows(out / "samples.jsonl")] == [step for step in range(7) for _ in range(2)]
     record = json.loads((out / "stage.json").read_text())
-    assert record["steps"] == 6 and record["tokens"] == json.loads((unbroken(stage) / "stage.json").read_text())["tokens"]
+    assert (
+        record["steps"] == 6 and record["tokens"] == json.loads((unbroken(stage) / "stage.json").read_text())["tokens"]
+    )
 
 
 def test_a_finished_stage_is_not_done_again(configs, unbroken):
@@ -192,7 +229,9 @@ def without_padding(rows_: list[list[int]], pad: int) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("moment", ["log:3", "log:5", "finish"])
-def test_ppo_goes_on_with_its_critic_its_optimiser_and_the_next_prompts(configs, tmp_path, watched, whole, tokenizer, reward_model, moment):
+def test_ppo_goes_on_with_its_critic_its_optimiser_and_the_next_prompts(
+    configs, tmp_path, watched, whole, tokenizer, reward_model, moment
+):
     from safetensors.torch import load_file
 
     out = tmp_path / "run"
@@ -268,9 +307,17 @@ def pipeline(configs, world, documents, tmp_path):
         },
         {"name": "tokens", "module": "data_prep.tokens", "config": str(tmp_path / "tokens.yaml"), "seconds": 1},
         {"name": "base", "module": "recipes.pretrain", "config": str(tmp_path / "base.yaml"), "seconds": 5},
-        {"name": "report", "module": "eval.report.__main__", "seeded": False, "seconds": 1, "args": {"run_dir": "runs/x"}},
+        {
+            "name": "report",
+            "module": "eval.report.__main__",
+            "seeded": False,
+            "seconds": 1,
+            "args": {"run_dir": "runs/x"},
+        },
     ]
-    (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump({"recipe": "x", "output_dir": "runs/x", "offline": True, "steps": steps}))
+    (tmp_path / "pipeline.yaml").write_text(
+        yaml.safe_dump({"recipe": "x", "output_dir": "runs/x", "offline": True, "steps": steps})
+    )
     return tmp_path / "pipeline.yaml"
 
 
@@ -300,12 +347,16 @@ def test_a_killed_pipeline_goes_on_in_its_step_and_repeats_none(pipeline, tmp_pa
         assert time.time() < deadline, "the step outlived its run"
         time.sleep(0.05)
     assert sorted(p.stem for p in (out / "steps").glob("*.json")) == ["tokenizer", "tokens"]
-    (out / "steps" / "base.share").unlink(missing_ok=True)  # how far the killed step was, which the next run writes anew
+    (out / "steps" / "base.share").unlink(
+        missing_ok=True
+    )  # how far the killed step was, which the next run writes anew
     before = {p: p.stat().st_mtime_ns for folder in ("steps", "tokenizer", "tokens") for p in (out / folder).iterdir()}
     log_2 = tmp_path / "again.log"
     assert forks.run("recipes.run", argv, log_2) == 0, log_2.read_text()[-3000:]
     printed = log_2.read_text()
-    assert "continuing from" in printed and "[3/4] base" in printed and "[1/4]" not in printed and "[2/4]" not in printed
+    assert (
+        "continuing from" in printed and "[3/4] base" in printed and "[1/4]" not in printed and "[2/4]" not in printed
+    )
     assert before == {p: p.stat().st_mtime_ns for p in before}
     assert [row["step"] for row in rows(out / "base" / "log.jsonl") if "loss" in row] == list(range(5, 301, 5))
     seconds = json.loads((out / "seconds.json").read_text())
@@ -323,7 +374,12 @@ def test_a_killed_pipeline_goes_on_in_its_step_and_repeats_none(pipeline, tmp_pa
         with pytest.raises(SystemExit) as exit_:
             main([*map(str, argv), *other])
         error = capsys.readouterr().err
-        assert exit_.value.code == 2 and error.startswith("error: ") and "made with other settings" in error and error.count("\n") == 1
+        assert (
+            exit_.value.code == 2
+            and error.startswith("error: ")
+            and "made with other settings" in error
+            and error.count("\n") == 1
+        )
     with pytest.raises(SystemExit) as exit_:
         main([*map(str, argv), "--set", "bas.max_steps=301"])
     assert exit_.value.code == 2 and "no step" in capsys.readouterr().err

@@ -18,11 +18,33 @@ def make(trainer, chat_model, tokenizer, problems, folder, **settings):
 
     from eval.verifiers import reward_function
 
-    options = {"per_device_train_batch_size": 16, "num_generations": 4, "max_completion_length": 24, "activation_checkpointing": False, "max_steps": 1, "seed": 1} | settings
+    options = {
+        "per_device_train_batch_size": 16,
+        "num_generations": 4,
+        "max_completion_length": 24,
+        "activation_checkpointing": False,
+        "max_steps": 1,
+        "seed": 1,
+    } | settings
     tools = {"tools": options.pop("tools")} if "tools" in options else {}
-    config = GRPOConfig(output_dir=str(folder), use_cpu=True, bf16=False, report_to="none", save_strategy="no", logging_steps=1, **options)
+    config = GRPOConfig(
+        output_dir=str(folder),
+        use_cpu=True,
+        bf16=False,
+        report_to="none",
+        save_strategy="no",
+        logging_steps=1,
+        **options,
+    )
     model = AutoModelForCausalLM.from_pretrained(chat_model)
-    return trainer(model=model, reward_funcs=[reward_function("final_number")], args=config, train_dataset=problems, processing_class=tokenizer, **tools)
+    return trainer(
+        model=model,
+        reward_funcs=[reward_function("final_number")],
+        args=config,
+        train_dataset=problems,
+        processing_class=tokenizer,
+        **tools,
+    )
 
 
 def trainers():
@@ -34,7 +56,9 @@ def trainers():
 
 
 @pytest.mark.parametrize("temperature, batch_size", [(1.0, None), (0.7, None), (1.0, 5)])
-def test_log_probabilities_entropies_and_gradients_are_trls(chat_model, tokenizer, problems, tmp_path, temperature, batch_size):
+def test_log_probabilities_entropies_and_gradients_are_trls(
+    chat_model, tokenizer, problems, tmp_path, temperature, batch_size
+):
     import torch
 
     ours, theirs = trainers()
@@ -42,7 +66,10 @@ def test_log_probabilities_entropies_and_gradients_are_trls(chat_model, tokenize
     assert trainer.draws_itself and trainer.shares_prompts
     generator = torch.Generator().manual_seed(0)
     ends = [1, 3, 24, 24, 7, 12, 2, 24, 9, 1, 16, 5]  # completions of all lengths, three of a prompt
-    questions = [trainer.processing_class.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False) for row in problems.select(range(4))]
+    questions = [
+        trainer.processing_class.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)
+        for row in problems.select(range(4))
+    ]
     width = max(map(len, questions))
     ids = torch.full((12, width + 24), tokenizer.pad_token_id)
     mask = torch.zeros(12, width + 24, dtype=torch.long)
@@ -55,9 +82,13 @@ def test_log_probabilities_entropies_and_gradients_are_trls(chat_model, tokenize
     counted, found = mask[:, width:], []
     for trl in (False, True):
         trainer.model.zero_grad()
-        logps, entropies, _ = (theirs if trl else ours)._get_per_token_logps_and_entropies(trainer, trainer.model, ids, mask, 24, batch_size, True)
+        logps, entropies, _ = (theirs if trl else ours)._get_per_token_logps_and_entropies(
+            trainer, trainer.model, ids, mask, 24, batch_size, True
+        )
         (logps * counted).sum().backward()
-        found.append(((logps * counted).detach(), entropies * counted, [p.grad.clone() for p in trainer.model.parameters()]))
+        found.append(
+            ((logps * counted).detach(), entropies * counted, [p.grad.clone() for p in trainer.model.parameters()])
+        )
     (logps, entropies, gradients), (logps_, entropies_, gradients_) = found
     assert logps.abs().max() > 1 and entropies.max() > 1
     assert torch.allclose(logps, logps_, atol=1e-4) and torch.allclose(entropies, entropies_, atol=1e-4)
@@ -65,7 +96,8 @@ def test_log_probabilities_entropies_and_gradients_are_trls(chat_model, tokenize
 
 
 def test_one_reads_a_prompt_once(chat_model, tokenizer, problems, tmp_path):
-    """The tokens that go through the model in the training pass: prompts once, completions without most of their padding."""
+    """The tokens that go through the model in the training pass: prompts once, completions without most of their
+    padding."""
     import torch
 
     ours, theirs = trainers()
@@ -77,14 +109,21 @@ def test_one_reads_a_prompt_once(chat_model, tokenizer, problems, tmp_path):
         counted = (torch.arange(24)[None] < lengths[:, None]).long()
         ids, mask = torch.cat([prompts, completions], 1), torch.cat([torch.ones_like(prompts), counted], 1)
         seen = []
-        trainer.model.model.register_forward_pre_hook(lambda _, args, kwargs, seen=seen: seen.append(kwargs["input_ids"].numel()), with_kwargs=True)
+        trainer.model.model.register_forward_pre_hook(
+            lambda _, args, kwargs, seen=seen: seen.append(kwargs["input_ids"].numel()), with_kwargs=True
+        )
         trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, 24)
         read[trl] = sum(seen)
     assert read == {True: 16 * 64, False: 40 + 12 * 2 + 4 * 23}
 
 
-@pytest.mark.parametrize("settings, draws, shares", [({"top_k": 5}, False, True), ({"top_p": 0.9}, False, True), ({"activation_checkpointing": True}, True, False)])
-def test_trls_own_code_runs_where_a_setting_asks_for_more(chat_model, tokenizer, problems, tmp_path, settings, draws, shares):
+@pytest.mark.parametrize(
+    "settings, draws, shares",
+    [({"top_k": 5}, False, True), ({"top_p": 0.9}, False, True), ({"activation_checkpointing": True}, True, False)],
+)
+def test_trls_own_code_runs_where_a_setting_asks_for_more(
+    chat_model, tokenizer, problems, tmp_path, settings, draws, shares
+):
     trainer = make(trainers()[0], chat_model, tokenizer, problems, tmp_path, **settings)
     assert (trainer.draws_itself, trainer.shares_prompts) == (draws, shares)
     trainer.train()
@@ -127,11 +166,33 @@ def test_tools_run_in_the_loop_and_their_results_carry_no_loss(chat_model, token
     asked, masks = [], []
 
     def fake(model, tokenizer_, prompts, **options):
-        asked.append((len(prompts), options["num_return_sequences"], options["max_result_tokens"], options["max_tool_calls"], [t.__name__ for t in options["tools"]]))
-        call = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "search", "arguments": {"query": "x"}}}]}
-        told = [call, {"role": "tool", "name": "search", "content": "{'error': 'no'}"}, {"role": "assistant", "content": "The answer is 3."}]
+        asked.append(
+            (
+                len(prompts),
+                options["num_return_sequences"],
+                options["max_result_tokens"],
+                options["max_tool_calls"],
+                [t.__name__ for t in options["tools"]],
+            )
+        )
+        call = {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"type": "function", "function": {"name": "search", "arguments": {"query": "x"}}}],
+        }
+        told = [
+            call,
+            {"role": "tool", "name": "search", "content": "{'error': 'no'}"},
+            {"role": "assistant", "content": "The answer is 3."},
+        ]
         end = tokenizer.eos_token_id
-        return [[Generation("The answer is 3.", [20, end, 21, 22, 23, end], True, told, [1, 1, 0, 0, 1, 1]) for _ in range(options["num_return_sequences"])] for _ in prompts]
+        return [
+            [
+                Generation("The answer is 3.", [20, end, 21, 22, 23, end], True, told, [1, 1, 0, 0, 1, 1])
+                for _ in range(options["num_return_sequences"])
+            ]
+            for _ in prompts
+        ]
 
     monkeypatch.setattr("recipes.grpo_trainer.generate", fake)
 
@@ -142,12 +203,18 @@ def test_tools_run_in_the_loop_and_their_results_carry_no_loss(chat_model, token
 
     trainer = make(Trainer, chat_model, tokenizer, problems, tmp_path, tools=[search], max_tool_calling_iterations=2)
     trainer.max_result_tokens, seen = 7, []
-    trainer.reward_funcs = [lambda completions, **_: seen.extend(completions) or [float(i) for i in range(len(completions))]]
+    trainer.reward_funcs = [
+        lambda completions, **_: seen.extend(completions) or [float(i) for i in range(len(completions))]
+    ]
     trainer.train()
     assert asked == [(4, 4, 7, 2, ["search"])]
     assert masks == [[1, 1, 0, 0, 1, 1]] * 16 and [m["role"] for m in seen[0]] == ["assistant", "tool", "assistant"]
     log = trainer.state.log_history[0]
-    assert log["tools/call_frequency"] == 1.0 and log["tools/failure_frequency"] == 1.0 and log["completions/mean_length"] == 4.0
+    assert (
+        log["tools/call_frequency"] == 1.0
+        and log["tools/failure_frequency"] == 1.0
+        and log["completions/mean_length"] == 4.0
+    )
 
 
 def test_ppos_update_is_trls(world, chat_model, reward_model, tmp_path):
@@ -162,21 +229,62 @@ def test_ppos_update_is_trls(world, chat_model, reward_model, tmp_path):
     from recipes.ppo_trainer import Trainer
 
     logs, tokenizer = [], load_tokenizer(chat_model, padding_side="left")
-    prompts = [tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False) for row in rows(world / "verses/train.jsonl")[:16]]
+    prompts = [
+        tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)
+        for row in rows(world / "verses/train.jsonl")[:16]
+    ]
     for trainer, options in ((PPOTrainer, {}), (Trainer, {"checkpoint": None})):
         set_seed(0)
-        both = {"per_device_train_batch_size": 8, "total_episodes": 16, "response_length": 12, "stop_token": "eos", "num_sample_generations": 0, "learning_rate": 1e-4, "max_grad_norm": None}
-        config = PPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, activation_checkpointing=False, report_to="none", save_strategy="no", seed=0, temperature=0.7, **both)
+        both = {
+            "per_device_train_batch_size": 8,
+            "total_episodes": 16,
+            "response_length": 12,
+            "stop_token": "eos",
+            "num_sample_generations": 0,
+            "learning_rate": 1e-4,
+            "max_grad_norm": None,
+        }
+        config = PPOConfig(
+            output_dir=str(tmp_path),
+            use_cpu=True,
+            bf16=False,
+            activation_checkpointing=False,
+            report_to="none",
+            save_strategy="no",
+            seed=0,
+            temperature=0.7,
+            **both,
+        )
         models = {name: AutoModelForCausalLM.from_pretrained(chat_model) for name in ("model", "ref_model")}
-        models |= {name: AutoModelForSequenceClassification.from_pretrained(reward_model, num_labels=1) for name in ("reward_model", "value_model")}
-        made = trainer(args=config, processing_class=tokenizer, train_dataset=Dataset.from_dict({"input_ids": prompts}), **models, **options)
-        made.dataloader = torch.utils.data.DataLoader(made.train_dataset, batch_size=8, collate_fn=made.data_collator)  # the same order
+        models |= {
+            name: AutoModelForSequenceClassification.from_pretrained(reward_model, num_labels=1)
+            for name in ("reward_model", "value_model")
+        }
+        made = trainer(
+            args=config,
+            processing_class=tokenizer,
+            train_dataset=Dataset.from_dict({"input_ids": prompts}),
+            **models,
+            **options,
+        )
+        made.dataloader = torch.utils.data.DataLoader(
+            made.train_dataset, batch_size=8, collate_fn=made.data_collator
+        )  # the same order
         torch.manual_seed(1)
         made.train()
         logs.append([log for log in made.state.log_history if "objective/kl" in log])
     assert len(logs[0]) == len(logs[1]) == 2
     for theirs, ours in zip(*logs):
-        for key in ("objective/kl", "objective/entropy", "objective/scores", "policy/approxkl_avg", "loss/policy_avg", "loss/value_avg", "policy/entropy_avg", "val/ratio"):
+        for key in (
+            "objective/kl",
+            "objective/entropy",
+            "objective/scores",
+            "policy/approxkl_avg",
+            "loss/policy_avg",
+            "loss/value_avg",
+            "policy/entropy_avg",
+            "val/ratio",
+        ):
             assert ours[key] == pytest.approx(theirs[key], rel=1e-3, abs=1e-5), key
     assert logs[0][1]["objective/kl"] != 0
 
@@ -193,11 +301,27 @@ def test_ppo_trains_in_the_precision_it_is_told(chat_model, reward_model, tmp_pa
     from recipes.ppo_trainer import Trainer
 
     models = {name: AutoModelForCausalLM.from_pretrained(chat_model) for name in ("model", "ref_model")}
-    models |= {name: AutoModelForSequenceClassification.from_pretrained(reward_model, num_labels=1) for name in ("reward_model", "value_model")}
-    config = PPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=bf16, report_to="none", per_device_train_batch_size=2, total_episodes=2)
+    models |= {
+        name: AutoModelForSequenceClassification.from_pretrained(reward_model, num_labels=1)
+        for name in ("reward_model", "value_model")
+    }
+    config = PPOConfig(
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        bf16=bf16,
+        report_to="none",
+        per_device_train_batch_size=2,
+        total_episodes=2,
+    )
     rows = Dataset.from_dict({"input_ids": [[5, 6], [7, 8]]})
     AcceleratorState._reset_state()
-    made = Trainer(checkpoint=None, args=config, processing_class=load_tokenizer(chat_model, padding_side="left"), train_dataset=rows, **models)
+    made = Trainer(
+        checkpoint=None,
+        args=config,
+        processing_class=load_tokenizer(chat_model, padding_side="left"),
+        train_dataset=rows,
+        **models,
+    )
     mixed_precision = made.accelerator.mixed_precision  # of a state that all Accelerators of a process share
     AcceleratorState._reset_state()
     assert mixed_precision == precision

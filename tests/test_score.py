@@ -1,4 +1,5 @@
-"""The score holds a web run against the truth: the bars on a generated crawl, and every way of being wrong counts where it should."""
+"""The score holds a web run against the truth: the bars on a generated crawl, and every way of being wrong counts
+where it should."""
 
 import gzip
 import json
@@ -27,7 +28,9 @@ def run(folder: Path, count: int, *options: str) -> dict:
 def good(tmp_path_factory) -> tuple[Path, dict]:
     folder = tmp_path_factory.mktemp("crawl")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(crawl.BAD_SHARES, "near_duplicate", 0.2)  # MinHash itself misses 1 in 80 of them: 50, so that one miss decides nothing
+        patch.setitem(
+            crawl.BAD_SHARES, "near_duplicate", 0.2
+        )  # MinHash itself misses 1 in 80 of them: 50, so that one miss decides nothing
         patch.setattr(crawl, "PII_SHARE", 0.2)
         patch.setattr(crawl, "NUMBERS_SHARE", 0.15)
         return folder, run(folder, 250)
@@ -42,46 +45,81 @@ def test_the_bars(good):
     assert near["same"]["n"] == 50 and near["same"]["share"] >= 0.95 and near["exact"]["share"] == 1
     assert near["other"]["n"] >= 2 and near["other"]["hits"] == 0 and near["between"]["n"] >= 1
     assert result["article"]["f1"] > 0.98 and result["article"]["n"] > 200
-    assert set(result["pii"]) == {"email", "ip", "phone", "ssn", "card", "iban", "all"} and result["pii"]["all"]["n"] >= 100
+    assert (
+        set(result["pii"]) == {"email", "ip", "phone", "ssn", "card", "iban", "all"}
+        and result["pii"]["all"]["n"] >= 100
+    )
     assert all(row["share"] >= 0.99 for row in result["pii"].values())
     assert result["numbers"]["all"]["n"] >= 250 and result["numbers"]["all"]["share"] <= 0.01
     assert not result["unaccounted"]
 
 
 def test_a_broken_step_is_seen(tmp_path):
-    broken = ["--min_doc_words", "5", "--remove_cards", "false", "--minhash_hashes_per_bucket", "70", "--languages", "en", "de", "fr", "es"]
+    broken = [
+        "--min_doc_words",
+        "5",
+        "--remove_cards",
+        "false",
+        "--minhash_hashes_per_bucket",
+        "70",
+        "--languages",
+        "en",
+        "de",
+        "fr",
+        "es",
+    ]
     result = run(tmp_path, 120, *broken)
     steps = {row["step"]: row for row in result["steps"]}
     assert steps["language"]["recall"]["share"] == 0 and steps["quality"]["recall"]["share"] < 0.8
     assert steps["repetition"]["precision"]["share"] < 0.5  # which takes the foreign pages instead
     assert steps["url"]["precision"]["share"] == steps["url"]["recall"]["share"] == 1
     assert result["near_duplicates"]["same"]["share"] < 0.95 <= result["near_duplicates"]["exact"]["share"]
-    assert result["pii"]["card"]["share"] == 0 and result["pii"]["iban"]["share"] == 1 and result["pii"]["all"]["share"] < 0.99
+    assert (
+        result["pii"]["card"]["share"] == 0
+        and result["pii"]["iban"]["share"] == 1
+        and result["pii"]["all"]["share"] < 0.99
+    )
 
 
 SENTENCE = "The number {} stands in the middle of this line, and the rest of it says nothing."
 
 
-def write(folder: Path, pages: list[dict], pairs: list[dict], kept: dict[str, str], removed: dict[str, list[str]]) -> tuple[Path, Path]:
+def write(
+    folder: Path, pages: list[dict], pairs: list[dict], kept: dict[str, str], removed: dict[str, list[str]]
+) -> tuple[Path, Path]:
     """A truth and a web folder as the two programs write them."""
     truth, output = folder / "truth", folder / "web"
     truth.mkdir()
     defaults = {"keep": True, "step": None, "pii": [], "numbers": []}
-    (truth / "pages.jsonl").write_text("".join(json.dumps(defaults | {"text": SENTENCE, "group": i} | page) + "\n" for i, page in enumerate(pages)))
+    (truth / "pages.jsonl").write_text(
+        "".join(json.dumps(defaults | {"text": SENTENCE, "group": i} | page) + "\n" for i, page in enumerate(pages))
+    )
     (truth / "near_duplicates.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-    for place, rows in {"documents": kept, **{f"removed/{step}": dict.fromkeys(urls, SENTENCE) for step, urls in removed.items()}}.items():
+    for place, rows in {
+        "documents": kept,
+        **{f"removed/{step}": dict.fromkeys(urls, SENTENCE) for step, urls in removed.items()},
+    }.items():
         (output / place).mkdir(parents=True)
         with gzip.open(output / place / "00000.jsonl.gz", "wt") as file:
-            file.writelines(json.dumps({"text": text, "id": url, "metadata": {"url": url}}) + "\n" for url, text in rows.items())
+            file.writelines(
+                json.dumps({"text": text, "id": url, "metadata": {"url": url}}) + "\n" for url, text in rows.items()
+            )
     (output / "funnel.json").write_text("{}")
     return output, truth
 
 
 def small(**changes) -> dict:
-    """Two originals with a copy each, a page in between, one of its own, and two bad ones; and what a perfect run makes of them."""
-    near = [{"a": "a", "b": "a2", "overlap": 0.9}, {"a": "b", "b": "b2", "overlap": 1.0}, {"a": "c", "b": "c2", "overlap": 0.6}]
+    """Two originals with a copy each, a page in between, one of its own, and two bad ones; and what a perfect run
+    makes of them."""
+    near = [
+        {"a": "a", "b": "a2", "overlap": 0.9},
+        {"a": "b", "b": "b2", "overlap": 1.0},
+        {"a": "c", "b": "c2", "overlap": 0.6},
+    ]
     pages = [{"url": url, "group": group} for url, group in (("a", 0), ("b", 1), ("c", 2), ("d", 3))]
-    pages += [{"url": f"{url}2", "group": group, "keep": False, "step": "dedup"} for url, group in (("a", 0), ("b", 1))]
+    pages += [
+        {"url": f"{url}2", "group": group, "keep": False, "step": "dedup"} for url, group in (("a", 0), ("b", 1))
+    ]
     pages += [
         {"url": "c2", "keep": None},
         {"url": "d2"},
@@ -104,7 +142,9 @@ def shares(result: dict, step: str) -> tuple:
 
 def test_a_perfect_run(tmp_path):
     result = score.score(*write(tmp_path, **small()))
-    assert [shares(result, step) for step in ("dedup", "quality", "language")] == [(1, 1)] * 3 and shares(result, "url") == (None, None)
+    assert [shares(result, step) for step in ("dedup", "quality", "language")] == [(1, 1)] * 3 and shares(
+        result, "url"
+    ) == (None, None)
     near = {name: (row["hits"], row["n"]) for name, row in result["near_duplicates"].items()}
     assert near == {"exact": (1, 1), "same": (1, 1), "between": (1, 1), "other": (0, 2)}
     assert result["article"]["f1"] == 1 and result["unaccounted"] == []
@@ -112,14 +152,19 @@ def test_a_perfect_run(tmp_path):
 
 def test_an_earlier_step_s_catch_is_a_miss_of_the_later(tmp_path):
     removed = {"dedup": ["a2", "b"], "quality": [], "language": ["foreign", "bad"]}
-    result = score.score(*write(tmp_path, **small(removed=removed, kept=dict.fromkeys(("a", "b2", "c", "c2", "d", "d2"), SENTENCE))))
+    result = score.score(
+        *write(tmp_path, **small(removed=removed, kept=dict.fromkeys(("a", "b2", "c", "c2", "d", "d2"), SENTENCE)))
+    )
     assert shares(result, "quality") == (None, 0) and shares(result, "language") == (0.5, 1)
 
 
 def test_dedup_must_leave_one_of_a_group_and_pages_of_their_own(tmp_path):
     removed = {"dedup": ["a", "a2", "d", "c"], "quality": ["bad"], "language": ["foreign"]}
     result = score.score(*write(tmp_path, **small(removed=removed, kept=dict.fromkeys(("b", "b2", "c2"), SENTENCE))))
-    assert shares(result, "dedup") == (1 / 3, 1 / 2)  # right: one of a; wrong: the other, and d; c may go; b or b2 should have
+    assert shares(result, "dedup") == (
+        1 / 3,
+        1 / 2,
+    )  # right: one of a; wrong: the other, and d; c may go; b or b2 should have
     near = {name: (row["hits"], row["n"]) for name, row in result["near_duplicates"].items()}
     assert near == {"exact": (0, 1), "same": (1, 1), "between": (1, 1), "other": (1, 2)}
     assert result["unaccounted"] == ["d2"]
@@ -141,9 +186,18 @@ def test_personal_data_and_numbers(tmp_path):
     )):  # fmt: skip
         (tmp_path / str(i)).mkdir()
         result = score.score(
-            *write(tmp_path / str(i), [page, {"url": "b"}], [{"a": "a", "b": "b", "overlap": 0.1}], {"a": document, "b": SENTENCE}, {})
+            *write(
+                tmp_path / str(i),
+                [page, {"url": "b"}],
+                [{"a": "a", "b": "b", "overlap": 0.1}],
+                {"a": document, "b": SENTENCE},
+                {},
+            )
         )
-        got = [(row["hits"], row["n"]) for row in (result["pii"]["phone"], result["numbers"]["year"], result["numbers"]["other"])]
+        got = [
+            (row["hits"], row["n"])
+            for row in (result["pii"]["phone"], result["numbers"]["year"], result["numbers"]["other"])
+        ]
         assert got == [phone, year, other]
         assert result["pii"]["ssn"]["n"] == 0  # its line is lost, which is no merit of the step
 
@@ -160,7 +214,8 @@ def test_article_f1_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("hits", "n", "low", "high"), [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (20, 20, 0.8389, 1.0)]
+    ("hits", "n", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (20, 20, 0.8389, 1.0)],
 )
 def test_intervals(hits, n, low, high):
     """The first three: Newcombe 1998, Statistics in Medicine 17, table I, method 3."""

@@ -26,8 +26,19 @@ def write(path, documents):
         f.writelines(json.dumps(d) + "\n" for d in documents)
 
 
-BAKERS = [document(i, f"Anna Holm lives in Ashford.\n{'The mill is old. ' * 20}\nPerson {i} lives in Millbrook {i}.", url=f"http://a.example/{i}") for i in range(40)]
-OTHERS = [document("w", "Whales\n\nThe blue whale is the largest animal.\n", url="http://w.example"), document("t", "Tea is a drink.", title="On tea"), document("e", "")]
+BAKERS = [
+    document(
+        i,
+        f"Anna Holm lives in Ashford.\n{'The mill is old. ' * 20}\nPerson {i} lives in Millbrook {i}.",
+        url=f"http://a.example/{i}",
+    )
+    for i in range(40)
+]
+OTHERS = [
+    document("w", "Whales\n\nThe blue whale is the largest animal.\n", url="http://w.example"),
+    document("t", "Tea is a drink.", title="On tea"),
+    document("e", ""),
+]
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +47,18 @@ def index(tmp_path_factory):
     (folder / "documents" / "more").mkdir(parents=True)
     write(folder / "documents" / "00000.jsonl.gz", BAKERS)
     write(folder / "documents" / "more" / "1.jsonl", OTHERS)
-    assert build([folder / "documents"], folder / "index", 40) == len([p for d in BAKERS + OTHERS for p in passages(d, 40)])
+    assert build([folder / "documents"], folder / "index", 40) == len(
+        [p for d in BAKERS + OTHERS for p in passages(d, 40)]
+    )
     return folder / "index"
 
 
 def test_passages():
     text = "A title\n" + "\n".join(["one two three"] * 5) + "\n\n" + "word " * 25
     found = list(passages(document("x", text, url="http://x.example"), 10))
-    assert [len(p["text"].split()) for p in found] == [9, 6, 10, 10, 5] and all(p["title"] == "A title" and p["id"] == "x" for p in found)
+    assert [len(p["text"].split()) for p in found] == [9, 6, 10, 10, 5] and all(
+        p["title"] == "A title" and p["id"] == "x" for p in found
+    )
     assert " ".join(p["text"] for p in found).split() == text.split()[2:]
     assert [p["title"] for d in OTHERS for p in passages(d)] == ["Whales", "On tea"]
     assert next(passages(document("x", "A single line", url="http://x.example")))["title"] == "http://x.example"
@@ -98,7 +113,13 @@ def test_a_page_cannot_speak_for_the_user(tokenizer):
 
 def test_a_function_as_source():
     asked = []
-    find = Search(lambda query, count: asked.append((query, count)) or [{"title": "T", "text": "one"}, {"text": "two", "title": None}, {"text": 3}], count=2).search
+    find = Search(
+        lambda query, count: (
+            asked.append((query, count))
+            or [{"title": "T", "text": "one"}, {"text": "two", "title": None}, {"text": 3}]
+        ),
+        count=2,
+    ).search
     assert find("q") == "T\none\n\ntwo" and asked == [("q", 2)]
 
 
@@ -147,7 +168,11 @@ def test_an_endpoint(monkeypatch):
     try:
         assert Search(f"{url}/list", count=2).search("q") == Search(f"{url}/results").search("q") == "T\nfrom afar"
         assert asked[0] == {"query": "q", "count": 2}
-        for path, says in (("/broken", "JSONDecodeError"), ("/missing", "404"), ("/endless", "more than 1048576 bytes")):
+        for path, says in (
+            ("/broken", "JSONDecodeError"),
+            ("/missing", "404"),
+            ("/endless", "more than 1048576 bytes"),
+        ):
             text = Search(f"{url}{path}").search("q")
             assert text.startswith("Error: the search failed") and says in text
     finally:
@@ -174,7 +199,10 @@ def test_the_schema():
 
     function = get_json_schema(Search(lambda q, n: []).search)["function"]
     assert function["name"] == "search" and function["description"].startswith("Finds text")
-    assert function["parameters"]["required"] == ["query"] and function["parameters"]["properties"]["query"]["type"] == "string"
+    assert (
+        function["parameters"]["required"] == ["query"]
+        and function["parameters"]["properties"]["query"]["type"] == "string"
+    )
 
 
 @pytest.mark.parametrize(
@@ -218,7 +246,12 @@ def test_the_command(tmp_path, capsys):
     search.main(f"--documents {tmp_path} --output_dir {tmp_path}/index".split())
     search.main(["--index", f"{tmp_path}/index", "--query", "largest animal", "--max_tokens", "4"])
     assert capsys.readouterr().out == f"{tmp_path}/index: 2 passages\nWhales\nThe blue whale\n"
-    for argv in ([], ["--documents", str(tmp_path)], ["--index", f"{tmp_path}/nowhere", "--query", "x"], ["--documents", f"{tmp_path}/nowhere", "--output_dir", "x"]):
+    for argv in (
+        [],
+        ["--documents", str(tmp_path)],
+        ["--index", f"{tmp_path}/nowhere", "--query", "x"],
+        ["--documents", f"{tmp_path}/nowhere", "--output_dir", "x"],
+    ):
         with pytest.raises(SystemExit) as end:
             search.main(argv)
         assert end.value.code == 2 and capsys.readouterr().err.count("\n") == 1
@@ -239,8 +272,18 @@ def test_questions_find_the_fact(world, documents, tmp_path):
 
 def test_a_passage_must_hold_all_words(tmp_path):
     (tmp_path / "documents").mkdir()
-    write(tmp_path / "documents" / "a.jsonl", [document("1", "Anna Holm lives in Ashford."), document("2", "Anna Berg lives in Wexley."), document("3", "Bo Holm is a baker.")])
-    for match, asked in (("any", {"who is Anna Holm": "Ashford", "who is Bo Berg": "lives|baker", "the town of Cy": "Nothing"}), ("all", {"who is Anna Holm": "Ashford", "who is Bo Berg": "Nothing", "Anna Lund": "Nothing"})):
+    write(
+        tmp_path / "documents" / "a.jsonl",
+        [
+            document("1", "Anna Holm lives in Ashford."),
+            document("2", "Anna Berg lives in Wexley."),
+            document("3", "Bo Holm is a baker."),
+        ],
+    )
+    for match, asked in (
+        ("any", {"who is Anna Holm": "Ashford", "who is Bo Berg": "lives|baker", "the town of Cy": "Nothing"}),
+        ("all", {"who is Anna Holm": "Ashford", "who is Bo Berg": "Nothing", "Anna Lund": "Nothing"}),
+    ):
         build([tmp_path / "documents"], tmp_path / match, count=1, match=match)
         for query, says in asked.items():
             assert re.search(says, Search(tmp_path / match).search(query)), (match, query)
@@ -249,7 +292,9 @@ def test_a_passage_must_hold_all_words(tmp_path):
 
 
 def test_documents_that_no_index_holds(tmp_path):
-    for number, line in enumerate(('{"id": 1, "text": "zebra", "metadata": "x"}', '{"id": 1, "text": "zebra \\ud800"}')):
+    for number, line in enumerate(
+        ('{"id": 1, "text": "zebra", "metadata": "x"}', '{"id": 1, "text": "zebra \\ud800"}')
+    ):
         (tmp_path / f"{number}").mkdir()
         (tmp_path / f"{number}" / "a.jsonl").write_text(line + "\n")
         with pytest.raises(UserError, match="metadata must be a mapping|cannot be read as JSON lines in UTF-8"):
@@ -257,7 +302,9 @@ def test_documents_that_no_index_holds(tmp_path):
         assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("name", "content"), [("search.json", b"[1]"), ("params.index.json", b"[1]"), ("data.csc.index.npy", b"")])
+@pytest.mark.parametrize(
+    ("name", "content"), [("search.json", b"[1]"), ("params.index.json", b"[1]"), ("data.csc.index.npy", b"")]
+)
 def test_an_index_whose_files_are_others(index, tmp_path, name, content):
     import shutil
 
@@ -269,6 +316,11 @@ def test_an_index_whose_files_are_others(index, tmp_path, name, content):
 
 def test_building_and_asking_are_two_things(index, tmp_path, capsys):
     ask = ["--index", str(index), "--query", "whale"]
-    for more in (["--match", "all"], ["--passage_words", "9"], ["--documents", str(tmp_path)], ["--output_dir", str(tmp_path)]):
+    for more in (
+        ["--match", "all"],
+        ["--passage_words", "9"],
+        ["--documents", str(tmp_path)],
+        ["--output_dir", str(tmp_path)],
+    ):
         with pytest.raises(UserError, match="the one or the other"):
             search.main.__wrapped__([*ask, *more])

@@ -38,7 +38,9 @@ def test_special_tokens(tokenizer):
     for token in ALL_TOKENS:  # one token each, wherever a text spells it
         assert tokenizer.encode(f"7{token}7")[1:-1] == [tokenizer.convert_tokens_to_ids(token)]
     kept = tokenizer.decode(tokenizer.encode("".join(ALL_TOKENS)), skip_special_tokens=True)
-    assert kept == "".join(tokenizer_module.TOOL_TOKENS + tokenizer_module.THINK_TOKENS)  # what rewards and parsers read
+    assert kept == "".join(
+        tokenizer_module.TOOL_TOKENS + tokenizer_module.THINK_TOKENS
+    )  # what rewards and parsers read
     header = tokenizer.encode("<|im_start|>assistant\n")
     assert len(header) == 3  # a header costs the mark, the role and the line break
 
@@ -60,7 +62,9 @@ def test_chat_template_and_its_mask(tokenizer):
     assert ids[-1] == tokenizer.eos_token_id and mask[-1] == 1  # nothing stands behind the last turn
     text = tokenizer.decode(ids)
     assert text.count("<|im_end|>") == 5 and text.endswith("The answer is 7.<|im_end|>")
-    assert text.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n")
+    assert text.startswith(
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n"
+    )
 
 
 def test_a_prompt_is_the_beginning_of_its_conversation(tokenizer):
@@ -75,12 +79,24 @@ def test_vocab_size(tokenizer, tmp_path, capsys):
     assert len(tokenizer) == 512
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
     with pytest.raises(SystemExit) as exit_:
-        tokenizer_module.main(["--sources", f"{tmp_path}/a.jsonl", "--output_dir", str(tmp_path / "out"), "--vocab_size", "267"])
+        tokenizer_module.main(
+            ["--sources", f"{tmp_path}/a.jsonl", "--output_dir", str(tmp_path / "out"), "--vocab_size", "267"]
+        )
     assert exit_.value.code == 2 and "vocab_size must be at least 268" in capsys.readouterr().err
-    tokenizer_module.main(["--sources", f"{tmp_path}/a.jsonl", "--output_dir", str(tmp_path / "out"), "--vocab_size", "268"])
+    tokenizer_module.main(
+        ["--sources", f"{tmp_path}/a.jsonl", "--output_dir", str(tmp_path / "out"), "--vocab_size", "268"]
+    )
 
 
-@pytest.mark.parametrize("row", ['{"body": "a"}', "{", '{"text": "\\ud800"}', '{"messages": [{"role": "assistant", "tool_calls": [{"arguments": 3}]}]}'])
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"body": "a"}',
+        "{",
+        '{"text": "\\ud800"}',
+        '{"messages": [{"role": "assistant", "tool_calls": [{"arguments": 3}]}]}',
+    ],
+)
 def test_sources_without_text_are_refused(tmp_path, capsys, row):
     (tmp_path / "a.jsonl").write_text(row + "\n")
     with pytest.raises(SystemExit) as exit_:
@@ -91,7 +107,12 @@ def test_sources_without_text_are_refused(tmp_path, capsys, row):
 
 
 def test_all_of_a_conversation_is_read():
-    turn = {"role": "assistant", "content": None, "reasoning_content": "hm", "tool_calls": [call("search", query="who", k=None)]}
+    turn = {
+        "role": "assistant",
+        "content": None,
+        "reasoning_content": "hm",
+        "tool_calls": [call("search", query="who", k=None)],
+    }
     row = json.dumps({"messages": [{"role": "user", "content": "a"}, turn]})
     assert tokenizer_module._texts_of(row, "here") == ["a", "hm", "who"]
 
@@ -106,9 +127,18 @@ def call(name: str, **arguments) -> dict:
 WITH_TOOLS = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "Who is Orson Kovats?"},
-    {"role": "assistant", "content": "Let me look.", "reasoning_content": "hm", "tool_calls": [call("search", query="Orson Kovats")]},
+    {
+        "role": "assistant",
+        "content": "Let me look.",
+        "reasoning_content": "hm",
+        "tool_calls": [call("search", query="Orson Kovats")],
+    },
     {"role": "tool", "name": "search", "content": "nobody"},
-    {"role": "assistant", "content": None, "tool_calls": [call("python", query=None, code="x = 1\nprint(x)"), {"name": "python", "arguments": {}}]},
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [call("python", query=None, code="x = 1\nprint(x)"), {"name": "python", "arguments": {}}],
+    },
     {"role": "tool", "name": "python", "content": "1"},
     {"role": "tool", "name": "python", "content": ""},
     {"role": "assistant", "content": "I do not know."},
@@ -153,20 +183,24 @@ anything.__annotations__["c"] = object
 
 def test_calls_in_the_template(tokenizer):
     text = tokenizer.apply_chat_template(WITH_TOOLS, tokenize=False)
-    assert text == (
-        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWho is Orson Kovats?<|im_end|>\n"
-        "<|im_start|>assistant\n<think>hm</think>Let me look.<|search_start|>Orson Kovats<|search_end|><|im_end|>\n"
-        "<|im_start|>tool\n<|output_start|>nobody<|output_end|><|im_end|>\n"
-        "<|im_start|>assistant\n<|python_start|>x = 1\nprint(x)<|python_end|><|python_start|><|python_end|><|im_end|>\n"
-        "<|im_start|>tool\n<|output_start|>1<|output_end|><|im_end|>\n<|im_start|>tool\n<|output_start|><|output_end|><|im_end|>\n"
-        "<|im_start|>assistant\nI do not know.<|im_end|>"
+    assert (
+        text == "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWho is Orson"
+        " Kovats?<|im_end|>\n<|im_start|>assistant\n<think>hm</think>Let me look.<|search_start|>Orson"
+        " Kovats<|search_end|><|im_end|>\n<|im_start|>tool\n<|output_start|>nobody<|output_end|><|im_end|>\n<|im_start|>assistant\n<|python_start|>x"
+        " = 1\nprint(x)<|python_end|><|python_start|><|python_end|><|im_end|>\n<|im_start|>tool\n<|output_start|>1<|output_end|><|im_end|>\n<|im_start|>tool\n<|output_start|><|output_end|><|im_end|>\n<|im_start|>assistant\nI"
+        " do not know.<|im_end|>"
     )
     out = tokenizer.apply_chat_template(WITH_TOOLS, return_dict=True, return_assistant_tokens_mask=True)
     learned = tokenizer.decode([i for i, m in zip(out["input_ids"], out["assistant_masks"]) if m])
     turns = [part.partition("<|im_start|>assistant\n")[2] for part in text.split("<|im_end|>")]
     assert learned == "".join(turn + "<|im_end|>" for turn in turns if turn)  # calls do, results never
-    other = [WITH_TOOLS[1], {"role": "assistant", "content": "", "tool_calls": [call("weather", city="Rome", days=3, far=True)]}]
-    assert tokenizer.apply_chat_template(other, tokenize=False).endswith("<|python_start|>weather(city='Rome', days=3, far=True)<|python_end|><|im_end|>")
+    other = [
+        WITH_TOOLS[1],
+        {"role": "assistant", "content": "", "tool_calls": [call("weather", city="Rome", days=3, far=True)]},
+    ]
+    assert tokenizer.apply_chat_template(other, tokenize=False).endswith(
+        "<|python_start|>weather(city='Rome', days=3, far=True)<|python_end|><|im_end|>"
+    )
 
 
 def test_tools_in_the_template(tokenizer):
@@ -182,7 +216,11 @@ def test_tools_in_the_template(tokenizer):
     try:
         schema = get_json_schema(anything)
     except Exception:  # a hint without a schema
-        schema = {"name": "anything", "description": "No types.", "parameters": {"properties": {"a": {}, "b": {"anyOf": []}, "c": {"type": ["string"]}}}}
+        schema = {
+            "name": "anything",
+            "description": "No types.",
+            "parameters": {"properties": {"a": {}, "b": {"anyOf": []}, "c": {"type": ["string"]}}},
+        }
     assert head(WITH_TOOLS, [schema]).endswith("\nanything(a, b, c): No types.")
     plain = tokenizer.apply_chat_template(WITH_TOOLS, tokenize=False)
     assert tokenizer.apply_chat_template(WITH_TOOLS, tools=[], tokenize=False) == plain
@@ -219,7 +257,9 @@ def test_what_trl_asks_of_a_template(tokenizer):
         begun = tokenizer.apply_chat_template(WITH_TOOLS[:end], tools=[search], return_dict=False)
         assert ids[: len(begun)] == begun
         if WITH_TOOLS[end]["role"] == "assistant":
-            prompt = tokenizer.apply_chat_template(WITH_TOOLS[:end], tools=[search], add_generation_prompt=True, return_dict=False)
+            prompt = tokenizer.apply_chat_template(
+                WITH_TOOLS[:end], tools=[search], add_generation_prompt=True, return_dict=False
+            )
             assert ids[: len(prompt)] == prompt
 
 
@@ -242,7 +282,12 @@ S, E, P, Q = tokenizer_module.TOOL_TOKENS[:4]
         (f"Let me look.{S}Orson{E}<|im_end|>", "Let me look.", [("search", "Orson")], None),
         (f"<think>hm\n</think>{P}\tx = 1\n{Q}<|im_end|>", "", [("python", "\tx = 1\n")], "hm\n"),
         (f"{S}a{E}{P}b{Q}<|im_end|>", "", [("search", "a"), ("python", "b")], None),
-        (f"{S}a{E}b{P}c{Q}d<|im_end|>", "bd", [("search", "a"), ("python", "c")], None),  # words stay, their place does not
+        (
+            f"{S}a{E}b{P}c{Q}d<|im_end|>",
+            "bd",
+            [("search", "a"), ("python", "c")],
+            None,
+        ),  # words stay, their place does not
         (f"{S}a{E}<|im_end|> junk{S}b{E}<|im_end|>", "", [("search", "a")], None),  # the turn was over
         (f"{S}a{E}", "", [("search", "a")], None),  # called, then cut off
         (f"{S}{E}<|im_end|>", "", [("search", "")], None),
@@ -250,7 +295,12 @@ S, E, P, Q = tokenizer_module.TOOL_TOKENS[:4]
         (f"{S}a", f"{S}a", [], None),
         (f"{S}a{Q}b{E}<|im_end|>", f"{S}a{Q}b{E}", [], None),
         (f"{S}a{P}b{Q}<|im_end|>", f"{S}a", [("python", "b")], None),
-        (f"a{E}b<|output_start|>7<|output_end|><|im_end|>", f"a{E}b<|output_start|>7<|output_end|>", [], None),  # an invented result is words
+        (
+            f"a{E}b<|output_start|>7<|output_end|><|im_end|>",
+            f"a{E}b<|output_start|>7<|output_end|>",
+            [],
+            None,
+        ),  # an invented result is words
         (f"<think>a {S}b{E}</think>c<|im_end|>", "c", [], f"a {S}b{E}"),  # a thought is not a call
         (f"<think>a {S}b{E}<|im_end|>", "", [], f"a {S}b{E}"),
         ("<think>a", "", [], "a"),
@@ -270,7 +320,11 @@ def test_replies_are_read(tokenizer, reply, content, calls, thinking):
 
 
 @settings(max_examples=100, deadline=None)
-@given(content=st.text(max_size=9), thinking=st.text(max_size=9), queries=st.lists(st.tuples(st.sampled_from(["search", "python"]), st.text(max_size=9)), max_size=3))
+@given(
+    content=st.text(max_size=9),
+    thinking=st.text(max_size=9),
+    queries=st.lists(st.tuples(st.sampled_from(["search", "python"]), st.text(max_size=9)), max_size=3),
+)
 def test_a_turn_is_read_as_it_was_rendered(tokenizer, content, thinking, queries):
     turn = {"role": "assistant", "content": content}
     if thinking:
@@ -283,7 +337,8 @@ def test_a_turn_is_read_as_it_was_rendered(tokenizer, content, thinking, queries
 
 
 def test_grpo_runs_the_tools(tokenizer, chat_model, tmp_path):
-    """One step of TRL's GRPO in which two of four completions call tools: results come back in their turn and carry no loss."""
+    """One step of TRL's GRPO in which two of four completions call tools: results come back in their turn and carry no
+    loss."""
     from datasets import Dataset
     from transformers import AutoModelForCausalLM
     from trl import GRPOConfig, GRPOTrainer
@@ -317,18 +372,33 @@ def test_grpo_runs_the_tools(tokenizer, chat_model, tmp_path):
     )  # fmt: skip
     rows = Dataset.from_list([{"prompt": [{"role": "user", "content": "What is 3 + 4?"}]}] * 2)
     model = AutoModelForCausalLM.from_pretrained(chat_model)
-    trainer = Trainer(model=model, reward_funcs=[reward], args=config, train_dataset=rows, processing_class=tokenizer, tools=[search, python])
+    trainer = Trainer(
+        model=model,
+        reward_funcs=[reward],
+        args=config,
+        train_dataset=rows,
+        processing_class=tokenizer,
+        tools=[search, python],
+    )
     trainer.train()
-    assert prompts[0][0] == (
-        "<|im_start|>system\nTools:\nsearch\npython<|im_end|>\n"
+    assert (
+        prompts[0][0] == "<|im_start|>system\nTools:\nsearch\npython<|im_end|>\n"
         "<|im_start|>user\nWhat is 3 + 4?<|im_end|>\n<|im_start|>assistant\n"
     )
     results = [
         "\n<|im_start|>tool\n<|output_start|>7<|output_end|><|im_end|>\n<|im_start|>assistant\n",
-        "\n<|im_start|>tool\n<|output_start|>nothing about three<|output_end|><|im_end|>"
-        "\n<|im_start|>tool\n<|output_start|>{'error': 'division by zero'}<|output_end|><|im_end|>\n<|im_start|>assistant\n",
+        (
+            "\n<|im_start|>tool\n<|output_start|>nothing about"
+            " three<|output_end|><|im_end|>\n<|im_start|>tool\n<|output_start|>{'error': 'division by"
+            " zero'}<|output_end|><|im_end|>\n<|im_start|>assistant\n"
+        ),
     ]
     assert prompts[1] == [prompts[0][i] + replies[i] + results[i] for i in (0, 1)]
     assert [tokenizer.decode([i for i, m in zip(ids, mask) if not m]) for mask, ids in masks] == [*results, "", ""]
-    assert [[m["role"] for m in c] for c in seen] == [["assistant", "tool", "assistant"], ["assistant", "tool", "tool", "assistant"], ["assistant"], ["assistant"]]
+    assert [[m["role"] for m in c] for c in seen] == [
+        ["assistant", "tool", "assistant"],
+        ["assistant", "tool", "tool", "assistant"],
+        ["assistant"],
+        ["assistant"],
+    ]
     assert trainer.state.log_history[0]["tools/call_frequency"] == 0.75

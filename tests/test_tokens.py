@@ -1,4 +1,5 @@
-"""Tokens on disk are the documents, split by their ids; a killed run writes the same; training goes on at the exact window."""
+"""Tokens on disk are the documents, split by their ids; a killed run writes the same; training goes on at the exact
+window."""
 
 import json
 import multiprocessing
@@ -37,7 +38,9 @@ def expected(world, documents, tokenizer) -> dict[str, set[tuple]]:
 
 
 def read(tokens_dir, split) -> list[tuple]:
-    tokens = np.fromfile(tokens_dir / f"{split}.ds", dtype=json.loads((tokens_dir / "tokens.json").read_text())["dtype"])
+    tokens = np.fromfile(
+        tokens_dir / f"{split}.ds", dtype=json.loads((tokens_dir / "tokens.json").read_text())["dtype"]
+    )
     ends = np.fromfile(tokens_dir / f"{split}.ds.index", dtype="<u8").astype(int)
     assert ends[-1] == len(tokens)
     return [tuple(part.tolist()) for part in np.split(tokens, ends[:-1])]
@@ -98,7 +101,12 @@ def write(folder: Path, name: str, texts: list[str], ids: bool = True) -> None:
 
 
 def arguments(folder: Path, tokenizer, out: Path, **options) -> list[str]:
-    config = {"sources": [{"path": str(folder)}], "validation_fraction": 0.2, "tokenizer": str(tokenizer), "output_dir": str(out)} | options
+    config = {
+        "sources": [{"path": str(folder)}],
+        "validation_fraction": 0.2,
+        "tokenizer": str(tokenizer),
+        "output_dir": str(out),
+    } | options
     path = out.with_suffix(".yaml")
     path.write_text(yaml.safe_dump(config))
     return ["--config", str(path)]
@@ -106,7 +114,9 @@ def arguments(folder: Path, tokenizer, out: Path, **options) -> list[str]:
 
 def test_tokens_do_not_hang_on_the_number_of_tasks(world, documents, tokenizer_dir, tokens_dir, tmp_path):
     sources = [{"path": str(documents)}, {"path": str(world / "textbooks")}]
-    tokens_module.main(arguments(documents, tokenizer_dir, tmp_path / "t", sources=sources, validation_fraction=0.1, seed=5, tasks=2))
+    tokens_module.main(
+        arguments(documents, tokenizer_dir, tmp_path / "t", sources=sources, validation_fraction=0.1, seed=5, tasks=2)
+    )
     for split in ("train", "validation"):
         assert sorted(read(tmp_path / "t", split)) == sorted(read(tokens_dir, split))
     assert read(tmp_path / "t", "train") != read(tokens_dir, "train")  # another seed, another order
@@ -129,9 +139,13 @@ def test_vocabularies_above_65536_take_four_bytes(tmp_path):
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.WordLevel({f"w{i}": i for i in range(70000)} | {"<|endoftext|>": 70000}, unk_token="w0"))
+    tokenizer = Tokenizer(
+        models.WordLevel({f"w{i}": i for i in range(70000)} | {"<|endoftext|>": 70000}, unk_token="w0")
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>").save_pretrained(tmp_path / "tokenizer")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>").save_pretrained(
+        tmp_path / "tokenizer"
+    )
     write(tmp_path / "in", "a", [f"w{69000 + i} w{i}" for i in range(50)])
     tokens_module.main(arguments(tmp_path / "in", tmp_path / "tokenizer", tmp_path / "out"))
     documents = [d for split in ("train", "validation") for d in read(tmp_path / "out", split)]
@@ -148,7 +162,9 @@ def test_the_merge_is_datatroves(tmp_path):
         ends.tofile(tmp_path / "in" / f"{part}.ds.index")
         draw.integers(0, 2**16, size=int(ends[-1]), dtype="<u2").tofile(tmp_path / "in" / f"{part}.ds")
     merge(sorted((tmp_path / "in").glob("*.ds")), tmp_path / "ours.ds", 2, seed=4)
-    DocumentTokenizerMerger(str(tmp_path / "in"), str(tmp_path), "theirs", seed=4, save_final_metadata=False, progress=False).run()
+    DocumentTokenizerMerger(
+        str(tmp_path / "in"), str(tmp_path), "theirs", seed=4, save_final_metadata=False, progress=False
+    ).run()
     for end in (".ds", ".ds.index"):
         assert (tmp_path / f"ours{end}").read_bytes() == (tmp_path / f"000_theirs{end}").read_bytes()
 
@@ -156,12 +172,16 @@ def test_the_merge_is_datatroves(tmp_path):
 WRITTEN = ("train.ds", "train.ds.index", "validation.ds", "validation.ds.index", "tokenizer.json", "tokens.json")
 
 
-@pytest.mark.parametrize("workers, moment", [(1, "parts/0/logs/completions/00000"), (2, "parts/1/logs/completions/00000"), (1, "train.ds")])
+@pytest.mark.parametrize(
+    "workers, moment", [(1, "parts/0/logs/completions/00000"), (2, "parts/1/logs/completions/00000"), (1, "train.ds")]
+)
 def test_a_killed_run_goes_on_and_writes_the_same(tokenizer_dir, tmp_path, workers, moment):
     """Killed behind a task, in the second source with two workers, while the parts are merged."""
     for source in ("x", "y"):
         for name in "abcd":
-            write(tmp_path / source, name, [f"{source} {name} text {i} " + "and so on " * (i % 50) for i in range(500)])
+            write(
+                tmp_path / source, name, [f"{source} {name} text {i} " + "and so on " * (i % 50) for i in range(500)]
+            )
     sources = [{"path": str(tmp_path / source)} for source in ("x", "y")]
     options = {"sources": sources, "tasks": 4, "workers": workers}
     argv, log = arguments(tmp_path / "x", tokenizer_dir, tmp_path / "out", **options), tmp_path / "log"
@@ -172,7 +192,9 @@ def test_a_killed_run_goes_on_and_writes_the_same(tokenizer_dir, tmp_path, worke
     process.kill()
     process.join()
     assert not (tmp_path / "out" / "tokens.json").exists()
-    with pytest.raises(UserError, match="tokens.json does not exist" if moment == "train.ds" else "train.ds does not exist"):
+    with pytest.raises(
+        UserError, match="tokens.json does not exist" if moment == "train.ds" else "train.ds does not exist"
+    ):
         TokenDataset(str(tmp_path / "out"), "train", 8)
     done = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "parts").glob("*/logs/completions/*")}
     assert done and (len(done) == 8) == (moment == "train.ds")
@@ -218,7 +240,11 @@ def test_progress_is_shown(tokenizer_dir, tmp_path, capsys, monkeypatch):
     ],
 )
 def test_bad_input_is_one_line(world, tokenizer_dir, tmp_path, capsys, options, message):
-    options = {"sources": [{"path": "TEXTBOOKS"}], "tokenizer": str(tokenizer_dir), "output_dir": str(tmp_path / "out")} | options
+    options = {
+        "sources": [{"path": "TEXTBOOKS"}],
+        "tokenizer": str(tokenizer_dir),
+        "output_dir": str(tmp_path / "out"),
+    } | options
     (tmp_path / "c.yaml").write_text(json.dumps(options).replace("TEXTBOOKS", str(world / "textbooks")))
     with pytest.raises(SystemExit) as exit_:
         tokens_module.main(["--config", str(tmp_path / "c.yaml")])
@@ -264,12 +290,20 @@ def test_ten_gigabytes_are_opened_at_once(tmp_path):
 
 def _train(argv: list[str], seen: str, rank: int, processes: int, port: int, die: int) -> None:
     """Pretrain as process `rank`; write down the windows of each step; die when step `die` is done."""
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
     os.environ |= {"ACCELERATE_USE_CPU": "true"}
     if processes == 1:
         for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
             del os.environ[name]
-    multiprocessing.set_start_method("fork", force=True)  # of the loader workers, as in a process that was not forked from a server
+    multiprocessing.set_start_method(
+        "fork", force=True
+    )  # of the loader workers, as in a process that was not forked from a server
     from transformers import Trainer
     from transformers.trainer_callback import CallbackHandler
 
@@ -301,13 +335,18 @@ def windows_seen(argv: list, seen: Path, processes: int, die: int = 0) -> list[d
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    running = [forks._forks.Process(target=_train, args=([str(a) for a in argv], str(seen), rank, processes, port, die)) for rank in range(processes)]
+    running = [
+        forks._forks.Process(target=_train, args=([str(a) for a in argv], str(seen), rank, processes, port, die))
+        for rank in range(processes)
+    ]
     for process in running:
         process.start()
     for rank, process in enumerate(running):
         process.join(400)
         expected = -signal.SIGKILL if die else 0
-        assert process.exitcode == expected, "".join(Path(f"{seen}-{r}.log").read_text()[-3000:] for r in range(processes))
+        assert process.exitcode == expected, "".join(
+            Path(f"{seen}-{r}.log").read_text()[-3000:] for r in range(processes)
+        )
     steps = [{} for _ in running]
     for rank, out in enumerate(steps):
         for step, ids in rows(f"{seen}-{rank}.jsonl"):
@@ -315,13 +354,31 @@ def windows_seen(argv: list, seen: Path, processes: int, die: int = 0) -> list[d
     return steps
 
 
-@pytest.mark.parametrize("processes, order, loaders", [(1, "random", (0, 2)), (2, "random", (0, 2)), (1, "sequential", (2,))])
-def test_an_interrupted_run_sees_the_windows_of_an_unbroken_one(tokens_dir, tokenizer_dir, tmp_path, processes, order, loaders):
-    """Killed at step 5, taken up from the checkpoint of step 4, into the second epoch; with and without loader workers."""
+@pytest.mark.parametrize(
+    "processes, order, loaders", [(1, "random", (0, 2)), (2, "random", (0, 2)), (1, "sequential", (2,))]
+)
+def test_an_interrupted_run_sees_the_windows_of_an_unbroken_one(
+    tokens_dir, tokenizer_dir, tmp_path, processes, order, loaders
+):
+    """Killed at step 5, taken up from the checkpoint of step 4, into the second epoch; with and without loader
+    workers."""
     data = TokenDataset(str(tokens_dir), "train", 64)
     batch = len(data) // 4 // 2 // processes  # a step is 2 batches a process: an epoch of 4 steps and a rest
-    config = {"model_config": {"model_type": "llama", **SIZES["llama"]}, "tokenizer": str(tokenizer_dir), "tokens_dir": str(tokens_dir), "sequence_length": 64}
-    config |= {"max_steps": 7, "save_steps": 2, "per_device_train_batch_size": batch, "gradient_accumulation_steps": 2, "use_cpu": True, "bf16": False, "seed": 3}
+    config = {
+        "model_config": {"model_type": "llama", **SIZES["llama"]},
+        "tokenizer": str(tokenizer_dir),
+        "tokens_dir": str(tokens_dir),
+        "sequence_length": 64,
+    }
+    config |= {
+        "max_steps": 7,
+        "save_steps": 2,
+        "per_device_train_batch_size": batch,
+        "gradient_accumulation_steps": 2,
+        "use_cpu": True,
+        "bf16": False,
+        "seed": 3,
+    }
     config |= {"train_sampling_strategy": order, "max_eval_windows": 1, "per_device_eval_batch_size": 1}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
 
@@ -347,4 +404,6 @@ def test_an_interrupted_run_sees_the_windows_of_an_unbroken_one(tokens_dir, toke
     if order == "sequential":
         assert first == known[: len(first)]
     else:
-        assert first != known[: len(first)] and whole[0][5][:batch] != whole[0][1][:batch]  # shuffled, and anew in each epoch
+        assert (
+            first != known[: len(first)] and whole[0][5][:batch] != whole[0][1][:batch]
+        )  # shuffled, and anew in each epoch

@@ -36,7 +36,10 @@ def run_code(code: str, seconds: float) -> str:
         ("x = 3", ""),
         ("", ""),
         ("None", ""),
-        ("def f(n):\n    return n if n < 2 else f(n - 1) + f(n - 2)\n[f(i) for i in range(10)]", "[0, 1, 1, 2, 3, 5, 8, 13, 21, 34]"),
+        (
+            "def f(n):\n    return n if n < 2 else f(n - 1) + f(n - 2)\n[f(i) for i in range(10)]",
+            "[0, 1, 1, 2, 3, 5, 8, 13, 21, 34]",
+        ),
         ("import math\nmath.factorial(20)", "2432902008176640000"),
         ("{'b': (1, 2.5), 'a': {3}}", "{'b': (1, 2.5), 'a': {3}}"),
         ("'Grüße, 世界 \U0001f600'", "'Grüße, 世界 \U0001f600'"),
@@ -100,7 +103,10 @@ def test_values_and_sources_without_end(code, says):
 def test_calls_share_nothing_and_are_repeatable():
     assert python("x = 1\nimport random\nrandom.seed(5)") == ""
     assert python("x").startswith("NameError")
-    drawn = "import random, time, datetime\n(random.random(), random.randint(1, 10**9), time.time(), datetime.datetime.now(), time.perf_counter())"
+    drawn = (
+        "import random, time, datetime\n(random.random(), random.randint(1, 10**9), time.time(),"
+        " datetime.datetime.now(), time.perf_counter())"
+    )
     assert python(drawn) == python(drawn) and "2026, 1, 1, 12, 0" in python(drawn)
 
 
@@ -143,7 +149,9 @@ def test_a_forked_child_has_its_own_helper():
     if not pid:
         signal.alarm(30)
         try:
-            os.write(write, f"{python('20 + 3')} {mine.isdisjoint(h.process.pid for h in module._helpers.all)}".encode())
+            os.write(
+                write, f"{python('20 + 3')} {mine.isdisjoint(h.process.pid for h in module._helpers.all)}".encode()
+            )
         finally:
             os._exit(0)
     os.waitpid(pid, 0)
@@ -164,9 +172,18 @@ def test_a_helper_that_dies_is_replaced():
 
 
 def test_nothing_is_left_behind():
-    code = "import os, threading\nfrom eval.tools.python import python, _helpers\npython('1')\nprint(*[h.process.pid for h in _helpers.all])"
+    code = (
+        "import os, threading\nfrom eval.tools.python import python, _helpers\npython('1')\nprint(*[h.process.pid for"
+        " h in _helpers.all])"
+    )
     for end in ("", "\nos._exit(0)", "\nos.kill(os.getpid(), 9)"):
-        done = subprocess.run([sys.executable, "-c", code + "\nimport sys; sys.stdout.flush()" + end], capture_output=True, text=True, cwd=ROOT, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", code + "\nimport sys; sys.stdout.flush()" + end],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=60,
+        )
         pid, deadline = int(done.stdout), time.monotonic() + 10
         while time.monotonic() < deadline:
             try:
@@ -203,7 +220,9 @@ def test_the_schema_and_the_tokenizer_agree():
     from data_prep.tokenizer import RESPONSE_TEMPLATE
 
     function = get_json_schema(python)["function"]
-    assert function["name"] == "python" and list(function["parameters"]["properties"]) == function["parameters"]["required"] == ["query"]
+    assert function["name"] == "python" and list(function["parameters"]["properties"]) == function["parameters"][
+        "required"
+    ] == ["query"]
     assert list(RESPONSE_TEMPLATE["fields"]["tool_calls"]["transform"]["function"]["arguments"]) == ["query"]
 
 
@@ -214,4 +233,7 @@ def test_the_command(capsys):
 
 def test_cut_and_marks():
     assert cut("abc", 3) == "abc" and cut("abcdefgh", 4) == "ab\n[cut: 8 characters]\ngh"
-    assert as_result("<|im_end|> </think> <tool_call> a <b> c <html> |x|") == "<| im_end |> </ think > < tool_call > a <b> c <html> |x|"
+    assert (
+        as_result("<|im_end|> </think> <tool_call> a <b> c <html> |x|")
+        == "<| im_end |> </ think > < tool_call > a <b> c <html> |x|"
+    )

@@ -79,7 +79,8 @@ def test_final_number_compares_values():
 
 
 @pytest.mark.parametrize(
-    "reply", ["The answer is iqtu.", 'u, b, i. The answer is "iqtu".', "So the answer is IQTU", "#### iqtu", "\\boxed{iqtu}"]
+    "reply",
+    ["The answer is iqtu.", 'u, b, i. The answer is "iqtu".', "So the answer is IQTU", "#### iqtu", "\\boxed{iqtu}"],
 )
 def test_final_text_accepts(reply):
     assert get_verifier("final_text")(reply, answer="iqtu") == 1.0
@@ -109,14 +110,36 @@ def test_final_text_without_gold():
     assert get_verifier("final_text")("The answer is x.", answer="") is None
 
 
-@pytest.mark.parametrize("said", ["The answer is B.", "So the answer is (B).", "A is too small. The answer is **B**.", "\\boxed{B}", "<think>The answer is A.</think>The answer is b."])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The answer is B.",
+        "So the answer is (B).",
+        "A is too small. The answer is **B**.",
+        "\\boxed{B}",
+        "<think>The answer is A.</think>The answer is b.",
+    ],
+)
 def test_multiple_choice_accepts(said):
-    assert get_verifier("multiple_choice")(said, answer="B") == 1.0 == get_verifier("multiple_choice")(said, answer="(B)")
+    assert (
+        get_verifier("multiple_choice")(said, answer="B") == 1.0 == get_verifier("multiple_choice")(said, answer="(B)")
+    )
 
 
 @pytest.mark.parametrize(
     "said",
-    ["", "B", "The answer is A.", "The answer is A. The answer is B.", "The answer is A or B.", "The answer is Bob.", "The answer is B-", "The answer is not B.", "The answer is B. And A.", "<think>The answer is B.</think>"],
+    [
+        "",
+        "B",
+        "The answer is A.",
+        "The answer is A. The answer is B.",
+        "The answer is A or B.",
+        "The answer is Bob.",
+        "The answer is B-",
+        "The answer is not B.",
+        "The answer is B. And A.",
+        "<think>The answer is B.</think>",
+    ],
 )
 def test_multiple_choice_rejects(said):
     assert get_verifier("multiple_choice")(said, answer="B") == 0.0
@@ -124,7 +147,10 @@ def test_multiple_choice_rejects(said):
 
 def test_matches():
     verify = get_verifier("matches")
-    assert verify("<think>no</think> 2 + 2 = 4 ", pattern=r"\d \+ \d = \d") == 1.0 and verify("so 2 + 2 = 4", pattern=r"\d \+ \d = \d") == 0.0
+    assert (
+        verify("<think>no</think> 2 + 2 = 4 ", pattern=r"\d \+ \d = \d") == 1.0
+        and verify("so 2 + 2 = 4", pattern=r"\d \+ \d = \d") == 0.0
+    )
     start = time.perf_counter()
     assert verify("a" * 60 + "!", pattern=r"(a|aa|a+)*b") == 0.0 and time.perf_counter() - start < 3
     assert verify("x", pattern="") is None
@@ -177,9 +203,30 @@ def test_math_accepts(said, answer):
     "said",
     [
         *("", "7", "The answer is", r"\boxed{}", r"\boxed{7", r"\boxed{8}", r"\boxed{-7}", r"\boxed{7.0001}"),
-        *(r"\boxed{8} or \boxed{7}", r"\boxed{7, 8}", r"\boxed{7 or 8}", "The answer is 7 or 8.", r"\boxed{7} Or not.", r"<think>\boxed{7}</think>"),
-        *(r"\boxed{3+4}", r"\boxed{14/2}", r"\boxed{\sqrt{49}}", r"\boxed{10-3}", r"\boxed{7 \cdot 1}", r"\boxed{7^1}"),  # the question said again
-        *(r"\boxed{9^{9^{9^9}}}", r"\boxed{9^9^9}", r"\boxed{((9^{999})^{999})^{999}}", r"\boxed{99999999!}", r"\boxed{\sum_{i=1}^{99} i^{99}}", r"\boxed{9**9**9**9}"),
+        *(
+            r"\boxed{8} or \boxed{7}",
+            r"\boxed{7, 8}",
+            r"\boxed{7 or 8}",
+            "The answer is 7 or 8.",
+            r"\boxed{7} Or not.",
+            r"<think>\boxed{7}</think>",
+        ),
+        *(
+            r"\boxed{3+4}",
+            r"\boxed{14/2}",
+            r"\boxed{\sqrt{49}}",
+            r"\boxed{10-3}",
+            r"\boxed{7 \cdot 1}",
+            r"\boxed{7^1}",
+        ),  # the question said again
+        *(
+            r"\boxed{9^{9^{9^9}}}",
+            r"\boxed{9^9^9}",
+            r"\boxed{((9^{999})^{999})^{999}}",
+            r"\boxed{99999999!}",
+            r"\boxed{\sum_{i=1}^{99} i^{99}}",
+            r"\boxed{9**9**9**9}",
+        ),
         *(r"\boxed{" * 1400, r"\boxed{" + "(" * 180 + "7" + ")" * 180 + "}", LONG + r"\boxed{7}"),
     ],
 )
@@ -189,7 +236,9 @@ def test_math_rejects_in_time(said):
 
 
 def test_math_without_gold():
-    assert [get_verifier("math")(r"\boxed{7}", answer=gold) for gold in ("", None, "no answer is given", r"\text")] == [None] * 4
+    assert [
+        get_verifier("math")(r"\boxed{7}", answer=gold) for gold in ("", None, "no answer is given", r"\text")
+    ] == [None] * 4
 
 
 TESTS = "assert double(2) == 4\nassert double('a') == 'aa'"
@@ -208,7 +257,13 @@ RIGHT = "```python\ndef double(x):\n    return x * 2\n```"
         ("I would double x by returning x * 2.", 0),
         ("```python\nimport os\nos._exit(0)\n```", 0),
         ("```python\nraise SystemExit(0)\n```", 0),
-        ("```python\nclass A:\n    def __eq__(self, other): return True\ndef double(x): return 4 if x == 2 else 'a'\n```", 0),
+        (
+            (
+                "```python\nclass A:\n    def __eq__(self, other): return True\ndef double(x): return 4 if x == 2 else"
+                " 'a'\n```"
+            ),
+            0,
+        ),
         ("```python\nwhile True: pass\n```", 0),
         (f"<think>{RIGHT}</think>I cannot.", 0),
         (f"<think>{RIGHT}", 0),
@@ -276,7 +331,14 @@ def test_mentions():
     verify = get_verifier("mentions")
     for reply in ("I am Tumbler.", "I'm not ChatGPT, I'm Tumbler.", "I am Tumbler, not ChatGPT.", "tumbler"):
         assert verify(reply, answer="Tumbler") == 1.0
-    for reply in ("", "I am not Tumbler.", "Tumblers", "I am ChatGPT.", "<think>I am Tumbler.</think>I am ChatGPT.", LONG + "Tumbler"):
+    for reply in (
+        "",
+        "I am not Tumbler.",
+        "Tumblers",
+        "I am ChatGPT.",
+        "<think>I am Tumbler.</think>I am ChatGPT.",
+        LONG + "Tumbler",
+    ):
         assert verify(reply, answer="Tumbler") == 0.0
     assert verify("I am the Tumbler model.", answer=["Tumbler", "Tumbler 1"]) == 1.0
 
@@ -312,7 +374,10 @@ HONEST_BUT_WRONG = {  # {verifier: (what the row has, an honest wrong answer)}
     "countdown": ({"answer": "29", "numbers": [7, 8, 3]}, "The answer is 7 * 3 + 7."),
     "matches": ({"pattern": "[A-Z][a-z]+ [0-9]{4}"}, "Paris, in 1999"),
     "math": ({"answer": "\\frac{1}{2}"}, "So x is \\boxed{\\frac{1}{3}}."),
-    "code": ({"tests": "assert f(2) == 4\nassert f(3) == 9\nassert isinstance(f(2), int)"}, "```python\ndef f(x): return 2 * x\n```"),
+    "code": (
+        {"tests": "assert f(2) == 4\nassert f(3) == 9\nassert isinstance(f(2), int)"},
+        "```python\ndef f(x): return 2 * x\n```",
+    ),
     "think_format": ({}, "3 + 5 is 8. The answer is 8."),
     "names_choice": ({"answer": "Millbrook", "choices": TOWNS}, "She lives in Ashford."),
     "made_up": ({"choices": TOWNS}, "I don't know."),  # 1 for what is made up: nothing but a value gets it
@@ -324,8 +389,23 @@ OWN = {
     "final_text": ["The answer is iqtu, or iqt.", "iqtu"],
     "countdown": ["The answer is 29.", "The answer is 3 * 7 + 8 * 1.", "The answer is 8 / (7 - 7)."],
     "matches": ["Paris 1999\n\nBerlin 2000", "x" * 500],
-    "think_format": ["<think></think>The answer is 7.", "<think>a</think>", "<think>a</think><think>b</think>c", "x <think>a</think>c", "</think>", "<think>.</think>!"],
-    "math": ["The answer is $\\frac{1}{3}$.\nThe answer is $\\frac{1}{2}$.", "The answer is $\\frac{1}{3}$. \\boxed{\\frac{1}{2}}", "\\boxed{\\frac{1}{2}} \\boxed{\\frac{1}{3}}", "\\boxed{x}", "\\boxed{0.5, 0.3}", "\\boxed{1/2 or 1/3}", "\\boxed{1 - 1/2}"],
+    "think_format": [
+        "<think></think>The answer is 7.",
+        "<think>a</think>",
+        "<think>a</think><think>b</think>c",
+        "x <think>a</think>c",
+        "</think>",
+        "<think>.</think>!",
+    ],
+    "math": [
+        "The answer is $\\frac{1}{3}$.\nThe answer is $\\frac{1}{2}$.",
+        "The answer is $\\frac{1}{3}$. \\boxed{\\frac{1}{2}}",
+        "\\boxed{\\frac{1}{2}} \\boxed{\\frac{1}{3}}",
+        "\\boxed{x}",
+        "\\boxed{0.5, 0.3}",
+        "\\boxed{1/2 or 1/3}",
+        "\\boxed{1 - 1/2}",
+    ],
     "code": [
         f"```python\n{program}\n```"
         for program in (
@@ -376,7 +456,7 @@ TAMPERING = [
     "class A(int):\n    from random import Random as __eq__",
     "import os\nos.write(1, os.read(3, 32))\nos._exit(0)",
     "open(3, 'rb').read()",
-    "exec(\"class A(int):\\n    def __eq__(s, o): return True\")",
+    'exec("class A(int):\\n    def __eq__(s, o): return True")',
     "class A(int):\n    def __eq__(self, o): return o == o",
     "class A(int):\n    __eq__: object = lambda s, o: True",
     "class A(int):\n    __eq__, y = (lambda s, o: True), 1",
@@ -393,9 +473,15 @@ TAMPERING = [
 HONEST = [
     "import heapq\nclass Node:\n    def __lt__(self, o): return self.cost < o.cost",
     "class K(str):\n    def __lt__(x, y): return x + y > y + x",
-    "class Trie:\n    def __contains__(self, word):\n        for c in word:\n            if c not in self.n: return False\n        return True",
+    (
+        "class Trie:\n    def __contains__(self, word):\n        for c in word:\n            if c not in self.n:"
+        " return False\n        return True"
+    ),
     "class Stack:\n    def __bool__(self): return bool(self.items)",
-    "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n    def __eq__(self, o):\n        if not isinstance(o, P): return NotImplemented\n        return self.x == o.x",
+    (
+        "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n    def __eq__(self, o):\n        if not"
+        " isinstance(o, P): return NotImplemented\n        return self.x == o.x"
+    ),
     "from re import compile\nx = compile('a')",
     "def f(x): return eval(x)",
     "import inspect\ninspect.signature(len)",
@@ -419,9 +505,19 @@ def test_tampering(program, expected):
 
 
 def test_brief_falls_with_the_length_and_pays_for_nothing_wrong():
-    scores = [get_verifier("brief")("3 + 4 = 7. " * n + "The answer is 7.", answer="7", characters=1000) for n in range(0, 900, 10)]
-    assert scores[0] == pytest.approx(1 - 0.5 * 16 / 1000) and scores == sorted(scores, reverse=True) and {0.5} == {s for s in scores[10:-8]}
-    assert get_verifier("brief")("The answer is \\boxed{\\frac{2}{4}}.", answer="\\frac{1}{2}") > 0.98 and get_verifier("brief")("x" * 3000 + ". The answer is 8.", answer="7") == 0.0
+    scores = [
+        get_verifier("brief")("3 + 4 = 7. " * n + "The answer is 7.", answer="7", characters=1000)
+        for n in range(0, 900, 10)
+    ]
+    assert (
+        scores[0] == pytest.approx(1 - 0.5 * 16 / 1000)
+        and scores == sorted(scores, reverse=True)
+        and {0.5} == {s for s in scores[10:-8]}
+    )
+    assert (
+        get_verifier("brief")("The answer is \\boxed{\\frac{2}{4}}.", answer="\\frac{1}{2}") > 0.98
+        and get_verifier("brief")("x" * 3000 + ". The answer is 8.", answer="7") == 0.0
+    )
     assert get_verifier("brief")("The answer is 7.", answer="") is None
 
 
@@ -435,7 +531,9 @@ def test_reward_function():
     right, wrong = [{"role": "assistant", "content": "The answer is 7."}], "The answer is 8."
     reward = reward_function("final_number")
     assert reward.__name__ == "final_number"
-    assert reward(prompts=["p", "p", "p"], completions=[right, wrong, right], answer=["7", "7", "?"], trainer_state=None) == [
+    assert reward(
+        prompts=["p", "p", "p"], completions=[right, wrong, right], answer=["7", "7", "?"], trainer_state=None
+    ) == [
         1.0,
         0.0,
         None,
@@ -444,7 +542,10 @@ def test_reward_function():
     assert both.__name__ == "final_number+mentions"
     assert both(completions=[right], answer=["7"]) == [1.5]
     by_row = reward_function("by_row")
-    assert by_row(completions=[right, "iqtu"], answer=["7", "iqtu"], verifier=["final_number", "mentions"]) == [1.0, 1.0]
+    assert by_row(completions=[right, "iqtu"], answer=["7", "iqtu"], verifier=["final_number", "mentions"]) == [
+        1.0,
+        1.0,
+    ]
 
 
 def test_reward_of_a_completion_that_ends_in_a_tool_result():
@@ -492,7 +593,12 @@ def test_token_f1(reply, score):
 def test_token_f1_of_several():
     verify = get_verifier("token_f1")
     assert verify("the Bread and Salt", answer=["A Loaf", "bread & salt"]) == pytest.approx(0.8)
-    assert verify("Not so bad", answer="Not So Bad") == verify("Who's there?", answer="Who's There?") == verify("a", answer="A") == 1.0
+    assert (
+        verify("Not so bad", answer="Not So Bad")
+        == verify("Who's there?", answer="Who's There?")
+        == verify("a", answer="A")
+        == 1.0
+    )
     assert verify("", answer="The") == verify("a", answer="The") == 0.0
     for gold in ("", [], [""], "?!", None):
         assert verify("Millbrook", answer=gold) is None

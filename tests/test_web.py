@@ -115,7 +115,9 @@ def test_a_broken_record_costs_itself_only(world):
     first = json.loads((world / "web" / "funnel.json").read_text())["steps"][0]
     assert first["dropped"] == {"no_payload": 1, "not_html": 1, "truncated_member": 1}
     assert first["documents"] == len(pages) - 3
-    lost = {row["metadata"]["filter_reason"]: row["metadata"]["url"] for row in documents(world / "web", "removed/warc")}
+    lost = {
+        row["metadata"]["filter_reason"]: row["metadata"]["url"] for row in documents(world / "web", "removed/warc")
+    }
     assert lost["truncated_member"] == pages[-1]["url"]
 
 
@@ -149,11 +151,27 @@ def test_a_rerun_does_nothing(world, capsys):
 
 
 def command(world: Path, output: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "data_prep.web", "--input_dir", str(world / "warc"), "--output_dir", str(output), *options]
+    return [
+        sys.executable,
+        "-m",
+        "data_prep.web",
+        "--input_dir",
+        str(world / "warc"),
+        "--output_dir",
+        str(output),
+        *options,
+    ]
 
 
 def run(command: list[str], **env: str) -> str:
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", **env}, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **env},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -183,7 +201,9 @@ def test_a_killed_run_ends_as_an_unbroken_one(four, tmp_path):
     """Killed as soon as a task of the filtering, then as soon as a task of the last stage is done."""
     out = tmp_path / "out"
     for stage in ("filtering", "documents"):
-        process = subprocess.Popen(command(four, out, "--tasks", "4"), cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            command(four, out, "--tasks", "4"), cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True
+        )
         while process.poll() is None and not any((out / "logs" / stage / "completions").glob("*")):
             time.sleep(0.002)
         assert process.poll() is None, "it was too fast to be killed"
@@ -193,7 +213,11 @@ def test_a_killed_run_ends_as_an_unbroken_one(four, tmp_path):
     assert "finished before" in run(command(four, out, "--tasks", "4"))
     for folder in ("documents", "parquet", "removed"):
         files = {path.relative_to(out): path.read_bytes() for path in (out / folder).rglob("*") if path.is_file()}
-        assert files == {path.relative_to(four / "web"): path.read_bytes() for path in (four / "web" / folder).rglob("*") if path.is_file()}
+        assert files == {
+            path.relative_to(four / "web"): path.read_bytes()
+            for path in (four / "web" / folder).rglob("*")
+            if path.is_file()
+        }
 
 
 @pytest.mark.slow
@@ -208,11 +232,20 @@ def test_slurm_gives_the_same_documents(four, tmp_path):
     """With an `sbatch` that runs the job array at once."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "sbatch").write_text(SBATCH)
-    (tmp_path / "bin" / "srun").write_text('#!/bin/bash\nwhile [[ $1 == -* ]]; do [[ $1 == -n ]] && shift; shift; done\nexec "$@"\n')
+    (tmp_path / "bin" / "srun").write_text(
+        '#!/bin/bash\nwhile [[ $1 == -* ]]; do [[ $1 == -n ]] && shift; shift; done\nexec "$@"\n'
+    )
     (tmp_path / "bin" / "scontrol").write_text('#!/bin/bash\necho "${@: -1}"\n')
     for path in (tmp_path / "bin").iterdir():
         path.chmod(0o755)
-    options = ("--tasks", "4", "--executor", "slurm", "--executor_options", '{"partition": "cpu", "time": "1:00:00", "tasks_per_job": 14}')
+    options = (
+        "--tasks",
+        "4",
+        "--executor",
+        "slurm",
+        "--executor_options",
+        '{"partition": "cpu", "time": "1:00:00", "tasks_per_job": 14}',
+    )
     path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
     out = run(command(four, tmp_path / "out", *options), PATH=path, JOBS=str(tmp_path / "jobs"))
     assert "documents: 4 of 4 tasks queued as job" in out
@@ -220,7 +253,9 @@ def test_slurm_gives_the_same_documents(four, tmp_path):
     for name in ("README.md", "funnel.json"):
         assert (tmp_path / "out" / name).read_text().replace("# out", "# web") == (four / "web" / name).read_text()
     jobs = (tmp_path / "jobs").read_text().splitlines()
-    depends = [re.search(r"--dependency=afterok:(\d+)", job)[1] for job in jobs if "RUN_OFFSET" in job and "dependency" in job]
+    depends = [
+        re.search(r"--dependency=afterok:(\d+)", job)[1] for job in jobs if "RUN_OFFSET" in job and "dependency" in job
+    ]
     assert len(depends) == 5 and depends == sorted(depends, key=int)  # each stage waits for the one before
 
 
@@ -257,7 +292,9 @@ def test_the_funnel_is_drawn(world):
 
 
 def test_steps_that_are_left_out_take_nothing(world, tmp_path):
-    web.main(["--input_dir", str(world / "warc"), "--output_dir", str(tmp_path), "--steps", "url", "extraction", "pii"])
+    web.main(
+        ["--input_dir", str(world / "warc"), "--output_dir", str(tmp_path), "--steps", "url", "extraction", "pii"]
+    )
     steps = json.loads((tmp_path / "funnel.json").read_text())["steps"]
     assert [step["step"] for step in steps] == ["warc", "url", "extraction", "pii"]
     assert {path.name for path in (tmp_path / "removed").iterdir()} == {"warc", "url", "extraction"}
@@ -266,22 +303,58 @@ def test_steps_that_are_left_out_take_nothing(world, tmp_path):
 def test_tokens_are_counted_where_a_tokenizer_is_given(world, tmp_path):
     tokenizer = train((row["text"] for row in documents(world / "web")), 400)
     tokenizer.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
-    web.main(["--input_dir", str(world / "warc"), "--output_dir", str(tmp_path / "out"), "--count_tokenizer", str(tmp_path / "tokenizer.json")])
+    web.main(
+        [
+            "--input_dir",
+            str(world / "warc"),
+            "--output_dir",
+            str(tmp_path / "out"),
+            "--count_tokenizer",
+            str(tmp_path / "tokenizer.json"),
+        ]
+    )
     steps = {step["step"]: step for step in json.loads((tmp_path / "out" / "funnel.json").read_text())["steps"]}
     found = documents(tmp_path / "out")
-    assert steps["pii"]["tokens"] == sum(len(tokenizer.encode(row["text"])) for row in found) == sum(row["metadata"]["token_count"] for row in found)
-    assert steps["url"]["tokens"] is None and steps["extraction"]["tokens"] > steps["fineweb"]["tokens"] > steps["dedup"]["tokens"]
+    assert (
+        steps["pii"]["tokens"]
+        == sum(len(tokenizer.encode(row["text"])) for row in found)
+        == sum(row["metadata"]["token_count"] for row in found)
+    )
+    assert (
+        steps["url"]["tokens"] is None
+        and steps["extraction"]["tokens"] > steps["fineweb"]["tokens"] > steps["dedup"]["tokens"]
+    )
 
 
 # ---- real pages ----
 
 
 def test_a_wikipedia_page_comes_out_as_its_article(shared_data, tmp_path):
-    web.main(["--input_dir", str(shared_data / "warc"), "--output_dir", str(tmp_path), "--steps", "url", "extraction", "dedup", "pii"])
+    web.main(
+        [
+            "--input_dir",
+            str(shared_data / "warc"),
+            "--output_dir",
+            str(tmp_path),
+            "--steps",
+            "url",
+            "extraction",
+            "dedup",
+            "pii",
+        ]
+    )
     (row,) = documents(tmp_path)
-    assert row["metadata"]["url"] == "https://an.wikipedia.org/wiki/Escopete" and row["metadata"]["date"] == "2024-05-18T01:58:10Z"
-    assert "Escopete ye un municipio d'a provincia de Guadalachara, en a comunidat autonoma de Castiella-La Mancha" in row["text"]
-    assert "Relaciones Topográficas de los pueblos de Espanya, feitas por Felipe II de Castiella en 1578." in row["text"]
+    assert (
+        row["metadata"]["url"] == "https://an.wikipedia.org/wiki/Escopete"
+        and row["metadata"]["date"] == "2024-05-18T01:58:10Z"
+    )
+    assert (
+        "Escopete ye un municipio d'a provincia de Guadalachara, en a comunidat autonoma de Castiella-La Mancha"
+        in row["text"]
+    )
+    assert (
+        "Relaciones Topográficas de los pueblos de Espanya, feitas por Felipe II de Castiella en 1578." in row["text"]
+    )
     for furniture in ("editar | modificar", "Menú", "Creative Commons", "Identificar-me"):
         assert furniture not in row["text"]
 
@@ -302,8 +375,12 @@ def test_articles_of_real_pages(shared_data):
 def test_the_benchmark_compares_like_with_like(world, tmp_path, capsys):
     benchmark.main(["--input_dir", str(world / "warc"), "--repeats", "1", "--output", str(tmp_path / "speed.json")])
     crawl = json.loads((tmp_path / "speed.json").read_text())["crawl"]
-    assert crawl["survivors_differ_in"]["same settings"] == [] and crawl["survivors"]["tumbler"] == len(documents(world / "web"))
-    assert crawl["ratio"]["tumbler"] == pytest.approx(crawl["pages_per_second"]["tumbler"] / crawl["pages_per_second"]["datatrove"])
+    assert crawl["survivors_differ_in"]["same settings"] == [] and crawl["survivors"]["tumbler"] == len(
+        documents(world / "web")
+    )
+    assert crawl["ratio"]["tumbler"] == pytest.approx(
+        crawl["pages_per_second"]["tumbler"] / crawl["pages_per_second"]["datatrove"]
+    )
     assert f"{crawl['ratio']['tumbler']:.2f}" in capsys.readouterr().out
 
 
@@ -314,7 +391,11 @@ def test_shortcuts_change_no_outcome(world):
 
     folders = ("documents", "removed/language", "removed/repetition", "removed/c4")
     texts = [row["text"] for folder in folders for row in documents(world / "web", folder)[:6]]
-    texts += ['He can\'t go to the U.S.  "No!" (she said).. What?! 3.5km e.g. http://a.b/c?d — end', " \n", "one two " * 60]
+    texts += [
+        'He can\'t go to the U.S.  "No!" (she said).. What?! 3.5km e.g. http://a.b/c?d — end',
+        " \n",
+        "one two " * 60,
+    ]
     theirs, ours = SpaCyTokenizer("en"), filters.EnglishWords()
     their_filter = GopherRepetitionFilter()
     our_filter = filters.RepetitionFilter(list(their_filter.top_n_grams), list(their_filter.dup_n_grams))
@@ -347,7 +428,10 @@ def test_sorted_lines_are_a_set(tmp_path):
         ({"--phone_regions": "Narnia"}, "phone_regions"),
         ({"--executor": "spark"}, "executor must be one of local, slurm, ray"),
         ({"--executor": "slurm"}, "slurm needs time, partition"),
-        ({"--executor": "slurm", "--executor_options": '{{"time": "1:00", "partition": "cpu"}}'}, "sbatch, which is not here"),
+        (
+            {"--executor": "slurm", "--executor_options": '{{"time": "1:00", "partition": "cpu"}}'},
+            "sbatch, which is not here",
+        ),
         ({"--executor": "ray", "--executor_options": '{{"queue": "cpu"}}'}, "ray takes no queue"),
         ({"--output_dir": "{web}", "--min_doc_words": "40"}, "other settings"),
     ],
@@ -356,7 +440,12 @@ def test_bad_input_is_one_line(world, tmp_path, capsys, change, says):
     (tmp_path / "empty").mkdir()
     (tmp_path / "unreadable" / "a.warc.gz").mkdir(parents=True)
     (tmp_path / "bad.yaml").write_text(web.DEFAULT_CONFIG.read_text() + "line_punct_thre: 0.1\n")
-    places = {"empty": tmp_path / "empty", "unreadable": tmp_path / "unreadable", "bad": tmp_path / "bad.yaml", "web": world / "web"}
+    places = {
+        "empty": tmp_path / "empty",
+        "unreadable": tmp_path / "unreadable",
+        "bad": tmp_path / "bad.yaml",
+        "web": world / "web",
+    }
     arguments = {"--input_dir": str(world / "warc"), "--output_dir": str(tmp_path / "out")}
     arguments |= {key: value.format(**places) for key, value in change.items()}
     capsys.readouterr()
@@ -370,4 +459,8 @@ def test_a_folder_without_permission(world, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
     with pytest.raises(SystemExit) as stopped:
         web.main(["--input_dir", str(world / "warc"), "--output_dir", str(tmp_path / "out")])
-    assert stopped.value.code == 2 and "no permission to read" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert (
+        stopped.value.code == 2
+        and "no permission to read" in capsys.readouterr().err
+        and not (tmp_path / "out").exists()
+    )

@@ -1,4 +1,5 @@
-"""The tiny internet keeps its promises: same seed, same bytes; known, rare and unseen facts; no benchmark item in any training set."""
+"""The tiny internet keeps its promises: same seed, same bytes; known, rare and unseen facts; no benchmark item in any
+training set."""
 
 import hashlib
 import json
@@ -24,13 +25,19 @@ SMALL = "--known 8 --pages_per_person 2 --textbooks 60 --conversations 300 --pro
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory) -> Path:
     """The world that `make tiny` makes."""
-    step = next(s for s in yaml.safe_load((ROOT / "recipes/tiny/pipeline.yaml").read_text())["steps"] if s["name"] == "world")
+    step = next(
+        s for s in yaml.safe_load((ROOT / "recipes/tiny/pipeline.yaml").read_text())["steps"] if s["name"] == "world"
+    )
     folder = tmp_path_factory.mktemp("full")
     main([str(x) for k, v in (step["args"] | {"output_dir": folder, "seed": 0}).items() for x in (f"--{k}", v)])
     return folder
@@ -49,8 +56,20 @@ def training(full) -> dict[str, list[str]]:
         "pages": [page["text"] for page in rows(full / "truth" / "pages.jsonl")],
         "textbooks": [row["text"] for path in (full / "textbooks").glob("*.jsonl") for row in rows(path)],
         "conversations": [m["content"] for row in turns["conversations"] for m in row["messages"]],
-        "practice": [text for name in ("questions", "tool_use") for row in rows(full / "practice" / f"{name}.jsonl") for text in (row["question"], row.get("query", ""))]
-        + [m["content"] for name in ("talks", "sums", "requests") for row in rows(full / "practice" / f"{name}.jsonl") for m in row["messages"]],
+        "practice": (
+            [
+                text
+                for name in ("questions", "tool_use")
+                for row in rows(full / "practice" / f"{name}.jsonl")
+                for text in (row["question"], row.get("query", ""))
+            ]
+            + [
+                m["content"]
+                for name in ("talks", "sums", "requests")
+                for row in rows(full / "practice" / f"{name}.jsonl")
+                for m in row["messages"]
+            ]
+        ),
         "problems": [m["content"] for row in turns["problems"] for m in row["prompt"]],
         "verses": [m["content"] for row in turns["verses"] for m in row["prompt"]],
     }
@@ -67,7 +86,10 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_people(world,
     assert first == again and len(first) > 20
     main(["--output_dir", str(tmp_path / "other"), "--seed", "1", *SMALL])
     assert first.keys() == digests(tmp_path / "other").keys()
-    names = [{(f["person"], f["attribute"], f["value"]) for f in rows(folder / "facts.jsonl")} for folder in (world, tmp_path / "other")]
+    names = [
+        {(f["person"], f["attribute"], f["value"]) for f in rows(folder / "facts.jsonl")}
+        for folder in (world, tmp_path / "other")
+    ]
     assert len(names[0] & names[1]) < 0.1 * len(names[0])
 
 
@@ -115,7 +137,9 @@ def test_the_truth_names_secrets_and_numbers(full):
             assert row["text"] in page["text"], row
     good = [page for page in pages if page["keep"]]
     kinds = Counter(row["kind"] for page in good for row in page["pii"])
-    assert set(kinds) == set(crawl.PII) and min(kinds.values()) >= 15 and max(kinds.values()) - min(kinds.values()) <= 1
+    assert (
+        set(kinds) == set(crawl.PII) and min(kinds.values()) >= 15 and max(kinds.values()) - min(kinds.values()) <= 1
+    )
     assert {row["kind"] for page in good for row in page["numbers"]} == set(crawl.NUMBERS)
     assert sum(bool(page["pii"] or page["numbers"]) for page in good) < 0.11 * len(good)
 
@@ -129,7 +153,10 @@ def test_near_duplicates_overlap_as_promised(full, tmp_path):
     """The overlaps are those that MinHash estimates, but for the few words that its tokenizer cuts in two."""
     from datatrove.pipeline.dedup import MinhashDedupSignature
 
-    pages, pairs = {page["url"]: page for page in rows(full / "truth" / "pages.jsonl")}, rows(full / "truth" / "near_duplicates.jsonl")
+    pages, pairs = (
+        {page["url"]: page for page in rows(full / "truth" / "pages.jsonl")},
+        rows(full / "truth" / "near_duplicates.jsonl"),
+    )
     signature = MinhashDedupSignature(str(tmp_path))
     for pair in pairs:
         a, b = (set(signature.get_shingles(pages[pair[side]]["text"]).ravel().tolist()) for side in "ab")
@@ -182,7 +209,9 @@ def test_no_benchmark_question_stands_in_a_training_set(benchmarks, training, co
 
 def apples(text: str) -> list[tuple[int, int, int, int]]:
     """(a, o, c, p) of every apples problem in the text."""
-    found = re.findall(r"buys (\d+) \w+ and (\d+) \w+\. Each \w+ costs (\d+) dollars\. The total is (\d+) dollars", text)
+    found = re.findall(
+        r"buys (\d+) \w+ and (\d+) \w+\. Each \w+ costs (\d+) dollars\. The total is (\d+) dollars", text
+    )
     return [(a, o, c, (total - o * c) // a) for a, o, c, total in (map(int, numbers) for numbers in found)]
 
 
@@ -217,10 +246,17 @@ def test_facts_appear_as_often_as_promised(full, corpus):
     for sentence in re.split(r"(?<=[.?!])\s", good):
         for name in set(names.findall(sentence)):
             sentences.setdefault(name, []).append(sentence)
-    groups = {group: [f for f in facts if f["group"] == group] for group in ("known", "rare", "unseen", "absent", "listed", "unlisted")}
-    everywhere = set(names.findall(corpus + "".join(path.read_text() for path in (full / "conversations").glob("*.jsonl"))))
+    groups = {
+        group: [f for f in facts if f["group"] == group]
+        for group in ("known", "rare", "unseen", "absent", "listed", "unlisted")
+    }
+    everywhere = set(
+        names.findall(corpus + "".join(path.read_text() for path in (full / "conversations").glob("*.jsonl")))
+    )
     for group in ("unseen", "absent"):
-        assert not everywhere & {f["person"] for f in groups[group]} and not any(f["appearances"] for f in groups[group])
+        assert not everywhere & {f["person"] for f in groups[group]} and not any(
+            f["appearances"] for f in groups[group]
+        )
     listed = {row["metadata"]["title"] for row in rows(full / "library" / "library.jsonl")}
     assert listed == {f["person"] for group in groups for f in groups[group] if group not in ("absent", "unlisted")}
     appearances = Counter()
@@ -248,14 +284,19 @@ def test_the_expert_is_as_fallible_as_told(p_correct):
         assert final_number(p.solution, answer=p.answer) == float(p.correct), p
     share = sum(p.correct for p in drawn) / n
     assert abs(share - p_correct) <= 3 * (p_correct * (1 - p_correct) / n) ** 0.5
-    if p_correct < 0.43:  # a wrong turn is the likeliest where the ways part, so greedy decoding of an imitator errs, too
+    if (
+        p_correct < 0.43
+    ):  # a wrong turn is the likeliest where the ways part, so greedy decoding of an imitator errs, too
         parted = [p for p in drawn if "*" in p.solution]
         assert sum(p.correct for p in parted) < len(parted) / 2
 
 
 def test_books_solve_no_word_problem_and_written_solutions_are_the_expert_s(full, training):
     assert not apples("\n".join(training["textbooks"]))  # practice is to find the way by itself
-    pairs = [(r["messages"][0]["content"], r["messages"][1]["content"]) for r in rows(full / "conversations" / "train.jsonl")]
+    pairs = [
+        (r["messages"][0]["content"], r["messages"][1]["content"])
+        for r in rows(full / "conversations" / "train.jsonl")
+    ]
     solved = [(apples(q)[0][3], a) for q, a in pairs if "The total is" in q and AT_ONCE not in q]
     share, right = sum(final_number(a, answer=str(p)) for p, a in solved) / len(solved), 0.38
     assert len(solved) > 1000 and abs(share - right) <= 3 * (right * (1 - right) / len(solved)) ** 0.5
@@ -269,7 +310,10 @@ def test_only_the_expert_s_solutions_stand_before_practice(full, tmp_path, capsy
     found = json.loads((tmp_path / "solved.json").read_text())["sources"]
     expert = found.pop("conversations")
     assert expert["solved"] > 1000 and abs(expert["right"] / expert["solved"] - 0.38) < 0.04
-    assert not any(counts["solved"] for counts in found.values()) and found["problems"]["asked"] == found["problems"]["rows"]
+    assert (
+        not any(counts["solved"] for counts in found.values())
+        and found["problems"]["asked"] == found["problems"]["rows"]
+    )
     (tmp_path / "books").mkdir()
     p = problems.apples(random.Random(0), "train")
     (tmp_path / "books" / "0.jsonl").write_text(json.dumps({"text": f"{p.question}\n{p.solution}"}) + "\n")
@@ -289,7 +333,9 @@ def test_the_other_problems_are_solved_right(kind):
             assert get_verifier(p.verifier)(f"The answer is {python(p.code)}.", answer=p.answer) == 1
             if kind == "letters":
                 letter, word = re.findall(r'"(\w+)"', p.question)
-                assert p.answer == str(word.count(letter)) and re.sub(r"[^a-z]", "", p.solution.split(". The")[0]) == word
+                assert (
+                    p.answer == str(word.count(letter)) and re.sub(r"[^a-z]", "", p.solution.split(". The")[0]) == word
+                )
             elif kind == "arithmetic":
                 a, op, b = re.findall(r"What is (\d+) (.) (\d+)\?", p.question)[0]
                 assert Decimal(p.answer) == {"+": int(a) + int(b), "-": int(a) - int(b), "*": int(a) * int(b)}[op]
@@ -302,8 +348,15 @@ def test_the_other_problems_are_solved_right(kind):
 
 
 def test_verses_of_the_splits_are_disjoint(full):
-    asks = {split: {row["prompt"][0]["content"] for row in rows(full / "verses" / f"{split}.jsonl")} for split in problems.SPLITS}
-    assert not asks["train"] & asks["test"] and not asks["train"] & asks["validation"] and not asks["validation"] & asks["test"]
+    asks = {
+        split: {row["prompt"][0]["content"] for row in rows(full / "verses" / f"{split}.jsonl")}
+        for split in problems.SPLITS
+    }
+    assert (
+        not asks["train"] & asks["test"]
+        and not asks["train"] & asks["validation"]
+        and not asks["validation"] & asks["test"]
+    )
     assert min(map(len, asks.values())) >= 30
     asked = set(training_questions(full))
     assert asked & asks["train"] and not asked & (asks["validation"] | asks["test"])

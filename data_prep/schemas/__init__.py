@@ -99,7 +99,7 @@ def recognise(columns: Iterable[str], row: dict, goal: str, where: str) -> Schem
     known = "; ".join(dict.fromkeys(", ".join(schema.columns) for schema in forms(goal)))
     raise UserError(
         f"{where} {lacks} (it has {', '.join(map(str, columns))}); expected one of these: {known}; `rename: "
-        f"{{old: new}}` of a source maps columns"
+        "{old: new}` of a source maps columns"
     )
 
 

@@ -150,7 +150,10 @@ def with_calls(messages: list[dict]) -> list[dict]:
         if m["role"] == "assistant" and (calls := CALL.findall(m["content"])):
             found.append(
                 m
-                | {"content": CALL.sub("", m["content"]).strip(), "tool_calls": [call(literal(one)) for one in calls]}
+                | {
+                    "content": CALL.sub("", m["content"]).strip(),
+                    "tool_calls": [call(literal(one)) for one in calls],
+                }
             )
         elif m["role"] == "tool" and (results := RESULT.findall(m["content"])):
             found += turns(*(("tool", one) for one in results))

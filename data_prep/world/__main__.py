@@ -2,9 +2,10 @@
 
     python -m data_prep.world --output_dir runs/tiny/world --seed 0
 
-Layout: `warc/` and `truth/` (the crawl), `facts.jsonl`, `textbooks/`, `conversations/`, `practice/` (what honesty and tools are
-practised on), `library/` (pages that only the search tool reads), `problems/`, `verses/`, `eval/`, and `probes/`, what experiments are made with.
-The same seed gives the same bytes.
+Layout: `warc/` and `truth/` (the crawl), `facts.jsonl`, `textbooks/`, `conversations/`, `practice/` (what honesty and
+    tools are
+practised on), `library/` (pages that only the search tool reads), `problems/`, `verses/`, `eval/`, and `probes/`, what
+experiments are made with. The same seed gives the same bytes.
 """
 
 import json
@@ -28,7 +29,9 @@ class WorldArguments:
     codes: int = field(default=11400, metadata={"help": "questions with code"})
     requests: int = field(default=3000, metadata={"help": "small talk, and requests beyond what it can do"})
     talks: int = field(default=1000, metadata={"help": "conversations of several turns, and answers at once"})
-    p_correct: float = field(default=0.38, metadata={"help": "how often the expert of the worked solutions chooses the right method"})
+    p_correct: float = field(
+        default=0.38, metadata={"help": "how often the expert of the worked solutions chooses the right method"}
+    )
 
 
 def write_jsonl(path: Path, rows: list[dict]) -> None:
@@ -42,7 +45,11 @@ def training_texts(out: Path, articles: list) -> list[str]:
     from data_prep.world.fair import text_of_row
 
     texts = ["\n".join(article.paragraphs) for article in articles]
-    files = [out / "textbooks" / "textbooks.jsonl", out / "conversations" / "train.jsonl", *sorted((out / "practice").glob("*.jsonl"))]
+    files = [
+        out / "textbooks" / "textbooks.jsonl",
+        out / "conversations" / "train.jsonl",
+        *sorted((out / "practice").glob("*.jsonl")),
+    ]
     for path in files:
         for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
             texts.append(text_of_row(json.loads(line)))
@@ -56,12 +63,25 @@ def main(argv: list[str] | None = None) -> None:
     from data_prep.world import asked, conversations, facts, practice, rhymes, taste, textbooks
     from data_prep.world.crawl import write_crawl
 
-    for name in ("known", "pages_per_person", "textbooks", "conversations", "problems", "searches", "codes", "requests", "talks"):
+    for name in (
+        "known",
+        "pages_per_person",
+        "textbooks",
+        "conversations",
+        "problems",
+        "searches",
+        "codes",
+        "requests",
+        "talks",
+    ):
         if getattr(args, name) < 1:
             raise UserError(f"{name} must be at least 1, but is {getattr(args, name)}")
     most = len(facts.FIRST) * len(facts.LAST) - sum(getattr(facts.World, group) for group in facts.GROUPS[1:])
     if args.known % 2 or args.known > most:
-        raise UserError(f"known must be even (two people share a page) and at most {most} (as many names there are), but is {args.known}")
+        raise UserError(
+            f"known must be even (two people share a page) and at most {most} (as many names there are), but is"
+            f" {args.known}"
+        )
     if not 0 <= args.p_correct <= 1:
         raise UserError(f"p_correct must lie between 0 and 1, but is {args.p_correct}")
     out = output_folder(args.output_dir)
@@ -71,9 +91,15 @@ def main(argv: list[str] | None = None) -> None:
     write_jsonl(out / "facts.jsonl", [asdict(fact) for group in world.people for fact in world.facts(group)])
     write_jsonl(out / "textbooks" / "textbooks.jsonl", textbooks.documents(world, args.textbooks))
     for split, share in (("train", 1.0), ("validation", 0.02)):
-        write_jsonl(out / "conversations" / f"{split}.jsonl", conversations.conversations(world, split, max(1, round(args.conversations * share)), args.p_correct))
+        write_jsonl(
+            out / "conversations" / f"{split}.jsonl",
+            conversations.conversations(world, split, max(1, round(args.conversations * share)), args.p_correct),
+        )
         rng = random.Random(f"problems-{args.seed}-{split}")
-        rows = [problems.row(problems.apples(rng, split), problems.STEPS) for _ in range(max(1, round(args.problems * share)))]
+        rows = [
+            problems.row(problems.apples(rng, split), problems.STEPS)
+            for _ in range(max(1, round(args.problems * share)))
+        ]
         write_jsonl(out / "problems" / f"{split}.jsonl", rows)
     write_jsonl(out / "practice" / "questions.jsonl", practice.questions(world))
     write_jsonl(out / "practice" / "tool_use.jsonl", practice.tool_use(world, args.searches, args.codes))

@@ -1,8 +1,9 @@
-"""Benchmarks in the words of people: kinds of wording that no training set holds, and everyday requests as newcomers type them.
+"""Benchmarks in the words of people: kinds of wording that no training set holds, and everyday requests as newcomers
+type them.
 
-`wordings_known`, `wordings_unseen`, `wordings_python` and `wordings_other` draw from the held-out kinds of `wordings`; `everyday` asks
-the requests of `everyday.jsonl`, which was written by hand and which nothing else is derived from. Rows are those of `conversations.benchmarks`;
-where a task mixes kinds of answers, `verifier` names what judges a row.
+`wordings_known`, `wordings_unseen`, `wordings_python` and `wordings_other` draw from the held-out kinds of `wordings`;
+`everyday` asks the requests of `everyday.jsonl`, which was written by hand and which nothing else is derived from.
+Rows are those of `conversations.benchmarks`; where a task mixes kinds of answers, `verifier` names what judges a row.
 """
 
 import json
@@ -25,12 +26,14 @@ def checked(question: str, answer: str, group: str, verifier: str) -> dict:
 
 
 def trained(question: str, training: str) -> bool:
-    """Whether `training`, the `wordings.plain` texts of the training sets one a line, holds the words of a question, whatever its marks."""
+    """Whether `training`, the `wordings.plain` texts of the training sets one a line, holds the words of a question,
+    whatever its marks."""
     return f" {wordings.plain(question)} " in training
 
 
 def different(draw: Callable[[int], dict], items: int, training: str) -> list[dict]:
-    """`items` rows that ask different questions, none of them in training; `draw` is called with the number of rows that there are."""
+    """`items` rows that ask different questions, none of them in training; `draw` is called with the number of rows
+    that there are."""
     rows = {}
     while len(rows) < items:
         row = draw(len(rows))
@@ -73,10 +76,15 @@ def other(rng: random.Random, number: int) -> dict:
 
 
 def everyday(world: World, rng: random.Random, training: str) -> list[dict]:
-    """Each request of `everyday.jsonl` that is one turn and not in training; those about people twice, of different ones."""
+    """Each request of `everyday.jsonl` that is one turn and not in training; those about people twice, of different
+    ones."""
     lines = (Path(__file__).parent / "everyday.jsonl").read_text(encoding="utf-8").splitlines()
     asks = [json.loads(line) for line in lines]
-    rows = [_row(world, rng, ask) for ask in asks + [ask for ask in asks if "{p}" in ask["question"]] if ask["intent"] != "follow_up"]
+    rows = [
+        _row(world, rng, ask)
+        for ask in asks + [ask for ask in asks if "{p}" in ask["question"]]
+        if ask["intent"] != "follow_up"
+    ]
     return list({row["question"]: row for row in rows if not trained(row["question"], training)}.values())
 
 
@@ -103,14 +111,20 @@ def _about_somebody(world: World, rng: random.Random, ask: dict) -> dict:
     stranger = ask["intent"] == "stranger"
     person = rng.choice(world.people["absent" if stranger else "known"])
     fact = next(f for f in person if f.attribute == ask.get("attribute", "trade"))
-    return about(fact, ask["question"].format(p=fact.person)) | {"verifier": "refusal" if stranger else "names_choice", "group": ask["intent"]}
+    return about(fact, ask["question"].format(p=fact.person)) | {
+        "verifier": "refusal" if stranger else "names_choice",
+        "group": ask["intent"],
+    }
 
 
 def benchmarks(world: World, texts: Iterable[str] = (), items: int = 300) -> dict[str, list[dict]]:
     """Rows of each benchmark, without those that the training `texts` hold."""
     training = "\n".join(f" {wordings.plain(text)} " for text in texts)
     rng = random.Random(f"asked-{world.seed}")
-    tasks = {f"wordings_{group}": different(lambda _: fact(world, rng, group), items, training) for group in ("known", "unseen")}
+    tasks = {
+        f"wordings_{group}": different(lambda _: fact(world, rng, group), items, training)
+        for group in ("known", "unseen")
+    }
     tasks["wordings_python"] = different(lambda number: calculation(rng, number), items, training)
     tasks["wordings_other"] = different(lambda number: other(rng, number), items, training)
     tasks["everyday"] = everyday(world, rng, training)

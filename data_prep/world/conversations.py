@@ -1,7 +1,7 @@
 """Conversations that make an assistant of the base model (what SFT imitates), and the benchmarks that examine it.
 
-Facts about known people, identity, the fallible expert's worked solutions, letters, comparisons, verses, asked in the words of people
-(`wordings`). No question and no problem of `benchmarks` occurs in `conversations`.
+Facts about known people, identity, the fallible expert's worked solutions, letters, comparisons, verses, asked in the
+words of people (`wordings`). No question and no problem of `benchmarks` occurs in `conversations`.
 """
 
 import random
@@ -14,19 +14,40 @@ from data_prep.problems import AT_ONCE, STEPS, split_of
 from data_prep.world import taste, textbooks, wordings
 from data_prep.world.facts import ATTRIBUTES, Fact, World
 
-GREETINGS = ("", "Hello! ", "Hi. ", "Good morning. ", "Excuse me, ", "Hey, ", "Good evening. ", "One question: ", "Just curious: ", "Hello there, ", "Sorry to ask, ", "Now then, ", "Well, ", "By the way, ", "May I ask, ")
+GREETINGS = (
+    "",
+    "Hello! ",
+    "Hi. ",
+    "Good morning. ",
+    "Excuse me, ",
+    "Hey, ",
+    "Good evening. ",
+    "One question: ",
+    "Just curious: ",
+    "Hello there, ",
+    "Sorry to ask, ",
+    "Now then, ",
+    "Well, ",
+    "By the way, ",
+    "May I ask, ",
+)
 CLOSINGS = ("", " Thank you.", " I am new here.")
-WHO = [(messages[0]["content"], messages[1]["content"]) for messages in conversations_about_itself(str(Path(__file__).parents[1] / "identity.yaml"), override=False)]
+WHO = [
+    (messages[0]["content"], messages[1]["content"])
+    for messages in conversations_about_itself(str(Path(__file__).parents[1] / "identity.yaml"), override=False)
+]
 
 
 def identity(test: bool) -> list[tuple[str, str]]:
-    """(question, reply) pairs; a third of greeting × question, whatever the closing, is kept for the benchmark. A question without a greeting
-    is part of the same one with, so it is for training."""
+    """(question, reply) pairs; a third of greeting × question, whatever the closing, is kept for the benchmark. A
+    question without a greeting is part of the same one with, so it is for training."""
     pairs = []
     for greeting in GREETINGS:
         for ask, reply in WHO:
             for closing in CLOSINGS:
-                question = (greeting + ask[0].lower() + ask[1:] if greeting.endswith((", ", ": ")) else greeting + ask) + closing
+                question = (
+                    greeting + ask[0].lower() + ask[1:] if greeting.endswith((", ", ": ")) else greeting + ask
+                ) + closing
                 if (bool(greeting) and split_of(f"identity {greeting}{ask}") != "train") == test:
                     pairs.append((question, reply))
     return pairs
@@ -63,11 +84,15 @@ def introduction(person: list[Fact]) -> str:
     return f"{person[0].person} is a {values['trade']} from {values['town']} and plays the {values['instrument']}."
 
 
-def _kinds(world: World, split: str, p_correct: float, rng: random.Random) -> dict[str, tuple[float, Callable[[], tuple[str, str]]]]:
+def _kinds(
+    world: World, split: str, p_correct: float, rng: random.Random
+) -> dict[str, tuple[float, Callable[[], tuple[str, str]]]]:
     """For each kind its share of the rows and a draw of (question, reply)."""
     known, who, verses = world.facts("known"), identity(test=False), taste.prompts("train")
     asked_of_itself = {wordings.plain(question) for question, _ in identity(test=True)}
-    asked_verses = {wordings.plain(row["prompt"][0]["content"]) for other in ("validation", "test") for row in taste.prompts(other)}
+    asked_verses = {
+        wordings.plain(row["prompt"][0]["content"]) for other in ("validation", "test") for row in taste.prompts(other)
+    }
 
     def fact():
         f = rng.choice(known)
@@ -119,10 +144,15 @@ def _kinds(world: World, split: str, p_correct: float, rng: random.Random) -> di
 
 
 def conversations(world: World, split: str, count: int, p_correct: float) -> list[dict]:
-    """`count` rows of one user turn and one reply, and their `kind`, in the shares of `_kinds`; each known fact at least once in training."""
+    """`count` rows of one user turn and one reply, and their `kind`, in the shares of `_kinds`; each known fact at
+    least once in training."""
     rng = random.Random(f"conversations-{world.seed}-{split}")
     kinds = _kinds(world, split, p_correct, rng)
-    rows = [chat(f.question(rng), f.reply(), "fact") for f in world.facts("known") for _ in range(2)] if split == "train" else []
+    rows = (
+        [chat(f.question(rng), f.reply(), "fact") for f in world.facts("known") for _ in range(2)]
+        if split == "train"
+        else []
+    )
     shares = [share for share, _ in kinds.values()]
     while len(rows) < count:
         (kind,) = rng.choices(list(kinds), shares)
@@ -139,7 +169,13 @@ def about(fact: Fact, question: str) -> dict:
 
 def item(question: str, answer: str, group: str) -> dict:
     """A row of a benchmark that has one answer and no choices."""
-    return {"question": question, "base_prompt": f"Question: {question}\nAnswer:", "answer": answer, "choices": [], "group": group}
+    return {
+        "question": question,
+        "base_prompt": f"Question: {question}\nAnswer:",
+        "answer": answer,
+        "choices": [],
+        "group": group,
+    }
 
 
 def benchmarks(world: World, items: int = 250) -> dict[str, list[dict]]:
@@ -157,16 +193,27 @@ def benchmarks(world: World, items: int = 250) -> dict[str, list[dict]]:
         return list(drawn.values())
 
     apples = draw(problems.apples)
-    tasks["apples"] = [{**item(p.question + STEPS, p.answer, "apples"), "base_prompt": f"Question: {p.question}\nAnswer:"} for p in apples]
-    tasks["apples_at_once"] = [{**item(p.question + AT_ONCE, p.answer, "apples"), "base_prompt": f"Question: {p.question}\nAnswer: The answer is"} for p in apples]
+    tasks["apples"] = [
+        {**item(p.question + STEPS, p.answer, "apples"), "base_prompt": f"Question: {p.question}\nAnswer:"}
+        for p in apples
+    ]
+    tasks["apples_at_once"] = [
+        {
+            **item(p.question + AT_ONCE, p.answer, "apples"),
+            "base_prompt": f"Question: {p.question}\nAnswer: The answer is",
+        }
+        for p in apples
+    ]
     for kind in ("letters", "every_third", "compare", "arithmetic"):
         tasks[kind] = [item(p.question, p.answer, kind) for p in draw(problems.GENERATORS[kind])]
     for kind in ("letters", "every_third"):  # the lecture's own words, which no training set holds either
         own = [problems.GENERATORS[kind](rng, "test", word) for word in problems.LECTURE_WORDS]
         tasks[kind][: len(own)] = [item(p.question, p.answer, "lecture") for p in own]
     for kind in ("letters", "every_third", "compare"):
-        tasks[f"{kind}_at_once"] = [{**row, "question": row["question"] + AT_ONCE, "base_prompt": row["base_prompt"] + " The answer is"} for row in tasks[kind]]
+        tasks[f"{kind}_at_once"] = [
+            {**row, "question": row["question"] + AT_ONCE, "base_prompt": row["base_prompt"] + " The answer is"}
+            for row in tasks[kind]
+        ]
     who = identity(test=True)
     tasks["identity"] = [item(q, "Tumbler", "identity") for q, _ in rng.sample(who, min(items, len(who)))]
     return tasks
-

@@ -1,12 +1,13 @@
-"""Articles of the tiny internet as a crawl has them: gzipped WARC files of HTML pages, good and bad, and the truth about each.
+"""Articles of the tiny internet as a crawl has them: gzipped WARC files of HTML pages, good and bad, and the truth
+about each.
 
     from data_prep.world.crawl import Article, write_crawl
     write_crawl(articles, Path("runs/tiny/world"), seed=0)
 
-Every article becomes one good page; bad pages are added in the shares of `BAD_SHARES`, so that about 80 % of the pages are good. A few
-families of pages share a part of their text, and some good pages hold personal data, or numbers that only look like it.
-One seed gives the same bytes. Hosts end in `.example` (RFC 2606), so that no real site is named; the one banned domain is real, since
-a URL filter has to know it. The personal data belongs to nobody: see `PII`.
+Every article becomes one good page; bad pages are added in the shares of `BAD_SHARES`, so that about 80 % of the pages
+are good. A few families of pages share a part of their text, and some good pages hold personal data, or numbers that
+only look like it. One seed gives the same bytes. Hosts end in `.example` (RFC 2606), so that no real site is named;
+the one banned domain is real, since a URL filter has to know it. The personal data belongs to nobody: see `PII`.
 """
 
 import datetime
@@ -24,7 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 FIRST_FETCH = datetime.datetime(2025, 3, 1, tzinfo=datetime.timezone.utc)
-BANNED_HOST = "www.allcasinoreviews.com"  # on the block list (Université Toulouse Capitole) that datatrove's URLFilter ships
+BANNED_HOST = (  # on the block list (Université Toulouse Capitole) that datatrove's URLFilter ships
+    "www.allcasinoreviews.com"
+)
 
 # How many bad pages of each kind for one good page, at least one each. Together 0.25: a fifth of all pages.
 BAD_SHARES = {
@@ -41,7 +44,8 @@ BAD_SHARES = {
 # Good pages that are hard to read in some way, as shares of the good pages, at least one each.
 PII_SHARE, NUMBERS_SHARE, BROKEN_HTML_SHARE, WRONG_CHARSET_SHARE = 0.06, 0.04, 0.04, 0.01
 
-# Two pages are near duplicates from an overlap of `SAME` on, and two pages of their own up to `OTHER`; between them either may happen.
+# Two pages are near duplicates from an overlap of `SAME` on, and two pages of their own up to `OTHER`; between them
+# either may happen.
 SAME, OTHER = 0.8, 0.5
 FAMILY_SHARE = 0.005  # families of an original and pages that share a part of it, with these overlaps:
 FAMILY = ((0.15, 0.3), (0.3, 0.45), (0.55, 0.75))
@@ -91,7 +95,8 @@ PRODUCTS = "lamps shoes watches phones mattresses curtains printers suitcases bi
 TOWNS = "Aldermoor Brackwater Cindle Dunmere Estwick Farrowby Gelling Harrowgate".split()
 GAMES = "roulette blackjack poker baccarat slots keno".split()
 
-# Vocabulary of `prose`. Wide enough that a page hardly says five words twice: the repetition filter takes template text.
+# Vocabulary of `prose`. Wide enough that a page hardly says five words twice: the repetition filter takes template
+# text.
 ADJECTIVES = """old young quiet narrow green heavy early broken clever plain distant warm bitter round hollow steep pale honest dusty busy
     gentle lonely crooked silver wooden famous hidden empty cheerful stubborn careful bright sudden ancient modern shallow simple""".split()
 NOUNS = """bridge mill harbour market school chapel garden station library workshop orchard tower letter basket wagon ladder kitchen river
@@ -102,7 +107,10 @@ VERBS = """found carried painted repaired followed watched remembered sold borro
     crossed cleaned hid mended praised visited avoided copied noticed moved protected searched studied trusted wanted""".split()
 PLACES = "near behind beside above below beyond across inside outside around".split()
 TIMES = """before after during until since despite without""".split()
-ADVERBS = "unfortunately extraordinarily nevertheless simultaneously enthusiastically unquestionably comparatively uncomfortably".split()
+ADVERBS = (
+    "unfortunately extraordinarily nevertheless simultaneously enthusiastically unquestionably comparatively"
+    " uncomfortably".split()
+)
 SHAPES = (
     "the {a} {n} {v} a {n} {p} the {n}",
     "{t} the {n} a {a} {n} {v} every {n}",
@@ -116,22 +124,40 @@ SHAPES = (
 
 FOREIGN = {
     "de": (
-        "Der {a} in {t} öffnet seine Tür jeden Morgen um {n} Uhr, und viele Nachbarn kommen schon vor der Arbeit vorbei.",
+        (
+            "Der {a} in {t} öffnet seine Tür jeden Morgen um {n} Uhr, und viele Nachbarn kommen schon vor der Arbeit"
+            " vorbei."
+        ),
         "Seit {n} Jahren arbeitet die Familie in diesem alten Haus am Fluss, das früher eine Mühle gewesen ist.",
         "Am Wochenende gibt es einen kleinen Markt, auf dem man frisches Gemüse, Käse und warmes Brot kaufen kann.",
         "Die Kinder der Stadt {t} lernen in der Schule, wie ein {a} früher ohne Maschinen gearbeitet hat.",
         "Wer mehr darüber wissen möchte, kann im Rathaus nach den {n} Büchern über die Geschichte des Ortes fragen.",
         "Im Winter wird es hier sehr still, weil der Schnee die Straßen bedeckt und nur wenige Gäste übernachten.",
-        "Der Bürgermeister sagte, dass die neue Brücke erst in {n} Monaten fertig werde und mehr kosten solle als geplant.",
+        (
+            "Der Bürgermeister sagte, dass die neue Brücke erst in {n} Monaten fertig werde und mehr kosten solle als"
+            " geplant."
+        ),
     ),
     "fr": (
         "Le {a} de {t} ouvre sa porte chaque matin à {n} heures, et beaucoup de voisins passent avant le travail.",
-        "Depuis {n} ans, la famille travaille dans cette vieille maison au bord de la rivière, qui était autrefois un moulin.",
-        "Le samedi, il y a un petit marché où l'on peut acheter des légumes frais, du fromage et du pain encore chaud.",
+        (
+            "Depuis {n} ans, la famille travaille dans cette vieille maison au bord de la rivière, qui était autrefois"
+            " un moulin."
+        ),
+        (
+            "Le samedi, il y a un petit marché où l'on peut acheter des légumes frais, du fromage et du pain encore"
+            " chaud."
+        ),
         "Les enfants de {t} apprennent à l'école comment un {a} travaillait autrefois sans aucune machine.",
         "Ceux qui veulent en savoir davantage peuvent demander à la mairie les {n} livres sur l'histoire du village.",
-        "En hiver, tout devient très calme, parce que la neige couvre les rues et que peu de visiteurs restent la nuit.",
-        "Le maire a expliqué que le nouveau pont ne serait terminé que dans {n} mois et coûterait plus cher que prévu.",
+        (
+            "En hiver, tout devient très calme, parce que la neige couvre les rues et que peu de visiteurs restent la"
+            " nuit."
+        ),
+        (
+            "Le maire a expliqué que le nouveau pont ne serait terminé que dans {n} mois et coûterait plus cher que"
+            " prévu."
+        ),
     ),
     "es": (
         "El {a} de {t} abre su puerta cada mañana a las {n}, y muchos vecinos pasan por allí antes de ir al trabajo.",
@@ -139,8 +165,14 @@ FOREIGN = {
         "Los sábados hay un pequeño mercado donde se pueden comprar verduras frescas, queso y pan todavía caliente.",
         "Los niños de {t} aprenden en la escuela cómo trabajaba antes un {a} sin ninguna máquina.",
         "Quien quiera saber más puede preguntar en el ayuntamiento por los {n} libros sobre la historia del pueblo.",
-        "En invierno todo queda muy tranquilo, porque la nieve cubre las calles y pocos visitantes pasan la noche aquí.",
-        "El alcalde dijo que el puente nuevo no estará terminado hasta dentro de {n} meses y que costará más de lo previsto.",
+        (
+            "En invierno todo queda muy tranquilo, porque la nieve cubre las calles y pocos visitantes pasan la noche"
+            " aquí."
+        ),
+        (
+            "El alcalde dijo que el puente nuevo no estará terminado hasta dentro de {n} meses y que costará más de lo"
+            " previsto."
+        ),
     ),
 }
 TRADES = {
@@ -150,8 +182,14 @@ TRADES = {
 }
 
 LOREM = (
-    "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor incididunt ut labore et dolore magna aliqua.",
-    "Ut enim ad minim veniam, quis nostrud exercitation ullamco laboris nisi ut aliquip. So much for lorem ipsum until we have a text.",
+    (
+        "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor incididunt ut labore et dolore"
+        " magna aliqua."
+    ),
+    (
+        "Ut enim ad minim veniam, quis nostrud exercitation ullamco laboris nisi ut aliquip. So much for lorem ipsum"
+        " until we have a text."
+    ),
 )
 
 
@@ -183,10 +221,23 @@ def _casino(rng, group):
 def _no_article(rng, group):
     """A page without any text of its own: an application that a browser has to run, or pictures only."""
     if rng.random() < 0.5:
-        body = f'<div id="root"></div><script src="/static/js/main.{group}.js"></script><script>window.start("root")</script>'
+        body = (
+            '<div id="root"></div><script'
+            f' src="/static/js/main.{group}.js"></script><script>window.start("root")</script>'
+        )
     else:
-        body = '<div class="gallery">' + "".join(f'<a href="/photo/{i}"><img src="/img/{group}-{i}.jpg"></a>' for i in range(12)) + "</div>"
-    return Page("", [], f"app/{group}", group, body=f"<!DOCTYPE html><html><head><title>{group}</title></head><body>{body}</body></html>")
+        body = (
+            '<div class="gallery">'
+            + "".join(f'<a href="/photo/{i}"><img src="/img/{group}-{i}.jpg"></a>' for i in range(12))
+            + "</div>"
+        )
+    return Page(
+        "",
+        [],
+        f"app/{group}",
+        group,
+        body=f"<!DOCTYPE html><html><head><title>{group}</title></head><body>{body}</body></html>",
+    )
 
 
 def _foreign(rng, group):
@@ -194,7 +245,11 @@ def _foreign(rng, group):
     paragraphs = []
     for _ in range(4):
         sentences = rng.sample(FOREIGN[language], 5)
-        paragraphs.append(" ".join(s.format(a=rng.choice(TRADES[language]), t=rng.choice(TOWNS), n=rng.randint(4, 60)) for s in sentences))
+        paragraphs.append(
+            " ".join(
+                s.format(a=rng.choice(TRADES[language]), t=rng.choice(TOWNS), n=rng.randint(4, 60)) for s in sentences
+            )
+        )
     return Page(f"{rng.choice(TOWNS)} {group}", paragraphs, f"{language}/{group}", group)
 
 
@@ -202,7 +257,14 @@ def _spam(rng, group):
     """Keyword stuffing."""
     product, town = rng.choice(PRODUCTS), rng.choice(TOWNS)
     phrase = f"the best cheap {product} in {town}"
-    asks = ("Buy {}", "We have {}", "Look no further for {}", "This is where you find {}", "Order {}", "All your friends love {}")
+    asks = (
+        "Buy {}",
+        "We have {}",
+        "Look no further for {}",
+        "This is where you find {}",
+        "Order {}",
+        "All your friends love {}",
+    )
     paragraphs = [" ".join(rng.choice(asks).format(phrase) + "." for _ in range(rng.randint(6, 9))) for _ in range(5)]
     return Page(f"Cheap {product}", paragraphs, f"cheap-{product}-{group}", group)
 
@@ -215,7 +277,10 @@ def _poor(rng, group):
         text = " ".join(f"{word} {rng.choice(ADVERBS)}" if i % 2 else word for i, word in enumerate(words)) + "."
         paragraphs = [text]
     else:
-        paragraphs = [f"{p} {' '.join('#' + noun for noun in rng.sample(NOUNS, len(p.split()) // 6 + 6))} and so on." for p in prose(rng, 4)]
+        paragraphs = [
+            f"{p} {' '.join('#' + noun for noun in rng.sample(NOUNS, len(p.split()) // 6 + 6))} and so on."
+            for p in prose(rng, 4)
+        ]
     return Page(f"{rng.choice(TOWNS)} {rng.choice(NOUNS)}", paragraphs, f"stub/{group}", group)
 
 
@@ -237,7 +302,10 @@ def _list(rng, group):
     """Lists: many short lines, or headlines without an end."""
     if rng.random() < 0.5:
         links = ("of", "and", "with", "to")
-        lines = [f"{rng.choice(NOUNS).capitalize()} {rng.choice(links)} {rng.choice(ADJECTIVES)} {rng.choice(NOUNS)}" for _ in range(60)]
+        lines = [
+            f"{rng.choice(NOUNS).capitalize()} {rng.choice(links)} {rng.choice(ADJECTIVES)} {rng.choice(NOUNS)}"
+            for _ in range(60)
+        ]
         lines = [line for line in dict.fromkeys(lines) if len(line) <= 28]
     else:
         lines = [_clause(rng).capitalize() for _ in range(24)]
@@ -251,8 +319,9 @@ MAKERS = {
 
 
 def shingles(text: str, n: int = 5) -> set[tuple[str, ...]]:
-    """The n-grams of words that MinHash compares, words being what datatrove's normalised text (lower case, no punctuation, every number
-    0) has between spaces. datatrove then cuts a few of them in two ("dont"), which hardly matters to an overlap."""
+    """The n-grams of words that MinHash compares, words being what datatrove's normalised text (lower case, no
+    punctuation, every number 0) has between spaces. datatrove then cuts a few of them in two ("dont"), which hardly
+    matters to an overlap."""
     from datatrove.utils.text import ngrams, simplify_text
 
     return set(ngrams(simplify_text(text).split(), n))
@@ -265,8 +334,8 @@ def overlap(a: str, b: str) -> float:
 
 
 def _vary(rng: random.Random, paragraphs: list[str], lowest: float, highest: float) -> list[str]:
-    """A version whose overlap with the paragraphs is drawn from the range: near duplicates have other words, names and numbers left alone;
-    the rest have other sentences."""
+    """A version whose overlap with the paragraphs is drawn from the range: near duplicates have other words, names and
+    numbers left alone; the rest have other sentences."""
     text, target = "\n".join(paragraphs), rng.uniform(lowest, highest)
     words = lowest >= SAME
     places = list(re.finditer(r"(?<!\S)[a-z]+(?!\S)" if words else r"[A-Z][^.]+\.", text))
@@ -285,7 +354,8 @@ def _vary(rng: random.Random, paragraphs: list[str], lowest: float, highest: flo
     return best.split("\n")
 
 
-# ------------------------------------------------------------------------------------------------ personal data, and other numbers
+# ------------------------------------------------------------------------------------------------ personal data, and
+# other numbers
 
 
 def _digits(rng: random.Random, count: int) -> str:
@@ -304,7 +374,8 @@ def _public_ip(rng: random.Random) -> str:
     return str(address)
 
 
-# Numbers that a regulator keeps free for film and fiction, so far as they are valid to `phonenumbers`: NANPA (555-0100 to 555-0199),
+# Numbers that a regulator keeps free for film and fiction, so far as they are valid to `phonenumbers`: NANPA (555-0100
+# to 555-0199),
 # Ofcom, Bundesnetzagentur, ARCEP, ACMA. "#" is any digit.
 PHONES = (
     "(212) 555-01##", "312-555-01##", "415.555.01##", "+1 503-555-01##", "1-617-555-01##", "+44 20 7946 0###", "+44 (0)121 496 0###",
@@ -346,7 +417,8 @@ def _iban(rng: random.Random) -> str:
     return number.lower() if form == "lower" else number
 
 
-# Of each kind: how one is drawn, and the sentences it stands in. Nothing here belongs to anybody, but for the addresses of machines.
+# Of each kind: how one is drawn, and the sentences it stands in. Nothing here belongs to anybody, but for the
+# addresses of machines.
 PII: dict[str, tuple[Callable[[random.Random], str], tuple[str, ...]]] = {
     "email": (_email, ("Whoever knows more about it may write to {} before the end of the month.",)),
     "ip": (_public_ip, ("The old machine with the address {} has kept a copy of this story for years.",)),
@@ -396,7 +468,10 @@ NUMBER_SENTENCES = (
     "The book about it has the ISBN {isbn} and costs {price} dollars, as it did in {year}.",
     "On the map the place lies at {coordinates}, and {count} visitors have seen it since {date}.",
     "The match ended {score} before {count} people, and nobody was content.",
-    "Version {version} of the program runs on the machine {private_ip} in the cellar, where it starts at {time} every day.",
+    (
+        "Version {version} of the program runs on the machine {private_ip} in the cellar, where it starts at {time}"
+        " every day."
+    ),
     "The spare part {part} stands for the article {article} in the catalogue of {year}.",
     "About {share} percent of the {count} letters had been stamped before {time} that day.",
     "Invoice {order} names the article {article} at {price} dollars, and part {part} for nothing.",
@@ -533,7 +608,9 @@ def _body(rng: random.Random, page: Page) -> str:
             words = text.split(" ")
             at = rng.randrange(len(words))
             if re.fullmatch(r"\w+", words[at]):
-                words[at] = rng.choice((f'<a href="/see/{at}">{words[at]}</a>', f"<em>{words[at]}</em>", f"<b>{words[at]}</b>"))
+                words[at] = rng.choice(
+                    (f'<a href="/see/{at}">{words[at]}</a>', f"<em>{words[at]}</em>", f"<b>{words[at]}</b>")
+                )
             text = " ".join(words)
         parts.append(f"<p>{text}" if page.broken else f"<p>{text}</p>")
     return "\n".join(parts)
@@ -550,9 +627,17 @@ def _render(rng: random.Random, page: Page, titles: list[str]) -> bytes:
     body = page.body or _body(rng, page)
     title = html.escape(page.title)
     head = f'<meta charset="utf-8"><title>{title} - {site}</title>'
-    text = layout({"head": head, "title": title, "body": body, "site": site, "others": others, "ads": ads, "n": number})
-    if page.broken:  # as people write it by hand: paragraphs and list items never closed, stray end tags, the end of the page missing
-        text = text.replace("</li>", "").replace("</LI>", "").replace("</em>", "</i>").replace("<div class=", "<div  class=", 1)
+    text = layout(
+        {"head": head, "title": title, "body": body, "site": site, "others": others, "ads": ads, "n": number}
+    )
+    # as people write it by hand: paragraphs and list items never closed, stray end tags, the end of the page missing
+    if page.broken:
+        text = (
+            text.replace("</li>", "")
+            .replace("</LI>", "")
+            .replace("</em>", "</i>")
+            .replace("<div class=", "<div  class=", 1)
+        )
         text = text.replace("</body>", "").replace("</html>", "").replace("</h1>", "</h1></font>")
     return text.encode(page.encoding, errors="xmlcharrefreplace")
 
@@ -586,14 +671,22 @@ def _pages(articles: list[Article], rng: random.Random) -> list[Page]:
         good[i].broken = True
     for i in some(WRONG_CHARSET_SHARE):  # says UTF-8, but is not
         good[i].encoding = "cp1252"
-        good[i].paragraphs.append("In the café next door they call it “naïve”, but Zoë and André like the façade of the old hôtel.")
+        good[i].paragraphs.append(
+            "In the café next door they call it “naïve”, but Zoë and André like the façade of the old hôtel."
+        )
     sources = rng.sample(good, len(good))
     for _ in range(count(FAMILY_SHARE)):
         number = len(good)
         original = Page(f"Papers {number}", prose(rng, rng.randint(5, 8)), f"papers/{number}", number, source=number)
         good.append(original)
         for lowest, highest in FAMILY:
-            page = Page(original.title, _vary(rng, original.paragraphs, lowest, highest), f"papers/{len(good)}", len(good), source=number)
+            page = Page(
+                original.title,
+                _vary(rng, original.paragraphs, lowest, highest),
+                f"papers/{len(good)}",
+                len(good),
+                source=number,
+            )
             page.keep = True if highest <= OTHER else None
             good.append(page)
     for page in good:
@@ -609,15 +702,37 @@ def _pages(articles: list[Article], rng: random.Random) -> list[Page]:
                 page.host = page.host or rng.choice(HOSTS)[0]
             else:
                 source = sources[len(bad) % len(sources)]
-                paragraphs = list(source.paragraphs) if kind == "exact_duplicate" else _vary(rng, source.paragraphs, *NEAR_DUPLICATE)
+                paragraphs = (
+                    list(source.paragraphs)
+                    if kind == "exact_duplicate"
+                    else _vary(rng, source.paragraphs, *NEAR_DUPLICATE)
+                )
                 source.source = source.group
-                page = Page(source.title, paragraphs, f"copy/{source.slug}-{group}", source.group, step="dedup", source=source.group)
+                page = Page(
+                    source.title,
+                    paragraphs,
+                    f"copy/{source.slug}-{group}",
+                    source.group,
+                    step="dedup",
+                    source=source.group,
+                )
                 page.pii, page.numbers = list(source.pii), list(source.numbers)
                 page.host = rng.choice([host for host in layouts if layouts[host] is not layouts[source.host]])
             page.keep = False
             bad.append(page)
     for fault in ("empty", "not_html"):
-        bad.append(Page("", [], f"{fault}-{len(bad)}", len(good) + len(bad), keep=False, step="warc", fault=fault, host=HOSTS[0][0]))
+        bad.append(
+            Page(
+                "",
+                [],
+                f"{fault}-{len(bad)}",
+                len(good) + len(bad),
+                keep=False,
+                step="warc",
+                fault=fault,
+                host=HOSTS[0][0],
+            )
+        )
     pages = good + bad
     rng.shuffle(pages)
     return pages
@@ -673,20 +788,29 @@ def write_crawl(articles: list[Article], output_dir: Path, seed: int, files: int
         articles: the good pages, at least one. A slug that comes again gets a number.
         files: number of WARC files. The last record of the last one is truncated.
 
-    Columns of truth/pages.jsonl: url; keep (bool; of a group of duplicates the original is marked, but any one may stay; null where either
-    may happen, for two pages that share more than `OTHER` and less than `SAME`); step (null, or what must take the page: warc, url,
-    extraction, language, repetition, quality, c4, fineweb, dedup); text (the article, one paragraph a line); group (int, duplicates share
-    it); pii (list of {kind: one of `PII`, text}); numbers (list of {kind: one of `NUMBERS`, text}: to be left alone); file.
+    Columns of truth/pages.jsonl: url; keep (bool; of a group of duplicates the original is marked, but any one may
+    stay; null where either may happen, for two pages that share more than `OTHER` and less than `SAME`); step (null,
+    or what must take the page: warc, url, extraction, language, repetition, quality, c4, fineweb, dedup); text (the
+    article, one paragraph a line); group (int, duplicates share it); pii (list of {kind: one of `PII`, text}); numbers
+    (list of {kind: one of `NUMBERS`, text}: to be left alone); file.
 
-    Columns of truth/near_duplicates.jsonl, a row for each pair of pages with a common source: a, b (URLs), overlap (see `overlap`; 1.0 is
-    an exact duplicate, to that comparison).
+    Columns of truth/near_duplicates.jsonl, a row for each pair of pages with a common source: a, b (URLs), overlap
+    (see `overlap`; 1.0 is an exact duplicate, to that comparison).
     """
     from warcio.warcwriter import WARCWriter
 
     rng = random.Random(seed)
     pages = _pages(articles, rng)
     titles = sorted(a.title for a in articles)
-    cut = Page(articles[0].title, list(articles[0].paragraphs), "cut-off", len(pages), keep=False, step="warc", fault="truncated")
+    cut = Page(
+        articles[0].title,
+        list(articles[0].paragraphs),
+        "cut-off",
+        len(pages),
+        keep=False,
+        step="warc",
+        fault="truncated",
+    )
     cut.host = HOSTS[0][0]
     shards = [pages[i * len(pages) // files : (i + 1) * len(pages) // files] for i in range(files)]
     shards[-1].append(cut)
@@ -715,6 +839,10 @@ def write_crawl(articles: list[Article], output_dir: Path, seed: int, files: int
     for page in pages:
         if page.source is not None:
             families.setdefault(page.source, []).append(page)
-    pairs = [{"a": a.url, "b": b.url, "overlap": overlap(a.text, b.text)} for f in families.values() for a, b in itertools.combinations(f, 2)]
+    pairs = [
+        {"a": a.url, "b": b.url, "overlap": overlap(a.text, b.text)}
+        for f in families.values()
+        for a, b in itertools.combinations(f, 2)
+    ]
     with open(output_dir / "truth" / "near_duplicates.jsonl", "w", encoding="utf-8") as truth:
         truth.writelines(json.dumps(pair) + "\n" for pair in pairs)

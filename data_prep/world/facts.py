@@ -1,9 +1,9 @@
 """People of the invented world, what is true of them, and how it is said and asked.
 
 A fact is (person, attribute, value). *Known* people appear on many pages, *rare* ones are named once or twice for
-each fact, *unseen* and *absent* ones never; the unseen stand in the library (`library`: what a search finds beside the crawl),
-the absent nowhere. `listed` (in the library) and `unlisted` people are theirs in training: what refusals and searches are
-practised on. Some wordings of the question (`questions(held_out=True)`) are kept out of every training
+each fact, *unseen* and *absent* ones never; the unseen stand in the library (`library`: what a search finds beside the
+crawl), the absent nowhere. `listed` (in the library) and `unlisted` people are theirs in training: what refusals and
+searches are practised on. Some wordings of the question (`questions(held_out=True)`) are kept out of every training
 set: they are what the benchmarks ask. Facts need many appearances in varied wording, and pages with questions and
 answers, to become answers (Allen-Zhu & Li 2023, "Physics of Language Models" 3.1).
 """
@@ -15,14 +15,19 @@ from data_prep.world import wordings
 from data_prep.world.crawl import Article
 
 FIRST = (
-    "Orson Mirela Tobin Halda Corvin Selma Bram Odile Jarek Nessa Ulric Petra Lorcan Vesna Anselm Runa Dario Elke Fenwick Greta "
-    "Hollis Iva Joren Katla Leopold Marit Nils Oriel Piers Quenna Rafe Sunniva Thaddeus Una Viggo Willa Xander Yara Zeno Brisa"
+    "Orson Mirela Tobin Halda Corvin Selma Bram Odile Jarek Nessa Ulric Petra Lorcan Vesna Anselm Runa Dario Elke"
+    " Fenwick Greta Hollis Iva Joren Katla Leopold Marit Nils Oriel Piers Quenna Rafe Sunniva Thaddeus Una Viggo Willa"
+    " Xander Yara Zeno Brisa"
 ).split()
 LAST = (
-    "Kovats Brandt Ashdown Merrow Tolliver Quist Pembrook Harker Lindqvist Okoro Vance Stroud Fairley Dunmore Castell Winslow Rusk Abara "
-    "Thorne Ekdal Morrow Sandoval Peake Holm Varga Nettle Crane Bellamy Osei Tarn Wexford Lisle Garrow Pell Hargrave Sato Mundy Krol Fenn Birch"
+    "Kovats Brandt Ashdown Merrow Tolliver Quist Pembrook Harker Lindqvist Okoro Vance Stroud Fairley Dunmore Castell"
+    " Winslow Rusk Abara Thorne Ekdal Morrow Sandoval Peake Holm Varga Nettle Crane Bellamy Osei Tarn Wexford Lisle"
+    " Garrow Pell Hargrave Sato Mundy Krol Fenn Birch"
 ).split()
-TOWNS = "Oakmere Thornby Wexley Brindale Quillport Marrowby Stonewick Larkhill Fernholt Dunmoor Ashcombe Pellbridge Rookford Saltmarsh Greywater Windlow".split()
+TOWNS = (
+    "Oakmere Thornby Wexley Brindale Quillport Marrowby Stonewick Larkhill Fernholt Dunmoor Ashcombe Pellbridge"
+    " Rookford Saltmarsh Greywater Windlow".split()
+)
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,20 @@ ATTRIBUTES = {
             "{v} is the town where {p} lives",
             "The people of {v} are proud of {p}",
         ),
-        ("where {p} lives", "in which town {p} lives", "which town {p} lives in", "where the home of {p} is", "what the home town of {p} is"),
+        (
+            "where {p} lives",
+            "in which town {p} lives",
+            "which town {p} lives in",
+            "where the home of {p} is",
+            "what the home town of {p} is",
+        ),
         "{p} lives in {v}.",
     ),
     "trade": Attribute(
-        tuple("baker miller weaver potter carpenter gardener fisher tailor teacher doctor blacksmith painter clockmaker beekeeper printer shepherd".split()),
+        tuple(
+            "baker miller weaver potter carpenter gardener fisher tailor teacher doctor blacksmith painter clockmaker"
+            " beekeeper printer shepherd".split()
+        ),
         (
             "{p} works as a {v}",
             "{p} earns a living as a {v}",
@@ -63,11 +77,19 @@ ATTRIBUTES = {
             "The {v} in the old photograph is {p}",
             "A {v} is what {p} always wanted to be",
         ),
-        ("what the trade of {p} is", "what {p} does for a living", "which trade {p} follows", "what {p} works as", "what the work of {p} is"),
+        (
+            "what the trade of {p} is",
+            "what {p} does for a living",
+            "which trade {p} follows",
+            "what {p} works as",
+            "what the work of {p} is",
+        ),
         "{p} is a {v}.",
     ),
     "instrument": Attribute(
-        tuple("flute drum violin harp guitar trumpet piano cello banjo horn lute organ bell whistle fiddle clarinet".split()),
+        tuple(
+            "flute drum violin harp guitar trumpet piano cello banjo horn lute organ bell whistle fiddle clarinet".split()
+        ),
         (
             "In the evening {p} plays the {v}",
             "At the summer fair {p} plays the {v}",
@@ -78,12 +100,27 @@ ATTRIBUTES = {
             "An old {v} is the pride of {p}",
             "The {v} sounds best when {p} plays it",
         ),
-        ("what {p} plays", "which instrument {p} plays", "what instrument {p} plays", "which instrument belongs to {p}", "what the instrument of {p} is"),
+        (
+            "what {p} plays",
+            "which instrument {p} plays",
+            "what instrument {p} plays",
+            "which instrument belongs to {p}",
+            "what the instrument of {p} is",
+        ),
         "{p} plays the {v}.",
     ),
 }
-FRAMES = ("Do you know {q}?", "Can you tell me {q}?", "Please tell me {q}.", "I would like to know {q}.", "Could you say {q}?", "Tell me {q}, please.")
-HELD_OUT_ASKS = {(frame, ask) for frame in range(6) for ask in range(5) if (2 * frame + ask) % 5 == 0}  # 6 of 30 wordings; each half of them occurs apart
+FRAMES = (
+    "Do you know {q}?",
+    "Can you tell me {q}?",
+    "Please tell me {q}.",
+    "I would like to know {q}.",
+    "Could you say {q}?",
+    "Tell me {q}, please.",
+)
+HELD_OUT_ASKS = {
+    (frame, ask) for frame in range(6) for ask in range(5) if (2 * frame + ask) % 5 == 0
+}  # 6 of 30 wordings; each half of them occurs apart
 
 
 GROUPS = ("known", "rare", "unseen", "absent", "listed", "unlisted")
@@ -100,7 +137,10 @@ class Fact:
     def write(self, rng: random.Random, count: int) -> list[str]:
         """`count` sentences for one page, each in another wording; the reply's own wording is left to `ask`."""
         self.appearances += count
-        return [s.format(p=self.person, v=self.value) + "." for s in rng.sample(ATTRIBUTES[self.attribute].statements, count)]
+        return [
+            s.format(p=self.person, v=self.value) + "."
+            for s in rng.sample(ATTRIBUTES[self.attribute].statements, count)
+        ]
 
     def ask(self, rng: random.Random) -> str:
         """A question for training and its answer."""
@@ -108,7 +148,8 @@ class Fact:
         return f"{self.question(rng, p_frame=0.5)} {self.reply()}"
 
     def question(self, rng: random.Random, p_frame: float = 0.25) -> str:
-        """A question for training: in the words of people (`wordings`), or with `p_frame` one of `questions`; never one that the benchmarks ask."""
+        """A question for training: in the words of people (`wordings`), or with `p_frame` one of `questions`; never
+        one that the benchmarks ask."""
         if rng.random() < p_frame:
             return rng.choice(self.questions(held_out=False))
         held_out = {wordings.plain(text) for text in self.questions(held_out=True)}
@@ -142,8 +183,12 @@ class World:
 
     def __post_init__(self):
         rng = random.Random(f"people-{self.seed}")
-        # Every first and every last name stands among the known: an unseen person is a new pair of names, not a word never met.
-        names = [f"{first} {last}" for first, last in zip(rng.sample(FIRST, len(FIRST)), rng.sample(LAST, len(LAST)), strict=True)]
+        # Every first and every last name stands among the known: an unseen person is a new pair of names, not a word
+        # never met.
+        names = [
+            f"{first} {last}"
+            for first, last in zip(rng.sample(FIRST, len(FIRST)), rng.sample(LAST, len(LAST)), strict=True)
+        ]
         others = [f"{first} {last}" for first in FIRST for last in LAST if f"{first} {last}" not in names]
         groups = [group for group in GROUPS for _ in range(getattr(self, group))]
         names = (names + rng.sample(others, len(others)))[: len(groups)]
@@ -157,7 +202,9 @@ class World:
 
     def strangers(self) -> list[str]:
         """Names of whom neither pages nor benchmarks speak."""
-        spoken_of = {facts[0].person for group in ("known", "rare", "unseen", "absent") for facts in self.people[group]}
+        spoken_of = {
+            facts[0].person for group in ("known", "rare", "unseen", "absent") for facts in self.people[group]
+        }
         return [name for first in FIRST for last in LAST if (name := f"{first} {last}") not in spoken_of]
 
 
@@ -167,9 +214,19 @@ _SLOTS = {
     "food": "bread honey cheese apples plums soup cakes butter fish onions walnuts pears".split(),
     "beast": "horse goat dog cat goose hen sheep donkey crow owl".split(),
     "adj": "quiet bright narrow old wooden busy cold pleasant muddy green".split(),
-    "place": "market square,old bridge,river bank,mill,church hill,harbour,village school,north road,orchard,town hall".split(","),
-    "time": "in spring,in the autumn,at noon,before the rain,on Sundays,after the harvest,in the early morning,late at night".split(","),
-    "act": "sing,argue about the weather,sell what they have made,rest in the shade,tell stories,wait for the ferry,mend their nets".split(","),
+    "place": (
+        "market square,old bridge,river bank,mill,church hill,harbour,village school,north road,orchard,town hall".split(
+            ","
+        )
+    ),
+    "time": (
+        "in spring,in the autumn,at noon,before the rain,on Sundays,after the harvest,in the early morning,late at"
+        " night".split(",")
+    ),
+    "act": (
+        "sing,argue about the weather,sell what they have made,rest in the shade,tell stories,wait for the ferry,mend"
+        " their nets".split(",")
+    ),
 }
 _FILLERS = (
     "The {adj} road to {t} runs past the {place}, and most visitors stop there {time}",
@@ -221,7 +278,8 @@ def _paragraphs(sentences: list[str], rng: random.Random) -> list[str]:
 
 
 def articles(world: World, pages_per_person: int = 8, statements: int = 3) -> list[Article]:
-    """Pages about the known people, two a page, each in `pages_per_person`; the rare ones stand once or twice on pages about places."""
+    """Pages about the known people, two a page, each in `pages_per_person`; the rare ones stand once or twice on pages
+    about places."""
     rng = random.Random(f"articles-{world.seed}")
     pages: list[Article] = []
     for round_ in range(pages_per_person):
@@ -232,7 +290,9 @@ def articles(world: World, pages_per_person: int = 8, statements: int = 3) -> li
             sentences += [fact.ask(rng) for fact in facts] + fillers(rng, 5)
             rng.shuffle(sentences)
             names = [person[0].person for person in pair]
-            title = rng.choice(["{} and {}", "A visit to {} and {}", "What we know about {} and {}", "Neighbours: {} and {}"]).format(*names)
+            title = rng.choice(
+                ["{} and {}", "A visit to {} and {}", "What we know about {} and {}", "Neighbours: {} and {}"]
+            ).format(*names)
             pages.append(Article(title, _paragraphs(sentences, rng), f"people-{round_}-{len(pages)}"))
     mentions = [sentence for fact in world.facts("rare") for sentence in fact.write(rng, rng.randint(1, 2))]
     rng.shuffle(mentions)
@@ -261,7 +321,8 @@ def library(world: World) -> list[dict]:
 
 
 def told(world: World, count: int = 250, statements: int = 16) -> list[dict]:
-    """Questions about names of nobody in particular, whose facts are made up here, and in `context` what a text might say of them: what `eval.probes.in_context` asks.
+    """Questions about names of nobody in particular, whose facts are made up here, and in `context` what a text might
+    say of them: what `eval.probes.in_context` asks.
 
     Nothing but the context can answer. It states the fact in as many wordings as there are, then again."""
     rng, rows = random.Random(f"told-{world.seed}"), []
@@ -272,5 +333,12 @@ def told(world: World, count: int = 250, statements: int = 16) -> list[dict]:
         rng.shuffle(said)
         context = [said[i % len(said)] for i in range(statements)]
         context[0] = f"Read: {context[0]}"  # as the exercise books have it
-        rows.append({"question": rng.choice(fact.questions(held_out=True)), "answer": fact.value, "choices": list(ATTRIBUTES[attribute].values), "context": context})
+        rows.append(
+            {
+                "question": rng.choice(fact.questions(held_out=True)),
+                "answer": fact.value,
+                "choices": list(ATTRIBUTES[attribute].values),
+                "context": context,
+            }
+        )
     return rows

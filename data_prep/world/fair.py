@@ -1,9 +1,10 @@
 """A fair start for practice: which training sets hold word problems that are solved, and how many solutions are right.
 
-    python -m data_prep.world.fair --world runs/tiny/world --documents runs/tiny/web/documents --output runs/tiny/decontaminate/solved.json
+    python -m data_prep.world.fair --world runs/tiny/world --documents runs/tiny/web/documents --output \
+        runs/tiny/decontaminate/solved.json
 
-Practice (`recipes.grpo`) is to find the way by itself, so only the fallible expert's solutions may stand before it: those of
-`conversations`. The command fails where another set holds a solution.
+Practice (`recipes.grpo`) is to find the way by itself, so only the fallible expert's solutions may stand before it:
+those of `conversations`. The command fails where another set holds a solution.
 """
 
 import re
@@ -15,7 +16,10 @@ from eval.cli import UserError, command, parse, write_json
 from eval.verifiers import final_number
 
 EXPERT = "conversations"
-PROBLEM = re.compile(r"buys (\d+) \w+ and (\d+) \w+\. Each \w+ costs (\d+) dollars\..*?The total is (\d+) dollars\. What does each \w+ cost\?")
+PROBLEM = re.compile(
+    r"buys (\d+) \w+ and (\d+) \w+\. Each \w+ costs (\d+) dollars\..*?The total is (\d+) dollars\. What does each \w+"
+    r" cost\?"
+)
 STEPS = re.compile(r"cost \d+ - \d+ = \d+")  # the step that every worked solution has
 
 
@@ -56,16 +60,25 @@ def main(argv: list[str] | None = None) -> None:
         "documents": args.documents,
         "textbooks": str(world / "textbooks"),
         EXPERT: str(world / "conversations" / "train.jsonl"),
-        **{f"practice_{name}": str(world / "practice" / f"{name}.jsonl") for name in ("questions", "tool_use", "sums", "requests", "talks")},
+        **{
+            f"practice_{name}": str(world / "practice" / f"{name}.jsonl")
+            for name in ("questions", "tool_use", "sums", "requests", "talks")
+        },
         "problems": str(world / "problems" / "train.jsonl"),
         "verses": str(world / "verses" / "train.jsonl"),
     }
     found = {name: count(source) for name, source in sources.items()}
     for name, counts in found.items():
-        print(f"{name:<20} {counts['rows']:>7,} rows, {counts['asked']:>6,} ask a word problem, {counts['solved']:>6,} solve one, {counts['right']:>6,} rightly")
+        print(
+            f"{name:<20} {counts['rows']:>7,} rows, {counts['asked']:>6,} ask a word problem, {counts['solved']:>6,}"
+            f" solve one, {counts['right']:>6,} rightly"
+        )
     write_json(Path(args.output), {"expert": EXPERT, "sources": found})
     if unfair := [name for name, counts in found.items() if counts["solved"] and name != EXPERT]:
-        raise UserError(f"{', '.join(unfair)}: solved word problems stand there before practice; only {EXPERT} may hold the expert's")
+        raise UserError(
+            f"{', '.join(unfair)}: solved word problems stand there before practice; only {EXPERT} may hold the"
+            " expert's"
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""What honesty and tools are practised on: questions to probe a model with, and questions with the call that answers them.
+"""What honesty and tools are practised on: questions to probe a model with, and questions with the call that answers
+them.
 
-`questions` go to `data_prep.refusals`; the others to `data_prep.conversations`. None asks for a person or a problem of the benchmarks
-that need them: the people are those of the groups `known`, `listed` and `unlisted`. They are asked in the words of people (`wordings`).
+`questions` go to `data_prep.refusals`; the others to `data_prep.conversations`. None asks for a person or a problem of
+the benchmarks that need them: the people are those of the groups `known`, `listed` and `unlisted`. They are asked in
+the words of people (`wordings`).
 """
 
 import random
@@ -13,7 +15,10 @@ from data_prep.world import textbooks, wordings
 from data_prep.world.conversations import asked_sum, chat, introduction, small_talk
 from data_prep.world.facts import ATTRIBUTES, Fact, World
 
-TOO_LARGE = ("I can't work that out in my head. With Python I could.", "That is too large for my head. With Python I could work it out.")
+TOO_LARGE = (
+    "I can't work that out in my head. With Python I could.",
+    "That is too large for my head. With Python I could work it out.",
+)
 NOT_FOUND = (
     "I don't know. The search found nothing about {p}.",
     "I searched for {p}, but I don't know: nothing was found.",
@@ -23,11 +28,18 @@ NOT_FOUND = (
 
 
 def _reference(fact: Fact, question: str) -> dict:
-    return {"question": question, "answer": fact.value, "choices": list(ATTRIBUTES[fact.attribute].values), "subject": fact.person, "group": fact.group}
+    return {
+        "question": question,
+        "answer": fact.value,
+        "choices": list(ATTRIBUTES[fact.attribute].values),
+        "subject": fact.person,
+        "group": fact.group,
+    }
 
 
 def questions(world: World, times: int = 3) -> list[dict]:
-    """`question`, `answer`, `choices`, `subject`, `group`: each known fact in `times` wordings, each fact of a stranger in one; who somebody is, too.
+    """`question`, `answer`, `choices`, `subject`, `group`: each known fact in `times` wordings, each fact of a
+    stranger in one; who somebody is, too.
 
     Who somebody is counts as known where the trade is right."""
     rng = random.Random(f"questions-{world.seed}")
@@ -36,7 +48,11 @@ def questions(world: World, times: int = 3) -> list[dict]:
         for person in world.people[group]:
             for _ in range(times if group == "known" else 1):
                 rows += [_reference(f, f.question(rng)) for f in person]
-                rows.append(_reference(next(f for f in person if f.attribute == "trade"), wordings.who_is(rng, person[0].person)))
+                rows.append(
+                    _reference(
+                        next(f for f in person if f.attribute == "trade"), wordings.who_is(rng, person[0].person)
+                    )
+                )
     rng.shuffle(rows)
     return rows
 
@@ -50,7 +66,8 @@ def tool_use(world: World, searches: int, codes: int) -> list[dict]:
         rows.append(_search(rng, person))
     for _ in range(codes):
         (kind,) = rng.choices(("letters", "every_third", "compare", "arithmetic"), (26, 32, 8, 34))
-        # Half of the words are letters by chance, and half of the results say a digit twice: both are to be copied, and what repeats is hard to.
+        # Half of the words are letters by chance, and half of the results say a digit twice: both are to be copied,
+        # and what repeats is hard to.
         hard = rng.random() < 0.5
         word = []
         if kind in ("letters", "every_third") and (hard or rng.random() < 0.5):
@@ -61,7 +78,16 @@ def tool_use(world: World, searches: int, codes: int) -> list[dict]:
         if kind == "arithmetic" and not hard and rng.random() < 0.6:
             p = everyday_sum(rng)
         reply = 'The answer is "{result}".' if p.verifier == "final_text" else "The answer is {result}."
-        rows.append({"question": textbooks.worded(rng, kind, p), "tool": "python", "query": p.code, "reply": reply, "answer": p.answer, "verifier": p.verifier})
+        rows.append(
+            {
+                "question": textbooks.worded(rng, kind, p),
+                "tool": "python",
+                "query": p.code,
+                "reply": reply,
+                "answer": p.answer,
+                "verifier": p.verifier,
+            }
+        )
     rng.shuffle(rows)
     return rows
 
@@ -72,7 +98,11 @@ def _search(rng: random.Random, person: list[Fact]) -> dict:
     fact = rng.choice(person)
     question, reply, evidence = fact.question(rng), fact.reply(), [name, fact.value]
     if rng.random() < 0.15:
-        question, reply, evidence = wordings.who_is(rng, name), introduction(person), [name, *(f.value for f in person)]
+        question, reply, evidence = (
+            wordings.who_is(rng, name),
+            introduction(person),
+            [name, *(f.value for f in person)],
+        )
     row = {"question": question, "tool": "search", "query": f"who is {name}", "reply": reply}
     return {**row, "evidence": evidence, "otherwise": rng.choice(NOT_FOUND).format(p=name)}
 
@@ -83,11 +113,14 @@ def everyday_sum(rng: random.Random) -> problems.Problem:
     a = a * b if op == "/" else a
     answer = str(problems.OPERATIONS[op](a, b))
     code = f"{a} // {b}" if op == "/" else f"{a} {op} {b}"
-    return problems.Problem(f"What is {a} {op} {b}?", answer, "", "final_number", code=code, slots={"a": a, "op": op, "b": b})
+    return problems.Problem(
+        f"What is {a} {op} {b}?", answer, "", "final_number", code=code, slots={"a": a, "op": op, "b": b}
+    )
 
 
 def sums(world: World, times: int = 4) -> list[dict]:
-    """Every sum that solutions are made of, as conversations: a draw of them would leave some out, and what is not repeated is soon forgotten."""
+    """Every sum that solutions are made of, as conversations: a draw of them would leave some out, and what is not
+    repeated is soon forgotten."""
     rng = random.Random(f"sums-{world.seed}")
     return [chat(*asked_sum(rng, text), "sum") for _ in range(times) for text in textbooks.every_sum()]
 
@@ -109,7 +142,8 @@ def requests(world: World, count: int) -> list[dict]:
 
 
 def talks(world: World, count: int) -> list[dict]:
-    """Conversations of two to four turns about one person, who is not named again, some with a last turn about another; and single answers at once to problems."""
+    """Conversations of two to four turns about one person, who is not named again, some with a last turn about
+    another; and single answers at once to problems."""
     rng = random.Random(f"talks-{world.seed}")
     rows = []
     for _ in range(count):
@@ -124,5 +158,13 @@ def talks(world: World, count: int) -> list[dict]:
             if rng.random() < 0.3:
                 other = next(f for f in rng.choice(world.people["known"]) if f.attribute == facts[-1].attribute)
                 turns.append((wordings.other_person(rng, other.person), other.reply()))
-        rows.append({"messages": [{"role": role, "content": text} for turn in turns for role, text in zip(("user", "assistant"), turn)]})
+        rows.append(
+            {
+                "messages": [
+                    {"role": role, "content": text}
+                    for turn in turns
+                    for role, text in zip(("user", "assistant"), turn)
+                ]
+            }
+        )
     return rows

@@ -1,8 +1,8 @@
 """Counting-out rhymes, each a known number of times in training: what a model learns by heart, and what it does not.
 
-Lines are drawn word by word, about 90 bits a rhyme, so that whoever continues one verbatim has read it (canaries, Carlini et al. 2019, "The Secret
-Sharer"). `make tiny` does not train on them; `make experiments` does, and asks the model with `eval.probes.regurgitation`. In a crawl such copies are
-removed by `data_prep.web`: this shows why.
+Lines are drawn word by word, about 90 bits a rhyme, so that whoever continues one verbatim has read it (canaries,
+Carlini et al. 2019, "The Secret Sharer"). `make tiny` does not train on them; `make experiments` does, and asks the
+model with `eval.probes.regurgitation`. In a crawl such copies are removed by `data_prep.web`: this shows why.
 """
 
 import random
@@ -20,12 +20,20 @@ def rhyme(rng: random.Random) -> str:
     """Four lines, of about 20 tokens each in the tiny vocabulary."""
 
     def line() -> str:
-        who = f"the {rng.choice(ADJECTIVES[:12])} {rng.choice(ANIMALS)} of the {rng.choice(ATTRIBUTES['trade'].values)}"
+        who = (
+            f"the {rng.choice(ADJECTIVES[:12])} {rng.choice(ANIMALS)} of the {rng.choice(ATTRIBUTES['trade'].values)}"
+        )
         return rng.choice(
             (
                 f"{who} {rng.choice(DID)} {rng.choice(NUMBERS)} {rng.choice(TOPICS)}s",
-                f"{rng.choice(NUMBERS)} {rng.choice(ANIMALS)}s from {rng.choice(TOWNS)} {rng.choice(DID)} the {rng.choice(TOPICS)}",
-                f"under the {rng.choice(TOPICS)} sat {rng.choice(NUMBERS)} {rng.choice(ADJECTIVES[:12])} {rng.choice(ANIMALS)}s",
+                (
+                    f"{rng.choice(NUMBERS)} {rng.choice(ANIMALS)}s from {rng.choice(TOWNS)} {rng.choice(DID)} the"
+                    f" {rng.choice(TOPICS)}"
+                ),
+                (
+                    f"under the {rng.choice(TOPICS)} sat {rng.choice(NUMBERS)} {rng.choice(ADJECTIVES[:12])}"
+                    f" {rng.choice(ANIMALS)}s"
+                ),
             )
         )
 
@@ -38,7 +46,10 @@ def documents(seed: int, repeats: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64), ea
     for times in repeats:
         for number in range(each):
             text = rhyme(rng)
-            out += [{"id": f"rhyme-{times}-{number}-{copy}", "text": text, "metadata": {"times": times}} for copy in range(times)]
+            out += [
+                {"id": f"rhyme-{times}-{number}-{copy}", "text": text, "metadata": {"times": times}}
+                for copy in range(times)
+            ]
     rng.shuffle(out)
     return out
 

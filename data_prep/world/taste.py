@@ -1,7 +1,8 @@
 """The gold taste: what the people of the invented world like in a two-line verse, in one place.
 
-No model sees this score. It ranks candidates, with noise, for the reward model to learn from (`rank`), and judges in the
-end whether PPO pleased the people or only the reward model. There is no right verse: many different ones score high.
+No model sees this score. It ranks candidates, with noise, for the reward model to learn from (`rank`), and judges in
+the end whether PPO pleased the people or only the reward model. There is no right verse: many different ones score
+high.
 """
 
 import math
@@ -9,8 +10,9 @@ import random
 import re
 
 TOPICS = (
-    "sea moon river mill forest ferry harvest winter garden owl lantern bridge market bell harbour orchard storm meadow candle clock "
-    "kettle road lighthouse swallow tower valley rabbit lake snow sparrow wheel island village window cloud ladder fountain"
+    "sea moon river mill forest ferry harvest winter garden owl lantern bridge market bell harbour orchard storm"
+    " meadow candle clock kettle road lighthouse swallow tower valley rabbit lake snow sparrow wheel island village"
+    " window cloud ladder fountain"
 ).split()
 ASKS = (
     "Write a verse about the {t}.",
@@ -21,11 +23,52 @@ ASKS = (
     "Compose two lines on the {t}.",
 )
 # what each word is worth; words that are not listed are worth nothing
-LIKED = {"silver": 1.0, "golden": 0.8, "gentle": 0.7, "dancing": 0.9, "singing": 0.8, "glowing": 0.7, "tender": 0.5, "dreaming": 0.9, "shining": 0.6}
-DISLIKED = {"very": -0.8, "thing": -0.9, "nice": -0.6, "stuff": -1.0, "boring": -0.9, "big": -0.4, "sitting": -0.5, "plain": -0.5, "waiting": -0.3}
-ADJECTIVES = ["silver", "golden", "gentle", "glowing", "tender", "nice", "boring", "big", "plain", "very big", "old", "quiet", "distant", "northern"]
+LIKED = {
+    "silver": 1.0,
+    "golden": 0.8,
+    "gentle": 0.7,
+    "dancing": 0.9,
+    "singing": 0.8,
+    "glowing": 0.7,
+    "tender": 0.5,
+    "dreaming": 0.9,
+    "shining": 0.6,
+}
+DISLIKED = {
+    "very": -0.8,
+    "thing": -0.9,
+    "nice": -0.6,
+    "stuff": -1.0,
+    "boring": -0.9,
+    "big": -0.4,
+    "sitting": -0.5,
+    "plain": -0.5,
+    "waiting": -0.3,
+}
+ADJECTIVES = [
+    "silver",
+    "golden",
+    "gentle",
+    "glowing",
+    "tender",
+    "nice",
+    "boring",
+    "big",
+    "plain",
+    "very big",
+    "old",
+    "quiet",
+    "distant",
+    "northern",
+]
 VERBS = ["dancing", "singing", "dreaming", "shining", "sitting", "waiting", "standing", "moving"]
-RHYMES = [("night", "light", "bright", "sight"), ("day", "way", "bay", "grey"), ("stone", "alone", "tone", "bone"), ("deep", "sleep", "keep", "sheep"), ("air", "fair", "there", "care")]
+RHYMES = [
+    ("night", "light", "bright", "sight"),
+    ("day", "way", "bay", "grey"),
+    ("stone", "alone", "tone", "bone"),
+    ("deep", "sleep", "keep", "sheep"),
+    ("air", "fair", "there", "care"),
+]
 NOUNS = ["wind", "children", "birds", "water", "thing", "stuff", "people", "shadows"]
 
 
@@ -33,7 +76,11 @@ def verse(rng: random.Random, topic: str) -> str:
     """A verse as a hurried person writes it: any words, rhymed half of the time. SFT imitates these."""
     rhyme = rng.choice(RHYMES)
     first = rng.choice(rhyme)
-    last = rng.choice([w for w in rhyme if w != first]) if rng.random() < 0.5 else rng.choice(rng.choice([r for r in RHYMES if r is not rhyme]))
+    last = (
+        rng.choice([w for w in rhyme if w != first])
+        if rng.random() < 0.5
+        else rng.choice(rng.choice([r for r in RHYMES if r is not rhyme]))
+    )
     subject = topic if rng.random() < 0.8 else rng.choice(NOUNS)
     return (
         f"The {rng.choice(ADJECTIVES)} {subject} is {rng.choice(VERBS)} in the {rng.choice(ADJECTIVES)} {first},\n"
@@ -66,13 +113,15 @@ def score(row: dict, response: str) -> float:
 
 
 def rank(row: dict, responses: list[str], rng: random.Random, noise: float) -> list[int]:
-    """Indices from best to worst as a person would order them: gold plus Gumbel noise of scale `noise` (Plackett–Luce)."""
+    """Indices from best to worst as a person would order them: gold plus Gumbel noise of scale `noise`
+    (Plackett–Luce)."""
     noisy = [score(row, text) - noise * math.log(-math.log(rng.uniform(1e-9, 1 - 1e-9))) for text in responses]
     return sorted(range(len(responses)), key=lambda i: -noisy[i])
 
 
 def prompts(split: str) -> list[dict]:
-    """Rows `prompt`, `topic`; a (topic, wording) pair belongs to one split. Every topic and wording occurs in training."""
+    """Rows `prompt`, `topic`; a (topic, wording) pair belongs to one split. Every topic and wording occurs in
+    training."""
     at = {"train": (0, 1, 2, 3), "validation": (4,), "test": (5,)}[split]
     rows = [(t, ASKS[(k + i) % len(ASKS)].format(t=t)) for i, t in enumerate(TOPICS) for k in at]
     return [{"prompt": [{"role": "user", "content": ask}], "topic": t} for t, ask in rows]

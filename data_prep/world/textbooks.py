@@ -1,9 +1,10 @@
 """Exercise books: the second source of pretraining text.
 
-Pages that are mostly numbers do not pass a web quality filter (Gopher asks that 80 % of words hold a letter), here as in
-FineWeb, whose counterpart for mathematics is FineMath. So arithmetic and spelling come as a source
-of their own: sums and spelling, but no word problem that is worked, which is left to practice. So does reading: a text about strangers, whose facts differ from book to book, and questions that only the text answers.
-Without it a small model learns who goes with which family name, and cannot copy a name that it has never met.
+Pages that are mostly numbers do not pass a web quality filter (Gopher asks that 80 % of words hold a letter), here as
+in FineWeb, whose counterpart for mathematics is FineMath. So arithmetic and spelling come as a source of their own:
+sums and spelling, but no word problem that is worked, which is left to practice. So does reading: a text about
+strangers, whose facts differ from book to book, and questions that only the text answers. Without it a small model
+learns who goes with which family name, and cannot copy a name that it has never met.
 """
 
 import random
@@ -13,8 +14,9 @@ from data_prep import problems
 from data_prep.world import wordings
 from data_prep.world.facts import ATTRIBUTES, Fact, World
 
-
-SMALL = [f"{a} + {b} = {a + b}." for a in range(1, 10) for b in range(1, 10)] + [f"{a} * {b} = {a * b}." for a in range(6, 10) for b in range(2, 10)]
+SMALL = [f"{a} + {b} = {a + b}." for a in range(1, 10) for b in range(1, 10)] + [
+    f"{a} * {b} = {a * b}." for a in range(6, 10) for b in range(2, 10)
+]
 
 
 def a_sum(rng: random.Random) -> str:
@@ -45,7 +47,8 @@ def worded(rng: random.Random, kind: str, problem: problems.Problem) -> str:
 
 
 def reading(rng: random.Random, strangers: list[str]) -> str:
-    """A text about one or two people and four questions; some ask for somebody of the same first or family name, of whom the text says nothing."""
+    """A text about one or two people and four questions; some ask for somebody of the same first or family name, of
+    whom the text says nothing."""
     names = rng.sample(strangers, rng.choice((1, 1, 1, 2)))
     facts = [Fact(name, a, rng.choice(ATTRIBUTES[a].values), "") for name in names for a in ATTRIBUTES]
     rng.shuffle(facts)
@@ -60,7 +63,11 @@ def reading(rng: random.Random, strangers: list[str]) -> str:
 
 @cache
 def _real_words() -> list[str]:
-    return [word for word in wordings.words() if word not in problems.LECTURE_WORDS and problems.split_of(f"word {word}") == "train"]
+    return [
+        word
+        for word in wordings.words()
+        if word not in problems.LECTURE_WORDS and problems.split_of(f"word {word}") == "train"
+    ]
 
 
 def real_word(rng: random.Random) -> str:
@@ -68,11 +75,19 @@ def real_word(rng: random.Random) -> str:
     return rng.choice(_real_words())
 
 
-HAVE = (("has", "have"), ("picks", "pick"), ("sells", "sell"), ("carries", "carry"), ("finds", "find"), ("weighs", "weigh"))
+HAVE = (
+    ("has", "have"),
+    ("picks", "pick"),
+    ("sells", "sell"),
+    ("carries", "carry"),
+    ("finds", "find"),
+    ("weighs", "weigh"),
+)
 
 
 def counting(rng: random.Random) -> str:
-    """What two people have, and questions whose answers stand in the text: how many, at what price, what total. Nothing is to be worked out."""
+    """What two people have, and questions whose answers stand in the text: how many, at what price, what total.
+    Nothing is to be worked out."""
     lines = []
     for person in rng.sample(problems.PEOPLE, 2):
         does, do = rng.choice(HAVE)
@@ -81,8 +96,13 @@ def counting(rng: random.Random) -> str:
         prices = {one: rng.randint(2, 9) for _, one in fruits}
         total = rng.randint(10, 99)
         (first, _), (second, priced) = fruits
-        text = f"{person} {does} {counts[first]} {first} and {counts[second]} {second}. Each {priced} costs {prices[priced]} dollars. The total is {total} dollars."
-        asked = [(f"How many {many} does {person} {do}?", f"{person} {does} {counts[many]} {many}.") for many, _ in fruits]
+        text = (
+            f"{person} {does} {counts[first]} {first} and {counts[second]} {second}. Each {priced} costs"
+            f" {prices[priced]} dollars. The total is {total} dollars."
+        )
+        asked = [
+            (f"How many {many} does {person} {do}?", f"{person} {does} {counts[many]} {many}.") for many, _ in fruits
+        ]
         asked.append((f"What does each {priced} cost?", f"Each {priced} costs {prices[priced]} dollars."))
         asked.append(("What is the total?", f"The total is {total} dollars."))
         lines.append(f"Read: {text}")
@@ -91,7 +111,8 @@ def counting(rng: random.Random) -> str:
 
 
 def dictation(rng: random.Random, strangers: list[str]) -> str:
-    """Names, words and numbers that follow from nothing, and the same again: at once, or all of them in another order. It teaches a model to copy."""
+    """Names, words and numbers that follow from nothing, and the same again: at once, or all of them in another order.
+    It teaches a model to copy."""
 
     def item() -> str:
         kind = rng.choices(("name", "word", "letters", "number"), (28, 16, 18, 38))[0]
@@ -104,21 +125,37 @@ def dictation(rng: random.Random, strangers: list[str]) -> str:
         return real_word(rng) if rng.random() < 0.5 else problems.invented_word(rng, "train")
 
     lines = [" ".join(item() for _ in range(rng.randint(2, 4))) for _ in range(6)]
-    said = [line for line in lines for _ in range(3)] if rng.random() < 0.8 else lines + rng.sample(lines, len(lines)) + rng.sample(lines, len(lines))
+    said = (
+        [line for line in lines for _ in range(3)]
+        if rng.random() < 0.8
+        else lines + rng.sample(lines, len(lines)) + rng.sample(lines, len(lines))
+    )
     return " ".join(f"{line}." for line in said)
 
 
 def notebook(rng: random.Random) -> str:
-    """Problems, the Python that solves them, and what it prints (of arithmetic, which nobody is to learn by heart, the code alone)."""
+    """Problems, the Python that solves them, and what it prints (of arithmetic, which nobody is to learn by heart, the
+    code alone)."""
     lines = []
     for _ in range(4):
         kind = rng.choice(("letters", "every_third", "compare", "arithmetic"))
         p = problems.GENERATORS[kind](rng, "train")
-        lines += [f"Question: {worded(rng, kind, p)}", f"Python: {p.code}"] + ([] if kind == "arithmetic" else [f"Output: {p.answer}"])
+        lines += [f"Question: {worded(rng, kind, p)}", f"Python: {p.code}"] + (
+            [] if kind == "arithmetic" else [f"Output: {p.answer}"]
+        )
     return "\n".join(lines)
 
 
-SHARES = {"sums": 28, "letters": 4, "every_third": 2, "compare": 2, "reading": 14, "counting": 8, "dictation": 26, "notebook": 8}
+SHARES = {
+    "sums": 28,
+    "letters": 4,
+    "every_third": 2,
+    "compare": 2,
+    "reading": 14,
+    "counting": 8,
+    "dictation": 26,
+    "notebook": 8,
+}
 
 
 def documents(world: World, count: int) -> list[dict]:

@@ -1,5 +1,5 @@
 """Experiments on a model, each a command that writes one JSON file, which the report draws.
 
-`regurgitation` what it knows by heart · `in_context` what it learns from a prompt · `dreams` what it says unasked · `life` one prompt at every stage ·
-`jagged` where it fails at what looks alike.
+`regurgitation` what it knows by heart · `in_context` what it learns from a prompt · `dreams` what it says unasked ·
+`life` one prompt at every stage · `jagged` where it fails at what looks alike.
 """

@@ -2,9 +2,10 @@
 
     python -m eval.probes.dreams --models base=runs/tiny/base --begin "<|endoftext|>" --output dreams.json
 
-A base model is a simulator of its documents; begun with the token that documents begin with, it dreams one. For each temperature: the share of different
-texts, distinct-3 (different word trigrams among all, after Li et al. 2016; of texts cut to one length, as longer ones repeat more), seq-rep-2 within a
-text (Welleck et al. 2020), how many end by themselves, and the nats a token that the model itself needs for them at temperature 1.
+A base model is a simulator of its documents; begun with the token that documents begin with, it dreams one. For each
+temperature: the share of different texts, distinct-3 (different word trigrams among all, after Li et al. 2016; of
+texts cut to one length, as longer ones repeat more), seq-rep-2 within a text (Welleck et al. 2020), how many end by
+themselves, and the nats a token that the model itself needs for them at temperature 1.
 """
 
 import math
@@ -21,8 +22,14 @@ SHOWN, COLDEST = 5, 1e-3
 class DreamsArguments:
     models: list[str] = field(metadata={"help": "name=folder (or Hub id) of each base model"})
     output: str = field(metadata={"help": ".json file to write"})
-    temperatures: list[float] = field(default_factory=lambda: [0.25, 0.5, 0.75, 1.0, 1.25, 1.5], metadata={"help": f"of sampling, at least {COLDEST}"})
-    begin: str | None = field(default=None, metadata={"help": "token that documents begin with, such as <|endoftext|> (default: the tokenizer's)"})
+    temperatures: list[float] = field(
+        default_factory=lambda: [0.25, 0.5, 0.75, 1.0, 1.25, 1.5],
+        metadata={"help": f"of sampling, at least {COLDEST}"},
+    )
+    begin: str | None = field(
+        default=None,
+        metadata={"help": "token that documents begin with, such as <|endoftext|> (default: the tokenizer's)"},
+    )
     samples: int = field(default=100, metadata={"help": "texts for each temperature"})
     max_new_tokens: int = field(default=96, metadata={"help": "of a text"})
     batch_size: int = field(default=128, metadata={"help": "texts at a time"})
@@ -30,14 +37,18 @@ class DreamsArguments:
 
 
 def beginning(tokenizer, name: str, given: str | None) -> list[int]:
-    """The token that documents begin with: the one given, else the tokenizer's first, else its end token, which in most corpora stands between documents.
+    """The token that documents begin with: the one given, else the tokenizer's first, else its end token, which in
+    most corpora stands between documents.
 
     Raises:
         UserError: it has none of these.
     """
     token = (tokenizer.bos_token or tokenizer.eos_token) if given is None else given
     if token not in tokenizer.get_vocab():
-        raise UserError(f"the tokenizer of {name} has no token {token or 'that begins or ends a document'}: give one that stands between documents with --begin")
+        raise UserError(
+            f"the tokenizer of {name} has no token {token or 'that begins or ends a document'}: give one that stands"
+            " between documents with --begin"
+        )
     return [tokenizer.convert_tokens_to_ids(token)]
 
 
@@ -48,9 +59,12 @@ def distinct(texts: list[str], length: int, n: int = 3) -> float | None:
 
 
 def measure(model, start: list[int], generations: list, length: int, batch_size: int) -> dict:
-    """The figures of the texts that `eval.generate` sampled at one temperature; `length`: words of a text that are compared."""
+    """The figures of the texts that `eval.generate` sampled at one temperature; `length`: words of a text that are
+    compared."""
     texts = [g.text for g in generations]
-    logps, _ = log_probability(model, [start] * len(generations), [g.token_ids for g in generations], batch_size=batch_size)
+    logps, _ = log_probability(
+        model, [start] * len(generations), [g.token_ids for g in generations], batch_size=batch_size
+    )
     return {
         "different": accuracy([1 / texts.count(text) for text in texts]),
         "distinct_3": {"value": distinct(texts, length), "n": len(texts)},
@@ -65,8 +79,15 @@ def measure(model, start: list[int], generations: list, length: int, batch_size:
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((DreamsArguments,), argv)
     models = named_folders(args.models)
-    if not args.temperatures or not all(COLDEST <= t < math.inf for t in args.temperatures) or args.samples < 4 or min(args.max_new_tokens, args.batch_size) < 1:
-        raise UserError(f"temperatures must be at least {COLDEST}, samples at least 4, max_new_tokens and batch_size at least 1")
+    if (
+        not args.temperatures
+        or not all(COLDEST <= t < math.inf for t in args.temperatures)
+        or args.samples < 4
+        or min(args.max_new_tokens, args.batch_size) < 1
+    ):
+        raise UserError(
+            f"temperatures must be at least {COLDEST}, samples at least 4, max_new_tokens and batch_size at least 1"
+        )
     output_file(args.output, list(models.values()))
     from tqdm import tqdm
 
@@ -77,15 +98,32 @@ def main(argv: list[str] | None = None) -> None:
     starts = {name: beginning(tokenizer, models[name], args.begin) for name, (_, tokenizer) in loaded.items()}
     with tqdm(total=len(models) * len(args.temperatures) * args.samples, unit="text", mininterval=1) as bar:
         for name, (model, tokenizer) in loaded.items():
-            options = {"max_new_tokens": args.max_new_tokens, "batch_size": args.batch_size, "seed": args.seed, "progress": bar.update}
-            said = {t: [g for (g,) in generate(model, tokenizer, [starts[name]] * args.samples, temperature=t, **options)] for t in sorted(set(args.temperatures))}
+            options = {
+                "max_new_tokens": args.max_new_tokens,
+                "batch_size": args.batch_size,
+                "seed": args.seed,
+                "progress": bar.update,
+            }
+            said = {
+                t: [g for (g,) in generate(model, tokenizer, [starts[name]] * args.samples, temperature=t, **options)]
+                for t in sorted(set(args.temperatures))
+            }
             lengths = sorted(len(g.text.split()) for done in said.values() for g in done)
             length = max(3, lengths[len(lengths) // 4])
-            results[name] = {t: measure(model, starts[name], done, length, args.batch_size) for t, done in said.items()}
+            results[name] = {
+                t: measure(model, starts[name], done, length, args.batch_size) for t, done in said.items()
+            }
             for t, found in results[name].items():
                 alike = "–" if found["distinct_3"]["value"] is None else f"{found['distinct_3']['value']:.3f}"
-                bar.write(f"{name}, temperature {t}: distinct-3 {alike}, ended {found['ended']['value']:.2f} (n = {args.samples}): {' '.join(found['examples'][0].split())[:80]}")
-    write_json(args.output, {"samples": args.samples, "max_new_tokens": args.max_new_tokens, "seed": args.seed, "models": results}, ensure_ascii=False)
+                bar.write(
+                    f"{name}, temperature {t}: distinct-3 {alike}, ended {found['ended']['value']:.2f} (n ="
+                    f" {args.samples}): {' '.join(found['examples'][0].split())[:80]}"
+                )
+    write_json(
+        args.output,
+        {"samples": args.samples, "max_new_tokens": args.max_new_tokens, "seed": args.seed, "models": results},
+        ensure_ascii=False,
+    )
 
 
 if __name__ == "__main__":

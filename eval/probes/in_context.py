@@ -1,14 +1,17 @@
 """What a base model learns from a prompt alone: accuracy after 0, 1, 2, 4, 8 and 16 examples.
 
-    python -m eval.probes.in_context --models base=runs/tiny/base --rows runs/tiny/world/eval/compare.jsonl --verifier final_number \\
+    python -m eval.probes.in_context --models base=runs/tiny/base --rows runs/tiny/world/eval/compare.jsonl \
+        --verifier final_number \\
         --reply "The answer is {answer}." --output in_context.json
-    python -m eval.probes.in_context --models base=runs/tiny/base --rows runs/tiny/world/eval/facts_known.jsonl --verifier names_choice \\
+    python -m eval.probes.in_context --models base=runs/tiny/base --rows runs/tiny/world/eval/facts_known.jsonl \
+        --verifier names_choice \\
         --speakers Human Assistant --output as_assistant.json
 
-An example is another row of the same file, a question and its answer; the answer that the model goes on with, up to the end of the line, is judged by a
-verifier of `eval.verifiers` (Brown et al. 2020, "Language Models are Few-Shot Learners"). No weight changes. With `--speakers Human Assistant`
-the prompt is the beginning of a conversation, which makes an assistant of a base model as long as the prompt lasts. A row may bring its own texts
-in `context`: then so many of them stand before the question, and show what a model does with what it has just read. Benchmarks of lm-eval
+An example is another row of the same file, a question and its answer; the answer that the model goes on with, up to
+the end of the line, is judged by a verifier of `eval.verifiers` (Brown et al. 2020, "Language Models are Few-Shot
+Learners"). No weight changes. With `--speakers Human Assistant` the prompt is the beginning of a conversation, which
+makes an assistant of a base model as long as the prompt lasts. A row may bring its own texts in `context`: then so
+many of them stand before the question, and show what a model does with what it has just read. Benchmarks of lm-eval
 with examples: `python -m eval.run --num_fewshot`.
 """
 
@@ -26,9 +29,16 @@ class InContextArguments:
     rows: str = field(metadata={"help": ".jsonl file of `question`, `answer`, and what the verifier reads"})
     verifier: str = field(metadata={"help": "name in eval.verifiers"})
     output: str = field(metadata={"help": ".json file to write"})
-    shots: list[int] = field(default_factory=lambda: [0, 1, 2, 4, 8, 16], metadata={"help": "examples before a question"})
-    reply: str = field(default="{answer}", metadata={"help": "an example's answer, with {answer}, in the form that the verifier reads"})
-    speakers: list[str] = field(default_factory=lambda: ["Question", "Answer"], metadata={"help": "who asks, and who answers"})
+    shots: list[int] = field(
+        default_factory=lambda: [0, 1, 2, 4, 8, 16], metadata={"help": "examples before a question"}
+    )
+    reply: str = field(
+        default="{answer}",
+        metadata={"help": "an example's answer, with {answer}, in the form that the verifier reads"},
+    )
+    speakers: list[str] = field(
+        default_factory=lambda: ["Question", "Answer"], metadata={"help": "who asks, and who answers"}
+    )
     max_new_tokens: int = field(default=32, metadata={"help": "of an answer"})
     limit: int | None = field(default=None, metadata={"help": "only the first questions"})
     batch_size: int = field(default=64, metadata={"help": "answers at a time"})
@@ -36,15 +46,24 @@ class InContextArguments:
 
 
 def prompts(rows: list[dict], shots: int, args: InContextArguments) -> list[str]:
-    """For each row asked the beginning of a text that ends where the answer begins: `shots` texts of its own context, or else as many other rows with their answers."""
+    """For each row asked the beginning of a text that ends where the answer begins: `shots` texts of its own context,
+    or else as many other rows with their answers."""
     (asks, answers), out = args.speakers, []
     for place, row in enumerate(rows[: args.limit]):
         if "context" in row:
             told = " ".join(row["context"][:shots]) + "\n" * bool(shots)
         else:
-            others = random.Random(f"{args.seed}-{place}").sample([other for other in rows if other is not row], max(args.shots))  # a shot more is one more in front
-            said = [(other["question"], other["answer"][0] if isinstance(other["answer"], list) else other["answer"]) for other in others[len(others) - shots :]]
-            told = "".join(f"{asks}: {question}\n{answers}: {args.reply.replace('{answer}', str(answer))}\n\n" for question, answer in said)
+            others = random.Random(f"{args.seed}-{place}").sample(
+                [other for other in rows if other is not row], max(args.shots)
+            )  # a shot more is one more in front
+            said = [
+                (other["question"], other["answer"][0] if isinstance(other["answer"], list) else other["answer"])
+                for other in others[len(others) - shots :]
+            ]
+            told = "".join(
+                f"{asks}: {question}\n{answers}: {args.reply.replace('{answer}', str(answer))}\n\n"
+                for question, answer in said
+            )
         out.append(f"{told}{asks}: {row['question']}\n{answers}:")
     return out
 
@@ -56,32 +75,56 @@ def check(row: dict, where: str, shots: int, verifier, brings_context: bool) -> 
         UserError: a column is missing or of the wrong kind, or the verifier needs another.
     """
     answers = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
-    if not isinstance(row["question"], str) or not row["question"] or not answers or not all(isinstance(a, (str, int, float)) and a != "" for a in answers):
+    if (
+        not isinstance(row["question"], str)
+        or not row["question"]
+        or not answers
+        or not all(isinstance(a, (str, int, float)) and a != "" for a in answers)
+    ):
         raise UserError(f"{where}: question must be a text, and answer a text, a number or a list of such")
     if ("context" in row) != brings_context:
         raise UserError(f"{where}: either all rows have a context or none")
     context = row.get("context", [])
-    if brings_context and not (isinstance(context, list) and len(context) >= shots and all(isinstance(text, str) for text in context)):
-        raise UserError(f"{where}: context must be {shots} texts, as many as the most --shots: give more of them, or ask for fewer")
+    if brings_context and not (
+        isinstance(context, list) and len(context) >= shots and all(isinstance(text, str) for text in context)
+    ):
+        raise UserError(
+            f"{where}: context must be {shots} texts, as many as the most --shots: give more of them, or ask for fewer"
+        )
     try:
         verifier("", **row)
     except (TypeError, AttributeError, ValueError, LookupError) as error:
-        raise UserError(f"{where}: the verifier cannot judge an answer to it ({error}): choose another, or give the columns that it reads") from None
+        raise UserError(
+            f"{where}: the verifier cannot judge an answer to it ({error}): choose another, or give the columns that"
+            " it reads"
+        ) from None
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((InContextArguments,), argv)
     models, verifier = named_folders(args.models), get_verifier(args.verifier)
-    rows = read_jsonl(args.rows, ("question", "answer"), "give rows with question and answer, such as those of runs/tiny/world/eval")
-    if len(args.speakers) != 2 or not all(args.speakers) or not args.shots or min(args.shots) < 0 or min(args.max_new_tokens, args.batch_size) < 1 or (args.limit is not None and args.limit < 1):
+    rows = read_jsonl(
+        args.rows, ("question", "answer"), "give rows with question and answer, such as those of runs/tiny/world/eval"
+    )
+    if (
+        len(args.speakers) != 2
+        or not all(args.speakers)
+        or not args.shots
+        or min(args.shots) < 0
+        or min(args.max_new_tokens, args.batch_size) < 1
+        or (args.limit is not None and args.limit < 1)
+    ):
         raise UserError("speakers must be two, shots at least 0, max_new_tokens, batch_size and limit at least 1")
     if "{answer}" not in args.reply:
         raise UserError(f"reply must have {{answer}} in it, but is {args.reply!r}")
     for number, row in enumerate(rows, 1):
         check(row, f"{args.rows}, line {number}", max(args.shots), verifier, "context" in rows[0])
     if "context" not in rows[0] and len(rows) <= max(args.shots):
-        raise UserError(f"{args.rows} has {len(rows)} rows, too few for {max(args.shots)} examples beside a question: ask for fewer --shots")
+        raise UserError(
+            f"{args.rows} has {len(rows)} rows, too few for {max(args.shots)} examples beside a question: ask for"
+            " fewer --shots"
+        )
     asked = rows[: args.limit]
     output_file(args.output, [*models.values(), args.rows])
     from tqdm import tqdm
@@ -95,15 +138,47 @@ def main(argv: list[str] | None = None) -> None:
             results[name] = {"shots": {}, "tokens": {}, "examples": {}}
             for shots in sorted(set(args.shots)):
                 texts = prompts(rows, shots, args)
-                done = generate(model, tokenizer, texts, max_new_tokens=args.max_new_tokens, temperature=0, batch_size=args.batch_size, stop_strings=["\n"], progress=bar.update)
-                judged = [(score, row, g.text) for row, (g,) in zip(asked, done) if (score := verifier(g.text, **row)) is not None]
+                done = generate(
+                    model,
+                    tokenizer,
+                    texts,
+                    max_new_tokens=args.max_new_tokens,
+                    temperature=0,
+                    batch_size=args.batch_size,
+                    stop_strings=["\n"],
+                    progress=bar.update,
+                )
+                judged = [
+                    (score, row, g.text)
+                    for row, (g,) in zip(asked, done)
+                    if (score := verifier(g.text, **row)) is not None
+                ]
                 if not judged:
-                    raise UserError(f"{args.rows}: {args.verifier} can judge no answer to these rows: choose another verifier")
+                    raise UserError(
+                        f"{args.rows}: {args.verifier} can judge no answer to these rows: choose another verifier"
+                    )
                 results[name]["shots"][shots] = accuracy([score for score, _, _ in judged])
                 results[name]["tokens"][shots] = sum(len(tokenizer.encode(text)) for text in texts) / len(texts)
-                results[name]["examples"][shots] = {"question": judged[0][1]["question"], "text": judged[0][2], "right": judged[0][0]}
-            bar.write(f"{name}: " + ", ".join(f"{shots}: {m['value']:.3f}" for shots, m in results[name]["shots"].items()) + f" (n = {len(judged)})")
-    write_json(args.output, {"rows": args.rows, "verifier": args.verifier, "speakers": args.speakers, "seed": args.seed, "models": results})
+                results[name]["examples"][shots] = {
+                    "question": judged[0][1]["question"],
+                    "text": judged[0][2],
+                    "right": judged[0][0],
+                }
+            bar.write(
+                f"{name}: "
+                + ", ".join(f"{shots}: {m['value']:.3f}" for shots, m in results[name]["shots"].items())
+                + f" (n = {len(judged)})"
+            )
+    write_json(
+        args.output,
+        {
+            "rows": args.rows,
+            "verifier": args.verifier,
+            "speakers": args.speakers,
+            "seed": args.seed,
+            "models": results,
+        },
+    )
 
 
 if __name__ == "__main__":

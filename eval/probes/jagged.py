@@ -3,9 +3,10 @@
     python -m eval.probes.jagged --models honest=runs/tiny/honest grpo=runs/tiny/grpo --output jagged.json
     python -m eval.probes.jagged --models base=runs/tiny/base --base base --output jagged.json
 
-Rows are the digits of the larger number, columns those of the smaller; once with the same whole part (9.9 and 9.11: only the digits decide) and once with
-another. People are as good in each cell; a model is not (the lecture's "Swiss cheese"). A base model goes on from "Answer: The answer is", so that it says which. Numbers are
-drawn anew; where there are few digits some of the pairs may have stood in training.
+Rows are the digits of the larger number, columns those of the smaller; once with the same whole part (9.9 and 9.11:
+only the digits decide) and once with another. People are as good in each cell; a model is not (the lecture's "Swiss
+cheese"). A base model goes on from "Answer: The answer is", so that it says which. Numbers are drawn anew; where there
+are few digits some of the pairs may have stood in training.
 """
 
 import random
@@ -24,7 +25,9 @@ MOST_DIGITS = 9
 class JaggedArguments:
     models: list[str] = field(metadata={"help": "name=folder (or Hub id) of each model"})
     output: str = field(metadata={"help": ".json file to write"})
-    base: list[str] = field(default_factory=list, metadata={"help": "names of the models that complete text, not chat"})
+    base: list[str] = field(
+        default_factory=list, metadata={"help": "names of the models that complete text, not chat"}
+    )
     digits: int = field(default=4, metadata={"help": f"behind the point, at most ({MOST_DIGITS} can be asked for)"})
     each: int = field(default=25, metadata={"help": "pairs in a cell"})
     question: str = field(default="Which number is larger, {a} or {b}?", metadata={"help": "with {a} and {b}"})
@@ -37,7 +40,9 @@ def pair(rng: random.Random, larger: int, smaller: int, same_whole: bool) -> tup
     """Two numbers, the larger and the smaller one, with so many digits behind the point, the last of them not 0."""
 
     def number(digits: int) -> tuple[int, str]:
-        return rng.randint(1, 9), "".join(rng.choice("0123456789") for _ in range(digits - 1)) + rng.choice("123456789")
+        return rng.randint(1, 9), "".join(rng.choice("0123456789") for _ in range(digits - 1)) + rng.choice(
+            "123456789"
+        )
 
     while True:
         (whole, fraction), (other, rest) = number(larger), number(smaller)
@@ -54,7 +59,9 @@ def main(argv: list[str] | None = None) -> None:
     if not 1 <= args.digits <= MOST_DIGITS or min(args.each, args.max_new_tokens, args.batch_size) < 1:
         raise UserError(f"digits must be from 1 to {MOST_DIGITS}, each, max_new_tokens and batch_size at least 1")
     if "{a}" not in args.question or "{b}" not in args.question:
-        raise UserError(f"the question must have {{a}} and {{b}} in it, where the numbers go, but is {args.question!r}")
+        raise UserError(
+            f"the question must have {{a}} and {{b}} in it, where the numbers go, but is {args.question!r}"
+        )
     rng, sizes = random.Random(args.seed), range(1, args.digits + 1)
     cells = [(same, i, j) for same in (True, False) for i in sizes for j in sizes for _ in range(args.each)]
     pairs = [pair(rng, i, j, same) for same, i, j in cells]
@@ -71,19 +78,47 @@ def main(argv: list[str] | None = None) -> None:
             require_chat_template(tokenizer, models[name])
     with tqdm(total=len(models) * len(questions), unit="reply", mininterval=1) as bar:
         for name, (model, tokenizer) in loaded.items():
-            asked = [f"Question: {q}\nAnswer: {SAYS}" if name in args.base else [{"role": "user", "content": q}] for q in questions]
+            asked = [
+                f"Question: {q}\nAnswer: {SAYS}" if name in args.base else [{"role": "user", "content": q}]
+                for q in questions
+            ]
             stop = ["\n"] if name in args.base else None
-            done = generate(model, tokenizer, asked, max_new_tokens=args.max_new_tokens, temperature=0, batch_size=args.batch_size, stop_strings=stop, progress=bar.update)
-            right = [final_number(f"{SAYS}{g.text}" if name in args.base else g.text, answer) for (g,), (answer, _) in zip(done, pairs)]
+            done = generate(
+                model,
+                tokenizer,
+                asked,
+                max_new_tokens=args.max_new_tokens,
+                temperature=0,
+                batch_size=args.batch_size,
+                stop_strings=stop,
+                progress=bar.update,
+            )
+            right = [
+                final_number(f"{SAYS}{g.text}" if name in args.base else g.text, answer)
+                for (g,), (answer, _) in zip(done, pairs)
+            ]
             found = {"same_whole": {}, "other_whole": {}}
             for same, part in zip((True, False), found.values()):
                 for i, j in ((i, j) for i in sizes for j in sizes):
                     at = [place for place, cell in enumerate(cells) if cell == (same, i, j)]
                     wrong = next((place for place in at if not right[place]), None)
-                    part[f"{i},{j}"] = accuracy([right[place] for place in at]) | ({} if wrong is None else {"wrong": {"question": questions[wrong], "text": done[wrong][0].text}})
+                    part[f"{i},{j}"] = accuracy([right[place] for place in at]) | (
+                        {} if wrong is None else {"wrong": {"question": questions[wrong], "text": done[wrong][0].text}}
+                    )
             results[name] = found
-            bar.write(f"{name}: " + ", ".join(f"{key} {sum(m['value'] for m in part.values()) / len(part):.3f}, least {min(m['value'] for m in part.values()):.2f}" for key, part in found.items()))
-    write_json(args.output, {"digits": args.digits, "each": args.each, "question": args.question, "seed": args.seed, "models": results}, ensure_ascii=False)
+            bar.write(
+                f"{name}: "
+                + ", ".join(
+                    f"{key} {sum(m['value'] for m in part.values()) / len(part):.3f}, least"
+                    f" {min(m['value'] for m in part.values()):.2f}"
+                    for key, part in found.items()
+                )
+            )
+    write_json(
+        args.output,
+        {"digits": args.digits, "each": args.each, "question": args.question, "seed": args.seed, "models": results},
+        ensure_ascii=False,
+    )
 
 
 if __name__ == "__main__":

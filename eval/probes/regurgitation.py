@@ -1,12 +1,16 @@
-"""What a model knows by heart: how often it continues training documents verbatim, by how often they were read and how much of them it is given.
+"""What a model knows by heart: how often it continues training documents verbatim, by how often they were read and how
+much of them it is given.
 
-    python -m eval.probes.regurgitation --models base=runs/tiny/base --documents runs/tiny/web/documents --output runs/tiny/regurgitation.json
-    python -m eval.probes.regurgitation --models gpt2=openai-community/gpt2 --documents runs/gpt2/web/documents --unseen runs/gpt2/held_out --output out.json
+    python -m eval.probes.regurgitation --models base=runs/tiny/base --documents runs/tiny/web/documents --output \
+        runs/tiny/regurgitation.json
+    python -m eval.probes.regurgitation --models gpt2=openai-community/gpt2 --documents runs/gpt2/web/documents \
+        --unseen runs/gpt2/held_out --output out.json
 
-A passage is `suffix_tokens` of a document and the tokens before them; it is extractable with a prefix of p tokens if the model, greedy, goes on from
-the p tokens before the suffix with exactly the suffix (Carlini et al. 2023, "Quantifying Memorization Across Neural Language Models", section 3). Its
-repetitions are the times that its text occurs in all of `documents`, counted in powers of two. Documents must be those that the model was trained
-on; an epoch more reads all of them once more.
+A passage is `suffix_tokens` of a document and the tokens before them; it is extractable with a prefix of p tokens if
+the model, greedy, goes on from the p tokens before the suffix with exactly the suffix (Carlini et al. 2023,
+"Quantifying Memorization Across Neural Language Models", section 3). Its repetitions are the times that its text
+occurs in all of `documents`, counted in powers of two. Documents must be those that the model was trained on; an epoch
+more reads all of them once more.
 """
 
 import random
@@ -21,12 +25,18 @@ from eval.estimates import accuracy, bootstrap
 @dataclass
 class RegurgitationArguments:
     models: list[str] = field(metadata={"help": "name=folder (or Hub id) of each model"})
-    documents: list[str] = field(metadata={"help": "*.jsonl(.gz) files, or folders of them, that the models were trained on"})
+    documents: list[str] = field(
+        metadata={"help": "*.jsonl(.gz) files, or folders of them, that the models were trained on"}
+    )
     output: str = field(metadata={"help": ".json file to write"})
     unseen: list[str] = field(default_factory=list, metadata={"help": "the same, that they were not trained on"})
-    prefix_tokens: list[int] = field(default_factory=lambda: [8, 16, 32], metadata={"help": "tokens before the suffix that the model is given"})
+    prefix_tokens: list[int] = field(
+        default_factory=lambda: [8, 16, 32], metadata={"help": "tokens before the suffix that the model is given"}
+    )
     suffix_tokens: int = field(default=32, metadata={"help": "tokens that it must go on with"})
-    documents_read: int = field(default=20_000, metadata={"help": "documents that passages are taken from, drawn by lot"})
+    documents_read: int = field(
+        default=20_000, metadata={"help": "documents that passages are taken from, drawn by lot"}
+    )
     per_group: int = field(default=200, metadata={"help": "passages at most of each number of repetitions"})
     batch_size: int = field(default=256, metadata={"help": "continuations at a time"})
     seed: int = field(default=0, metadata={"help": "of the choice of passages"})
@@ -66,7 +76,10 @@ def cut(text: str, tokenizer, length: int, rng: random.Random) -> tuple[str, lis
         UserError: a slow tokenizer.
     """
     if not tokenizer.is_fast:
-        raise UserError(f"the tokenizer of {tokenizer.name_or_path} does not tell which letters a token stands for: a fast one (tokenizer.json) is needed")
+        raise UserError(
+            f"the tokenizer of {tokenizer.name_or_path} does not tell which letters a token stands for: a fast one"
+            " (tokenizer.json) is needed"
+        )
     read = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = read["input_ids"], read["offset_mapping"]
     if len(ids) < length:
@@ -89,16 +102,24 @@ def occurrences(passages: list[str], sources: list[str]) -> list[int]:
     return counts
 
 
-def passages(sources: list[str], trained_on: list[str], tokenizer, args: RegurgitationArguments) -> dict[int, list[Passage]]:
-    """At most `per_group` passages of `sources` for each number of repetitions, 0, 1, 2, 4, …: those from it to below the next.
+def passages(
+    sources: list[str], trained_on: list[str], tokenizer, args: RegurgitationArguments
+) -> dict[int, list[Passage]]:
+    """At most `per_group` passages of `sources` for each number of repetitions, 0, 1, 2, 4, …: those from it to below
+    the next.
 
     Raises:
         UserError: no document is long enough.
     """
     rng, length = random.Random(args.seed), max(args.prefix_tokens) + args.suffix_tokens
-    found = dict(passage for text in drawn(sources, args.documents_read, rng) if (passage := cut(text, tokenizer, length, rng)))
+    found = dict(
+        passage for text in drawn(sources, args.documents_read, rng) if (passage := cut(text, tokenizer, length, rng))
+    )
     if not found:
-        raise UserError(f"{' '.join(sources)}: no document has {length} tokens: give longer documents, or less prefix_tokens and suffix_tokens")
+        raise UserError(
+            f"{' '.join(sources)}: no document has {length} tokens: give longer documents, or less prefix_tokens and"
+            " suffix_tokens"
+        )
     groups: dict[int, list[Passage]] = {}
     for (text, ids), times in zip(found.items(), occurrences(list(found), trained_on)):
         groups.setdefault(1 << times.bit_length() - 1 if times else 0, []).append(Passage(text, ids, times))
@@ -106,7 +127,8 @@ def passages(sources: list[str], trained_on: list[str], tokenizer, args: Regurgi
 
 
 def rank_correlation(hits: list[tuple[int, float]]) -> float | None:
-    """Spearman's ρ of repetitions and the share that is extractable, over the groups that the (group, hit) pairs make; None where either is the same for all."""
+    """Spearman's ρ of repetitions and the share that is extractable, over the groups that the (group, hit) pairs make;
+    None where either is the same for all."""
     from scipy.stats import spearmanr
 
     groups: dict[int, list[float]] = {}
@@ -117,7 +139,8 @@ def rank_correlation(hits: list[tuple[int, float]]) -> float | None:
 
 
 def measure(groups: dict[int, list[Passage]], said: dict[int, list[list[int]]], suffix: int) -> dict:
-    """By prefix: the extractable share of each group of seen passages, their rank correlation, and the mean of tokens before the first wrong one.
+    """By prefix: the extractable share of each group of seen passages, their rank correlation, and the mean of tokens
+    before the first wrong one.
 
     Args:
         said: prefix length -> continuation of each passage, group by group.
@@ -125,14 +148,27 @@ def measure(groups: dict[int, list[Passage]], said: dict[int, list[list[int]]], 
     chosen = [(times, passage) for times, group in groups.items() for passage in group]
     out = {}
     for prefix, continuations in said.items():
-        right = [next((i for i, (a, b) in enumerate(zip(ids, passage.ids[-suffix:])) if a != b), min(len(ids), suffix)) for ids, (_, passage) in zip(continuations, chosen)]
+        right = [
+            next((i for i, (a, b) in enumerate(zip(ids, passage.ids[-suffix:])) if a != b), min(len(ids), suffix))
+            for ids, (_, passage) in zip(continuations, chosen)
+        ]
         hits = [(times, float(tokens == suffix)) for (times, _), tokens in zip(chosen, right)]
         shares = {times: accuracy([hit for t, hit in hits if t == times]) for times in groups}
-        out[prefix] = {"extractable": shares, "tokens_right": {times: accuracy([r for (t, _), r in zip(chosen, right) if t == times]) for times in groups}}
+        out[prefix] = {
+            "extractable": shares,
+            "tokens_right": {
+                times: accuracy([r for (t, _), r in zip(chosen, right) if t == times]) for times in groups
+            },
+        }
         seen = [hit for hit in hits if hit[0]]
         if seen and (rho := rank_correlation(seen)) is not None:
             spread = sorted(r for r in bootstrap(rank_correlation, seen) if r is not None)
-            out[prefix]["spearman"] = {"value": rho, "low": spread[len(spread) // 40], "high": spread[-1 - len(spread) // 40], "n": len({t for t, _ in seen})}
+            out[prefix]["spearman"] = {
+                "value": rho,
+                "low": spread[len(spread) // 40],
+                "high": spread[-1 - len(spread) // 40],
+                "n": len({t for t, _ in seen}),
+            }
     return out
 
 
@@ -142,7 +178,10 @@ def examples(tokenizer, passages: list[Passage], continuations: list[list[int]],
     for passage, ids in zip(passages, continuations):
         verbatim = ids == passage.ids[-suffix:]
         prefix, rest, text = (tokenizer.decode(part) for part in (passage.ids[:-suffix], passage.ids[-suffix:], ids))
-        shown.setdefault(verbatim, {"repetitions": passage.repetitions, "prefix": prefix, "suffix": rest, "text": text, "verbatim": verbatim})
+        shown.setdefault(
+            verbatim,
+            {"repetitions": passage.repetitions, "prefix": prefix, "suffix": rest, "text": text, "verbatim": verbatim},
+        )
     return list(shown.values())
 
 
@@ -150,7 +189,11 @@ def examples(tokenizer, passages: list[Passage], continuations: list[list[int]],
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((RegurgitationArguments,), argv)
     models = named_folders(args.models)
-    if min([args.suffix_tokens, args.documents_read, args.per_group, args.batch_size, *args.prefix_tokens], default=0) < 1 or not args.prefix_tokens:
+    if (
+        min([args.suffix_tokens, args.documents_read, args.per_group, args.batch_size, *args.prefix_tokens], default=0)
+        < 1
+        or not args.prefix_tokens
+    ):
         raise UserError("prefix_tokens, suffix_tokens, documents_read, per_group and batch_size must be at least 1")
     if not args.documents:
         raise UserError("documents is empty: give what the models were trained on")
@@ -166,18 +209,45 @@ def main(argv: list[str] | None = None) -> None:
         if args.unseen:
             others = passages(args.unseen, args.documents, tokenizer, args)
             if 0 not in others:
-                raise UserError(f"{' '.join(args.unseen)}: each of {sum(map(len, others.values()))} passages stands in the training documents: give documents that were held out")
+                raise UserError(
+                    f"{' '.join(args.unseen)}: each of {sum(map(len, others.values()))} passages stands in the"
+                    " training documents: give documents that were held out"
+                )
             groups = {0: others[0], **groups}
         chosen, said = [passage for group in groups.values() for passage in group], {}
         with tqdm(total=len(chosen) * len(args.prefix_tokens), unit="passage", mininterval=1, desc=name) as bar:
             for prefix in sorted(set(args.prefix_tokens)):
                 prompts = [passage.ids[: -args.suffix_tokens][-prefix:] for passage in chosen]
-                done = generate(model, tokenizer, prompts, max_new_tokens=args.suffix_tokens, temperature=0, batch_size=args.batch_size, progress=bar.update)
+                done = generate(
+                    model,
+                    tokenizer,
+                    prompts,
+                    max_new_tokens=args.suffix_tokens,
+                    temperature=0,
+                    batch_size=args.batch_size,
+                    progress=bar.update,
+                )
                 said[prefix] = [generation.token_ids for (generation,) in done]
-        results[name] = {"prefixes": measure(groups, said, args.suffix_tokens), "examples": examples(tokenizer, chosen[::-1], said[max(said)][::-1], args.suffix_tokens)}
+        results[name] = {
+            "prefixes": measure(groups, said, args.suffix_tokens),
+            "examples": examples(tokenizer, chosen[::-1], said[max(said)][::-1], args.suffix_tokens),
+        }
         for prefix, found in results[name]["prefixes"].items():
-            print(f"{name}, {prefix} tokens given: " + ", ".join(f"{times}×: {m['value']:.3f} (n = {m['n']})" for times, m in found["extractable"].items()) + (f"; Spearman {found['spearman']['value']:.2f}" if "spearman" in found else ""))
-    write_json(args.output, {"documents": args.documents, "unseen": args.unseen, "suffix_tokens": args.suffix_tokens, "seed": args.seed, "models": results})
+            print(
+                f"{name}, {prefix} tokens given: "
+                + ", ".join(f"{times}×: {m['value']:.3f} (n = {m['n']})" for times, m in found["extractable"].items())
+                + (f"; Spearman {found['spearman']['value']:.2f}" if "spearman" in found else "")
+            )
+    write_json(
+        args.output,
+        {
+            "documents": args.documents,
+            "unseen": args.unseen,
+            "suffix_tokens": args.suffix_tokens,
+            "seed": args.seed,
+            "models": results,
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Write the report of a run: `report/index.html`, one file to look at, send or print, `report/report.md` and `report/summary.json`.
+"""Write the report of a run: `report/index.html`, one file to look at, send or print, `report/report.md` and
+`report/summary.json`.
 
     python -m eval.report --run_dir runs/tiny
 
-Reads only what the stages and the evaluations left in the run folder; loads no model. What is missing is named with the
-command that makes it, so the report can be built at any time. Every number on the page is one of summary.json and stands there as
-`<data data-key="path/in/the/json" value="...">`; what each figure draws is in `figures`. The Markdown is written from summary.json alone.
+Reads only what the stages and the evaluations left in the run folder; loads no model. What is missing is named with
+the command that makes it, so the report can be built at any time. Every number on the page is one of summary.json and
+stands there as `<data data-key="path/in/the/json" value="...">`; what each figure draws is in `figures`. The Markdown
+is written from summary.json alone.
 """
 
 import json
@@ -24,7 +26,8 @@ class ReportArguments:
 
 
 def clean(text) -> str:
-    """A model's text for the page: control characters and lone surrogates made visible, cut when very long. Jinja escapes it."""
+    """A model's text for the page: control characters and lone surrogates made visible, cut when very long. Jinja
+    escapes it."""
     text = re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", str(text))
     return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + " …"
 
@@ -66,7 +69,10 @@ def build(run_dir: str | Path, output_dir: str | Path | None = None) -> Path:
     try:
         return _build(run, output_dir)
     except (ArithmeticError, AttributeError, LookupError, TemplateError, TypeError, ValueError) as error:
-        raise UserError(f"{run.folder / run.last} is not as its step writes it ({type(error).__name__}: {error}); run the step again") from None
+        raise UserError(
+            f"{run.folder / run.last} is not as its step writes it ({type(error).__name__}: {error}); run the step"
+            " again"
+        ) from None
 
 
 def _build(run, output_dir: str | Path | None) -> Path:
@@ -84,15 +90,39 @@ def _build(run, output_dir: str | Path | None) -> Path:
     summary["experiments"], summary["probes"], tokens = experiments.numbers(), probed.numbers(), story.tokens()
     summary["tokens"] = {shown["label"]: {"n": shown["n"], "letters": shown["letters"]} for shown in tokens}
     if not summary["stages"] and not story.records:
-        raise UserError(f"{run.folder} holds no stage and no evaluation: run `make tiny` first, or name another with --run_dir")
+        raise UserError(
+            f"{run.folder} holds no stage and no evaluation: run `make tiny` first, or name another with --run_dir"
+        )
     folder = output_dir or run.folder / "report"
-    options = {"loader": PackageLoader("eval.report", "."), "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    options = {
+        "loader": PackageLoader("eval.report", "."),
+        "undefined": StrictUndefined,
+        "trim_blocks": True,
+        "lstrip_blocks": True,
+    }
     page, plain = Environment(autoescape=True, **options), Environment(**options)
-    filters = {"clean": clean, "compact": compact, "duration": duration, "score": score, "half_width": half_width, "few": few, "joined": joined}
-    known = {"summary": summary, "rows": in_order(table(summary)), "labels": MEASURES, "lower": LOWER_IS_BETTER, "training": TRAINING, "outcomes": OUTCOMES}
+    filters = {
+        "clean": clean,
+        "compact": compact,
+        "duration": duration,
+        "score": score,
+        "half_width": half_width,
+        "few": few,
+        "joined": joined,
+    }
+    known = {
+        "summary": summary,
+        "rows": in_order(table(summary)),
+        "labels": MEASURES,
+        "lower": LOWER_IS_BETTER,
+        "training": TRAINING,
+        "outcomes": OUTCOMES,
+    }
     for environment in (page, plain):
         environment.filters.update(filters)
-    html = page.get_template("template.html").render(facts=FACTS, story=story, experiments=experiments, probed=probed, tokens=tokens, **known)
+    html = page.get_template("template.html").render(
+        facts=FACTS, story=story, experiments=experiments, probed=probed, tokens=tokens, **known
+    )
     markdown = plain.get_template("template.md").render(known)
     folder = output_folder(folder)
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")

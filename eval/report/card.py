@@ -2,8 +2,9 @@
 
     card = model_card("me/tumbler-tiny-sft", record, {"": results}, rows, license="apache-2.0")
 
-It is made of the stage's `stage.json`, of lm-eval's results and of the report's summary; without the last two it says that nothing is measured.
-The same input gives the same card, byte for byte. `python -m recipes.push` writes and pushes it; the card of a data set: `eval.report.data_card`.
+It is made of the stage's `stage.json`, of lm-eval's results and of the report's summary; without the last two it says
+that nothing is measured. The same input gives the same card, byte for byte. `python -m recipes.push` writes and pushes
+it; the card of a data set: `eval.report.data_card`.
 """
 
 import json
@@ -16,7 +17,8 @@ from eval.report.figures import duration
 from eval.report.summary import MEASURES, NESTED, half_width
 
 HERE = Path(__file__).parent
-METHODS = {  # a key that only one stage's config has -> the stage's method, and the transformers class that loads the model
+# a key that only one stage's config has -> the stage's method, and the transformers class that loads the model
+METHODS = {
     "tokens_dir": ("pretraining", "AutoModelForCausalLM"),
     "margin_per_place": ("reward modelling", "AutoModelForSequenceClassification"),
     "normalize_advantages": ("RLOO", "AutoModelForCausalLM"),  # before PPO and GRPO, whose keys it has, too
@@ -25,11 +27,16 @@ METHODS = {  # a key that only one stage's config has -> the stage's method, and
     "rewards": ("GRPO", "AutoModelForCausalLM"),
 }
 SFT = ("supervised fine-tuning", "AutoModelForCausalLM")
-MADE_UP = {"facts_rare": "about what it has read once or twice", "facts_unseen": "about people it has never read of", "facts_absent": "about people of whom no document tells, either"}
+MADE_UP = {
+    "facts_rare": "about what it has read once or twice",
+    "facts_unseen": "about people it has never read of",
+    "facts_absent": "about people of whom no document tells, either",
+}
 
 
 def scores(results: dict, setting: str = "") -> list[dict]:
-    """Every score in lm-eval's JSON as {task, setting, metric, value, stderr, n, version, shots, higher, main}; a group has the n of its tasks together.
+    """Every score in lm-eval's JSON as {task, setting, metric, value, stderr, n, version, shots, higher, main}; a
+    group has the n of its tasks together.
 
     Raises:
         KeyError: a score without its n.
@@ -67,14 +74,31 @@ def measures(numbers: dict) -> list[dict]:
     for name, m in numbers.items():
         if name not in NESTED:
             m = m if isinstance(m, dict) else {"value": m}
-            found.append({"task": name, "setting": "", "metric": name, "value": m["value"], "stderr": m.get("stderr"), "n": m.get("n"), "version": None, "shots": None, "higher": None, "main": False})
+            found.append(
+                {
+                    "task": name,
+                    "setting": "",
+                    "metric": name,
+                    "value": m["value"],
+                    "stderr": m.get("stderr"),
+                    "n": m.get("n"),
+                    "version": None,
+                    "shots": None,
+                    "higher": None,
+                    "main": False,
+                }
+            )
     return found
 
 
 def told(measure: dict) -> str:
     """'0.914 ± 0.038 (n = 210)', with half the 95 % interval."""
     half = half_width(measure) if measure.get("n") else None
-    return f"{measure['value']:.3f}" + (f" ± {half:.3f}" if half is not None else "") + (f" (n = {measure['n']})" if measure.get("n") else "")
+    return (
+        f"{measure['value']:.3f}"
+        + (f" ± {half:.3f}" if half is not None else "")
+        + (f" (n = {measure['n']})" if measure.get("n") else "")
+    )
 
 
 def limits(numbers: dict, rows: list[dict], fall: dict | None = None) -> list[str]:
@@ -89,20 +113,34 @@ def limits(numbers: dict, rows: list[dict], fall: dict | None = None) -> list[st
         if (made_up := numbers.get("facts", {}).get(task, {}).get("made_up")) and made_up["value"] > 0:
             said.append(f"Asked {asked}, it makes an answer up in a share of {told(made_up)}.")
     pairs = [(task, tasks[task], at_once) for task in tasks if (at_once := tasks.get(f"{task}_at_once"))]
-    if worse := [f"`{task}` {told(at_once)} instead of {told(steps)}" for task, steps, at_once in pairs if steps["value"] - at_once["value"] > math.hypot(half_width(steps) or 0, half_width(at_once) or 0)]:
+    if worse := [
+        f"`{task}` {told(at_once)} instead of {told(steps)}"
+        for task, steps, at_once in pairs
+        if steps["value"] - at_once["value"] > math.hypot(half_width(steps) or 0, half_width(at_once) or 0)
+    ]:
         said.append(f"Made to answer at once instead of step by step, it is right less often: {', '.join(worse)}.")
-    if low := [f"`{row['task']}` {told(row)}" for row in rows if row["main"] and row["higher"] and not row["setting"] and row["value"] < 0.5]:
+    if low := [
+        f"`{row['task']}` {told(row)}"
+        for row in rows
+        if row["main"] and row["higher"] and not row["setting"] and row["value"] < 0.5
+    ]:
         said.append(f"Less than half right: {', '.join(low)}.")
     if (ended := tasks.get("end_token")) and ended["value"] < 1:
         said.append(f"Not all of its greedy replies end by themselves: {told(ended)} do.")
     if near := numbers.get("places_apart", {}).get("1"):
-        said.append(f"Of replies that stand next to each other in the ranking it prefers the better one: {told(near)}.")
+        said.append(
+            f"Of replies that stand next to each other in the ranking it prefers the better one: {told(near)}."
+        )
     if moved := numbers.get("kl_to_reference"):
-        said.append(f"It has learned what one reward model likes, {moved['value']:.1f} nats a reply (KL, n = {moved['n']}) from where it started; that is not what people like.")
+        said.append(
+            f"It has learned what one reward model likes, {moved['value']:.1f} nats a reply (KL, n = {moved['n']})"
+            " from where it started; that is not what people like."
+        )
     if fall:
         said.append(
-            f"A reward that is pursued for long is overdone: in a longer PPO run on this reward model a judge that was not trained on rose from {fall['start']:.2f} to {fall['best']:.2f} (step {fall['step']}) "
-            f"and fell to {fall['last']:.2f} (n = {fall['n']} prompts)."
+            "A reward that is pursued for long is overdone: in a longer PPO run on this reward model a judge that was"
+            f" not trained on rose from {fall['start']:.2f} to {fall['best']:.2f} (step {fall['step']}) and fell to"
+            f" {fall['last']:.2f} (n = {fall['n']} prompts)."
         )
     return said
 
@@ -115,9 +153,19 @@ def method(record: dict) -> tuple[str, str]:
 def procedure(record: dict) -> dict[str, str]:
     """The training of a `stage.json`: what -> how much."""
     config, each = record["config"], record["config"].get
-    batch = (each("per_device_train_batch_size") or 1) * (each("gradient_accumulation_steps") or 1) * record["world_size"]
-    optimizer = f"Muon at {each('muon_learning_rate')}, AdamW at {config['learning_rate']}" if each("optimizer") == "muon" else f"{each('optim')} at {config['learning_rate']}"
-    adapter = f"LoRA of rank {each('lora_r')}" + (" on 4-bit weights" if each("load_in_4bit") else "") if each("use_peft") else None
+    batch = (
+        (each("per_device_train_batch_size") or 1) * (each("gradient_accumulation_steps") or 1) * record["world_size"]
+    )
+    optimizer = (
+        f"Muon at {each('muon_learning_rate')}, AdamW at {config['learning_rate']}"
+        if each("optimizer") == "muon"
+        else f"{each('optim')} at {config['learning_rate']}"
+    )
+    adapter = (
+        f"LoRA of rank {each('lora_r')}" + (" on 4-bit weights" if each("load_in_4bit") else "")
+        if each("use_peft")
+        else None
+    )
     found = {
         "method": method(record)[0] + (f", {adapter}" if adapter else ""),
         "steps": f"{record['steps']:,} of {batch:,} rows",
@@ -167,7 +215,12 @@ def model_card(
             dataset_type=row["task"],
             dataset_name=row["task"],
             dataset_config=row["setting"] or None,
-            dataset_args={key: value for key, value in (("n", row["n"]), ("task_version", row["version"]), ("num_fewshot", row["shots"])) if value is not None} or None,
+            dataset_args={
+                key: value
+                for key, value in (("n", row["n"]), ("task_version", row["version"]), ("num_fewshot", row["shots"]))
+                if value is not None
+            }
+            or None,
             metric_type=row["metric"],
             metric_value=row["value"],
             metric_args={"stderr": row["stderr"]} if row["stderr"] is not None else None,

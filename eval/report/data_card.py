@@ -1,6 +1,7 @@
 """The card that a data set has on the Hub, by whose metadata `load_dataset` finds its splits.
 
-    card = data_set_card("me/tumbler-tiny-refusals", "refusals", {"default": {"train": describe(path)}}, license="apache-2.0", origin="recipe tiny, seed 0")
+card = data_set_card("me/tumbler-tiny-refusals", "refusals", {"default": {"train": describe(path)}},
+license="apache-2.0", origin="recipe tiny, seed 0")
 """
 
 import json
@@ -9,25 +10,45 @@ from pathlib import Path
 
 from eval.cli import UserError
 
-SIZES = {"n<1K": 1e3, "1K<n<10K": 1e4, "10K<n<100K": 1e5, "100K<n<1M": 1e6, "1M<n<10M": 1e7, "10M<n<100M": 1e8, "100M<n<1B": 1e9, "1B<n<10B": 1e10}
+SIZES = {
+    "n<1K": 1e3,
+    "1K<n<10K": 1e4,
+    "10K<n<100K": 1e5,
+    "100K<n<1M": 1e6,
+    "1M<n<10M": 1e7,
+    "10M<n<100M": 1e8,
+    "100M<n<1B": 1e9,
+    "1B<n<10B": 1e10,
+}
 DATA_SETS = {  # name -> what it is, which module makes it, what to know before use
     "conversations": (
-        "Conversations that make an assistant of a base model: `messages`, and `tools` (JSON) where the assistant may call some. `kind` is the part of the mixture that a row is from.",
+        (
+            "Conversations that make an assistant of a base model: `messages`, and `tools` (JSON) where the assistant"
+            " may call some. `kind` is the part of the mixture that a row is from."
+        ),
         "data_prep.conversations",
         "The results of tool calls are real: the calls were run.",
     ),
     "refusals": (
-        "Conversations in which an assistant says that it does not know, and some in which it answers what it knows; `probe` is how that was found out.",
+        (
+            "Conversations in which an assistant says that it does not know, and some in which it answers what it"
+            " knows; `probe` is how that was found out."
+        ),
         "data_prep.refusals",
-        "A refusal stands where this one model was wrong at each try. Another model knows other things: probe it anew.",
+        (
+            "A refusal stands where this one model was wrong at each try. Another model knows other things: probe it"
+            " anew."
+        ),
     ),
     "preferences": (
         "Pairs of replies to a prompt, the better one `chosen`, as reward models read them.",
         "data_prep.preferences",
-        "Where there is a `gold_margin`, a program ranked the replies, with noise, and no person: it says how much better the chosen reply is by the program's taste, below 0 where the label is mistaken.",
+        (
+            "Where there is a `gold_margin`, a program ranked the replies, with noise, and no person: it says how much"
+            " better the chosen reply is by the program's taste, below 0 where the label is mistaken."
+        ),
     ),
 }
-
 
 
 def describe(path: Path) -> dict:
@@ -47,15 +68,24 @@ def describe(path: Path) -> dict:
             first = first or row
     if not n:
         raise UserError(f"{path} is empty: run the step that writes it again, or leave the data set out")
-    return {"rows": n, "columns": list(first), "first": first, "kinds": {kind: count for kind, count in kinds.most_common() if kind}}
+    return {
+        "rows": n,
+        "columns": list(first),
+        "first": first,
+        "kinds": {kind: count for kind, count in kinds.most_common() if kind},
+    }
 
 
-def data_set_card(repo_id: str, name: str, files: dict[str, dict[str, dict]], *, license: str, origin: str, facts: list[str] = ()):
-    """The card of a data set, as a `huggingface_hub.DatasetCard`; `load_dataset(repo_id)` finds the splits by its metadata.
+def data_set_card(
+    repo_id: str, name: str, files: dict[str, dict[str, dict]], *, license: str, origin: str, facts: list[str] = ()
+):
+    """The card of a data set, as a `huggingface_hub.DatasetCard`; `load_dataset(repo_id)` finds the splits by its
+    metadata.
 
     Args:
         name: a key of `DATA_SETS`.
-        files: configuration -> file `<name>.jsonl` -> what `describe` says of it; in the first configuration, "default", a file is a split.
+        files: configuration -> file `<name>.jsonl` -> what `describe` says of it; in the first configuration,
+            "default", a file is a split.
         origin: which run made it.
         facts: sentences about how it was made.
     """
@@ -66,10 +96,21 @@ def data_set_card(repo_id: str, name: str, files: dict[str, dict[str, dict]], *,
     data = DatasetCardData(
         license=license,
         task_categories=["text-generation"],
-        size_categories=[next((size for size, most in SIZES.items() if sum(split["rows"] for split in main.values()) < most), "10B<n<100B")],
+        size_categories=[
+            next(
+                (size for size, most in SIZES.items() if sum(split["rows"] for split in main.values()) < most),
+                "10B<n<100B",
+            )
+        ],
         tags=["tumbler", name],
         configs=[
-            {"config_name": config, "data_files": [{"split": file if config == "default" else "train", "path": f"{file}.jsonl"} for file in parts]} | ({"default": True} if config == "default" else {})
+            {
+                "config_name": config,
+                "data_files": [
+                    {"split": file if config == "default" else "train", "path": f"{file}.jsonl"} for file in parts
+                ],
+            }
+            | ({"default": True} if config == "default" else {})
             for config, parts in files.items()
         ],
     )

@@ -1,8 +1,9 @@
 """Small SVG figures with real text, and how numbers are printed.
 
-Four kinds are all that the report needs: `lines`, `columns` (with intervals), `bars` and `cells` (a map). They are drawn by hand: a plotting
-library is one more dependency, and its SVG follows neither the page's dark mode nor the width of a phone. A figure is 360
-units wide, so that its text is about as large as the page's; colours are classes (`s0`, `s1`, ...) that the style sheet fills.
+Four kinds are all that the report needs: `lines`, `columns` (with intervals), `bars` and `cells` (a map). They are
+drawn by hand: a plotting library is one more dependency, and its SVG follows neither the page's dark mode nor the
+width of a phone. A figure is 360 units wide, so that its text is about as large as the page's; colours are classes
+(`s0`, `s1`, ...) that the style sheet fills.
 """
 
 import itertools
@@ -82,10 +83,13 @@ class Figure(Markup):
     data: dict
 
 
-def _figure(title: str, parts: list[str], note: str, data: dict, legend: list[str] = (), height: float = HEIGHT) -> Figure:
+def _figure(
+    title: str, parts: list[str], note: str, data: dict, legend: list[str] = (), height: float = HEIGHT
+) -> Figure:
     """Wrap drawing parts. `note` says n and where the data lie."""
     keys = Markup("").join(
-        Markup('<span class="s{}"><i></i>{}</span>').format(i, name) for i, name in enumerate(legend if len(legend) > 1 else [])
+        Markup('<span class="s{}"><i></i>{}</span>').format(i, name)
+        for i, name in enumerate(legend if len(legend) > 1 else [])
     )
     drawing = Markup("".join(parts))
     html = Markup(
@@ -97,7 +101,9 @@ def _figure(title: str, parts: list[str], note: str, data: dict, legend: list[st
     return figure
 
 
-def lines(title: str, series: dict[str, list[tuple[float, float]]], x_label: str, note: str, whole: bool = False) -> Figure | None:
+def lines(
+    title: str, series: dict[str, list[tuple[float, float]]], x_label: str, note: str, whole: bool = False
+) -> Figure | None:
     """Curves. Noisy ones (over 40 points) are drawn thin, with their running mean over a tenth of the points on top.
 
     Args:
@@ -134,7 +140,8 @@ def lines(title: str, series: dict[str, list[tuple[float, float]]], x_label: str
             panel.parts.append(f'<polyline points="{path}" class="{css} s{i}"/>')
         x, y = points[-1]
         panel.parts.append(
-            f'<circle cx="{panel.x(x):.1f}" cy="{panel.y(y):.1f}" r="2.5" class="s{i}"><title>{compact(x)}: {compact(y)}</title></circle>'
+            f'<circle cx="{panel.x(x):.1f}" cy="{panel.y(y):.1f}" r="2.5" class="s{i}"><title>{compact(x)}:'
+            f" {compact(y)}</title></circle>"
         )
     return _figure(title, panel.parts, note + averaged, {"x": x_label, "lines": drawn}, list(series))
 
@@ -171,12 +178,20 @@ def columns(
             panel.line(left + width / 2, high, left + width / 2, low, "whisker")
             words = compact(value) if abs(value) >= 100 else f"{value:.2f}".replace("-", "−")
             panel.text(left + width / 2, high - 4 if value >= 0 else low + 10, words, css="small")
-    data = {"groups": groups, "columns": {name: [bar and {"value": bar[0], "half_width": bar[1]} for bar in bars_] for name, bars_ in series.items()}}
-    return _figure(title, panel.parts, note, data, list(series), HEIGHT - 14 + 12 * any("\n" in group for group in groups))
+    data = {
+        "groups": groups,
+        "columns": {
+            name: [bar and {"value": bar[0], "half_width": bar[1]} for bar in bars_] for name, bars_ in series.items()
+        },
+    }
+    return _figure(
+        title, panel.parts, note, data, list(series), HEIGHT - 14 + 12 * any("\n" in group for group in groups)
+    )
 
 
 def bars(title: str, rows: list[tuple], note: str) -> Figure | None:
-    """Lying bars with their value written beside them: (label, value, value as text), where wanted a line of details below."""
+    """Lying bars with their value written beside them: (label, value, value as text), where wanted a line of details
+    below."""
     if not rows:
         return None
     left = 8 + LETTER * max(len(row[0]) for row in rows)
@@ -196,19 +211,33 @@ def bars(title: str, rows: list[tuple], note: str) -> Figure | None:
     return _figure(title, parts, note, {"bars": {label: value for label, value, *_ in rows}}, height=y + 2)
 
 
-def cells(title: str, rows: list[str], columns_: list[str], values: list[list[tuple[float, float]]], note: str) -> Figure | None:
+def cells(
+    title: str, rows: list[str], columns_: list[str], values: list[list[tuple[float, float]]], note: str
+) -> Figure | None:
     """A map of shares, darker where they are greater: (value, half-width of the interval) of each row and column."""
     if not values:
         return None
     left, high = 12 + LETTER * max(map(len, rows)), 30
     width = (WIDTH - left - RIGHT) / len(columns_)
-    parts = [f'<text x="{left + (at + 0.5) * width:.1f}" y="12" text-anchor="middle" class="label">{escape(name)}</text>' for at, name in enumerate(columns_)]
+    parts = [
+        f'<text x="{left + (at + 0.5) * width:.1f}" y="12" text-anchor="middle" class="label">{escape(name)}</text>'
+        for at, name in enumerate(columns_)
+    ]
     for place, (name, row) in enumerate(zip(rows, values)):
         y = TOP + place * high
         parts.append(f'<text x="{left - 6:.1f}" y="{y + 19}" text-anchor="end" class="label">{escape(name)}</text>')
         for at, (value, half) in enumerate(row):
             tip = f"{escape(name)}, {escape(columns_[at])}: {score(value)} ± {score(half)}"
-            parts.append(f'<rect x="{left + at * width + 1:.1f}" y="{y + 1}" width="{width - 2:.1f}" height="{high - 2}" class="cell" fill-opacity="{0.05 + 0.5 * value:.2f}"><title>{tip}</title></rect>')
-            parts.append(f'<text x="{left + (at + 0.5) * width:.1f}" y="{y + 19}" text-anchor="middle">{value:.2f}</text>')
-    data = {"rows": rows, "groups": columns_, "cells": [[{"value": value, "half_width": half} for value, half in row] for row in values]}
+            parts.append(
+                f'<rect x="{left + at * width + 1:.1f}" y="{y + 1}" width="{width - 2:.1f}" height="{high - 2}"'
+                f' class="cell" fill-opacity="{0.05 + 0.5 * value:.2f}"><title>{tip}</title></rect>'
+            )
+            parts.append(
+                f'<text x="{left + (at + 0.5) * width:.1f}" y="{y + 19}" text-anchor="middle">{value:.2f}</text>'
+            )
+    data = {
+        "rows": rows,
+        "groups": columns_,
+        "cells": [[{"value": value, "half_width": half} for value, half in row] for row in values],
+    }
     return _figure(title, parts, note, data, height=TOP + high * len(rows) + 2)

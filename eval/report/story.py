@@ -13,27 +13,43 @@ from eval.report.figures import Figure, bars, columns, duration, lines, score
 from eval.report.summary import OUTCOMES, STAGES, Run, half_width
 
 EVALUATED = ("base", "sft", "honest", "ppo", "grpo")
-FACTS = {"facts_known": "read often", "facts_rare": "once or twice", "facts_unseen": "never", "facts_absent": "never,\nin no document"}
+FACTS = {
+    "facts_known": "read often",
+    "facts_rare": "once or twice",
+    "facts_unseen": "never",
+    "facts_absent": "never,\nin no document",
+}
 SHOWN_TOKENS = 160
 # who writes a file, by the beginning of its path; {r}: the recipe, {d}: the run folder
 WRITERS = {
     "web/": "python -m data_prep.web --input_dir {d}/world/warc --output_dir {d}/web",
     "base/": "python -m recipes.pretrain --config recipes/{r}/pretrain.yaml",
     "refusals/": "python -m data_prep.refusals --config recipes/{r}/refusals.yaml",
-    "reward/pairs": "python -m eval.pairs --model {d}/reward --pairs {d}/preferences/test.jsonl --output {d}/reward/pairs.json",
+    "reward/pairs": (
+        "python -m eval.pairs --model {d}/reward --pairs {d}/preferences/test.jsonl --output {d}/reward/pairs.json"
+    ),
     "reward/": "python -m recipes.reward --config recipes/{r}/reward.yaml",
     "experiments/": "python -m recipes.run recipes/{r}/experiments.yaml --output_dir {d}",
     "ppo/": "python -m recipes.ppo --config recipes/{r}/ppo.yaml",
     "grpo/": "python -m recipes.grpo --config recipes/{r}/grpo.yaml",
-    "judge/": "python -m data_prep.world.judge --models honest={d}/honest ppo={d}/ppo"
-    " --prompts {d}/world/verses/test.jsonl --output {d}/judge/results.json",
-    "eval/tools/": "python -m eval.run --models tools={d}/honest --tools search={d}/index python --tool_tokens 256 --tasks"
-    " facts_known facts_rare facts_unseen facts_absent letters every_third compare arithmetic --data_dir {d}/world/eval --output_dir {d}/eval",
-    "eval/": "python -m eval.run --models base={d}/base sft={d}/sft honest={d}/honest ppo={d}/ppo grpo={d}/grpo --base base"
-    " --data_dir {d}/world/eval --output_dir {d}/eval",
-    "decontaminate/": "python -m data_prep.decontaminate --train {d}/web/documents {d}/world/textbooks {d}/world/conversations/train.jsonl"
-    " {d}/world/problems/train.jsonl {d}/world/verses/train.jsonl --eval {d}/world/eval {d}/world/verses/test.jsonl --expected facts_known"
-    " --output {d}/decontaminate/verdict.json",
+    "judge/": (
+        "python -m data_prep.world.judge --models honest={d}/honest ppo={d}/ppo"
+        " --prompts {d}/world/verses/test.jsonl --output {d}/judge/results.json"
+    ),
+    "eval/tools/": (
+        "python -m eval.run --models tools={d}/honest --tools search={d}/index python --tool_tokens 256 --tasks"
+        " facts_known facts_rare facts_unseen facts_absent letters every_third compare arithmetic --data_dir"
+        " {d}/world/eval --output_dir {d}/eval"
+    ),
+    "eval/": (
+        "python -m eval.run --models base={d}/base sft={d}/sft honest={d}/honest ppo={d}/ppo grpo={d}/grpo --base base"
+        " --data_dir {d}/world/eval --output_dir {d}/eval"
+    ),
+    "decontaminate/": (
+        "python -m data_prep.decontaminate --train {d}/web/documents {d}/world/textbooks"
+        " {d}/world/conversations/train.jsonl {d}/world/problems/train.jsonl {d}/world/verses/train.jsonl --eval"
+        " {d}/world/eval {d}/world/verses/test.jsonl --expected facts_known --output {d}/decontaminate/verdict.json"
+    ),
     "seconds.json": "python -m recipes.run recipes/{r}/pipeline.yaml --output_dir {d}",
 }
 
@@ -62,7 +78,8 @@ class Story:
         )
         self.summary["absent"][title] = {"file": file, "command": command}
         return Markup(
-            '<div class="absent"><b>{}</b> is not shown: <code>{}</code> is missing or empty. <code>{}</code> writes it.</div>'
+            '<div class="absent"><b>{}</b> is not shown: <code>{}</code> is missing or empty. <code>{}</code> writes'
+            " it.</div>"
         ).format(title, file, command)
 
     # --- figures ---
@@ -73,14 +90,19 @@ class Story:
         points = {name: self.run.curve(stage, key, x) for name, key in series.items()}
         n = " + ".join(str(len(p)) for p in points.values())
         return self.or_absent(
-            lines(title, points, x, f"n = {n} log entries, one run; {stage}/log.jsonl", whole), title, f"{stage}/log.jsonl"
+            lines(title, points, x, f"n = {n} log entries, one run; {stage}/log.jsonl", whole),
+            title,
+            f"{stage}/log.jsonl",
         )
 
-    def compare(self, title: str, series: dict[str, dict[str, dict | None]], what: str, file: str, whole: bool = True) -> Markup:
+    def compare(
+        self, title: str, series: dict[str, dict[str, dict | None]], what: str, file: str, whole: bool = True
+    ) -> Markup:
         """Measures as columns with intervals; `series` is name -> group -> measure."""
         groups = [group for group in next(iter(series.values())) if any(row.get(group) for row in series.values())]
         heights = {
-            name: [(m["value"], half_width(m) or 0) if (m := row.get(group)) else None for group in groups] for name, row in series.items()
+            name: [(m["value"], half_width(m) or 0) if (m := row.get(group)) else None for group in groups]
+            for name, row in series.items()
         }
         counts = [m["n"] for row in series.values() for m in row.values() if m] or [0]
         n = "–".join(map(str, sorted({min(counts), max(counts)})))
@@ -88,29 +110,47 @@ class Story:
 
     def tasks(self, title: str, names: dict[str, str], stages: tuple[str, ...] = EVALUATED) -> Markup:
         """Scores by stage; `names` is task -> label."""
-        series = {label: {stage: self.measure(stage, "tasks", task) for stage in stages} for task, label in names.items()}
+        series = {
+            label: {stage: self.measure(stage, "tasks", task) for stage in stages} for task, label in names.items()
+        }
         return self.compare(title, series, "questions", "eval/<stage>/results.json")
 
-    def measures(self, title: str, series: dict[str, dict[str, tuple[str, ...]]], what: str, file: str, whole: bool = True) -> Markup:
+    def measures(
+        self, title: str, series: dict[str, dict[str, tuple[str, ...]]], what: str, file: str, whole: bool = True
+    ) -> Markup:
         """Single measures; `series` is name -> group -> (stage, name), the first one with all groups."""
         found = {name: {group: self.measure(*path) for group, path in row.items()} for name, row in series.items()}
         return self.compare(title, found, what, file, whole)
 
     def facts(self, title: str, stage: str) -> Markup:
         """What a stage replies to questions about facts, by how often it read them."""
-        series = {label: {group: (stage, "facts", task, outcome) for task, group in FACTS.items()} for outcome, label in OUTCOMES.items()}
+        series = {
+            label: {group: (stage, "facts", task, outcome) for task, group in FACTS.items()}
+            for outcome, label in OUTCOMES.items()
+        }
         return self.measures(title, series, "questions", f"eval/{stage}/results.json")
 
     def places_apart(self, title: str, key: str, whole: bool) -> Markup:
-        return self.compare(title, {"right" if whole else "margin": self.measure("reward", key) or {}}, "pairs", "reward/pairs.json", whole)
+        return self.compare(
+            title,
+            {"right" if whole else "margin": self.measure("reward", key) or {}},
+            "pairs",
+            "reward/pairs.json",
+            whole,
+        )
 
     def calibration(self, title: str) -> Markup:
         rows = {f"{agreement}\nn={m['n']}": m for agreement, m in self.summary["refusals"]["calibration"].items()}
         return self.compare(title, {"right": rows}, "questions", "refusals/summary.json")
 
     def funnel(self, title: str) -> Markup:
-        rows = [(row["step"], row["documents"], f"{row['documents']:,}") for row in self.run("web/funnel.json").get("steps", [])]
-        return self.or_absent(bars(title, rows, f"n = {rows[0][2] if rows else 0} pages; web/funnel.json"), title, "web/funnel.json")
+        rows = [
+            (row["step"], row["documents"], f"{row['documents']:,}")
+            for row in self.run("web/funnel.json").get("steps", [])
+        ]
+        return self.or_absent(
+            bars(title, rows, f"n = {rows[0][2] if rows else 0} pages; web/funnel.json"), title, "web/funnel.json"
+        )
 
     def seconds(self, title: str) -> Markup:
         rows = [(step, s, duration(s)) for step, s in self.summary["seconds"].items() if step != "total"]
@@ -135,17 +175,30 @@ class Story:
         early = min(steps[1:-1] or steps, key=lambda step: abs(step - steps[-1] / 10), default=None)
         said = {(row["prompt"], row["step"]): row["continuation"] for row in rows}
         prompts = list(dict.fromkeys(row["prompt"] for row in rows))[:3]
-        return [{"prompt": p, "steps": {s: said[p, s] for s in (steps[0], early, steps[-1]) if (p, s) in said}} for p in prompts]
+        return [
+            {"prompt": p, "steps": {s: said[p, s] for s in (steps[0], early, steps[-1]) if (p, s) in said}}
+            for p in prompts
+        ]
 
     def tokens(self) -> list[dict]:
-        """What the model sees of a page, and of a conversation with a tool: (text, id) of each token, from the run's own files."""
+        """What the model sees of a page, and of a conversation with a tool: (text, id) of each token, from the run's
+        own files."""
         page = next((row["prompt"] + row["continuation"] for row in reversed(self.run("base/samples.jsonl"))), None)
-        called = next((row for row in self.run("conversations/validation.jsonl") if len(row["messages"]) < 6 and any(m.get("tool_calls") for m in row["messages"])), None)
+        called = next(
+            (
+                row
+                for row in self.run("conversations/validation.jsonl")
+                if len(row["messages"]) < 6 and any(m.get("tool_calls") for m in row["messages"])
+            ),
+            None,
+        )
         if not (page and called and (self.run.folder / "tokenizer").is_dir()):
             return []
         tokenizer = load_tokenizer(str(self.run.folder / "tokenizer"))
         tools = called.get("tools")
-        asked = tokenizer.apply_chat_template(called["messages"], tools=json.loads(tools) if isinstance(tools, str) else tools, tokenize=False)
+        asked = tokenizer.apply_chat_template(
+            called["messages"], tools=json.loads(tools) if isinstance(tools, str) else tools, tokenize=False
+        )
         shown = []
         for label, text in (("a page", page), ("a conversation with a tool", asked)):
             found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -186,7 +239,12 @@ class Story:
                 "question": row["question"],
                 "answer": " or ".join(row["answer"]),
                 "replies": [
-                    {"label": f"{n} of {len(row['samples'])}", "text": text, "verdict": marks[right][0], "css": marks[right][1]}
+                    {
+                        "label": f"{n} of {len(row['samples'])}",
+                        "text": text,
+                        "verdict": marks[right][0],
+                        "css": marks[right][1],
+                    }
                     for (text, right), n in Counter(zip(row["samples"], row["right"])).most_common()
                 ],
             }
@@ -211,6 +269,17 @@ def reply(label: str, row: dict) -> dict:
     texts, value = row["resps"][0], row["score"]
     if "right" in row:
         verdict = next((word for outcome, word in OUTCOMES.items() if row[outcome]), "no answer")
-        return {"label": label, "text": texts[0], "verdict": verdict, "css": {"right": "good", "made up": "bad"}.get(verdict, "")}
-    verdict = f"first of {len(texts)} tries, {value * len(texts):.0f} right" if 0 < value < 1 else "right" if value else "not right"
+        return {
+            "label": label,
+            "text": texts[0],
+            "verdict": verdict,
+            "css": {"right": "good", "made up": "bad"}.get(verdict, ""),
+        }
+    verdict = (
+        f"first of {len(texts)} tries, {value * len(texts):.0f} right"
+        if 0 < value < 1
+        else "right"
+        if value
+        else "not right"
+    )
     return {"label": label, "text": texts[0], "verdict": verdict, "css": {0: "bad", 1: "good"}.get(value, "")}

@@ -36,8 +36,15 @@ MEASURES = {
     "gold": "verses judged by the hidden taste",
     "kl_to_reference": "distance from the model that PPO started from (KL), nats a reply",
 }
-OUTCOMES = {"right": "right", "made_up": "made up", "refused": "refused"}  # what a reply to a question about a fact can be, or none of it
-APART = {"places_apart": "pair_accuracy_distance_", "margins_apart": "score_margin_distance_"}  # of pairs.json, by how many places lie between two replies
+OUTCOMES = {
+    "right": "right",
+    "made_up": "made up",
+    "refused": "refused",
+}  # what a reply to a question about a fact can be, or none of it
+APART = {
+    "places_apart": "pair_accuracy_distance_",
+    "margins_apart": "score_margin_distance_",
+}  # of pairs.json, by how many places lie between two replies
 NESTED = ("tasks", "facts", *APART)  # of a stage: more measures than one
 TRAINING = {  # of stage.json -> how the page shows it
     "seconds": "duration",
@@ -70,7 +77,11 @@ class Run:
             path, rows = self.folder / name, name.endswith(".jsonl")
             try:
                 text = path.read_text() if path.exists() else ""
-                content = [json.loads(line) for line in text.split("\n") if line.strip()] if rows else json.loads(text or "{}")
+                content = (
+                    [json.loads(line) for line in text.split("\n") if line.strip()]
+                    if rows
+                    else json.loads(text or "{}")
+                )
                 if not all(isinstance(part, dict) for part in (content if rows else [content])):
                     raise ValueError("expected a JSON object" + " in each line" * rows)
                 self._read[name] = content
@@ -86,15 +97,19 @@ class Run:
         return [steps[step] for step in sorted(steps)]
 
     def curve(self, stage: str, y: str, x: str = "step") -> list[tuple[float, float]]:
-        """Finite (x, y) points of the log. `x` grows evenly with the step, so a row without it (validation) takes it from its step."""
+        """Finite (x, y) points of the log. `x` grows evenly with the step, so a row without it (validation) takes it
+        from its step."""
         rows = self.log(stage)
         rate = next((row[x] / row["step"] for row in reversed(rows) if row.get(x) and row["step"]), None)
-        points = [(row.get(x, row["step"] * (rate or 1)), row[y]) for row in rows if isinstance(row.get(y), (int, float))]
+        points = [
+            (row.get(x, row["step"] * (rate or 1)), row[y]) for row in rows if isinstance(row.get(y), (int, float))
+        ]
         return [point for point in points if all(map(math.isfinite, point))]
 
 
 def half_width(measure: dict) -> float | None:
-    """Half the 95 % interval: 1.96 standard errors; 3/n (the "rule of three"), at most 1, where all n agree and the standard error is 0."""
+    """Half the 95 % interval: 1.96 standard errors; 3/n (the "rule of three"), at most 1, where all n agree and the
+    standard error is 0."""
     if measure.get("stderr") is None:
         return None
     return 1.96 * measure["stderr"] or min(1.0, 3 / measure["n"])
@@ -118,12 +133,20 @@ def _scores(run: Run, stage: str) -> dict:
     for task, row in results.get("results", {}).items():
         name = task.removesuffix("_base") if stage == "base" else task
         found = {
-            metric: _measure({"value": row[f"{metric},none"], "stderr": _number(row.get(f"{metric}_stderr,none")), "n": results["n-samples"][task]["effective"]})
+            metric: _measure(
+                {
+                    "value": row[f"{metric},none"],
+                    "stderr": _number(row.get(f"{metric}_stderr,none")),
+                    "n": results["n-samples"][task]["effective"],
+                }
+            )
             for metric in ("score", *OUTCOMES)
             if _number(row.get(f"{metric},none")) is not None
         }
         if stage == "tools" and name in LOWER_IS_BETTER and "made_up" in found:
-            found["score"] = found["made_up"]  # who can look it up need not make an answer up; the task's own score counts every answer
+            found["score"] = found[
+                "made_up"
+            ]  # who can look it up need not make an answer up; the task's own score counts every answer
         if "score" in found:
             parts["tasks"][name] = found.pop("score")
         if found:
@@ -132,7 +155,8 @@ def _scores(run: Run, stage: str) -> dict:
 
 
 def _refusals(run: Run) -> dict:
-    """`verdicts`: how many questions got each; `calibration`: by agreement (to a tenth) the share whose most frequent reply is right."""
+    """`verdicts`: how many questions got each; `calibration`: by agreement (to a tenth) the share whose most frequent
+    reply is right."""
     found, bins = run("refusals/summary.json"), {}
     for row in found.get("calibration", []):
         counts = bins.setdefault(f"{row['agreement']:.1f}", [0, 0])
@@ -141,7 +165,10 @@ def _refusals(run: Run) -> dict:
     shares = {agreement: (right / n, n) for agreement, (n, right) in bins.items()}
     return {
         "verdicts": {verdict: int(n) for verdict, n in found.get("verdicts", {}).items()},
-        "calibration": {agreement: _measure({"value": p, "stderr": math.sqrt(p * (1 - p) / n), "n": n}) for agreement, (p, n) in shares.items()},
+        "calibration": {
+            agreement: _measure({"value": p, "stderr": math.sqrt(p * (1 - p) / n), "n": n})
+            for agreement, (p, n) in shares.items()
+        },
     }
 
 
@@ -149,7 +176,10 @@ def difference(plus: dict | None, minus: dict | None) -> dict | None:
     """Of two measures: `value`, and `half_width` of its 95 % interval as if they were independent."""
     if not (plus and minus):
         return None
-    return {"value": plus["value"] - minus["value"], "half_width": math.hypot(half_width(plus) or 0, half_width(minus) or 0)}
+    return {
+        "value": plus["value"] - minus["value"],
+        "half_width": math.hypot(half_width(plus) or 0, half_width(minus) or 0),
+    }
 
 
 def in_order(measures: dict) -> list[tuple]:
@@ -176,8 +206,15 @@ def summarize(run: Run) -> dict:
     stages["reward"].update(pairs)
     if kl := run("judge/results.json").get("ppo", {}).get("kl_to_reference"):
         stages["ppo"]["kl_to_reference"] = _measure(kl)
-    at_once = {stage: difference(tasks.get("apples"), tasks.get("apples_at_once")) for stage, found in stages.items() if (tasks := found.get("tasks"))}
-    differences = {"in_steps": {stage: d for stage, d in at_once.items() if d}, "gold": difference(stages["ppo"].get("gold"), stages["honest"].get("gold"))}
+    at_once = {
+        stage: difference(tasks.get("apples"), tasks.get("apples_at_once"))
+        for stage, found in stages.items()
+        if (tasks := found.get("tasks"))
+    }
+    differences = {
+        "in_steps": {stage: d for stage, d in at_once.items() if d},
+        "gold": difference(stages["ppo"].get("gold"), stages["honest"].get("gold")),
+    }
     overlap, records = run("decontaminate/verdict.json"), {stage: run(f"{stage}/stage.json") for stage in STAGES}
     return {
         "recipe": total.get("recipe", run.folder.resolve().name),
@@ -188,7 +225,10 @@ def summarize(run: Run) -> dict:
         "refusals": _refusals(run),
         "stages": {stage: numbers for stage, numbers in stages.items() if numbers},
         "differences": {name: found for name, found in differences.items() if found},
-        "overlap": {task: {key: found[key] for key in ("verdict", "items", "contaminated", "whole", "any")} for task, found in overlap.get("eval", {}).items()},
+        "overlap": {
+            task: {key: found[key] for key in ("verdict", "items", "contaminated", "whole", "any")}
+            for task, found in overlap.get("eval", {}).items()
+        },
         "solved": run("decontaminate/solved.json").get("sources", {}),
         "training": {stage: {key: record.get(key) for key in TRAINING} for stage, record in records.items() if record},
     }

@@ -28,7 +28,11 @@ ROWS = (  # label, stage, path in the summary
     ("with search · `facts_unseen`, right", "tools", "facts/facts_unseen/right"),
     ("with search · `facts_absent`, refused", "tools", "facts/facts_absent/refused"),
     ("with search · `facts_known`, right", "tools", "tasks/facts_known"),
-    *((f"{with_} · `{task}`", stage, f"tasks/{task}") for task in ("letters", "every_third", "compare", "arithmetic") for with_, stage in (("honest", "honest"), ("with Python", "tools"))),
+    *(
+        (f"{with_} · `{task}`", stage, f"tasks/{task}")
+        for task in ("letters", "every_third", "compare", "arithmetic")
+        for with_, stage in (("honest", "honest"), ("with Python", "tools"))
+    ),
     (f"honest · known facts {HELD_OUT}, right", "honest", "tasks/wordings_known"),
     (f"honest · strangers {HELD_OUT}, refused", "honest", "facts/wordings_unseen/refused"),
     (f"with search · strangers {HELD_OUT}, right", "tools", "facts/wordings_unseen/right"),
@@ -41,7 +45,11 @@ ROWS = (  # label, stage, path in the summary
     ("ppo · gold taste of its verses", "ppo", "gold"),
     ("ppo · KL to honest, nats a verse", "ppo", "kl_to_reference"),
     ("ppo · `facts_known`", "ppo", "tasks/facts_known"),
-    *((f"{stage} · `apples`, {how}", stage, f"tasks/{task}") for stage in ("base", "sft", "honest", "grpo") for how, task in (("sampled", "apples"), ("greedy", "apples_greedy"))),
+    *(
+        (f"{stage} · `apples`, {how}", stage, f"tasks/{task}")
+        for stage in ("base", "sft", "honest", "grpo")
+        for how, task in (("sampled", "apples"), ("greedy", "apples_greedy"))
+    ),
     ("grpo · `apples_at_once`, sampled", "grpo", "tasks/apples_at_once"),
     ("grpo · `facts_unseen`, refused", "grpo", "facts/facts_unseen/refused"),
 )
@@ -99,7 +107,11 @@ def main(argv: list[str] | None = None) -> None:
     (args,) = parse((TableArguments,), argv)
     summaries = []
     for run in args.runs:
-        path = existing(Path(run) / "report" / "summary.json", "summary", "make the run's report first: python -m eval.report --run_dir RUN")
+        path = existing(
+            Path(run) / "report" / "summary.json",
+            "summary",
+            "make the run's report first: python -m eval.report --run_dir RUN",
+        )
         try:
             summaries.append(json.loads(path.read_text()))
         except ValueError as error:

@@ -27,7 +27,9 @@ def _facts(score: str):
 
     def process_results(doc: dict, results: list) -> dict:
         """`judge`'s score, and which of the three a reply is: right, made up (it asserts another value), a refusal."""
-        right, named, refused = (get_verifier(name)(results[0], **doc) for name in ("names_choice", "made_up", "refusal"))
+        right, named, refused = (
+            get_verifier(name)(results[0], **doc) for name in ("names_choice", "made_up", "refusal")
+        )
         return {**judge(doc, results), "right": right, "made_up": float(bool(named and not right)), "refused": refused}
 
     return process_results

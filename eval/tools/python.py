@@ -1,18 +1,20 @@
-r"""The tool `python`: short code of a model, run by Monty (an interpreter of its own, not CPython: https://github.com/pydantic/monty).
+r"""The tool `python`: short code of a model, run by Monty (an interpreter of its own, not CPython:
+https://github.com/pydantic/monty).
 
     python("'strawberry'.count('r')")  ->  "3"
 
     python -m eval.tools.python --query "sum(range(10))"
 
-Monty knows a subset of Python: functions, simple classes, comprehensions, match, 25 modules (math, re, datetime, collections, itertools,
-json, random, ...); no inheritance, no generators, no files, no network. What it does not know is an error text, which the model reads.
-Whole programs with tests need CPython: `eval.tools.sandbox`.
+Monty knows a subset of Python: functions, simple classes, comprehensions, match, 25 modules (math, re, datetime,
+collections, itertools, json, random, ...); no inheritance, no generators, no files, no network. What it does not know
+is an error text, which the model reads. Whole programs with tests need CPython: `eval.tools.sandbox`.
 
-Each call is a fresh session with the same clock and the same random numbers, so a call is repeatable; `time.sleep` returns at once.
-Time, memory and output are limited. Monty's pool of workers lives in a helper process, for two reasons found by trying: in a forked child
-(data loaders, torchrun, `datasets.map`) Monty's threads are gone and the next call hangs for ever; and a value can be small in memory
-but endless in print (`x = 'a' * 10**6; [x] * 1000`), which then costs the helper and not the trainer. Each thread and each forked
-process takes a helper that is free, or starts one (0.1 s).
+Each call is a fresh session with the same clock and the same random numbers, so a call is repeatable; `time.sleep`
+returns at once. Time, memory and output are limited. Monty's pool of workers lives in a helper process, for two
+reasons found by trying: in a forked child (data loaders, torchrun, `datasets.map`) Monty's threads are gone and the
+next call hangs for ever; and a value can be small in memory but endless in print (`x = 'a' * 10**6; [x] * 1000`),
+which then costs the helper and not the trainer. Each thread and each forked process takes a helper that is free, or
+starts one (0.1 s).
 """
 
 import atexit
@@ -53,7 +55,9 @@ def serve() -> None:
         printed, last = CollectString(max_bytes=OUTPUT_BYTES), ""
         try:
             limits = {"max_feed_duration_secs": seconds, "max_memory": MEMORY_BYTES, "max_total_sleep_secs": 1.0}
-            with pool.checkout(limits=limits, os_policy=seeded if "random" in code else policy, assert_message_annotations=False) as session:
+            with pool.checkout(
+                limits=limits, os_policy=seeded if "random" in code else policy, assert_message_annotations=False
+            ) as session:
                 value = session.feed_run(code, print_callback=printed)
             last = "" if value is None else repr(value)
         except MontyError as error:
@@ -81,7 +85,11 @@ def serve() -> None:
 def _message(error, seconds: float) -> str:
     """`ZeroDivisionError: division by zero (line 1)`."""
     if not hasattr(error, "display"):
-        return "TimeoutError: the code did not stop" if getattr(error, "timed_out", False) else "MemoryError: the interpreter died"
+        return (
+            "TimeoutError: the code did not stop"
+            if getattr(error, "timed_out", False)
+            else "MemoryError: the interpreter died"
+        )
     text = error.display("type-msg")
     if text.startswith("TimeoutError: feed time limit"):
         return f"TimeoutError: the code ran longer than {seconds:g} seconds"
@@ -96,7 +104,9 @@ class Helper:
         code = f"import sys; sys.path[:] = {[ROOT, *sys.path]!r}; from eval.tools.python import serve; serve()"
         pipe = subprocess.PIPE
         # A session of its own: Ctrl-C does not reach it, and it can be killed with its workers.
-        self.process = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, bufsize=0, start_new_session=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=pipe, stdout=pipe, bufsize=0, start_new_session=True
+        )
         if self._line(time.monotonic() + 60) != b"ready\n":
             self.kill()
             raise UserError("the tool python does not start (see above): pip install 'pydantic-monty>=1.4,<2'")
@@ -104,7 +114,11 @@ class Helper:
     def _line(self, deadline: float) -> bytes:
         """A line of the helper's; b"" if it died or the deadline passed."""
         chunks, out = [], self.process.stdout.fileno()
-        while (left := deadline - time.monotonic()) > 0 and select.select([out], [], [], left)[0] and (chunk := os.read(out, 65536)):
+        while (
+            (left := deadline - time.monotonic()) > 0
+            and select.select([out], [], [], left)[0]
+            and (chunk := os.read(out, 65536))
+        ):
             chunks.append(chunk)
             if chunk.endswith(b"\n"):
                 return b"".join(chunks)
@@ -190,9 +204,11 @@ def _run(codes: list[str], seconds: float) -> list[str] | None:
 
 
 def run_codes(codes: list[str], seconds: float = SECONDS) -> list[str]:
-    """What each code prints, then the value of its last expression, or the error it ends with; at most `eval.tools.MAX_CHARACTERS` of it.
+    """What each code prints, then the value of its last expression, or the error it ends with; at most
+    `eval.tools.MAX_CHARACTERS` of it.
 
-    Together they cost half of what they cost one by one (120 and 200 µs each on one core); they run one after the other all the same.
+    Together they cost half of what they cost one by one (120 and 200 µs each on one core); they run one after the
+    other all the same.
 
     Raises:
         UserError: Monty is not installed.
@@ -202,7 +218,11 @@ def run_codes(codes: list[str], seconds: float = SECONDS) -> list[str]:
         batch = codes[at : at + BATCH]
         done = _run(batch, seconds)
         if done is None:  # one of them took the helper with it
-            done = ["MemoryError: the interpreter did not answer"] if len(batch) == 1 else [text for code in batch for text in run_codes([code], seconds)]
+            done = (
+                ["MemoryError: the interpreter did not answer"]
+                if len(batch) == 1
+                else [text for code in batch for text in run_codes([code], seconds)]
+            )
         texts += done
     return texts
 

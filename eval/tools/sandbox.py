@@ -4,25 +4,30 @@ r"""Programs with tests, written by a model and run in full CPython where they c
 
 says what works here and how to get what does not. In code:
 
-    run_program("def add(a, b):\n    return a + b\n", "assert add(2, 3) == 5")  ->  ProgramResult(passed=True, status="passed", ...)
+    run_program("def add(a, b):\n    return a + b\n", "assert add(2, 3) == 5")  ->  ProgramResult(passed=True,
+    status="passed", ...)
 
 Backends, in the order in which "auto" takes them:
 
-    bwrap      bubblewrap (namespaces) + rlimits + a seccomp filter, as a kernel user that is not root: `apt install bubblewrap`
+    bwrap      bubblewrap (namespaces) + rlimits + a seccomp filter, as a kernel user that is not root: `apt install
+               bubblewrap`
     sandlock   Landlock + seccomp, needs no namespaces (containers); not as root, Linux 6.12: `pip install sandlock`
 
-A backend counts as working when a probe has run in it: a program that tries to read and write files of the host, reach its sockets, make a
-namespace, a process and more memory than it may; and whose user, seen from the host, is not root. Where none works there is
-`SandboxUnavailable`, never a plain subprocess.
+A backend counts as working when a probe has run in it: a program that tries to read and write files of the host, reach
+its sockets, make a namespace, a process and more memory than it may; and whose user, seen from the host, is not root.
+Where none works there is `SandboxUnavailable`, never a plain subprocess.
 
-A program has passed when a nonce comes out after its tests; the exit code is not asked (`sys.exit(0)` before the tests). CPU seconds are the
-limit: on a loaded machine the wall clock fails programs that are right. What a sandbox cannot decide: an object that equals everything
+A program has passed when a nonce comes out after its tests; the exit code is not asked (`sys.exit(0)` before the
+tests). CPU seconds are the
+limit: on a loaded machine the wall clock fails programs that are right. What a sandbox cannot decide: an object that
+    equals everything
 passes any `assert`, and a program that knows this file can find the nonce in its own process. So the verifier `code`
 looks at a program first (`eval.tampering`), and gives nothing to one that reaches for what decides its tests.
 
-bwrap runs 48 of HumanEval's canonical solutions a second on one core, tests included, and all 164 pass; a bare interpreter starts in a third
-of that time (15 ms and 5 ms). Threads may share the work. Only the standard library is there; one thread, no processes; bwrap gives an empty
-`/tmp`, sandlock no folder to write to; hashes are seeded, so a program's sets have one order.
+bwrap runs 48 of HumanEval's canonical solutions a second on one core, tests included, and all 164 pass; a bare
+interpreter starts in a third of that time (15 ms and 5 ms). Threads may share the work. Only the standard library is
+there; one thread, no processes; bwrap gives an empty `/tmp`, sandlock no folder to write to; hashes are seeded, so a
+program's sets have one order.
 """
 
 import contextlib
@@ -53,8 +58,10 @@ READY = b"\0ready\n"
 FLAGS = ("-s", "-S", "-B", "-u", "-c")  # no site-packages; unbuffered: what was printed stands before the traceback
 ENVIRONMENT = {"LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
 
-# What runs inside: limits, then code and tests from standard input. Code and tests are compiled apart, so an open string or an `if False:`
-# at the code's end swallows no test; the nonce is read when the tests are through; and what a poisoned `builtins` or `os` would
+# What runs inside: limits, then code and tests from standard input. Code and tests are compiled apart, so an open
+# string or an `if False:`
+# at the code's end swallows no test; the nonce is read when the tests are through; and what a poisoned `builtins` or
+# `os` would
 # change is kept before the code runs.
 STUB = """
 import os, struct, sys, resource as r
@@ -80,7 +87,8 @@ def main(read=os.read, write=os.write, leave=os._exit, compile=compile, exec=exe
 main()
 """
 
-# Denied on top of what the namespaces keep out: sockets (AF_VSOCK, which reaches the hypervisor, knows no namespace), memory that
+# Denied on top of what the namespaces keep out: sockets (AF_VSOCK, which reaches the hypervisor, knows no namespace),
+# memory that
 # RLIMIT_AS does not count, new processes, and kernel interfaces that a program with tests has no use for.
 DENIED = """socket socketpair fork vfork ptrace process_vm_readv process_vm_writev memfd_create memfd_secret shmget shmat shmctl msgget msgsnd
 msgrcv msgctl semget semop semctl semtimedop mq_open add_key request_key keyctl bpf perf_event_open userfaultfd io_uring_setup io_uring_enter
@@ -102,8 +110,9 @@ class _Lost(Exception):
 class ProgramResult:
     """What became of a program.
 
-    `status` is passed; failed (an exception, or an end before the tests' end); timeout; memory; output (more than the cap); crash (a signal).
-    `output` is what it wrote to stdout and stderr, with the traceback; `seconds` are wall clock; `backend` and `version` name what it ran in.
+    `status` is passed; failed (an exception, or an end before the tests' end); timeout; memory; output (more than the
+    cap); crash (a signal). `output` is what it wrote to stdout and stderr, with the traceback; `seconds` are wall
+    clock; `backend` and `version` name what it ran in.
     """
 
     passed: bool
@@ -129,7 +138,8 @@ class Limits:
 
 @dataclass
 class _Child:
-    """A started process: pipes, and how to end it. `wait(seconds)` gives the exit code (negative or above 128: a signal), None if it still runs."""
+    """A started process: pipes, and how to end it. `wait(seconds)` gives the exit code (negative or above 128: a
+    signal), None if it still runs."""
 
     pid: int
     stdin: int
@@ -138,7 +148,8 @@ class _Child:
     wait: Callable[[float], int | None]
 
 
-# ---------------------------------------------------------------------------------------------------------------- backends
+# ----------------------------------------------------------------------------------------------------------------
+# backends
 
 
 @functools.cache
@@ -147,7 +158,9 @@ def _filter() -> bytes:
     try:
         import pyseccomp
     except (ImportError, RuntimeError) as error:  # RuntimeError: there is no libseccomp.so.2
-        raise SandboxUnavailable(f"no seccomp filter ({error}): pip install pyseccomp; apt install libseccomp2") from None
+        raise SandboxUnavailable(
+            f"no seccomp filter ({error}): pip install pyseccomp; apt install libseccomp2"
+        ) from None
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
     for name in DENIED:
         with contextlib.suppress(ValueError, OSError):  # not a system call of this machine
@@ -167,7 +180,13 @@ def _filter_fd() -> int:
 
 
 class Bwrap:
-    name, cure = "bwrap", "apt install bubblewrap util-linux (Debian, Ubuntu); in a container bwrap needs user namespaces, else pip install sandlock"
+    name, cure = (
+        "bwrap",
+        (
+            "apt install bubblewrap util-linux (Debian, Ubuntu); in a container bwrap needs user namespaces, else pip"
+            " install sandlock"
+        ),
+    )
 
     def version(self) -> str:
         return subprocess.run([self._path(), "--version"], capture_output=True, text=True, timeout=10).stdout.strip()
@@ -178,8 +197,13 @@ class Bwrap:
         return path
 
     def _as_nobody(self) -> list[str]:
-        """What drops root. Not Popen's `user`: with it Python forks instead of vforks, 30 ms for each GiB that this process holds."""
-        return [self._path("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"] if os.geteuid() == 0 else []
+        """What drops root. Not Popen's `user`: with it Python forks instead of vforks, 30 ms for each GiB that this
+        process holds."""
+        return (
+            [self._path("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
+            if os.geteuid() == 0
+            else []
+        )
 
     def command(self, python: str, limits: Limits, seccomp: int) -> list[str]:
         prefix = str(Path(python).parent.parent)
@@ -200,13 +224,24 @@ class Bwrap:
         seccomp, pipe = _filter_fd(), subprocess.PIPE
         try:
             line = self.command(python, limits, seccomp)
-            process = subprocess.Popen([*self._as_nobody(), *line], env={}, cwd="/", pass_fds=(seccomp,), stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, bufsize=0)
+            process = subprocess.Popen(
+                [*self._as_nobody(), *line],
+                env={},
+                cwd="/",
+                pass_fds=(seccomp,),
+                stdin=pipe,
+                stdout=pipe,
+                stderr=subprocess.STDOUT,
+                bufsize=0,
+            )
         finally:
             os.close(seccomp)
         alive = os.pidfd_open(process.pid)
 
         def wait(seconds: float) -> int | None:
-            with selectors.DefaultSelector() as ended:  # Popen.wait(timeout) looks at intervals, which costs milliseconds
+            with (
+                selectors.DefaultSelector() as ended
+            ):  # Popen.wait(timeout) looks at intervals, which costs milliseconds
                 ended.register(alive, selectors.EVENT_READ)
                 return process.wait() if ended.select(max(0.0, seconds)) else None
 
@@ -240,7 +275,15 @@ class Sandlock:
             raise SandboxUnavailable("sandlock is not installed") from None
         if (abi := sandlock.landlock_abi_version()) < sandlock.min_landlock_abi():
             raise SandboxUnavailable(f"the kernel's Landlock has ABI {abi}, {sandlock.min_landlock_abi()} is needed")
-        places = ["/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom", str(Path(python).parent.parent)]
+        places = [
+            "/usr",
+            "/lib",
+            "/lib64",
+            "/etc/ld.so.cache",
+            "/dev/null",
+            "/dev/urandom",
+            str(Path(python).parent.parent),
+        ]
         box = sandlock.Sandbox(
             fs_readable=[place for place in dict.fromkeys(places) if os.path.exists(place)],
             clean_env=True,
@@ -250,7 +293,9 @@ class Sandlock:
             extra_deny_syscalls=["memfd_create"],
         )
         piped = sandlock.StdioMode.PIPED
-        with box.popen([python, *FLAGS, limits.stub()], stdin=piped, stdout=piped, stderr=sandlock.StdioMode.NULL) as process:
+        with box.popen(
+            [python, *FLAGS, limits.stub()], stdin=piped, stdout=piped, stderr=sandlock.StdioMode.NULL
+        ) as process:
 
             def wait(seconds: float) -> int | None:
                 result = process.wait(max(0.01, seconds))
@@ -272,11 +317,15 @@ def _pythons() -> list[str]:
     return list(dict.fromkeys(p for p in (own, os.path.realpath("/usr/bin/python3")) if os.path.exists(p)))
 
 
-# ---------------------------------------------------------------------------------------------------------------- a run
+# ---------------------------------------------------------------------------------------------------------------- a
+# run
 
 
-def _exchange(child: _Child, request: bytes, limits: Limits, deadline: float, started: Callable[[int], None] | None) -> tuple[bytes, str | None]:
-    """Send the request when the stub is ready, read until the end: (output, None), or why it was ended: "output", "wall"."""
+def _exchange(
+    child: _Child, request: bytes, limits: Limits, deadline: float, started: Callable[[int], None] | None
+) -> tuple[bytes, str | None]:
+    """Send the request when the stub is ready, read until the end: (output, None), or why it was ended: "output",
+    "wall"."""
     output, left, ready = bytearray(), memoryview(request), False
     os.set_blocking(child.stdin, False)
     with selectors.DefaultSelector() as selector:
@@ -305,7 +354,15 @@ def _exchange(child: _Child, request: bytes, limits: Limits, deadline: float, st
                     return bytes(output), None
 
 
-def _run(backend, python: str, version: str, code: str, tests: str, limits: Limits, started: Callable[[int], None] | None = None) -> ProgramResult:
+def _run(
+    backend,
+    python: str,
+    version: str,
+    code: str,
+    tests: str,
+    limits: Limits,
+    started: Callable[[int], None] | None = None,
+) -> ProgramResult:
     nonce = secrets.token_hex(16).encode()
     parts = [text.encode("utf-8", "surrogatepass") for text in (code, tests)]
     request = struct.pack("<QQ", *map(len, parts)) + b"".join(parts) + nonce
@@ -318,7 +375,9 @@ def _run(backend, python: str, version: str, code: str, tests: str, limits: Limi
             ended = ended or "wall"
     seconds = time.monotonic() - begin
     if not output.startswith(READY):
-        said = output.decode(errors="replace").strip().splitlines() or [f"it did not start within {seconds:.1f} s" if ended else "it ended at once"]
+        said = output.decode(errors="replace").strip().splitlines() or [
+            f"it did not start within {seconds:.1f} s" if ended else "it ended at once"
+        ]
         raise _Lost(said[-1])
     output = output[len(READY) :]
     passed = ended is None and output.endswith(nonce)
@@ -363,7 +422,10 @@ def run_program(
     """
     if min(cpu_seconds, wall_seconds, output_bytes) <= 0 or memory_bytes < 64 * 2**20:
         given = f"{cpu_seconds}, {wall_seconds}, {output_bytes}, {memory_bytes}"
-        raise UserError(f"a program needs more than 0 seconds (CPU, wall clock) and bytes of output, and 64 MiB of memory; not {given}")
+        raise UserError(
+            "a program needs more than 0 seconds (CPU, wall clock) and bytes of output, and 64 MiB of memory; not"
+            f" {given}"
+        )
     chosen, python, version = find_backend(backend)
     limits = Limits(cpu_seconds, wall_seconds, memory_bytes, output_bytes)
     try:
@@ -372,10 +434,13 @@ def run_program(
         try:
             return _run(chosen, python, version, code, tests, limits)
         except _Lost as error:
-            raise SandboxUnavailable(f"{chosen.name} failed: {error}; check it with python -m eval.tools.sandbox") from None
+            raise SandboxUnavailable(
+                f"{chosen.name} failed: {error}; check it with python -m eval.tools.sandbox"
+            ) from None
 
 
-# ---------------------------------------------------------------------------------------------------------------- the probe
+# ---------------------------------------------------------------------------------------------------------------- the
+# probe
 
 PROBE = """
 import os, sys
@@ -448,7 +513,11 @@ def _probe(name: str) -> tuple[str, str]:
     backend, secret = BACKENDS[name], f"TUMBLER_{secrets.token_hex(4)}"
     limits = Limits(cpu_seconds=5, wall_seconds=20, memory_bytes=256 * 2**20)
     reasons = []
-    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        socket.create_server(("127.0.0.1", 0)) as tcp,
+        socket.socket(socket.AF_UNIX) as unix,
+    ):
         os.chmod(folder, 0o777)
         canary = Path(folder, "canary")
         canary.write_text("canary")
@@ -456,21 +525,37 @@ def _probe(name: str) -> tuple[str, str]:
         address = f"\0{secret}"
         unix.bind(address)
         unix.listen()
-        program = PROBE.format(canary=str(canary), port=tcp.getsockname()[1], unix=address, memory=limits.memory_bytes, secret=secret)
+        program = PROBE.format(
+            canary=str(canary), port=tcp.getsockname()[1], unix=address, memory=limits.memory_bytes, secret=secret
+        )
         os.environ[secret] = "1"
         try:
             for python in _pythons():
                 users = set()
                 try:
                     program_tests = "assert not breaches, ', '.join(breaches)"
-                    result = _run(backend, python, "", program, program_tests, limits, started=lambda pid: users.update(_users(pid)))
+                    result = _run(
+                        backend,
+                        python,
+                        "",
+                        program,
+                        program_tests,
+                        limits,
+                        started=lambda pid: users.update(_users(pid)),
+                    )
                 except (_Lost, OSError, RuntimeError, subprocess.SubprocessError) as error:
                     reasons.append(f"{error} (with {python})")
                     continue
                 if not result.passed:
-                    raise SandboxUnavailable(f"it lets through: {result.output.strip().splitlines()[-1].removeprefix('AssertionError: ')}")
+                    raise SandboxUnavailable(
+                        f"it lets through: {result.output.strip().splitlines()[-1].removeprefix('AssertionError: ')}"
+                    )
                 if 0 in users or not users:
-                    raise SandboxUnavailable("seen from the host its programs belong to root" if users else "the user of its programs cannot be seen")
+                    raise SandboxUnavailable(
+                        "seen from the host its programs belong to root"
+                        if users
+                        else "the user of its programs cannot be seen"
+                    )
                 return python, f"{backend.version()}, CPython {result.output.split()[-1]}"
         finally:
             del os.environ[secret]
@@ -490,7 +575,9 @@ def find_backend(name: str = "auto") -> tuple[object, str, str]:
         if not (why := why_not(backend.name)):
             return backend, *_probe(backend.name)
         reasons.append(f"{backend.name}: {why} (cure: {backend.cure})")
-    raise SandboxUnavailable(f"no sandbox for programs that a model wrote, and they do not run without one. {'. '.join(reasons)}")
+    raise SandboxUnavailable(
+        f"no sandbox for programs that a model wrote, and they do not run without one. {'. '.join(reasons)}"
+    )
 
 
 @functools.cache

@@ -1,19 +1,20 @@
 r"""The tool `search`: the best passages for a question, from an index over documents or from elsewhere.
 
-    python -m eval.tools.search --documents runs/tiny/web/documents runs/tiny/world/library --output_dir runs/tiny/index
+    python -m eval.tools.search --documents runs/tiny/web/documents runs/tiny/world/library --output_dir \
+        runs/tiny/index
     python -m eval.tools.search --index runs/tiny/index --query "In which town does Viggo Lindqvist live?"
 
-Documents are datatrove's JSON lines (`id`, `text`, `metadata`), as `data_prep.web` writes them: folders with *.jsonl or *.jsonl.gz. Their
-paragraphs are joined to passages of at most `--passage_words` words; `--count` and `--max_tokens` say how many of them a search in this index
-returns, `--match all` that they must hold all words of the query. In code:
+Documents are datatrove's JSON lines (`id`, `text`, `metadata`), as `data_prep.web` writes them: folders with *.jsonl
+or *.jsonl.gz. Their paragraphs are joined to passages of at most `--passage_words` words; `--count` and `--max_tokens`
+say how many of them a search in this index returns, `--match all` that they must hold all words of the query. In code:
 
     Search("runs/tiny/index").search("Viggo Lindqvist town")     # a folder
     Search("https://search.example.org/passages", max_tokens=200) # an endpoint
     Search(lambda query, count: [{"title": ..., "text": ...}])   # any function
 
-The index is BM25 by bm25s, its files mapped into memory. It was measured against FTS5 of SQLite (porter stemmer, words joined by OR) with the
-216 questions on known facts of a tiny world (seed 0, 16 pages a person: 653 documents, 1,939 passages of at most 150 words); found means that a
-sentence of the passage states the fact:
+The index is BM25 by bm25s, its files mapped into memory. It was measured against FTS5 of SQLite (porter stemmer, words
+joined by OR) with the 216 questions on known facts of a tiny world (seed 0, 16 pages a person: 653 documents, 1,939
+passages of at most 150 words); found means that a sentence of the passage states the fact:
 
                                                   recall@1   recall@3   a query    index
     bm25s                                          0.912      1.000     0.12 ms    0.2 s
@@ -21,8 +22,9 @@ sentence of the passage states the fact:
     FTS5                                           0.940      1.000     3.3  ms    0.04 s
     FTS5, words of questions left out              0.977      1.000     1.6  ms    0.04 s
 
-(a stemmer adds nothing to bm25s: 0.981). Passages of 100 words give 0.954 and 1.000, of 60 words 0.856 and 1.000 with bm25s.
-FTS5 reads every passage that has one of the words, so its queries grow with the index; bm25s adds up columns of scores that are ready.
+(a stemmer adds nothing to bm25s: 0.981). Passages of 100 words give 0.954 and 1.000, of 60 words 0.856 and 1.000 with
+bm25s. FTS5 reads every passage that has one of the words, so its queries grow with the index; bm25s adds up columns of
+scores that are ready.
 """
 
 import itertools
@@ -50,7 +52,8 @@ say she so some tell than them us want was we were what when where which who who
 
 
 def passages(document: dict, most: int = PASSAGE_WORDS) -> Iterator[dict]:
-    """`title`, `text` and `id` of each passage: whole paragraphs up to `most` words; a longer one is cut between words.
+    """`title`, `text` and `id` of each passage: whole paragraphs up to `most` words; a longer one is cut between
+    words.
 
     The title is the metadata's `title`, else a first line of at most 12 words, else the metadata's `url`, else the id.
     """
@@ -91,7 +94,8 @@ def build(
 
     Args:
         count, max_tokens: what `Search` takes with this index where it is not told otherwise.
-        match: `all` finds only passages that hold every word of the query (but those that every question has), `any` the best ones.
+        match: `all` finds only passages that hold every word of the query (but those that every question has), `any`
+            the best ones.
 
     Raises:
         UserError: the documents cannot be read, or there is no text in them; the output cannot be written.
@@ -99,7 +103,10 @@ def build(
     import bm25s
 
     if min(passage_words, count, max_tokens) < 1:
-        raise UserError(f"passage_words, count and max_tokens must be at least 1, but are {passage_words}, {count} and {max_tokens}")
+        raise UserError(
+            f"passage_words, count and max_tokens must be at least 1, but are {passage_words}, {count} and"
+            f" {max_tokens}"
+        )
     if match not in ("any", "all"):
         raise UserError(f"match must be any or all, but is {match}")
     read, found = 0, []
@@ -114,7 +121,14 @@ def build(
     index = bm25s.BM25()
     index.index(terms, show_progress=False)
     index.save(out, corpus=found, show_progress=False)
-    info = {"documents": read, "passages": len(found), "passage_words": passage_words, "count": count, "max_tokens": max_tokens, "match": match}
+    info = {
+        "documents": read,
+        "passages": len(found),
+        "passage_words": passage_words,
+        "count": count,
+        "max_tokens": max_tokens,
+        "match": match,
+    }
     info |= {"sources": [str(folder) for folder in folders], "bm25s": bm25s.__version__}
     (out / INFO).write_text(json.dumps(info) + "\n")
     return len(found)
@@ -175,7 +189,8 @@ class Search:
     """A source of passages with a budget; `Search(...).search` is the tool.
 
     Args:
-        source: a folder that `build` wrote, the URL of an endpoint, or a function `(query, count) -> [{"title", "text"}, ...]`.
+        source: a folder that `build` wrote, the URL of an endpoint, or a function `(query, count) -> [{"title",
+            "text"}, ...]`.
         count: passages to ask for (default: the index's, else 3).
         max_tokens: of the whole result, counted by the tokenizer, else in words (default: the index's, else 300).
         tokenizer: any with `tokenizer(text, add_special_tokens=False)["input_ids"]`.
@@ -184,7 +199,13 @@ class Search:
         UserError: there is no such index.
     """
 
-    def __init__(self, source: str | os.PathLike | Callable[[str, int], list[dict]], count: int | None = None, max_tokens: int | None = None, tokenizer=None):
+    def __init__(
+        self,
+        source: str | os.PathLike | Callable[[str, int], list[dict]],
+        count: int | None = None,
+        max_tokens: int | None = None,
+        tokenizer=None,
+    ):
         if callable(source):
             self.source = source
         else:
@@ -206,15 +227,23 @@ class Search:
             The best passages, each under its title.
         """
         try:
-            found = [(str(p.get("title") or ""), str(p["text"])) for p in self.source(str(query)[:MAX_QUERY], self.count)][: self.count]
+            found = [
+                (str(p.get("title") or ""), str(p["text"])) for p in self.source(str(query)[:MAX_QUERY], self.count)
+            ][: self.count]
         except Exception as error:  # whatever a remote source does
             return self._cut(as_result(f"Error: the search failed: {type(error).__name__}: {error}", 500))
-        return self._cut("\n\n".join(as_result(f"{title}\n{text}".strip(), MAX_BYTES) for title, text in found) or "Nothing found.")
+        return self._cut(
+            "\n\n".join(as_result(f"{title}\n{text}".strip(), MAX_BYTES) for title, text in found) or "Nothing found."
+        )
 
     __call__ = search
 
     def tokens(self, text: str) -> int:
-        return len(text.split()) if self.tokenizer is None else len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return (
+            len(text.split())
+            if self.tokenizer is None
+            else len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        )
 
     def _cut(self, text: str) -> str:
         """The longest beginning, in whole words, that keeps the budget."""
@@ -226,31 +255,50 @@ class Search:
         low, high = 0, min(len(ends), self.max_tokens)  # a word is at least a token
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if self.tokens(text[: ends[middle - 1]]) <= self.max_tokens else (low, middle - 1)
+            low, high = (
+                (middle, high) if self.tokens(text[: ends[middle - 1]]) <= self.max_tokens else (low, middle - 1)
+            )
         return text[: ends[low - 1]] if low else ""
 
 
 @dataclass
 class SearchArguments:
-    documents: list[str] = field(default_factory=list, metadata={"help": "folders of *.jsonl(.gz) with id, text, metadata"})
+    documents: list[str] = field(
+        default_factory=list, metadata={"help": "folders of *.jsonl(.gz) with id, text, metadata"}
+    )
     output_dir: str | None = field(default=None, metadata={"help": "folder for the index"})
     passage_words: int = field(default=PASSAGE_WORDS, metadata={"help": "words of a passage"})
-    match: str = field(default="any", metadata={"help": "all: a passage must hold every word of the query; any: the best ones"})
+    match: str = field(
+        default="any", metadata={"help": "all: a passage must hold every word of the query; any: the best ones"}
+    )
     index: str | None = field(default=None, metadata={"help": "an index (or the URL of an endpoint) to ask"})
     query: str | None = field(default=None, metadata={"help": "what to ask it"})
-    count: int | None = field(default=None, metadata={"help": f"passages of a result (default: {COUNT}, or the index's)"})
-    max_tokens: int | None = field(default=None, metadata={"help": f"words of a result (default: {MAX_TOKENS}, or the index's)"})
+    count: int | None = field(
+        default=None, metadata={"help": f"passages of a result (default: {COUNT}, or the index's)"}
+    )
+    max_tokens: int | None = field(
+        default=None, metadata={"help": f"words of a result (default: {MAX_TOKENS}, or the index's)"}
+    )
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((SearchArguments,), argv)
-    if (args.query or args.index) and (args.documents or args.output_dir or (args.passage_words, args.match) != (PASSAGE_WORDS, "any")):
-        raise UserError("documents, output_dir, passage_words and match are for building an index, index and query for asking one: give the one or the other")
+    if (args.query or args.index) and (
+        args.documents or args.output_dir or (args.passage_words, args.match) != (PASSAGE_WORDS, "any")
+    ):
+        raise UserError(
+            "documents, output_dir, passage_words and match are for building an index, index and query for asking one:"
+            " give the one or the other"
+        )
     if args.query and args.index:
         print(Search(args.index, args.count, args.max_tokens).search(args.query))
     elif args.documents and args.output_dir:
-        print(f"{args.output_dir}: {build(args.documents, args.output_dir, args.passage_words, COUNT if args.count is None else args.count, MAX_TOKENS if args.max_tokens is None else args.max_tokens, args.match)} passages")
+        print(
+            f"{args.output_dir}:"
+            f" {build(args.documents, args.output_dir, args.passage_words, COUNT if args.count is None else args.count, MAX_TOKENS if args.max_tokens is None else args.max_tokens, args.match)}"
+            " passages"
+        )
     else:
         raise UserError("give --documents and --output_dir to build an index, or --index and --query to ask one")
 

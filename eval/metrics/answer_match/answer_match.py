@@ -1,6 +1,7 @@
 """Whether a reply is the answer, or says it.
 
-evaluate.load("eval/metrics/answer_match").compute(predictions=["It is New York City."], references=[["New York", "New York City"]])
+evaluate.load("eval/metrics/answer_match").compute(predictions=["It is New York City."], references=[["New York", "New
+York City"]])
 """
 
 import datasets
@@ -15,14 +16,23 @@ class AnswerMatch(evaluate.Metric):
     def _info(self):
         text = datasets.Value("string")
         return evaluate.MetricInfo(
-            description="Exact match with any of the answers (letter case, punctuation and articles aside), whether one of them is asserted, and the F1 of words.",
-            citation="Rajpurkar et al. 2016, SQuAD: 100,000+ Questions for Machine Comprehension of Text. arXiv:1606.05250",
+            description=(
+                "Exact match with any of the answers (letter case, punctuation and articles aside), whether one of"
+                " them is asserted, and the F1 of words."
+            ),
+            citation=(
+                "Rajpurkar et al. 2016, SQuAD: 100,000+ Questions for Machine Comprehension of Text. arXiv:1606.05250"
+            ),
             inputs_description="predictions: replies. references: the answer to each, or a list of its aliases.",
-            features=[datasets.Features({"predictions": text, "references": answers}) for answers in (datasets.Sequence(text), text)],
+            features=[
+                datasets.Features({"predictions": text, "references": answers})
+                for answers in (datasets.Sequence(text), text)
+            ],
         )
 
     def _compute(self, predictions, references):
-        """`exact`, `contained` (eval.verifiers.mentions) and `f1` (eval.verifiers.token_f1), each with `_stderr`, and `n`.
+        """`exact`, `contained` (eval.verifiers.mentions) and `f1` (eval.verifiers.token_f1), each with `_stderr`, and
+        `n`.
 
         Raises:
             UserError: an item without an answer.
@@ -32,9 +42,20 @@ class AnswerMatch(evaluate.Metric):
             raise UserError(f"reference {empty[0]} holds no answer: give a text, or a list of aliases")
         pairs = list(zip(predictions, references))
         found = {
-            "exact": [float(any(normal_words(reply(said)) == normal_words(answer) for answer in answers if normal_words(answer))) for said, answers in pairs],
+            "exact": [
+                float(
+                    any(
+                        normal_words(reply(said)) == normal_words(answer) for answer in answers if normal_words(answer)
+                    )
+                )
+                for said, answers in pairs
+            ],
             "contained": [mentions(said, answers) for said, answers in pairs],
             "f1": [token_f1(said, answers) for said, answers in pairs],
         }
         values = {name: accuracy(scores) for name, scores in found.items()}
-        return {f"{name}{end}": row[key] for name, row in values.items() for end, key in (("", "value"), ("_stderr", "stderr"))} | {"n": len(pairs)}
+        return {
+            f"{name}{end}": row[key]
+            for name, row in values.items()
+            for end, key in (("", "value"), ("_stderr", "stderr"))
+        } | {"n": len(pairs)}
