@@ -120,14 +120,16 @@ def main(argv: list[str] | None = None) -> None:
     if not model_args.model_name_or_path:
         raise UserError("model_name_or_path is not set: give the base model's folder or Hub id")
     tokenizer = load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
-    if training_args.chat_template_path or training_args.eos_token:
-        raise UserError(
-            "chat_template_path and eos_token are not used here: give --chat_template file.jinja, whose end token is"
-            " learned"
-        )
+    if training_args.chat_template_path:
+        raise UserError("chat_template_path is not used here: give --chat_template file.jinja")
     if args.chat_template:
         tokenizer.chat_template = existing(Path(args.chat_template), "chat template", "give a Jinja file").read_text()
     set_end_token(tokenizer)
+    if training_args.eos_token and training_args.eos_token != tokenizer.eos_token:
+        raise UserError(
+            f"eos_token is {training_args.eos_token}, but the chat template ends a reply with {tokenizer.eos_token}:"
+            " leave eos_token out, or give a --chat_template that ends with it"
+        )
     template = (
         training_template(tokenizer, model_args.model_name_or_path) if training_args.assistant_only_loss else None
     )
