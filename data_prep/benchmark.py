@@ -41,7 +41,8 @@ class BenchmarkArguments:
 
 
 def fineweb_example(pages: Path, output: Path) -> float:
-    """The steps of datatrove's examples/fineweb.py with its library's defaults. Returns the seconds without start-up."""
+    """The steps of datatrove's examples/fineweb.py with its library's defaults. Returns the seconds
+    without start-up."""
     from datatrove.pipeline.dedup import (
         MinhashDedupBuckets,
         MinhashDedupCluster,

@@ -287,11 +287,11 @@ class Part:
             if not isinstance(evidence or [], list) or not all(
                 isinstance(text, str) for text in [*(evidence or []), otherwise or ""]
             ):
-                raise UserError(
-                    f"part {self.name}: evidence must be a list of texts and otherwise a text, but in a row they are {evidence!r} and {otherwise!r}"[
-                        :300
-                    ]
+                problem = (
+                    f"part {self.name}: evidence must be a list of texts and otherwise a text, but in a row they are"
+                    f" {evidence!r} and {otherwise!r}"
                 )
+                raise UserError(problem[:300])
             if row["tool"] not in functions:
                 raise UserError(
                     f"part {self.name}: a row calls {row['tool']}, but the part's tools are {', '.join(functions)}"

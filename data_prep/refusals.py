@@ -100,8 +100,10 @@ PHRASINGS = (
 WRITE = """Passage:
 {passage}
 
-Write one question about a fact that stands in this passage, and its answer. The question names whom or what it is about, so that
-somebody who has not seen the passage understands it, and does not contain the answer. The answer is a few words of the passage.
+Write one question about a fact that stands in this passage, and its answer. The question names whom or what it is\
+ about, so that
+somebody who has not seen the passage understands it, and does not contain the answer. The answer is a few words of\
+ the passage.
 Write two lines:
 Question: ...
 Answer: ..."""
