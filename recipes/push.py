@@ -249,8 +249,16 @@ class Pushed:
         """What the repository of a stage holds."""
         numbers = self.summary["stages"].get(name, {})
         return stage_files(
-            self.folder / name, self.id(name), self.args.license, self.folder, self.evaluations(name), numbers, base_model=self.base(name), datasets=self.sources(name), fall=self.fall(name)
-        )  # fmt: skip
+            self.folder / name,
+            self.id(name),
+            self.args.license,
+            self.folder,
+            self.evaluations(name),
+            numbers,
+            base_model=self.base(name),
+            datasets=self.sources(name),
+            fall=self.fall(name),
+        )
 
 
 @command
