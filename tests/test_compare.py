@@ -1,4 +1,5 @@
-"""Paired comparison of results: against formulas and simulation, and real results of eval.run and of lm-eval's form."""
+"""Paired comparison of results: against formulas and simulation, and real results of eval.run and of
+lm-eval's form."""
 
 import json
 import math

@@ -1,4 +1,5 @@
-"""Generation with tools: rows wait for their results and go on as if they were alone; tokens are those of TRL's GRPO."""
+"""Generation with tools: rows wait for their results and go on as if they were alone; tokens are those of
+TRL's GRPO."""
 
 import functools
 import json
@@ -421,9 +422,18 @@ def test_tokens_and_messages_are_those_of_grpo(tokenizer, chat_model_of, style, 
             return out
 
     config = GRPOConfig(
-        output_dir=str(tmp_path), use_cpu=True, bf16=False, per_device_train_batch_size=8, num_generations=2, max_completion_length=600, max_steps=1,
-        report_to="none", save_strategy="no", max_tool_calling_iterations=3, shuffle_dataset=False,
-    )  # fmt: skip
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        bf16=False,
+        per_device_train_batch_size=8,
+        num_generations=2,
+        max_completion_length=600,
+        max_steps=1,
+        report_to="none",
+        save_strategy="no",
+        max_tool_calling_iterations=3,
+        shuffle_dataset=False,
+    )
     rows = Dataset.from_list([{"prompt": asked(name)} for name in script])
     trainer = Trainer(
         model=chat_model_of(tokenizer),

@@ -263,7 +263,8 @@ opened = len(data), time.perf_counter() - start
 windows = [data[i]["input_ids"] for i in range(0, len(data), len(data) // 100)]
 assert all(window.shape == (1024,) for window in windows) and int(data[len(data) - 1]["input_ids"][-1]) == 7
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
-loader = DataLoader(data, batch_sampler=BatchSampler(SequentialSampler(data), 8, drop_last=False))  # `train_sampling_strategy: sequential`
+batches = BatchSampler(SequentialSampler(data), 8, drop_last=False)  # `train_sampling_strategy: sequential`
+loader = DataLoader(data, batch_sampler=batches)
 assert next(iter(loader))["labels"].shape == (8, 1024)
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 2**10
 print(*opened, peak)
