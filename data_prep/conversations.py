@@ -251,7 +251,10 @@ class Part:
             if not self.rows:
                 raise UserError(f"part {self.name}: {spec['file']} has no question for it")
             return
-        prepare = lambda data, source: refuse_drafts(chosen(data, spec.get("where") or {}, f"part {self.name}"))
+
+        def prepare(data, source):
+            return refuse_drafts(chosen(data, spec.get("where") or {}, f"part {self.name}"))
+
         with user_errors(f"part {self.name}: its datasets do not go together, give each a part of its own"):
             self.rows, self.read = load_sources(
                 spec["datasets"], None if self.kind == "tool_use" else "messages", seed=args.seed, prepare=prepare

@@ -662,8 +662,10 @@ def main(argv: list[str] | None = None) -> None:
     left_out = collections.Counter()
     inputs, count, digest = out / ("questions.jsonl" if args.questions else "passages.jsonl"), 0, hashlib.sha256()
     with whole(inputs) as file:
-        for count, row in enumerate(itertools.islice(read_inputs(args, left_out), args.limit), 1):
-            file.write(line := dump(row))
+        for row in itertools.islice(read_inputs(args, left_out), args.limit):
+            count += 1
+            line = dump(row)
+            file.write(line)
             digest.update(line)
         if not count:
             why = reasons(left_out, "expected at least one")

@@ -250,9 +250,8 @@ def test_the_cache_of_a_row_that_waited_is_whole(tokenizer, script, family):
     settings = dict(max_new_tokens=200, inner=inner)
     together = say(tokenizer, begun, **settings)
     assert sum(len(g.messages) > 1 for g in together.values()) >= 18
-    for (name, g), prompt in zip(
-        together.items(), encode(tokenizer, [asked(name) for name in begun], tools=[search, python])
-    ):
+    prompts = encode(tokenizer, [asked(name) for name in begun], tools=[search, python])
+    for g, prompt in zip(together.values(), prompts):
         last = len(g.token_ids) - g.written[::-1].index(0) if 0 in g.written else 0
         ids = torch.tensor([prompt + g.token_ids[:last]])
         if last == 200:  # no room was left for a word

@@ -1,5 +1,6 @@
 """The search tool: its index, its budget, and sources that misbehave."""
 
+import contextlib
 import gzip
 import http.server
 import json
@@ -154,10 +155,8 @@ def test_an_endpoint(monkeypatch):
             status, text = answers[self.path]
             self.send_response(status)
             self.end_headers()
-            try:
+            with contextlib.suppress(OSError):
                 self.wfile.write(text.encode())
-            except OSError:
-                pass
 
         def log_message(self, *args):
             pass

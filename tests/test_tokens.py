@@ -309,7 +309,7 @@ def _train(argv: list[str], seen: str, rank: int, processes: int, port: int, die
     from transformers.trainer_callback import CallbackHandler
 
     step, end = Trainer.training_step, CallbackHandler.on_step_end
-    file = open(f"{seen}-{rank}.jsonl", "w")
+    file = open(f"{seen}-{rank}.jsonl", "w")  # noqa: SIM115, the process ends before it is closed
 
     def training_step(self, model, inputs, *args, **kwargs):
         file.write(json.dumps([self.state.global_step + 1, inputs["input_ids"].tolist()]) + "\n")
@@ -342,7 +342,7 @@ def windows_seen(argv: list, seen: Path, processes: int, die: int = 0) -> list[d
     ]
     for process in running:
         process.start()
-    for rank, process in enumerate(running):
+    for process in running:
         process.join(400)
         expected = -signal.SIGKILL if die else 0
         assert process.exitcode == expected, "".join(

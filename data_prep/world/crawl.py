@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-FIRST_FETCH = datetime.datetime(2025, 3, 1, tzinfo=datetime.timezone.utc)
+FIRST_FETCH = datetime.datetime(2025, 3, 1, tzinfo=datetime.UTC)
 BANNED_HOST = (  # on the block list (Université Toulouse Capitole) that datatrove's URLFilter ships
     "www.allcasinoreviews.com"
 )

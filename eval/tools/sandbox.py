@@ -544,7 +544,7 @@ def _probe(name: str) -> tuple[str, str]:
                         program,
                         program_tests,
                         limits,
-                        started=lambda pid: users.update(_users(pid)),
+                        started=lambda pid, users=users: users.update(_users(pid)),
                     )
                 except (_Lost, OSError, RuntimeError, subprocess.SubprocessError) as error:
                     reasons.append(f"{error} (with {python})")

@@ -111,7 +111,8 @@ def build(
     if match not in ("any", "all"):
         raise UserError(f"match must be any or all, but is {match}")
     read, found = 0, []
-    for read, document in enumerate(itertools.chain.from_iterable(map(documents, folders)), 1):
+    for document in itertools.chain.from_iterable(map(documents, folders)):
+        read += 1
         found += passages(document, passage_words)
     terms = _words([f"{p['title']} {p['text']}" for p in found])
     if not any(terms.ids):
