@@ -41,7 +41,8 @@ class BenchmarkArguments:
 
 
 def fineweb_example(pages: Path, output: Path) -> float:
-    """The steps of datatrove's examples/fineweb.py with its library's defaults. Returns the seconds without start-up."""
+    """The steps of datatrove's examples/fineweb.py with its library's defaults. Returns the seconds
+    without start-up."""
     from datatrove.pipeline.dedup import (
         MinhashDedupBuckets,
         MinhashDedupCluster,
@@ -140,8 +141,10 @@ def race(name: str, pages: Path, repeats: int) -> dict:
         for key, contender in CONTENDERS.items():
             with tempfile.TemporaryDirectory() as folder:
                 seconds[key].append(contender(pages, Path(folder)))
-                files = [gzip.open(path, "rt") for path in Path(folder, "documents").glob("*.jsonl.gz")]
-                survivors[key] = {json.loads(line)["metadata"]["url"] for file in files for line in file}
+                survivors[key] = set()
+                for path in Path(folder, "documents").glob("*.jsonl.gz"):
+                    with gzip.open(path, "rt") as file:
+                        survivors[key] |= {json.loads(line)["metadata"]["url"] for line in file}
             print(
                 f"[benchmark] {name}, run {repeat + 1} of {repeats}: {key} {count / seconds[key][-1]:.1f} pages/s",
                 flush=True,

@@ -251,7 +251,10 @@ class Part:
             if not self.rows:
                 raise UserError(f"part {self.name}: {spec['file']} has no question for it")
             return
-        prepare = lambda data, source: refuse_drafts(chosen(data, spec.get("where") or {}, f"part {self.name}"))
+
+        def prepare(data, source):
+            return refuse_drafts(chosen(data, spec.get("where") or {}, f"part {self.name}"))
+
         with user_errors(f"part {self.name}: its datasets do not go together, give each a part of its own"):
             self.rows, self.read = load_sources(
                 spec["datasets"], None if self.kind == "tool_use" else "messages", seed=args.seed, prepare=prepare
@@ -287,11 +290,11 @@ class Part:
             if not isinstance(evidence or [], list) or not all(
                 isinstance(text, str) for text in [*(evidence or []), otherwise or ""]
             ):
-                raise UserError(
-                    f"part {self.name}: evidence must be a list of texts and otherwise a text, but in a row they are {evidence!r} and {otherwise!r}"[
-                        :300
-                    ]
+                problem = (
+                    f"part {self.name}: evidence must be a list of texts and otherwise a text, but in a row they are"
+                    f" {evidence!r} and {otherwise!r}"
                 )
+                raise UserError(problem[:300])
             if row["tool"] not in functions:
                 raise UserError(
                     f"part {self.name}: a row calls {row['tool']}, but the part's tools are {', '.join(functions)}"

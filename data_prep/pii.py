@@ -229,8 +229,13 @@ class PII(PIIFormatter):
         self.phone_regions = list(phone_regions)
         # an e-mail address owns its digits; an account number may hold what passes for a card, and so on
         wanted = {
-            "emails": remove_emails, "ibans": remove_ibans, "cards": remove_cards, "ssns": remove_ssns, "phones": remove_phones, "ips": remove_ips,
-        }  # fmt: skip
+            "emails": remove_emails,
+            "ibans": remove_ibans,
+            "cards": remove_cards,
+            "ssns": remove_ssns,
+            "phones": remove_phones,
+            "ips": remove_ips,
+        }
         self.kinds = [kind for kind, wanted in wanted.items() if wanted]
         self.stand_ins = {
             "emails": self.emails_replacer.replacements,

@@ -100,8 +100,10 @@ PHRASINGS = (
 WRITE = """Passage:
 {passage}
 
-Write one question about a fact that stands in this passage, and its answer. The question names whom or what it is about, so that
-somebody who has not seen the passage understands it, and does not contain the answer. The answer is a few words of the passage.
+Write one question about a fact that stands in this passage, and its answer. The question names whom or what it is\
+ about, so that
+somebody who has not seen the passage understands it, and does not contain the answer. The answer is a few words of\
+ the passage.
 Write two lines:
 Question: ...
 Answer: ..."""
@@ -660,8 +662,10 @@ def main(argv: list[str] | None = None) -> None:
     left_out = collections.Counter()
     inputs, count, digest = out / ("questions.jsonl" if args.questions else "passages.jsonl"), 0, hashlib.sha256()
     with whole(inputs) as file:
-        for count, row in enumerate(itertools.islice(read_inputs(args, left_out), args.limit), 1):
-            file.write(line := dump(row))
+        for row in itertools.islice(read_inputs(args, left_out), args.limit):
+            count += 1
+            line = dump(row)
+            file.write(line)
             digest.update(line)
         if not count:
             why = reasons(left_out, "expected at least one")

@@ -251,9 +251,11 @@ def _print(result: dict) -> None:
         )
     near = result["near_duplicates"]
     for name, what in (
-        ("exact", "copies found"), ("same", f"near duplicates found, overlap from {SAME} on"),
-        ("between", "pairs of which one was taken, overlap in between (either is right)"), ("other", f"pages lost, overlap up to {OTHER}"),
-    ):  # fmt: skip
+        ("exact", "copies found"),
+        ("same", f"near duplicates found, overlap from {SAME} on"),
+        ("between", "pairs of which one was taken, overlap in between (either is right)"),
+        ("other", f"pages lost, overlap up to {OTHER}"),
+    ):
         print(f"[score] {what}: {near[name]['hits']} of {near[name]['n']}  {shown(near[name])}")
     article = result["article"]
     print(

@@ -33,8 +33,18 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.writers import JsonlWriter
 
 from data_prep.executor import EXECUTORS, check_executor, make_executor
-from data_prep.filters import LANGUAGE_MODEL, STOP_WORDS, Count, EnglishWords, Extraction, FastTextFile
-from data_prep.filters import OfflineLanguageFilter, OfflineURLFilter, RepetitionFilter, stop_words
+from data_prep.filters import (
+    LANGUAGE_MODEL,
+    STOP_WORDS,
+    Count,
+    EnglishWords,
+    Extraction,
+    FastTextFile,
+    OfflineLanguageFilter,
+    OfflineURLFilter,
+    RepetitionFilter,
+    stop_words,
+)
 from data_prep.funnel import stage_stats, write_funnel, write_report
 from data_prep.pii import PII
 from data_prep.warc import TolerantWarcReader

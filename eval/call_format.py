@@ -28,7 +28,8 @@ ANSWER = {"role": "tool", "name": NAME, "content": RESULT}
 
 
 def has_tools(tokenizer) -> bool:
-    """Whether the chat template writes calls, their arguments and their results: some leave them out without a word."""
+    """Whether the chat template writes calls, their arguments and their results: some leave them out without
+    a word."""
     if not tokenizer.chat_template:
         return False
     try:

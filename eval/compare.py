@@ -38,7 +38,8 @@ class CompareArguments:
 
 @dataclass
 class Task:
-    """What one model did on one task: `docs`, the hash of each item by doc_id, and `values` of those that were judged."""
+    """What one model did on one task: `docs`, the hash of each item by doc_id, and `values` of those that
+    were judged."""
 
     metric: str
     higher_is_better: bool
@@ -266,7 +267,8 @@ def table(found: dict) -> str:
                 counts = f"{row['wins']}/{row['losses']}/{row['ties']}" if row["paired"] else "other items"
                 change = f"{row['difference']:+.3f} ± {Z * row['stderr']:.3f}"
                 lines.append(
-                    f"{label:<{width}}{n:>11}{row['a']['value']:>8.3f}{row['b']['value']:>8.3f}{change:>18}{counts:>20}{row['p_corrected']:>9.2g}"
+                    f"{label:<{width}}{n:>11}{row['a']['value']:>8.3f}{row['b']['value']:>8.3f}"
+                    f"{change:>18}{counts:>20}{row['p_corrected']:>9.2g}"
                 )
     lines.append("")
     for stage, part in parts.items():

@@ -73,7 +73,8 @@ class Marks:
         return SEAL in text or bool(self.pattern.search(text))
 
     def edges(self, text: str) -> tuple[bool, bool]:
-        """Whether a template could complete a control token at the beginning and at the end of a text, spaces aside."""
+        """Whether a template could complete a control token at the beginning and at the end of a text,
+        spaces aside."""
         text = text.strip()
         lengths = range(1, min(self._longest, len(text)) + 1)
         return any(text[:k] in self.ends for k in lengths), any(text[-k:] in self.beginnings for k in lengths)
@@ -278,7 +279,8 @@ def _with_ids(messages: list[dict]) -> list[dict]:
 
 
 class Rendering(str):
-    """What a chat template made of sealed messages. `spans`: (from, to) of the letters between its generation markers."""
+    """What a chat template made of sealed messages. `spans`: (from, to) of the letters between its
+    generation markers."""
 
     spans: list[tuple[int, int]] = []
 

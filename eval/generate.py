@@ -396,7 +396,8 @@ def _join(one: _Batch | None, other: _Batch) -> _Batch:
 
 
 def _map(function, *caches):
-    """A cache of what the function makes of the keys, and of the values, of each layer: [rows, heads, columns, size]."""
+    """A cache of what the function makes of the keys, and of the values, of each layer: [rows, heads,
+    columns, size]."""
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer
 

@@ -109,9 +109,15 @@ def main(argv: list[str] | None = None) -> None:
     with tqdm(total=len(models) * len(rows) * args.samples, unit="reply", mininterval=1) as bar:
         for name, (model, tokenizer) in loaded.items():
             done = generate(
-                model, tokenizer, [row["prompt"] for row in rows], max_new_tokens=args.max_new_tokens, temperature=args.temperature,
-                num_return_sequences=args.samples, seed=args.seed, progress=bar.update,
-            )  # fmt: skip
+                model,
+                tokenizer,
+                [row["prompt"] for row in rows],
+                max_new_tokens=args.max_new_tokens,
+                temperature=args.temperature,
+                num_return_sequences=args.samples,
+                seed=args.seed,
+                progress=bar.update,
+            )
             results[name] = measure(rows, [[g.text for g in group] for group in done], args.seed)
             told = ", ".join(f"{n}: {m['value']:.3f}" for n, m in results[name]["best_of"].items())
             bar.write(

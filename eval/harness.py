@@ -130,7 +130,7 @@ class Generates:
                 tools=self.tools,
                 max_tool_calls=self.max_tool_calls,
                 max_result_tokens=self.tool_tokens * 3 // 4,
-                progress=(lambda n: self.progress(task, n)) if self.progress else None,
+                progress=(lambda n, task=task: self.progress(task, n)) if self.progress else None,
             )
             if not temperature:
                 self.finished[task] = [g[0].finished for g in generations]

@@ -19,7 +19,8 @@ from eval.verifiers import MODULES, get_verifier, reply, reward_function
 
 Pair = tuple[dict, list[str]]  # a row of the prompts, and two answers
 SAYS = re.compile(r"\[\[(A|B|tie)\]\]", re.IGNORECASE)
-QUESTION = """Two assistants, A and B, answer the same conversation. Judge which answer is better: right, helpful, to the point, well written.
+QUESTION = """Two assistants, A and B, answer the same conversation. Judge which answer is better: right, helpful, to\
+ the point, well written.
 Neither the order of the answers nor their length counts.
 
 The conversation:

@@ -22,7 +22,8 @@ import math
 import re
 import unicodedata
 
-from eval.answers import Statement, number as stated_number, statements, strip
+from eval.answers import Statement, statements, strip
+from eval.answers import number as stated_number
 from eval.numbers import Value, fold, read, reserved, same, unwrap
 from eval.programs import program
 from eval.thinking import visible
@@ -92,7 +93,7 @@ def _latex(text: str) -> str:
     )
     text = re.sub(
         r"[\u00bc-\u00be\u2150-\u215e]",
-        lambda m: r"\frac{%s}{%s}" % tuple(unicodedata.normalize("NFKC", m[0]).split("⁄")),
+        lambda m: r"\frac{{{}}}{{{}}}".format(*unicodedata.normalize("NFKC", m[0]).split("⁄")),
         text,
     )
     text = re.sub(

@@ -137,7 +137,8 @@ def is_plain(given) -> bool:
 
 
 def check_roles(messages: list[dict]) -> None:
-    """Raises `UserError` for a role that no template knows: some write a control token with it (`'<|' + role + '|>'`)."""
+    """Raises `UserError` for a role that no template knows: some write a control token with it (`'<|' + role
+    + '|>'`)."""
     for number, turn in enumerate(messages):
         if turn.get("role") not in RENDERED:
             told = f"message {number} has the role {turn.get('role')!r}"

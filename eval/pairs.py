@@ -23,8 +23,8 @@ import statistics
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, output_file, parse, read_jsonl, write_json
-from eval.messages import is_plain
 from eval.estimates import accuracy, expected_calibration_error
+from eval.messages import is_plain
 
 CLEAR_MARGIN = 1.0  # standard deviations
 

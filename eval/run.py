@@ -392,7 +392,7 @@ def run(
         for name, path in models.items():
             start = time.time()
 
-            def progress(task, n):
+            def progress(task, n, name=name):
                 nonlocal asked
                 bar.set_description(f"{name} {task}", refresh=False)
                 bar.update(n)

@@ -178,9 +178,9 @@ def recipe(argv: list[str], steps: int, compiled: bool) -> dict:
             history.extend(state.log_history)
 
     argv = [*argv, *(["--torch_compile", "true"] if compiled else [])]
-    with mock.patch.object(Stage, "callbacks", lambda stage: [*callbacks(stage), Clock()]):
-        with contextlib.redirect_stdout(io.StringIO()):
-            pretrain.main(argv)
+    clocked = mock.patch.object(Stage, "callbacks", lambda stage: [*callbacks(stage), Clock()])
+    with clocked, contextlib.redirect_stdout(io.StringIO()):
+        pretrain.main(argv)
     loss = next(row["train_loss"] for row in reversed(history) if "train_loss" in row)
     return {"warm": at[WARM_UP] - at["start"], "end": at[steps] - at["start"], "loss": loss}
 

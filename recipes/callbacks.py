@@ -9,7 +9,8 @@ from transformers import TrainerCallback
 
 
 def keep_rows(path: Path, last_step: int) -> None:
-    """Drop the rows that a killed run wrote after its last checkpoint (at step 0: all), and a half-written last line."""
+    """Drop the rows that a killed run wrote after its last checkpoint (at step 0: all), and a half-written
+    last line."""
     rows = []
     if path.exists():
         for line in path.read_text().split("\n"):  # splitlines() splits at U+2028, too

@@ -119,7 +119,8 @@ def _error(result: str) -> str | None:
 
 
 def replies(talk: Talk, args: ChatArguments):
-    """A function from a line to nothing, which prints the reply and keeps the conversation; `None` begins a new one."""
+    """A function from a line to nothing, which prints the reply and keeps the conversation; `None` begins a
+    new one."""
     start = [{"role": "system", "content": args.system}] if args.system else []
     said = list(start)
     added = talk.tokenizer.added_tokens_decoder.values()

@@ -20,6 +20,7 @@ Install: pip install -c constraints.txt -e '.[chat]' (Gradio).
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -319,10 +320,8 @@ def serve(args) -> None:
     except OSError as error:
         raise UserError(f"cannot listen at {args.host}:{args.port} ({error}): choose another --port") from None
     print(f"{', '.join(stages)}: http://{args.host}:{args.port} (Ctrl-C ends)", flush=True)
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()
-    except KeyboardInterrupt:
-        pass
 
 
 if __name__ == "__main__":

@@ -66,11 +66,13 @@ class SharedPrompts:
         repeats = copies[prompts[0]] if len(set(copies.values())) == 1 else 1
         rows = list(copies) if repeats > 1 else prompts
         whole = {"gather_deepspeed3_params": self.args.ds3_gather_for_generation}
-        with unwrap_model_for_generation(self.model_wrapped, self.accelerator, **whole) as model:
-            with self._dist.summon_full_params(self.model_wrapped, recurse=False):
-                options = {"max_new_tokens": self.max_completion_length, "temperature": self.temperature}
-                options |= {"num_return_sequences": repeats, "batch_size": len(prompts), **tools}
-                drawn = generate(model, self.processing_class, [list(row) for row in rows], **options)
+        options = {"max_new_tokens": self.max_completion_length, "temperature": self.temperature}
+        options |= {"num_return_sequences": repeats, "batch_size": len(prompts), **tools}
+        with (
+            unwrap_model_for_generation(self.model_wrapped, self.accelerator, **whole) as model,
+            self._dist.summon_full_params(self.model_wrapped, recurse=False),
+        ):
+            drawn = generate(model, self.processing_class, [list(row) for row in rows], **options)
         waiting = {row: iter(group) for row, group in zip(rows, drawn)} if repeats > 1 else None
         return [next(waiting[row]) for row in prompts] if waiting else [group[0] for group in drawn]
 

@@ -72,10 +72,10 @@ def derived_spans(tokenizer, messages: list[dict], **rendering) -> tuple:
         stop = render(tokenizer, messages[: k + 1], **rendering)
         turn = stop[: stop.rindex(end) + len(end)] if end and end in stop[len(start) :] else ""
         if not turn.startswith(start) or not whole.startswith(turn) or not k:
+            why = "it is rendered in another way once others follow" if turn else f"it has no end token {end}"
             raise UserError(
                 f"the chat template of {tokenizer.name_or_path} has no {{% generation %}} markers, and what the"
-                f" assistant wrote in message {k} cannot be told without:"
-                f" {'it has no end token ' + str(end) if not turn else 'it is rendered in another way once others follow'};"
+                f" assistant wrote in message {k} cannot be told without: {why};"
                 " give --chat_template file.jinja with markers"
             )
         spans.append((len(start), len(turn)))

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from eval.cli import UserError, command, user_errors
 from recipes.common import (
     DataArguments,
-    load_chat_tokenizer,
     leave_out,
+    load_chat_tokenizer,
     load_data,
     load_model,
     parse_stage,

@@ -146,7 +146,7 @@ class Pushed:
     def id(self, name: str) -> str:
         return f"{self.args.namespace}/{self.args.prefix or 'tumbler-' + self.folder.resolve().name}-{name}"
 
-    @functools.cache
+    @functools.cache  # noqa: B019, it lives as long as the command
     def linked(self, name: str, kind: str) -> bool:
         """Whether cards may name the stage's or data set's repository: it goes to the Hub now, or is there."""
         from huggingface_hub import HfApi
@@ -249,8 +249,16 @@ class Pushed:
         """What the repository of a stage holds."""
         numbers = self.summary["stages"].get(name, {})
         return stage_files(
-            self.folder / name, self.id(name), self.args.license, self.folder, self.evaluations(name), numbers, base_model=self.base(name), datasets=self.sources(name), fall=self.fall(name)
-        )  # fmt: skip
+            self.folder / name,
+            self.id(name),
+            self.args.license,
+            self.folder,
+            self.evaluations(name),
+            numbers,
+            base_model=self.base(name),
+            datasets=self.sources(name),
+            fall=self.fall(name),
+        )
 
 
 @command

@@ -41,7 +41,8 @@ class RewardScriptArguments(DataArguments, OptimizerArguments):
 
 
 def tokenize(row: dict, tokenizer, margin_per_place: float = 0.0) -> dict:
-    """`chosen_ids` and `rejected_ids` of a pair, each up to its last end token, and the `margin` where there is one."""
+    """`chosen_ids` and `rejected_ids` of a pair, each up to its last end token, and the `margin` where there
+    is one."""
     from eval.models import scored_ids
 
     prompt = row.get("prompt") or []

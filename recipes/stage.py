@@ -156,7 +156,8 @@ class Stage:
         return f"{check_access(namespace or None)}/{name}" if os.environ.get("RANK", "0") == "0" else None
 
     def _push(self) -> None:
-        """Push the model, with a card made of `stage.json`, in one commit; private unless `hub_private_repo` is false."""
+        """Push the model, with a card made of `stage.json`, in one commit; private unless `hub_private_repo`
+        is false."""
         if self.repo_id:
             from recipes.hub import push
             from recipes.push import is_hub_id, stage_files

@@ -28,7 +28,8 @@ class Listener:
     """What is told about a reply; each does nothing unless it is overridden."""
 
     def tokens(self, ids: list[int], written: bool) -> None:
-        """Tokens behind those before: one that the model wrote, or those of results and the header of the next turn."""
+        """Tokens behind those before: one that the model wrote, or those of results and the header of the
+        next turn."""
 
     def text(self, field: str, text: str) -> None:
         """More of the current turn's `content`, `reasoning_content` or (what stands in the call) `tool_calls`."""

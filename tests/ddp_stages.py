@@ -9,8 +9,9 @@ imported once.
 import importlib
 import json
 import sys
+from pathlib import Path
 
-for module, argv in json.loads(open(sys.argv[1]).read()):
+for module, argv in json.loads(Path(sys.argv[1]).read_text()):
     importlib.import_module(module).main(argv)
     import torch.distributed as dist
 

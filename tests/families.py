@@ -34,31 +34,39 @@ DEEPSEEK = [
 
 WRITTEN = {
     "smollm2": (
-        """{%- if messages[0].role != 'system' %}{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif -%}
+        """{%- if messages[0].role != 'system' %}\
+{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}\
+{% endif -%}
 {%- for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor -%}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif -%}"""
     ),
     "smollm3": (
-        """{{- '<|im_start|>system\n' -}}{%- if tools %}{% for tool in tools %}{{ tool | tojson + '\n' }}{% endfor %}{% endif %}{{- '<|im_end|>\n' -}}
+        """{{- '<|im_start|>system\n' -}}{%- if tools %}{% for tool in tools %}{{ tool | tojson + '\n' }}\
+{% endfor %}{% endif %}{{- '<|im_end|>\n' -}}
 {%- for m in messages -%}
 {%- if m.role == 'assistant' -%}
 {{- '<|im_start|>assistant\n' -}}{%- generation -%}
-{%- if m.reasoning_content %}{{ '<think>\n' + m.reasoning_content + '\n</think>\n' }}{% endif -%}{{- m.content or '' -}}
-{%- for call in m.tool_calls or [] %}{{ '<tool_call>' + {'name': call.function.name, 'arguments': call.function.arguments} | tojson + '</tool_call>' }}{% endfor -%}
+{%- if m.reasoning_content %}{{ '<think>\n' + m.reasoning_content + '\n</think>\n' }}{% endif -%}\
+{{- m.content or '' -}}
+{%- for call in m.tool_calls or [] %}{{ '<tool_call>' + {'name': call.function.name, 'arguments': \
+call.function.arguments} | tojson + '</tool_call>' }}{% endfor -%}
 {{- '<|im_end|>' -}}{%- endgeneration -%}{{- '\n' -}}
-{%- else %}{{ '<|im_start|>' + ('user' if m.role == 'tool' else m.role) + '\n' + m.content + '<|im_end|>\n' }}{% endif -%}
+{%- else %}{{ '<|im_start|>' + ('user' if m.role == 'tool' else m.role) + '\n' + m.content + '<|im_end|>\n' }}\
+{% endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif -%}"""
     ),
     "olmo": (
         """{{ bos_token }}{%- for m in messages -%}
-{{- '<|' + m.role + '|>\n' + m.content -}}{%- if m.role == 'assistant' %}{{ eos_token }}{% endif -%}{%- if not loop.last or m.role != 'assistant' %}{{ '\n' }}{% endif -%}
+{{- '<|' + m.role + '|>\n' + m.content -}}{%- if m.role == 'assistant' %}{{ eos_token }}{% endif -%}\
+{%- if not loop.last or m.role != 'assistant' %}{{ '\n' }}{% endif -%}
 {%- endfor -%}{%- if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif -%}"""
     ),
     "phi4": (
         """{%- for m in messages -%}
 {{- '<|' + m.role + '|>' + (m.content or '') -}}
-{%- if m.tool_calls -%}{{- '<|tool_call|>[' -}}{%- for call in m.tool_calls %}{{ call.function | tojson }}{% if not loop.last %}, {% endif %}{% endfor %}{{- ']<|/tool_call|>' -}}{%- endif -%}
+{%- if m.tool_calls -%}{{- '<|tool_call|>[' -}}{%- for call in m.tool_calls %}{{ call.function | tojson }}\
+{% if not loop.last %}, {% endif %}{% endfor %}{{- ']<|/tool_call|>' -}}{%- endif -%}
 {{- '<|end|>' -}}
 {%- endfor -%}{%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif -%}"""
     ),
@@ -66,21 +74,27 @@ WRITTEN = {
         """{{- bos_token -}}
 {%- for m in messages -%}
 {%- if m.role == 'user' -%}
-{%- if tools and loop.last %}{{ '[AVAILABLE_TOOLS]' + tools | tojson + '[/AVAILABLE_TOOLS]' }}{% endif -%}{{- '[INST]' + m.content + '[/INST]' -}}
+{%- if tools and loop.last %}{{ '[AVAILABLE_TOOLS]' + tools | tojson + '[/AVAILABLE_TOOLS]' }}{% endif -%}\
+{{- '[INST]' + m.content + '[/INST]' -}}
 {%- elif m.role == 'assistant' and m.tool_calls -%}
 {{- '[TOOL_CALLS][' -}}{%- for call in m.tool_calls -%}
-{%- if not call.id or call.id | length != 9 %}{{ raise_exception('Tool call IDs should be alphanumeric strings with length 9!') }}{% endif -%}
-{{- {'name': call.function.name, 'arguments': call.function.arguments, 'id': call.id} | tojson -}}{%- if not loop.last %}, {% endif %}{%- endfor -%}{{- ']' + eos_token -}}
+{%- if not call.id or call.id | length != 9 %}\
+{{ raise_exception('Tool call IDs should be alphanumeric strings with length 9!') }}{% endif -%}
+{{- {'name': call.function.name, 'arguments': call.function.arguments, 'id': call.id} | tojson -}}\
+{%- if not loop.last %}, {% endif %}{%- endfor -%}{{- ']' + eos_token -}}
 {%- elif m.role == 'assistant' -%}{{- ' ' + m.content | trim + eos_token -}}
 {%- elif m.role == 'tool' -%}
-{%- if not m.tool_call_id or m.tool_call_id | length != 9 %}{{ raise_exception('Tool call IDs should be alphanumeric strings with length 9!') }}{% endif -%}
+{%- if not m.tool_call_id or m.tool_call_id | length != 9 %}\
+{{ raise_exception('Tool call IDs should be alphanumeric strings with length 9!') }}{% endif -%}
 {{- '[TOOL_RESULTS]' + {'content': m.content, 'call_id': m.tool_call_id} | tojson + '[/TOOL_RESULTS]' -}}
 {%- endif -%}{%- endfor -%}"""
     ),
     "granite": (
         """{%- for m in messages -%}
 {{- '<|start_of_role|>' + ('tool_response' if m.role == 'tool' else m.role) + '<|end_of_role|>' + (m.content or '') -}}
-{%- if m.tool_calls -%}{{- '<|tool_call|>[' -}}{%- for call in m.tool_calls %}{{ {'name': call.function.name, 'arguments': call.function.arguments} | tojson }}{% if not loop.last %}, {% endif %}{% endfor %}{{- ']' -}}{%- endif -%}
+{%- if m.tool_calls -%}{{- '<|tool_call|>[' -}}{%- for call in m.tool_calls %}\
+{{ {'name': call.function.name, 'arguments': call.function.arguments} | tojson }}{% if not loop.last %}, {% endif %}\
+{% endfor %}{{- ']' -}}{%- endif -%}
 {{- '<|end_of_text|>\n' -}}
 {%- endfor -%}{%- if add_generation_prompt %}{{ '<|start_of_role|>assistant<|end_of_role|>' }}{% endif -%}"""
     ),

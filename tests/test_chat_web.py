@@ -161,7 +161,8 @@ def test_votes_are_drawn_and_written_once(tmp_path):
 
 @pytest.fixture
 def opened(browser, tmp_path):  # noqa: F811
-    """Serves stages, {name: (Talk, Talk with tools, base)}, and opens pages, which must not complain or reach outside."""
+    """Serves stages, {name: (Talk, Talk with tools, base)}, and opens pages, which must not complain or
+    reach outside."""
     import uvicorn
 
     servers, pages, faults = [], [], []

@@ -1,4 +1,5 @@
-"""Paired comparison of results: against formulas and simulation, and real results of eval.run and of lm-eval's form."""
+"""Paired comparison of results: against formulas and simulation, and real results of eval.run and of
+lm-eval's form."""
 
 import json
 import math
@@ -115,7 +116,7 @@ def test_equal_models_rarely_move_and_better_ones_do(tmp_path):
     """Of 40 pairs of equal models, each on 5 tasks: the share in which any task moves is at most the level; and the
     intervals cover."""
     rng, moved, held = random.Random(0), 0, 0
-    for trial in range(40):
+    for _ in range(40):
         x, y = (
             {f"t{k}": [float(rng.random() < 0.2 + 0.6 * (i % 2)) for i in range(60)] for k in range(5)}
             for _ in range(2)

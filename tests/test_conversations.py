@@ -3,6 +3,7 @@ refused."""
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
@@ -107,7 +108,7 @@ def test_talks_join_rows_and_identity_obeys_the_system_message(tmp_path):
         assert system["role"] == "system" and "Tumbler" not in reply["content"]
         assert any(
             name in system["content"] and name in reply["content"]
-            for name in yaml.safe_load(open("data_prep/identity.yaml"))["names"]
+            for name in yaml.safe_load(Path("data_prep/identity.yaml").read_text())["names"]
         )
 
 
@@ -398,10 +399,10 @@ def test_talks_with_system_messages_are_not_joined(tmp_path):
     "text",
     [
         b"name: \xff",
-        "{name: X, replies: [{reply: 'a { b', asks: [who?]}]}".encode(),
-        "{name: X, replies: [{reply: a, asks: who?}]}".encode(),  # not each of its letters
-        "{name: null, replies: [{reply: 'I am {name}', asks: [who?]}]}".encode(),
-        "{names: abc, systems: ['I am {name}'], replies: [{reply: 'I am {name}', asks: [who?]}]}".encode(),
+        b"{name: X, replies: [{reply: 'a { b', asks: [who?]}]}",
+        b"{name: X, replies: [{reply: a, asks: who?}]}",  # not each of its letters
+        b"{name: null, replies: [{reply: 'I am {name}', asks: [who?]}]}",
+        b"{names: abc, systems: ['I am {name}'], replies: [{reply: 'I am {name}', asks: [who?]}]}",
     ],
 )
 def test_identities_that_are_none(tmp_path, text):

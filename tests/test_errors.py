@@ -335,9 +335,11 @@ def test_conversations_without_a_word_to_learn_are_counted(good, tmp_path, capsy
 
 def test_pairs_that_are_too_long_or_equal_are_counted(good, tmp_path, capsys):
     asked = {"prompt": [{"role": "user", "content": "Is it?"}]}
-    pair = lambda a, b: (
-        asked | {side: [{"role": "assistant", "content": text}] for side, text in (("chosen", a), ("rejected", b))}
-    )
+
+    def pair(a, b):
+        sides = (("chosen", a), ("rejected", b))
+        return asked | {side: [{"role": "assistant", "content": text}] for side, text in sides}
+
     data = lines(
         tmp_path / "data.jsonl",
         [pair("Yes.", "No.")] * 4 + [pair("It is big. " * 60, "No.")] * 3 + [pair("No.", "No.")],
@@ -359,7 +361,10 @@ def test_problems_without_a_judge_or_room_are_counted(good, chat_model, tmp_path
     shutil.copytree(chat_model, tmp_path / "short")
     config = AutoConfig.from_pretrained(tmp_path / "short", max_position_embeddings=128)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "short")
-    problem = lambda text, answer: {"prompt": [{"role": "user", "content": text}], "answer": answer}
+
+    def problem(text, answer):
+        return {"prompt": [{"role": "user", "content": text}], "answer": answer}
+
     data = lines(
         tmp_path / "data.jsonl",
         [problem("1 + 1?", "2")] * 4 + [problem("1 + 1? " * 100, "2")] + [problem("Who?", "Ann")],

@@ -1,4 +1,5 @@
-"""Generation with tools: rows wait for their results and go on as if they were alone; tokens are those of TRL's GRPO."""
+"""Generation with tools: rows wait for their results and go on as if they were alone; tokens are those of
+TRL's GRPO."""
 
 import functools
 import json
@@ -249,9 +250,8 @@ def test_the_cache_of_a_row_that_waited_is_whole(tokenizer, script, family):
     settings = dict(max_new_tokens=200, inner=inner)
     together = say(tokenizer, begun, **settings)
     assert sum(len(g.messages) > 1 for g in together.values()) >= 18
-    for (name, g), prompt in zip(
-        together.items(), encode(tokenizer, [asked(name) for name in begun], tools=[search, python])
-    ):
+    prompts = encode(tokenizer, [asked(name) for name in begun], tools=[search, python])
+    for g, prompt in zip(together.values(), prompts):
         last = len(g.token_ids) - g.written[::-1].index(0) if 0 in g.written else 0
         ids = torch.tensor([prompt + g.token_ids[:last]])
         if last == 200:  # no room was left for a word
@@ -421,9 +421,18 @@ def test_tokens_and_messages_are_those_of_grpo(tokenizer, chat_model_of, style, 
             return out
 
     config = GRPOConfig(
-        output_dir=str(tmp_path), use_cpu=True, bf16=False, per_device_train_batch_size=8, num_generations=2, max_completion_length=600, max_steps=1,
-        report_to="none", save_strategy="no", max_tool_calling_iterations=3, shuffle_dataset=False,
-    )  # fmt: skip
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        bf16=False,
+        per_device_train_batch_size=8,
+        num_generations=2,
+        max_completion_length=600,
+        max_steps=1,
+        report_to="none",
+        save_strategy="no",
+        max_tool_calling_iterations=3,
+        shuffle_dataset=False,
+    )
     rows = Dataset.from_list([{"prompt": asked(name)} for name in script])
     trainer = Trainer(
         model=chat_model_of(tokenizer),

@@ -1,4 +1,5 @@
-"""A finished run goes to the Hub and comes back: the real client against a small Hub on this machine (tests/hub.py)."""
+"""A finished run goes to the Hub and comes back: the real client against a small Hub on this
+machine (tests/hub.py)."""
 
 import json
 import multiprocessing
@@ -173,12 +174,15 @@ from datasets import load_dataset
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 run, out = map(Path, sys.argv[1:])
-for name, cls in (("base", AutoModelForCausalLM), ("sft", AutoModelForCausalLM), ("reward", AutoModelForSequenceClassification)):
+classes = {"base": AutoModelForCausalLM, "sft": AutoModelForCausalLM, "reward": AutoModelForSequenceClassification}
+for name, cls in classes.items():
     theirs, ours = (cls.from_pretrained(where).state_dict() for where in (f"me/tumbler-small-{name}", run / name))
     assert theirs.keys() == ours.keys() and all(torch.equal(theirs[key], ours[key]) for key in ours)
     theirs, ours = (AutoTokenizer.from_pretrained(where) for where in (f"me/tumbler-small-{name}", run / name))
     assert theirs.get_vocab() == ours.get_vocab() and theirs.chat_template == ours.chat_template
-found = {name: {split: list(part) for split, part in load_dataset(f"me/tumbler-small-{name}").items()} for name in ("conversations", "refusals", "preferences")}
+found = {}
+for name in ("conversations", "refusals", "preferences"):
+    found[name] = {split: list(part) for split, part in load_dataset(f"me/tumbler-small-{name}").items()}
 found["probes"] = {"train": list(load_dataset("me/tumbler-small-refusals", "probes", split="train"))}
 (out / "rows.json").write_text(json.dumps(found))
 for card in sorted(out.glob("*.md")):  # the code of the cards as it stands there

@@ -227,7 +227,8 @@ def test_a_ranker_that_reads_what_no_row_has_is_told_before_the_work(chat_model,
 
 
 def test_margin_by_places(chat_model, preferences, tmp_path, capsys):
-    """Replies far apart in a ranking are to lie further apart in score; pairs that do not say how far cannot have it."""
+    """Replies far apart in a ranking are to lie further apart in score; pairs that do not say how far cannot
+    have it."""
     from recipes.reward import main as train
 
     argv = [

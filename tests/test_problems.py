@@ -225,9 +225,18 @@ def test_problems_of_several_verifiers_are_practised_together(chat_model, tmp_pa
     for kind in ("apples", "countdown"):
         main(["--generate", kind, "--count", "8", "--output_dir", str(tmp_path / kind)])
     config = {
-        "model_name_or_path": str(chat_model), "output_dir": str(tmp_path / "out"), "rewards": ["by_row"], "max_steps": 1, "per_device_train_batch_size": 16, "num_generations": 2,
-        "datasets": [{"path": str(tmp_path / kind / "train.jsonl")} for kind in ("apples", "countdown")], "max_completion_length": 4, "use_cpu": True, "bf16": False, "logging_steps": 1,
-    }  # fmt: skip
+        "model_name_or_path": str(chat_model),
+        "output_dir": str(tmp_path / "out"),
+        "rewards": ["by_row"],
+        "max_steps": 1,
+        "per_device_train_batch_size": 16,
+        "num_generations": 2,
+        "datasets": [{"path": str(tmp_path / kind / "train.jsonl")} for kind in ("apples", "countdown")],
+        "max_completion_length": 4,
+        "use_cpu": True,
+        "bf16": False,
+        "logging_steps": 1,
+    }
     (tmp_path / "c.yaml").write_text(json.dumps(config))
     grpo(["--config", str(tmp_path / "c.yaml")])
     assert any(row.get("reward") == 0.0 for row in rows(tmp_path / "out" / "log.jsonl"))

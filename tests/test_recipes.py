@@ -311,7 +311,8 @@ def test_loss_is_on_the_assistant_s_tokens_and_the_end_token_alone(stages, path)
 
 @pytest.mark.parametrize("recipe", sorted({p.parent.name for p in RECIPES if p.stem == "reward"}))
 def test_reward_model_and_policy_meet_at_the_same_token(stages, recipe):
-    """What the reward model reads last is the end token, and its text is the policy's prompt with a reply behind it."""
+    """What the reward model reads last is the end token, and its text is the policy's prompt with a reply
+    behind it."""
     from transformers import AutoTokenizer
 
     from recipes.reward import tokenize
@@ -390,7 +391,9 @@ for name, (kind, folder) in job["models"].items():
         logits = model(**tokenizer("Who are you?", return_tensors="pt")).logits
     assert torch.isfinite(logits).all()
     ends = getattr(model.generation_config, "eos_token_id", None) if kind != "reward" else None
-    out[name] = {"class": type(model).__name__, "shape": list(logits.shape), "ends": ends, "eos": tokenizer.eos_token_id, "vocabulary": len(tokenizer), "template": bool(tokenizer.chat_template)}
+    out[name] = {"class": type(model).__name__, "shape": list(logits.shape), "ends": ends}
+    out[name] |= {"eos": tokenizer.eos_token_id, "vocabulary": len(tokenizer)}
+    out[name] |= {"template": bool(tokenizer.chat_template)}
 for path in job["data"]:
     out[path] = len(load_dataset("json", data_files=path, split="train"))
 print(json.dumps(out))

@@ -1,4 +1,5 @@
-"""The recipes' GRPO and PPO trainers against TRL's own: the same log-probabilities, gradients and losses, only sooner."""
+"""The recipes' GRPO and PPO trainers against TRL's own: the same log-probabilities, gradients and losses,
+only sooner."""
 
 import pytest
 

@@ -184,11 +184,16 @@ anything.__annotations__["c"] = object
 def test_calls_in_the_template(tokenizer):
     text = tokenizer.apply_chat_template(WITH_TOOLS, tokenize=False)
     assert (
-        text == "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWho is Orson"
-        " Kovats?<|im_end|>\n<|im_start|>assistant\n<think>hm</think>Let me look.<|search_start|>Orson"
-        " Kovats<|search_end|><|im_end|>\n<|im_start|>tool\n<|output_start|>nobody<|output_end|><|im_end|>\n<|im_start|>assistant\n<|python_start|>x"
-        " = 1\nprint(x)<|python_end|><|python_start|><|python_end|><|im_end|>\n<|im_start|>tool\n<|output_start|>1<|output_end|><|im_end|>\n<|im_start|>tool\n<|output_start|><|output_end|><|im_end|>\n<|im_start|>assistant\nI"
-        " do not know.<|im_end|>"
+        text == "<|im_start|>system\nBe brief.<|im_end|>\n"
+        "<|im_start|>user\nWho is Orson Kovats?<|im_end|>\n"
+        "<|im_start|>assistant\n<think>hm</think>Let me look."
+        "<|search_start|>Orson Kovats<|search_end|><|im_end|>\n"
+        "<|im_start|>tool\n<|output_start|>nobody<|output_end|><|im_end|>\n"
+        "<|im_start|>assistant\n<|python_start|>x = 1\nprint(x)<|python_end|>"
+        "<|python_start|><|python_end|><|im_end|>\n"
+        "<|im_start|>tool\n<|output_start|>1<|output_end|><|im_end|>\n"
+        "<|im_start|>tool\n<|output_start|><|output_end|><|im_end|>\n"
+        "<|im_start|>assistant\nI do not know.<|im_end|>"
     )
     out = tokenizer.apply_chat_template(WITH_TOOLS, return_dict=True, return_assistant_tokens_mask=True)
     learned = tokenizer.decode([i for i, m in zip(out["input_ids"], out["assistant_masks"]) if m])
@@ -367,9 +372,17 @@ def test_grpo_runs_the_tools(tokenizer, chat_model, tmp_path):
         return [float(len(c)) for c in completions]
 
     config = GRPOConfig(
-        output_dir=str(tmp_path), use_cpu=True, bf16=False, per_device_train_batch_size=4, num_generations=2, max_completion_length=128, max_steps=1,
-        report_to="none", save_strategy="no", logging_steps=1,
-    )  # fmt: skip
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        bf16=False,
+        per_device_train_batch_size=4,
+        num_generations=2,
+        max_completion_length=128,
+        max_steps=1,
+        report_to="none",
+        save_strategy="no",
+        logging_steps=1,
+    )
     rows = Dataset.from_list([{"prompt": [{"role": "user", "content": "What is 3 + 4?"}]}] * 2)
     model = AutoModelForCausalLM.from_pretrained(chat_model)
     trainer = Trainer(

@@ -263,7 +263,8 @@ opened = len(data), time.perf_counter() - start
 windows = [data[i]["input_ids"] for i in range(0, len(data), len(data) // 100)]
 assert all(window.shape == (1024,) for window in windows) and int(data[len(data) - 1]["input_ids"][-1]) == 7
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
-loader = DataLoader(data, batch_sampler=BatchSampler(SequentialSampler(data), 8, drop_last=False))  # `train_sampling_strategy: sequential`
+batches = BatchSampler(SequentialSampler(data), 8, drop_last=False)  # `train_sampling_strategy: sequential`
+loader = DataLoader(data, batch_sampler=batches)
 assert next(iter(loader))["labels"].shape == (8, 1024)
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 2**10
 print(*opened, peak)
@@ -308,7 +309,7 @@ def _train(argv: list[str], seen: str, rank: int, processes: int, port: int, die
     from transformers.trainer_callback import CallbackHandler
 
     step, end = Trainer.training_step, CallbackHandler.on_step_end
-    file = open(f"{seen}-{rank}.jsonl", "w")
+    file = open(f"{seen}-{rank}.jsonl", "w")  # noqa: SIM115, the process ends before it is closed
 
     def training_step(self, model, inputs, *args, **kwargs):
         file.write(json.dumps([self.state.global_step + 1, inputs["input_ids"].tolist()]) + "\n")
@@ -341,7 +342,7 @@ def windows_seen(argv: list, seen: Path, processes: int, die: int = 0) -> list[d
     ]
     for process in running:
         process.start()
-    for rank, process in enumerate(running):
+    for process in running:
         process.join(400)
         expected = -signal.SIGKILL if die else 0
         assert process.exitcode == expected, "".join(

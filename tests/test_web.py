@@ -264,7 +264,9 @@ SBATCH = """\
 echo "$@" >> $JOBS
 script=${@: -1}
 last=$(grep -oP '(?<=--array=0-)[0-9]+' $script)
-for i in $(seq 0 ${last:-0}); do SLURM_ARRAY_TASK_ID=$i SLURM_NODELIST=here bash $script > $JOBS.$i.log 2>&1 || exit 1; done
+for i in $(seq 0 ${last:-0}); do
+    SLURM_ARRAY_TASK_ID=$i SLURM_NODELIST=here bash $script > $JOBS.$i.log 2>&1 || exit 1
+done
 echo "Submitted batch job $(wc -l < $JOBS)"
 """
 

@@ -122,7 +122,7 @@ def benchmarks(world: World, texts: Iterable[str] = (), items: int = 300) -> dic
     training = "\n".join(f" {wordings.plain(text)} " for text in texts)
     rng = random.Random(f"asked-{world.seed}")
     tasks = {
-        f"wordings_{group}": different(lambda _: fact(world, rng, group), items, training)
+        f"wordings_{group}": different(lambda _, group=group: fact(world, rng, group), items, training)
         for group in ("known", "unseen")
     }
     tasks["wordings_python"] = different(lambda number: calculation(rng, number), items, training)

@@ -179,7 +179,8 @@ def item(question: str, answer: str, group: str) -> dict:
 
 
 def benchmarks(world: World, items: int = 250) -> dict[str, list[dict]]:
-    """Rows of each benchmark: `question`, `base_prompt` (what a base model completes), `answer`, `choices`, `group`."""
+    """Rows of each benchmark: `question`, `base_prompt` (what a base model completes), `answer`,
+    `choices`, `group`."""
     rng = random.Random(f"benchmarks-{world.seed}")
     tasks = {}
     for group in ("known", "rare", "unseen", "absent"):

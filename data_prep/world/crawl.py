@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-FIRST_FETCH = datetime.datetime(2025, 3, 1, tzinfo=datetime.timezone.utc)
+FIRST_FETCH = datetime.datetime(2025, 3, 1, tzinfo=datetime.UTC)
 BANNED_HOST = (  # on the block list (Université Toulouse Capitole) that datatrove's URLFilter ships
     "www.allcasinoreviews.com"
 )
@@ -97,14 +97,17 @@ GAMES = "roulette blackjack poker baccarat slots keno".split()
 
 # Vocabulary of `prose`. Wide enough that a page hardly says five words twice: the repetition filter takes template
 # text.
-ADJECTIVES = """old young quiet narrow green heavy early broken clever plain distant warm bitter round hollow steep pale honest dusty busy
-    gentle lonely crooked silver wooden famous hidden empty cheerful stubborn careful bright sudden ancient modern shallow simple""".split()
-NOUNS = """bridge mill harbour market school chapel garden station library workshop orchard tower letter basket wagon ladder kitchen river
-    window candle blanket hammer pocket compass meadow teacher farmer nurse painter sailor miller tailor hunter widow stranger cousin
-    neighbour captain doctor singer rope barrel drawer feather mountain island cellar fence corner village journey winter supper story
-    promise question answer secret morning picture needle button kettle saddle lantern stable chimney valley""".split()
-VERBS = """found carried painted repaired followed watched remembered sold borrowed described measured opened counted forgot admired
-    crossed cleaned hid mended praised visited avoided copied noticed moved protected searched studied trusted wanted""".split()
+ADJECTIVES = """old young quiet narrow green heavy early broken clever plain distant warm bitter round hollow steep
+    pale honest dusty busy gentle lonely crooked silver wooden famous hidden empty cheerful stubborn careful bright
+    sudden ancient modern shallow simple""".split()
+NOUNS = """bridge mill harbour market school chapel garden station library workshop orchard tower letter basket wagon
+    ladder kitchen river window candle blanket hammer pocket compass meadow teacher farmer nurse painter sailor miller
+    tailor hunter widow stranger cousin neighbour captain doctor singer rope barrel drawer feather mountain island
+    cellar fence corner village journey winter supper story promise question answer secret morning picture needle
+    button kettle saddle lantern stable chimney valley""".split()
+VERBS = """found carried painted repaired followed watched remembered sold borrowed described measured opened counted
+    forgot admired crossed cleaned hid mended praised visited avoided copied noticed moved protected searched studied
+    trusted wanted""".split()
 PLACES = "near behind beside above below beyond across inside outside around".split()
 TIMES = """before after during until since despite without""".split()
 ADVERBS = (
@@ -314,8 +317,14 @@ def _list(rng, group):
 
 
 MAKERS = {
-    "url": _casino, "extraction": _no_article, "language": _foreign, "repetition": _spam, "quality": _poor, "c4": _c4, "fineweb": _list,
-}  # fmt: skip
+    "url": _casino,
+    "extraction": _no_article,
+    "language": _foreign,
+    "repetition": _spam,
+    "quality": _poor,
+    "c4": _c4,
+    "fineweb": _list,
+}
 
 
 def shingles(text: str, n: int = 5) -> set[tuple[str, ...]]:
@@ -378,20 +387,23 @@ def _public_ip(rng: random.Random) -> str:
 # to 555-0199),
 # Ofcom, Bundesnetzagentur, ARCEP, ACMA. "#" is any digit.
 PHONES = (
-    "(212) 555-01##", "312-555-01##", "415.555.01##", "+1 503-555-01##", "1-617-555-01##", "+44 20 7946 0###", "+44 (0)121 496 0###",
-    "+44 131 496 0###", "+49 30 23125 ###", "+49 (0)89 99998 ###", "+49 221 4710###", "+33 1 99 00 ## ##", "+33 4 65 71 ## ##",
-    "+61 3 7010 ####", "+61 491 570 156",
+    "(212) 555-01##", "312-555-01##", "415.555.01##", "+1 503-555-01##", "1-617-555-01##", "+44 20 7946 0###",
+    "+44 (0)121 496 0###", "+44 131 496 0###", "+49 30 23125 ###", "+49 (0)89 99998 ###", "+49 221 4710###",
+    "+33 1 99 00 ## ##", "+33 4 65 71 ## ##", "+61 3 7010 ####", "+61 491 570 156",
+
 )  # fmt: skip
 # Withdrawn by the Social Security Administration, since they were printed in advertisements and on sample cards.
-SSNS = """042-10-3580 062-36-0749 095-07-3645 128-03-6045 135-01-6629 141-18-6941 165-16-7999 165-18-7999 165-20-7999 165-22-7999
-    165-24-7999 189-09-2294 212-09-7694 306-30-2348 308-12-5070 468-28-8779 549-24-1889""".split()
+SSNS = """042-10-3580 062-36-0749 095-07-3645 128-03-6045 135-01-6629 141-18-6941 165-16-7999 165-18-7999 165-20-7999
+    165-22-7999 165-24-7999 189-09-2294 212-09-7694 306-30-2348 308-12-5070 468-28-8779 549-24-1889""".split()
 # What payment services publish for tests (PayPal, Stripe).
-CARDS = """4242424242424242 4111111111111111 4012888888881881 5555555555554444 5105105105105100 2223003122003222 378282246310005
-    371449635398431 6011111111111117 6011000990139424 30569309025904 38520000023237 3530111333300000 3566002020360505""".split()
+CARDS = """4242424242424242 4111111111111111 4012888888881881 5555555555554444 5105105105105100 2223003122003222
+    378282246310005 371449635398431 6011111111111117 6011000990139424 30569309025904 38520000023237 3530111333300000
+    3566002020360505""".split()
 # The examples of the IBAN registry (SWIFT).
-IBANS = """GB29NWBK60161331926819 DE89370400440532013000 FR1420041010050500013M02606 NL91ABNA0417164300 ES9121000418450200051332
-    IT60X0542811101000000123456 BE68539007547034 CH9300762011623852957 AT611904300234573201 SE4550000000058398257466 NO9386011117947
-    PL61109010140000071219812874 IE29AIBK93115212345678 DK5000400440116243 FI2112345600000785 PT50000201231234567890154""".split()
+IBANS = """GB29NWBK60161331926819 DE89370400440532013000 FR1420041010050500013M02606 NL91ABNA0417164300
+    ES9121000418450200051332 IT60X0542811101000000123456 BE68539007547034 CH9300762011623852957 AT611904300234573201
+    SE4550000000058398257466 NO9386011117947 PL61109010140000071219812874 IE29AIBK93115212345678 DK5000400440116243
+    FI2112345600000785 PT50000201231234567890154""".split()
 
 
 def _phone(rng: random.Random) -> str:
@@ -422,11 +434,30 @@ def _iban(rng: random.Random) -> str:
 PII: dict[str, tuple[Callable[[random.Random], str], tuple[str, ...]]] = {
     "email": (_email, ("Whoever knows more about it may write to {} before the end of the month.",)),
     "ip": (_public_ip, ("The old machine with the address {} has kept a copy of this story for years.",)),
-    "phone": (_phone, ("Call {} after lunch and ask for the owner.", "The office (telephone {}) opens on market days.", "Their number is {}.")),
-    "ssn": (_ssn, ("On the lost card the clerk could read the number {} and a name.", "The form asks for the social security number, here {}.")),
-    "card": (_card, ("She paid with the card {} and never saw it again.", "The receipt still shows the card number: {}.")),
-    "iban": (_iban, ("Gifts for the new roof go to the account {} of the parish.", "The rent is paid to {} every month.")),
-}  # fmt: skip
+    "phone": (
+        _phone,
+        (
+            "Call {} after lunch and ask for the owner.",
+            "The office (telephone {}) opens on market days.",
+            "Their number is {}.",
+        ),
+    ),
+    "ssn": (
+        _ssn,
+        (
+            "On the lost card the clerk could read the number {} and a name.",
+            "The form asks for the social security number, here {}.",
+        ),
+    ),
+    "card": (
+        _card,
+        ("She paid with the card {} and never saw it again.", "The receipt still shows the card number: {}."),
+    ),
+    "iban": (
+        _iban,
+        ("Gifts for the new roof go to the account {} of the parish.", "The rent is paid to {} every month."),
+    ),
+}
 
 
 def _date(rng: random.Random) -> str:
@@ -435,7 +466,8 @@ def _date(rng: random.Random) -> str:
 
 
 def _order(rng: random.Random) -> str:
-    """9 to 16 digits that are no card: one in ten such numbers passes the check, and nobody could tell it from a card."""
+    """9 to 16 digits that are no card: one in ten such numbers passes the check, and nobody could tell it from
+    a card."""
     from stdnum import luhn
 
     while luhn.is_valid(number := _digits(rng, rng.randint(9, 16))):
@@ -454,14 +486,23 @@ NUMBERS: dict[str, Callable[[random.Random], str]] = {
     "share": lambda rng: f"{rng.uniform(0, 100):.{rng.randint(1, 5)}f}",
     "score": lambda rng: f"{rng.randint(0, 120)}{rng.choice('-:')}{rng.randint(0, 120)}",
     "order": _order,
-    "isbn": lambda rng: rng.choice(("978-", "979-", "")) + f"{rng.randint(0, 9)}-{_digits(rng, 3)}-{_digits(rng, 5)}-{rng.randint(0, 9)}",
+    "isbn": lambda rng: (
+        rng.choice(("978-", "979-", ""))
+        + f"{rng.randint(0, 9)}-{_digits(rng, 3)}-{_digits(rng, 5)}-{rng.randint(0, 9)}"
+    ),
     "coordinates": lambda rng: f"{rng.uniform(-90, 90):.4f}, {rng.uniform(-180, 180):.4f}",
     "version": lambda rng: f"{rng.randint(0, 12)}.{rng.randint(0, 40)}.{rng.randint(0, 300)}",
-    "private_ip": lambda rng: rng.choice(("192.168.{}.{}", "10.0.{}.{}", "172.16.{}.{}")).format(rng.randint(0, 255), rng.randint(1, 254)),
-    "part": lambda rng: rng.choice(("{}-{}-{}", "X{}-{}/{}", "{}.{}.{}")).format(_digits(rng, 4), _digits(rng, 2), _digits(rng, 3)),
+    "private_ip": lambda rng: rng.choice(("192.168.{}.{}", "10.0.{}.{}", "172.16.{}.{}")).format(
+        rng.randint(0, 255), rng.randint(1, 254)
+    ),
+    "part": lambda rng: rng.choice(("{}-{}-{}", "X{}-{}/{}", "{}.{}.{}")).format(
+        _digits(rng, 4), _digits(rng, 2), _digits(rng, 3)
+    ),
     # as a telephone number is written, but no exchange begins with 0 or 1
-    "article": lambda rng: rng.choice(("{}-0{}-{}", "{} 1{} {}", "{}.0{}.{}")).format(_digits(rng, 3), _digits(rng, 2), _digits(rng, 4)),
-}  # fmt: skip
+    "article": lambda rng: rng.choice(("{}-0{}-{}", "{} 1{} {}", "{}.0{}.{}")).format(
+        _digits(rng, 3), _digits(rng, 2), _digits(rng, 4)
+    ),
+}
 NUMBER_SENTENCES = (
     "The first one was built in {year}, the second one {years}, and its roof alone cost {price} dollars.",
     "Order {order} left the house on {date} at {time} and came back after two days.",
@@ -500,8 +541,10 @@ def _with_numbers(rng: random.Random, page: Page) -> None:
 # ------------------------------------------------------------------------------------------------ pages
 
 ADS = (
-    "Save up to 50 percent on winter coats", "Your neighbour pays less for his insurance", "Ten tricks your dentist will never tell",
-    "Win a weekend for two by the sea", "New kettles from 19.99", "Sell your old car today", "Hot deals end tonight",
+    "Save up to 50 percent on winter coats", "Your neighbour pays less for his insurance",
+    "Ten tricks your dentist will never tell", "Win a weekend for two by the sea", "New kettles from 19.99",
+    "Sell your old car today", "Hot deals end tonight",
+
 )  # fmt: skip
 MENU = ("Home", "News", "People", "Towns", "Trades", "Recipes", "Shops", "Weather", "Contact", "Log in")
 COOKIES = "We use cookies to improve your experience. By continuing you accept our cookie policy."
@@ -513,17 +556,21 @@ def _links(titles: list[str], item: str = "li") -> str:
 
 def _newspaper(p):
     return f"""<!DOCTYPE html>
-<html lang="en"><head>{p["head"]}<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/s.css">
-<script>window.dataLayer=window.dataLayer||[];function gtag(){{dataLayer.push(arguments);}}gtag('config','UA-{p["n"]}');</script></head>
+<html lang="en"><head>{p["head"]}<meta name="viewport" content="width=device-width">\
+<link rel="stylesheet" href="/s.css">
+<script>window.dataLayer=window.dataLayer||[];function gtag(){{dataLayer.push(arguments);}}\
+gtag('config','UA-{p["n"]}');</script></head>
 <body><div id="cookie-banner" class="cookie-consent" role="dialog"><p>{COOKIES}</p>
 <button>Accept all</button><button>Settings</button></div>
-<header class="site-header"><a class="logo" href="/">The {p["site"]}</a><nav class="main-nav"><ul>{_links(MENU)}</ul></nav></header>
+<header class="site-header"><a class="logo" href="/">The {p["site"]}</a><nav class="main-nav"><ul>{_links(MENU)}</ul>\
+</nav></header>
 <div class="advertisement ad-banner"><a href="/ad/{p["n"]}">{p["ads"][0]}</a></div>
 <main><article class="article"><h1>{p["title"]}</h1><div class="byline meta">By our own reporter</div>
 <div class="article-body">
 {p["body"]}
 </div><div class="share-buttons"><a href="#">Share</a><a href="#">Tweet</a><a href="#">Print</a></div></article>
-<aside class="sidebar"><h3>Most read</h3><ol>{_links(p["others"])}</ol><div class="ad">{p["ads"][1]}</div></aside></main>
+<aside class="sidebar"><h3>Most read</h3><ol>{_links(p["others"])}</ol><div class="ad">{p["ads"][1]}</div></aside>\
+</main>
 <footer class="site-footer"><p>Copyright The {p["site"]}. All rights reserved.
 <a href="/terms">Terms of use</a> <a href="/privacy">Privacy policy</a></p></footer>
 <script src="/js/app.js"></script></body></html>"""
@@ -531,18 +578,22 @@ def _newspaper(p):
 
 def _blog(p):
     return f"""<!DOCTYPE html>
-<html><head>{p["head"]}<meta name="generator" content="Press 5.2"><style>.widget{{margin:0}} .ad{{float:right}}</style></head>
-<body class="single single-post"><div id="page"><div id="masthead" class="header"><p class="site-title"><a href="/">{p["site"]}</a></p>
+<html><head>{p["head"]}<meta name="generator" content="Press 5.2"><style>.widget{{margin:0}} .ad{{float:right}}\
+</style></head>
+<body class="single single-post"><div id="page"><div id="masthead" class="header"><p class="site-title">\
+<a href="/">{p["site"]}</a></p>
 <div class="menu"><ul>{_links(MENU[:6])}</ul></div></div>
 <div id="content"><div id="primary"><div class="post hentry"><h1 class="entry-title">{p["title"]}</h1>
 <div class="entry-meta">Posted by admin in <a href="/c/{p["n"]}">Stories</a></div>
 <div class="entry-content">
 {p["body"]}
 </div><div class="entry-utility">Tags: <a href="/t/1">life</a>, <a href="/t/2">town</a></div></div>
-<div id="comments"><h3>2 comments</h3><ol class="commentlist"><li>First!</li><li>Nice post, thank you for sharing.</li></ol></div></div>
+<div id="comments"><h3>2 comments</h3><ol class="commentlist"><li>First!</li><li>Nice post, thank you for sharing.\
+</li></ol></div></div>
 <div id="secondary" class="widget-area"><div class="widget"><h3>Recent posts</h3><ul>{_links(p["others"])}</ul></div>
 <div class="widget ad"><a href="/out">{p["ads"][0]}</a></div>
-<div class="widget"><h3>Newsletter</h3><form><input name="email"><input type="submit" value="Subscribe"></form></div></div></div>
+<div class="widget"><h3>Newsletter</h3><form><input name="email"><input type="submit" value="Subscribe"></form></div>\
+</div></div>
 <div id="footer">Proudly powered by Press. {p["site"]}.</div></div></body></html>"""
 
 
@@ -557,7 +608,8 @@ def _wiki(p):
 {p["body"]}
 <div class="navbox" role="navigation"><ul>{_links(p["others"])}</ul></div></div></div>
 <div id="catlinks" class="catlinks">Categories: <a href="/c1">People</a> <a href="/c2">Towns</a></div></div></div>
-<div id="mw-navigation"><h2>Navigation menu</h2><div id="p-personal"><ul><li>Not logged in</li><li><a href="/talk">Talk</a></li></ul></div>
+<div id="mw-navigation"><h2>Navigation menu</h2><div id="p-personal"><ul><li>Not logged in</li><li>\
+<a href="/talk">Talk</a></li></ul></div>
 <div id="p-navigation" class="portal"><ul>{_links(MENU[:7])}</ul></div></div>
 <div id="footer" role="contentinfo"><ul><li>This page was last edited by a visitor.</li>
 <li><a href="/about">About {p["site"]}</a></li></ul></div></body></html>"""
@@ -577,15 +629,18 @@ Best viewed at 800 x 600</FONT></CENTER></BODY></HTML>"""
 def _community(p):
     return f"""<!DOCTYPE html>
 <html lang="en"><head>{p["head"]}<script type="application/json">{{"page":{p["n"]},"user":null}}</script></head>
-<body><nav class="navbar"><a class="brand" href="/">{p["site"]}</a><div class="nav-links">{_links(MENU[:5], "span")}</div></nav>
+<body><nav class="navbar"><a class="brand" href="/">{p["site"]}</a><div class="nav-links">{_links(MENU[:5], "span")}\
+</div></nav>
 <div class="breadcrumbs"><a href="/">Home</a> &raquo; <a href="/all">All pages</a></div>
 <section class="hero ad-slot"><p>{p["ads"][0]}</p></section>
 <div class="container"><div class="content main-content"><h2 class="page-title">{p["title"]}</h2>
 <div class="text">
 {p["body"]}
 </div></div><div class="related"><h4>You may also like</h4>{_links(p["others"], "div")}</div></div>
-<div class="popup newsletter-modal"><p>Subscribe to our newsletter and never miss a story.</p><button>No thanks</button></div>
-<footer><div class="columns">{_links(MENU, "div")}</div><small>{p["site"]}: terms, imprint, {p["ads"][1]}</small></footer></body></html>"""
+<div class="popup newsletter-modal"><p>Subscribe to our newsletter and never miss a story.</p><button>No thanks\
+</button></div>
+<footer><div class="columns">{_links(MENU, "div")}</div><small>{p["site"]}: terms, imprint, {p["ads"][1]}</small>\
+</footer></body></html>"""
 
 
 HOSTS = (

@@ -88,7 +88,8 @@ ATTRIBUTES = {
     ),
     "instrument": Attribute(
         tuple(
-            "flute drum violin harp guitar trumpet piano cello banjo horn lute organ bell whistle fiddle clarinet".split()
+            "flute drum violin harp guitar trumpet piano cello banjo horn lute organ"
+            " bell whistle fiddle clarinet".split()
         ),
         (
             "In the evening {p} plays the {v}",
@@ -215,9 +216,8 @@ _SLOTS = {
     "beast": "horse goat dog cat goose hen sheep donkey crow owl".split(),
     "adj": "quiet bright narrow old wooden busy cold pleasant muddy green".split(),
     "place": (
-        "market square,old bridge,river bank,mill,church hill,harbour,village school,north road,orchard,town hall".split(
-            ","
-        )
+        "market square,old bridge,river bank,mill,church hill,harbour,village school,north road,orchard,"
+        "town hall".split(",")
     ),
     "time": (
         "in spring,in the autumn,at noon,before the rain,on Sundays,after the harvest,in the early morning,late at"

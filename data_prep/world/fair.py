@@ -36,7 +36,8 @@ def text_of_row(row: dict) -> str:
 
 
 def count(source: str) -> dict[str, int]:
-    """`rows`, those with a problem (`asked`), with a worked solution (`solved`), and with one that is right (`right`)."""
+    """`rows`, those with a problem (`asked`), with a worked solution (`solved`), and with one that is
+    right (`right`)."""
     counts = dict.fromkeys(("rows", "asked", "solved", "right"), 0)
     for part in find_parts([source]):
         for _, _, row in read_rows(part):

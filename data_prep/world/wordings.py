@@ -245,7 +245,8 @@ def unknown(rng: random.Random, held_out: bool = False) -> str:
 
 @cache
 def words() -> tuple[str, ...]:
-    """The English words of 4 to 12 letters in the grammar, in order: what to spell and to copy beside invented ones."""
+    """The English words of 4 to 12 letters in the grammar, in order: what to spell and to copy beside
+    invented ones."""
     texts = " ".join(str(value) for value in (_GRAMMAR["kinds"], _GRAMMAR["attributes"], _GRAMMAR["phrases"]))
     return tuple(sorted(set(re.findall(r"(?<![\w<{'])[a-z]{4,12}(?![\w>}'])", texts))))
 

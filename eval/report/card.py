@@ -184,9 +184,18 @@ def procedure(record: dict) -> dict[str, str]:
 
 
 def model_card(
-    repo_id: str, record: dict, results: dict[str, dict], numbers: dict, *, license: str,
-    base_model: str | None = None, datasets: list[str] = (), tools: bool = False, adapter: bool = False, fall: dict | None = None,
-):  # fmt: skip
+    repo_id: str,
+    record: dict,
+    results: dict[str, dict],
+    numbers: dict,
+    *,
+    license: str,
+    base_model: str | None = None,
+    datasets: list[str] = (),
+    tools: bool = False,
+    adapter: bool = False,
+    fall: dict | None = None,
+):
     """The card of a stage's model, as a `huggingface_hub.ModelCard`.
 
     Args:
@@ -239,6 +248,20 @@ def model_card(
     )
     prompts = record["config"].get("sample_prompts") or ["Once upon a time"]
     return ModelCard.from_template(
-        data, str(HERE / "model_card.jinja"), repo_id=repo_id, record=record, method=name, loader=loader, base=base_model, rows=rows, labels=MEASURES, told=told, prompt=json.dumps(prompts[0]),
-        procedure=procedure(record), limits=limits(numbers, rows, fall), tools=tools, data_sets=data.datasets or [], sources=record["datasets"],
-    )  # fmt: skip
+        data,
+        str(HERE / "model_card.jinja"),
+        repo_id=repo_id,
+        record=record,
+        method=name,
+        loader=loader,
+        base=base_model,
+        rows=rows,
+        labels=MEASURES,
+        told=told,
+        prompt=json.dumps(prompts[0]),
+        procedure=procedure(record),
+        limits=limits(numbers, rows, fall),
+        tools=tools,
+        data_sets=data.datasets or [],
+        sources=record["datasets"],
+    )

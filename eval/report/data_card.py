@@ -116,6 +116,16 @@ def data_set_card(
     )
     example = json.dumps(next(iter(main.values()))["first"], ensure_ascii=False, indent=1)
     return DatasetCard.from_template(
-        data, str(Path(__file__).with_name("data_card.jinja")), repo_id=repo_id, what=what, module=module, before=before, files=files, split=next(iter(main)),
-        kinds=main.get("train", {}).get("kinds", {}), facts=facts, origin=origin, example=example[:1200].replace("```", "'''") + (" …" if len(example) > 1200 else ""),
-    )  # fmt: skip
+        data,
+        str(Path(__file__).with_name("data_card.jinja")),
+        repo_id=repo_id,
+        what=what,
+        module=module,
+        before=before,
+        files=files,
+        split=next(iter(main)),
+        kinds=main.get("train", {}).get("kinds", {}),
+        facts=facts,
+        origin=origin,
+        example=example[:1200].replace("```", "'''") + (" …" if len(example) > 1200 else ""),
+    )

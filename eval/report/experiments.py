@@ -73,7 +73,8 @@ class Experiments:
         )
 
     def fall(self, name: str) -> dict | None:
-        """What the judge said at the start, at its best look and at the last, and the share of the gain that was lost."""
+        """What the judge said at the start, at its best look and at the last, and the share of the gain that
+        was lost."""
         looks = [look for look in self.looks(name) if look.get("judge")]
         best = max(looks, key=lambda look: look["judge"]["value"], default=None)
         if len(looks) < 2 or best is looks[0]:

@@ -31,7 +31,8 @@ class Probed:
         return next(iter(self.models("regurgitation").values()), {}).get("prefixes", {})
 
     def numbers(self) -> dict:
-        """For the summary: the rank correlation of repetitions and the share that is extractable, by the tokens given."""
+        """For the summary: the rank correlation of repetitions and the share that is extractable, by the
+        tokens given."""
         parts = ("value", "low", "high", "n")
         return {
             "spearman": {

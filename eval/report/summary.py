@@ -116,7 +116,8 @@ def half_width(measure: dict) -> float | None:
 
 
 def _measure(measure: dict) -> dict:
-    """The measure, if it is one: `KeyError` and the like else, while the file that it stands in is the last one read."""
+    """The measure, if it is one: `KeyError` and the like else, while the file that it stands in is the last
+    one read."""
     if not (math.isfinite(measure["value"]) and measure["n"] > 0):
         raise ValueError(f"no measure: {measure}")
     return measure

@@ -14,7 +14,8 @@ def _judge(name: str):
     verifier = get_verifier(name)
 
     def process_results(doc: dict, results: list) -> dict:
-        """The mean score of an item's replies: one, or a list of repeats. None of them judged: the item is left out."""
+        """The mean score of an item's replies: one, or a list of repeats. None of them judged: the item is
+        left out."""
         replies = results[0] if isinstance(results[0], list) else results
         scores = [s for reply in replies if (s := verifier(reply, **doc)) is not None]
         return {"score": sum(scores) / len(scores)} if scores else {}

@@ -18,6 +18,7 @@ starts one (0.1 s).
 """
 
 import atexit
+import contextlib
 import json
 import os
 import select
@@ -140,10 +141,8 @@ class Helper:
         self.process.stdout.close()
 
     def kill(self) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, 9)
-        except ProcessLookupError:
-            pass
         self.close()
         self.process.wait()
 

@@ -59,13 +59,14 @@ FLAGS = ("-s", "-S", "-B", "-u", "-c")  # no site-packages; unbuffered: what was
 ENVIRONMENT = {"LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
 
 # What runs inside: limits, then code and tests from standard input. Code and tests are compiled apart, so an open
-# string or an `if False:`
-# at the code's end swallows no test; the nonce is read when the tests are through; and what a poisoned `builtins` or
-# `os` would
-# change is kept before the code runs.
+# string or an `if False:` at the code's end swallows no test; the nonce is read when the tests are through; and what a
+# poisoned `builtins` or `os` would change is kept before the code runs.
 STUB = """
 import os, struct, sys, resource as r
-for what, most in (r.RLIMIT_AS, {memory}), (r.RLIMIT_CPU, {cpu}), (r.RLIMIT_FSIZE, {file}), (r.RLIMIT_NOFILE, 64), (r.RLIMIT_NPROC, 1), (r.RLIMIT_CORE, 0):
+for what, most in (
+    (r.RLIMIT_AS, {memory}), (r.RLIMIT_CPU, {cpu}), (r.RLIMIT_FSIZE, {file}),
+    (r.RLIMIT_NOFILE, 64), (r.RLIMIT_NPROC, 1), (r.RLIMIT_CORE, 0),
+):
     r.setrlimit(what, (most, most))
 def main(read=os.read, write=os.write, leave=os._exit, compile=compile, exec=exec, len=len):
     def take(size):
@@ -88,14 +89,15 @@ main()
 """
 
 # Denied on top of what the namespaces keep out: sockets (AF_VSOCK, which reaches the hypervisor, knows no namespace),
-# memory that
-# RLIMIT_AS does not count, new processes, and kernel interfaces that a program with tests has no use for.
-DENIED = """socket socketpair fork vfork ptrace process_vm_readv process_vm_writev memfd_create memfd_secret shmget shmat shmctl msgget msgsnd
-msgrcv msgctl semget semop semctl semtimedop mq_open add_key request_key keyctl bpf perf_event_open userfaultfd io_uring_setup io_uring_enter
-io_uring_register unshare setns mount umount2 pivot_root move_mount open_tree fsopen fsmount fspick fsconfig mount_setattr chroot init_module
-finit_module delete_module kexec_load kexec_file_load open_by_handle_at name_to_handle_at personality splice tee vmsplice inotify_init
-inotify_init1 inotify_add_watch fanotify_init mbind set_mempolicy migrate_pages move_pages get_mempolicy pidfd_open pidfd_getfd kcmp
-sched_setscheduler sched_setattr syslog acct quotactl swapon swapoff reboot settimeofday clock_settime adjtimex""".split()
+# memory that RLIMIT_AS does not count, new processes, and kernel interfaces that a program with tests has no use for.
+DENIED = """socket socketpair fork vfork ptrace process_vm_readv process_vm_writev memfd_create memfd_secret shmget
+    shmat shmctl msgget msgsnd msgrcv msgctl semget semop semctl semtimedop mq_open add_key request_key keyctl bpf
+    perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register unshare setns mount umount2 pivot_root
+    move_mount open_tree fsopen fsmount fspick fsconfig mount_setattr chroot init_module finit_module delete_module
+    kexec_load kexec_file_load open_by_handle_at name_to_handle_at personality splice tee vmsplice inotify_init
+    inotify_init1 inotify_add_watch fanotify_init mbind set_mempolicy migrate_pages move_pages get_mempolicy pidfd_open
+    pidfd_getfd kcmp sched_setscheduler sched_setattr syslog acct quotactl swapon swapoff reboot settimeofday
+    clock_settime adjtimex""".split()
 
 
 class SandboxUnavailable(UserError):
@@ -210,7 +212,8 @@ class Bwrap:
         own = [] if prefix == "/usr" or prefix.startswith("/usr/") else ["--ro-bind", prefix, prefix]
         # fmt: off
         return [
-            self._path(), "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session", "--clearenv",
+            self._path(), "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session",
+            "--clearenv",
             *(word for item in ENVIRONMENT.items() for word in ("--setenv", *item)), "--hostname", "sandbox",
             "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
             "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", *own, "--dev", "/dev", "--remount-ro", "/dev",
@@ -541,7 +544,7 @@ def _probe(name: str) -> tuple[str, str]:
                         program,
                         program_tests,
                         limits,
-                        started=lambda pid: users.update(_users(pid)),
+                        started=lambda pid, users=users: users.update(_users(pid)),
                     )
                 except (_Lost, OSError, RuntimeError, subprocess.SubprocessError) as error:
                     reasons.append(f"{error} (with {python})")

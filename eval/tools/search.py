@@ -47,8 +47,9 @@ MAX_BYTES = 2**20  # of its answer
 INFO = "search.json"
 WITHOUT = "build it with `python -m eval.tools.search --documents FOLDER --output_dir FOLDER`"
 # What questions are made of, besides bm25s' English stop words: "Do you know where X lives?" asks for X and lives.
-QUESTION_WORDS = """about am asks can could did do does from had has have he her him his how i its know let like many me much my our please
-say she so some tell than them us want was we were what when where which who whom whose why would you your""".split()
+QUESTION_WORDS = """about am asks can could did do does from had has have he her him his how i its know let like many
+    me much my our please say she so some tell than them us want was we were what when where which who whom whose why
+    would you your""".split()
 
 
 def passages(document: dict, most: int = PASSAGE_WORDS) -> Iterator[dict]:
@@ -110,7 +111,8 @@ def build(
     if match not in ("any", "all"):
         raise UserError(f"match must be any or all, but is {match}")
     read, found = 0, []
-    for read, document in enumerate(itertools.chain.from_iterable(map(documents, folders)), 1):
+    for document in itertools.chain.from_iterable(map(documents, folders)):
+        read += 1
         found += passages(document, passage_words)
     terms = _words([f"{p['title']} {p['text']}" for p in found])
     if not any(terms.ids):
@@ -294,11 +296,10 @@ def main(argv: list[str] | None = None) -> None:
     if args.query and args.index:
         print(Search(args.index, args.count, args.max_tokens).search(args.query))
     elif args.documents and args.output_dir:
-        print(
-            f"{args.output_dir}:"
-            f" {build(args.documents, args.output_dir, args.passage_words, COUNT if args.count is None else args.count, MAX_TOKENS if args.max_tokens is None else args.max_tokens, args.match)}"
-            " passages"
-        )
+        count = COUNT if args.count is None else args.count
+        max_tokens = MAX_TOKENS if args.max_tokens is None else args.max_tokens
+        passages = build(args.documents, args.output_dir, args.passage_words, count, max_tokens, args.match)
+        print(f"{args.output_dir}: {passages} passages")
     else:
         raise UserError("give --documents and --output_dir to build an index, or --index and --query to ask one")
 
