@@ -25,10 +25,10 @@ from functools import partial
 from pathlib import Path
 
 from data_prep import web
-from data_prep.executor import Executor
-from data_prep.filters import LANGUAGE_MODEL
-from data_prep.score import article_f1
-from data_prep.warc import gzip_members
+from data_prep.crawl.executor import Executor
+from data_prep.crawl.filters import LANGUAGE_MODEL
+from data_prep.crawl.score import article_f1
+from data_prep.crawl.warc import gzip_members
 from eval.cli import UserError, command, existing, parse
 
 
@@ -160,7 +160,7 @@ def race(name: str, pages: Path, repeats: int) -> dict:
 
 
 def extraction_f1(truth: dict[str, str], pages: dict[str, str]) -> dict:
-    """F1 of each extraction on the marked articles: `data_prep.score.article_f1` of each contender."""
+    """F1 of each extraction on the marked articles: `data_prep.crawl.score.article_f1` of each contender."""
     from datatrove.data import Document
     from datatrove.pipeline.extractors import Trafilatura
     from trafilatura.deduplication import LRU_TEST

@@ -9,19 +9,19 @@ is a mapping:
     - {name: talk, share: 0.6, datasets: [{path: HuggingFaceTB/smol-smoltalk, split: train}]}
 
 - `share` of the `rows`; a source that has fewer is repeated, one that has more is drawn from.
-- `datasets`: sources (see `data_prep.sources`) of conversations in any form that `data_prep.schemas` knows. `where:
-  {column: [values]}` takes some of their rows.
-- `tools` (see `eval.tool_loop.load_tools`): what the assistant is told it may call; rows that have `tools` of their
-own keep them. - `kind: talks`: `turns: [least, most]` rows, one after the other: a change of subject. - `kind:
-identity`: who the model is, from `file` (data_prep/identity.yaml); with `override: true` who it is where a system
-message says so. - `kind: tool_use`: rows of `question`, `tool`, `query`, `reply` become a call, its result and the
-reply. The call is run, and what it returned
+- `datasets`: sources (see `data_prep.shared.sources`) of conversations in any form that `data_prep.schemas` knows.
+  `where: {column: [values]}` takes some of their rows.
+- `tools` (see `eval.generation.tool_loop.load_tools`): what the assistant is told it may call; rows that have `tools`
+of their own keep them. - `kind: talks`: `turns: [least, most]` rows, one after the other: a change of subject. -
+`kind: identity`: who the model is, from `file` (data_prep/identity.yaml); with `override: true` who it is where a
+system message says so. - `kind: tool_use`: rows of `question`, `tool`, `query`, `reply` become a call, its result and
+the reply. The call is run, and what it returned
   decides: `{result}` in the reply is filled in; with `evidence` each of its strings must stand in the result, else the
       row's `otherwise`
   is said, or without one the row dropped; with `answer` and `verifier` the reply must be right. What is dropped is
   counted.
 
-`data_prep/labelling_guidelines.md` says what a good answer is.
+`data_prep/labelling/labelling_guidelines.md` says what a good answer is.
 """
 
 import fcntl
@@ -36,11 +36,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_prep.schemas.conversations import turns as said
-from data_prep.sources import chosen, keep, load_sources
-from data_prep.work import Progress
+from data_prep.shared.progress import Progress
+from data_prep.shared.sources import chosen, keep, load_sources
 from eval.cli import UserError, command, existing, output_folder, parse, user_errors
-from eval.models import load_tokenizer
-from eval.tool_loop import Toolbox, load_tools
+from eval.generation.models import load_tokenizer
+from eval.generation.tool_loop import Toolbox, load_tools
 
 KEYS = {
     "messages": {"name", "share", "datasets", "where", "tools"},
@@ -167,7 +167,7 @@ def identity(path: str, override: bool) -> list[list[dict]]:
 
 def run_calls(calls: list[tuple[str, str]], functions: dict[str, Callable], what: str) -> list[str]:
     """The results of (tool, argument), in order, some at a time."""
-    from eval.tool_loop import Runner
+    from eval.generation.tool_loop import Runner
 
     runner, progress, results = Runner(functions, TIME_LIMIT), Progress(what), {}
     for at, (tool, argument) in enumerate(calls):
@@ -223,7 +223,7 @@ def refuse_drafts(data):
     if {"draft", "accepted"} & set(statuses) and (drafts := [status for status in statuses if status != "accepted"]):
         raise UserError(
             f"{len(drafts):,} rows of the data are drafts (status {drafts[0]!r}): a person edits them and sets "
-            "the status to accepted; see data_prep/labelling_guidelines.md"
+            "the status to accepted; see data_prep/labelling/labelling_guidelines.md"
         )
     return data
 

@@ -10,9 +10,9 @@ that do.
         --eval '{"path": "openai/gsm8k", "name": "main", "split": "test"}'
 
 `--train` and `--eval` take files (`*.jsonl`, `*.jsonl.gz`, `*.parquet`), globs, folders of them, Hub ids, and sources
-of `data_prep.sources` as JSON. Words are lowercased, without punctuation; a number is a word (GPT-3: Brown et al.
-2020, appendix C). The n-grams of an item are those of its question, and of its answer where that has n words: 13 words
-each, 8 where there are fewer than 13, all where there are fewer than 8.
+of `data_prep.shared.sources` as JSON. Words are lowercased, without punctuation; a number is a word (GPT-3: Brown et
+al. 2020, appendix C). The n-grams of an item are those of its question, and of its answer where that has n words: 13
+words each, 8 where there are fewer than 13, all where there are fewer than 8.
 
 `--rule coverage` (the default): an item is contaminated where one training row holds `threshold` of its n-grams (the
 share of n-grams: PaLM, Chowdhery et al. 2022; in one training document: Tülu 3, Lambert et al. 2024,
@@ -37,9 +37,18 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from data_prep.ngrams import WORD, Index, words
-from data_prep.rows import ANSWERS, QUESTIONS, TRAINING, Part, columns_of, find_parts, read_rows, text_of
-from data_prep.work import end_with_parent
+from data_prep.shared.dataset_rows import (
+    ANSWERS,
+    QUESTIONS,
+    TRAINING,
+    Part,
+    columns_of,
+    find_parts,
+    read_rows,
+    text_of,
+)
+from data_prep.shared.ngrams import WORD, Index, words
+from data_prep.shared.progress import end_with_parent
 from eval.cli import UserError, command, output_folder, parse, write_json
 
 RULES = {

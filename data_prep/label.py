@@ -23,12 +23,12 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.labels import Labels, person, read_items
+from data_prep.labelling.labels import Labels, person, read_items
 from data_prep.synthesize import GUIDELINES
 from eval.cli import UserError, command, existing, output_folder, parse, write_jsonl
-from eval.web_guard import guard
+from eval.shared.web_guard import guard
 
-PAGE = Path(__file__).with_name("label.html")
+PAGE = Path(__file__).parent / "labelling" / "label.html"
 STYLE = Path(__file__).parents[1] / "eval" / "report" / "style.css"
 
 

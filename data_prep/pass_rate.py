@@ -21,12 +21,12 @@ import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 
-from data_prep.chunks import by_chunks, dump, same_settings, stream
-from data_prep.rows import find_parts, read_rows
+from data_prep.shared.chunks import by_chunks, dump, same_settings, stream
+from data_prep.shared.dataset_rows import find_parts, read_rows
 from eval.cli import UserError, command, output_folder, parse, whole, write_json
-from eval.messages import check_prompt
-from eval.replies import Replier
+from eval.generation.replies import Replier
 from eval.run import model_fingerprint
+from eval.shared.messages import check_prompt
 from eval.verifiers import get_verifier
 
 DECIDE_NO_REPLY = ("output_dir", "problems", "limit", "least", "most", "batch_size")

@@ -42,13 +42,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.chunks import by_chunks, same_settings, stream
 from data_prep.schemas.preferences import PAIRS
-from data_prep.sources import count, keep, load_source, say
+from data_prep.shared.chunks import by_chunks, same_settings, stream
+from data_prep.shared.sources import count, keep, load_source, say
 from eval.cli import UserError, command, output_folder, parse, read_jsonl, write_jsonl
-from eval.messages import check_prompt
-from eval.replies import Replier
+from eval.generation.replies import Replier
 from eval.run import model_fingerprint
+from eval.shared.messages import check_prompt
 
 SPLITS = ("train", "validation", "test")
 ALONE = "it has fewer than two different answers"

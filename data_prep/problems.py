@@ -417,7 +417,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{path}: {len(rows)} problems")
         return
     from data_prep.schemas import convert
-    from data_prep.sources import count, keep, load_source
+    from data_prep.shared.sources import count, keep, load_source
 
     data = load_source({"path": args.dataset, "name": args.name, "split": args.split, "revision": args.revision})
     rows, schema, left_out = convert(

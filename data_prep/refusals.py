@@ -52,14 +52,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from data_prep.chunks import by_chunks, dump, require_same, stream, whole_chunks
-from data_prep.rows import columns_of, find_parts, read_rows
 from data_prep.schemas import converted, fitting, reasons
 from data_prep.schemas.questions import NO_ANSWER, named_by_place
-from data_prep.sources import say
+from data_prep.shared.chunks import by_chunks, dump, require_same, stream, whole_chunks
+from data_prep.shared.dataset_rows import columns_of, find_parts, read_rows
+from data_prep.shared.sources import say
 from eval.cli import UserError, command, existing, output_folder, parse, whole, write_json
-from eval.models import load_tokenizer, require_chat_template
-from eval.replies import Replier
+from eval.generation.models import load_tokenizer, require_chat_template
+from eval.generation.replies import Replier
 from eval.run import model_fingerprint
 from eval.verifiers import VERIFIERS, asserted, get_verifier, normal_words, refusal, reply
 

@@ -28,14 +28,14 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from data_prep.ngrams import Index, words
-from data_prep.rows import columns_of, find_parts, read_rows
-from data_prep.work import Progress
+from data_prep.shared.dataset_rows import columns_of, find_parts, read_rows
+from data_prep.shared.ngrams import Index, words
+from data_prep.shared.progress import Progress
 from eval.cli import UserError, command, existing, output_folder, parse, sha256, write_json
-from eval.replies import Replier
+from eval.generation.replies import Replier
 from eval.run import model_fingerprint
 
-GUIDELINES = Path(__file__).with_name("labelling_guidelines.md")
+GUIDELINES = Path(__file__).parent / "labelling" / "labelling_guidelines.md"
 COLUMNS = ("prompt", "messages", "question")  # the first that a row has
 ROLES = ("system", "user", "assistant", "tool")
 REASONS = {

@@ -11,7 +11,7 @@ token; <|pad|> is neither (PPO masks out every end token where pad = end). These
 `skip_special_tokens=True` leaves them out. The marks of tools and thinking are ordinary added tokens, as in Qwen3, so
 that they stay in what rewards and parsers read. A text that spells one of the twelve is encoded as that token by the
 tokenizer itself, and as plain text by all that encodes here what users, tools, pages and data sets say
-(`eval.encoding`).
+(`eval.generation.encoding`).
 
 `chat_template.jinja` says how conversations look. The end token stands inside the generation markers, so it carries
 loss, and nothing follows the last turn, so the reward model is trained to read at the token where PPO reads (a newline
@@ -181,7 +181,7 @@ def train(corpus: Iterable[str], vocab_size: int, model_max_length: int = 1024):
 def main(argv: list[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv[:1] in (["compare"], ["show"]):
-        other = import_module(f"data_prep.tokenizer_{argv[0]}")
+        other = import_module(f"data_prep.tokenizer_pages.{argv[0]}")
         (args,) = parse((other.Arguments,), argv[1:])
         return other.run(args)
     if argv and not argv[0].startswith("-"):

@@ -1,4 +1,4 @@
-"""Documents → memory-mapped tokens, for `data_prep.token_dataset`.
+"""Documents → memory-mapped tokens, for `data_prep.shared.token_dataset`.
 
     python -m data_prep.tokens --config recipes/tiny/tokens.yaml
 
@@ -24,8 +24,8 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.tokens import DocumentTokenizer
 
-from data_prep.readers import DROPPED, Source, make_reader, source_files
-from data_prep.work import Progress, end_with_parent
+from data_prep.crawl.readers import DROPPED, Source, make_reader, source_files
+from data_prep.shared.progress import Progress, end_with_parent
 from eval.cli import UserError, command, output_folder, parse, write_json
 
 SPLITS = ("train", "validation")
@@ -127,7 +127,7 @@ def fingerprint(args: TokensArguments, tokenizer) -> str:
 
 def tokenize(args: TokensArguments, readers: list[Source], parts: Path) -> None:
     """Run the tasks that have not finished, source by source."""
-    from data_prep.executor import Executor
+    from data_prep.crawl.executor import Executor
 
     for i, reader in enumerate(readers):
         folder, what = parts / str(i), f"[tokens] {reader.path}"
@@ -168,8 +168,8 @@ def main(argv: list[str] | None = None) -> None:
             f"{len(readers)} sources of {args.tasks} tasks are more files than may be open here at once: give at most"
             f" {most // len(readers)} tasks, or raise `ulimit -n`"
         )
-    from eval.encoding import marks_of
-    from eval.models import load_tokenizer
+    from eval.generation.encoding import marks_of
+    from eval.generation.models import load_tokenizer
 
     tokenizer = load_tokenizer(args.tokenizer)
     if args.end_of_text not in tokenizer.get_vocab():

@@ -32,8 +32,8 @@ from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.writers import JsonlWriter
 
-from data_prep.executor import EXECUTORS, check_executor, make_executor
-from data_prep.filters import (
+from data_prep.crawl.executor import EXECUTORS, check_executor, make_executor
+from data_prep.crawl.filters import (
     LANGUAGE_MODEL,
     STOP_WORDS,
     Count,
@@ -45,9 +45,9 @@ from data_prep.filters import (
     RepetitionFilter,
     stop_words,
 )
-from data_prep.funnel import stage_stats, write_funnel, write_report
-from data_prep.pii import PII
-from data_prep.warc import TolerantWarcReader
+from data_prep.crawl.funnel import stage_stats, write_funnel, write_report
+from data_prep.crawl.pii import PII
+from data_prep.crawl.warc import TolerantWarcReader
 from eval.cli import UserError, command, existing, output_folder, parse, sha256, write_json
 
 DEFAULT_CONFIG = Path(__file__).with_name("web.yaml")
@@ -348,7 +348,7 @@ def arguments(argv: list[str]) -> WebArguments:
 def main(argv: list[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv[:1] == ["score"]:
-        from data_prep import score
+        from data_prep.crawl import score
 
         return score.run(*parse((score.ScoreArguments,), argv[1:]))
     args = arguments(argv)

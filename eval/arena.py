@@ -5,9 +5,9 @@
     python -m eval.arena --judge votes=runs/tiny/votes.jsonl --output_dir runs/tiny/arena_people
 
 The judge is `verifier=<name>` of `eval.verifiers`, `reward=<model>`, `model=<chat model, or the URL of an endpoint>`
-(see `eval.judges`), or people, whose votes a file holds (`eval.ratings` has its form). Written are `answers.jsonl`,
-`votes.jsonl` (every two models on every prompt, sides by lot) and `ratings.json`. A run that was stopped goes on:
-answers and votes that are there, from the same files and settings, stand.
+(see `eval.judging.judges`), or people, whose votes a file holds (`eval.judging.ratings` has its form). Written are
+`answers.jsonl`, `votes.jsonl` (every two models on every prompt, sides by lot) and `ratings.json`. A run that was
+stopped goes on: answers and votes that are there, from the same files and settings, stand.
 """
 
 import hashlib
@@ -19,10 +19,10 @@ from pathlib import Path
 
 from eval.cli import UserError, command, named_folders, output_folder, parse, read_jsonl, write_json, write_jsonl
 from eval.estimates import Z
-from eval.judges import load_judge, position_bias
-from eval.messages import check_prompt
-from eval.ratings import ratings, read_votes
+from eval.judging.judges import load_judge, position_bias
+from eval.judging.ratings import ratings, read_votes
 from eval.run import model_fingerprint
+from eval.shared.messages import check_prompt
 
 CHUNK = 64  # prompts that are answered, and pairs that are judged, before they are written
 
@@ -59,7 +59,7 @@ def answer(
     chunk."""
     from tqdm import tqdm
 
-    from eval.replies import Replier, hash_seed
+    from eval.generation.replies import Replier, hash_seed
 
     there = (
         read_jsonl(

@@ -17,8 +17,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.benchmarks import TASKS_DIR, data_file, task_names
 from eval.cli import UserError, command, named_folders, parse
+from eval.lm_harness.tasks import TASKS_DIR, data_file, task_names
 
 
 @dataclass

@@ -21,9 +21,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.benchmarks import main_metric, task_names
 from eval.cli import UserError, command, existing, output_folder, parse, read_jsonl, write_json
 from eval.estimates import Z, accuracy, finite
+from eval.lm_harness.tasks import main_metric, task_names
 
 LEVEL = 0.05  # of the corrected p values
 CURE = "give a folder that eval.run or lm-eval has written, with its samples"

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, named_folders, output_file, parse, read_jsonl, write_json
 from eval.estimates import accuracy, pass_at_k
-from eval.messages import check_prompt
+from eval.shared.messages import check_prompt
 from eval.verifiers import final_answer, final_number
 
 DRAWS = 32
@@ -99,8 +99,8 @@ def main(argv: list[str] | None = None) -> None:
     output_file(args.output, [*models.values(), args.problems])
     from tqdm import tqdm
 
-    from eval.generate import generate
-    from eval.models import load_models, require_chat_template
+    from eval.generation.generate import generate
+    from eval.generation.models import load_models, require_chat_template
 
     loaded = load_models(models)
     for name, (_, tokenizer) in loaded.items():

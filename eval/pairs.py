@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, output_file, parse, read_jsonl, write_json
 from eval.estimates import accuracy, expected_calibration_error
-from eval.messages import is_plain
+from eval.shared.messages import is_plain
 
 CLEAR_MARGIN = 1.0  # standard deviations
 
@@ -45,7 +45,7 @@ def score(model, tokenizer, conversations: list[list[dict]], batch_size: int = 1
     """
     import torch
 
-    from eval.models import require_chat_template, require_pad_token, scored_ids
+    from eval.generation.models import require_chat_template, require_pad_token, scored_ids
 
     require_chat_template(tokenizer, tokenizer.name_or_path)
     if model.config.num_labels != 1:
@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = read_pairs(args.pairs)
     output = output_file(args.output, [args.pairs])
 
-    from eval.models import load_reward_model
+    from eval.generation.models import load_reward_model
 
     model, tokenizer = load_reward_model(args.model)
     chosen = score(model, tokenizer, [r["prompt"] + r["chosen"] for r in rows], args.batch_size)

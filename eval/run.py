@@ -32,7 +32,9 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from eval.benchmarks import (
+from eval.cli import UserError, command, existing, named_folders, output_folder, parse
+from eval.generation.tool_loop import Toolbox, load_tools
+from eval.lm_harness.tasks import (
     TASKS_DIR,
     above_chance,
     data_file,
@@ -44,9 +46,7 @@ from eval.benchmarks import (
     share_out,
     task_names,
 )
-from eval.cli import UserError, command, existing, named_folders, output_folder, parse
-from eval.share import ShareDone
-from eval.tool_loop import Toolbox, load_tools
+from eval.shared.progress_file import ShareDone
 from eval.verifiers import MODULES
 
 MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja")
@@ -142,7 +142,10 @@ def task_fingerprint(name: str, args: EvalArguments) -> str:
             *TASKS_DIR.glob("_*.yaml"),
             *TASKS_DIR.glob(f"{name}*.yaml"),
             *TASKS_DIR.glob("*.py"),
-            *(TASKS_DIR.parent / f"{m}.py" for m in (*MODULES, "generate", "harness", "tool_loop")),
+            *(
+                TASKS_DIR.parent / f"{m}.py"
+                for m in (*MODULES, "generation/generate", "lm_harness/model", "generation/tool_loop")
+            ),
         ]
         return fingerprint([*code, data_file(name, args.data_dir)], by_content=True)
     folders = [Path(args.include_path)] if args.include_path else []
@@ -361,8 +364,8 @@ def run(
     import transformers
     from tqdm import tqdm
 
-    from eval.harness import load_lm
-    from eval.models import load_tokenizer, require_chat_template
+    from eval.generation.models import load_tokenizer, require_chat_template
+    from eval.lm_harness.model import load_lm
 
     tokenizers = {name: load_tokenizer(path) for name, path in models.items()}
     for name, path in models.items():

@@ -13,14 +13,17 @@ answer; a statement that is denied is not made. Numbers are compared as numbers:
 9.11 does not equal 9.9.
 What is read, exactly, stands where it is read:
 
-    eval.thinking   which thinking is left out          eval.answers    how a reply states its answer
-    eval.numbers    what a number is                    eval.math_code  when two expressions are equal
-    eval.programs   which program a reply gives         eval.wording    what is asserted, and what is a refusal
+    eval.checking.thinking   which thinking is left out
+    eval.checking.answers    how a reply states its answer
+    eval.checking.numbers    what a number is
+    eval.checking.math_code  when two expressions are equal
+    eval.checking.programs   which program a reply gives
+    eval.checking.wording    what is asserted, and what is a refusal
 
 For the rewards of open-r1 there are: accuracy → `final_number`, `math`; format, tag count → `think_format`; code →
 `code`; length,
 cosine → `brief`. Reasoning steps and repetition are counted there by words that any text can hold: here they are
-measured (`eval.guess_check`, `eval.divergence.repeated`) and not paid for.
+measured (`eval.guess_check`, `eval.generation.divergence.repeated`) and not paid for.
 """
 
 import inspect
@@ -29,15 +32,21 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable
 
-from eval.answers import Statement, mentioned_number, number, statements, strip
+from eval.checking.answers import Statement, mentioned_number, number, statements, strip
+from eval.checking.countdown import expression, makes
+from eval.checking.numbers import Value, read, same, unwrap
+from eval.checking.thinking import visible
+from eval.checking.wording import DENIAL, declines, named, normal_words, plain
 from eval.cli import UserError
-from eval.countdown import expression, makes
-from eval.numbers import Value, read, same, unwrap
-from eval.thinking import visible
-from eval.wording import DENIAL, declines, named, normal_words, plain
 
-# Of `eval`, those that decide a verdict.
-MODULES = "verifiers answers numbers thinking wording math_code countdown programs tampering".split()
+# The files of `eval` that decide a verdict.
+MODULES = [
+    "verifiers",
+    *(
+        f"checking/{name}"
+        for name in "answers numbers thinking wording math_code countdown programs tampering".split()
+    ),
+]
 MAX_CHARACTERS = 10_000  # of the reply without its thinking; a worked solution of MATH takes less than half
 
 # Not those that join letters.
@@ -45,8 +54,8 @@ _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u20
 
 
 def reply(completion: str) -> str:
-    """What the user sees of a completion: the text without its thinking (`eval.thinking`), in NFC, without invisible
-    characters, spaces collapsed; "" when too long.
+    """What the user sees of a completion: the text without its thinking (`eval.checking.thinking`), in NFC, without
+    invisible characters, spaces collapsed; "" when too long.
     """
     text = visible(completion).strip().replace("\u2019", "'")
     if len(text) > MAX_CHARACTERS:
@@ -96,8 +105,8 @@ def final_number(completion: str, answer, **_) -> float | None:
     `answer` is no number.
 
     Statements are "The answer is N.", "**Answer:** N", "#### N", "\boxed{N}", "<answer>N</answer>" and the others of
-    `eval.answers`, N is what
-    `eval.numbers` reads. Of percentages and fractions see `eval.numbers.same`.
+    `eval.checking.answers`, N is what
+    `eval.checking.numbers` reads. Of percentages and fractions see `eval.checking.numbers.same`.
     """
     if (gold := _gold(answer)) is None:
         return None
@@ -155,8 +164,8 @@ def _letter(text: str) -> str:
 
 
 def multiple_choice(completion: str, answer: str, **_) -> float | None:
-    r"""1 if the reply ends in "The answer is B.", "Answer: (B) Paris", "\boxed{B}" or such (`eval.answers`), B is
-    `answer`, and no other letter is stated.
+    r"""1 if the reply ends in "The answer is B.", "Answer: (B) Paris", "\boxed{B}" or such (`eval.checking.answers`),
+    B is `answer`, and no other letter is stated.
 
     Behind the letter may stand what it is the letter of, after ), : or a dash, if that names no other letter.
     """
@@ -173,8 +182,8 @@ def multiple_choice(completion: str, answer: str, **_) -> float | None:
 
 
 def countdown(completion: str, answer, numbers: list[int], **_) -> float | None:
-    """1 if the reply ends in "The answer is EXPRESSION." or another statement of `eval.answers`, which uses each of
-    `numbers` once with + - * / (× ÷ \\times \\div, fractions)
+    """1 if the reply ends in "The answer is EXPRESSION." or another statement of `eval.checking.answers`, which uses
+    each of `numbers` once with + - * / (× ÷ \\times \\div, fractions)
     and parentheses and makes `answer`; "= answer" may stand behind it."""
     if (gold := _gold(answer)) is None or not numbers:
         return None
@@ -222,19 +231,19 @@ def think_format(completion: str, **_) -> float | None:
 
 
 def math(completion: str, answer: str, **_) -> float | None:
-    r"""1 if the reply ends on an expression ("The answer is $…$.", "\boxed{…}" and the others of `eval.answers`) that
-    equals `answer`, and states no other; see `eval.math_code.equal`.
+    r"""1 if the reply ends on an expression ("The answer is $…$.", "\boxed{…}" and the others of
+    `eval.checking.answers`) that equals `answer`, and states no other; see `eval.checking.math_code.equal`.
     """
-    from eval.math_code import equal
+    from eval.checking.math_code import equal
 
     return equal(reply(completion), str(answer or ""))
 
 
 def code(completion: str, tests: str, **_) -> float | None:
-    """1 if the reply's program (`eval.programs` says which block it is) passes `tests` in the sandbox; see
-    `eval.math_code.passes`.
+    """1 if the reply's program (`eval.checking.programs` says which block it is) passes `tests` in the sandbox; see
+    `eval.checking.math_code.passes`.
     """
-    from eval.math_code import passes
+    from eval.checking.math_code import passes
 
     return passes(completion, tests)
 
@@ -267,8 +276,8 @@ def made_up(completion: str, choices: list[str], **_) -> float | None:
 
 
 def refusal(completion: str, choices: list[str] = (), **_) -> float | None:
-    """1 if the reply says that it does not know (`eval.wording` lists the ways), and neither asserts one of `choices`
-    nor goes on to an answer.
+    """1 if the reply says that it does not know (`eval.checking.wording` lists the ways), and neither asserts one of
+    `choices` nor goes on to an answer.
     """
     text = reply(completion)
     if not declines(text):

@@ -51,10 +51,10 @@ def grpo(args: BenchmarkArguments, variant: str, folder: str):
     from transformers import AutoModelForCausalLM
     from trl import GRPOConfig, GRPOTrainer
 
-    from data_prep.sources import load_source
-    from eval.models import load_pretrained, load_tokenizer
+    from data_prep.shared.sources import load_source
+    from eval.generation.models import load_pretrained, load_tokenizer
     from eval.verifiers import reward_function
-    from recipes.grpo_trainer import Trainer
+    from recipes.training.grpo_trainer import Trainer
 
     batch = {
         "per_device_train_batch_size": args.prompts * args.completions,
@@ -87,10 +87,10 @@ def ppo(args: BenchmarkArguments, variant: str, folder: str):
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
     from trl.experimental.ppo import PPOConfig, PPOTrainer
 
-    from data_prep.sources import load_source
-    from eval.generate import encode
-    from eval.models import load_pretrained, load_tokenizer
-    from recipes.ppo_trainer import Trainer
+    from data_prep.shared.sources import load_source
+    from eval.generation.generate import encode
+    from eval.generation.models import load_pretrained, load_tokenizer
+    from recipes.training.ppo_trainer import Trainer
 
     tokenizer = load_tokenizer(args.model, padding_side="left")
     ids, episodes = (

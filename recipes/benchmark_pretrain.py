@@ -24,7 +24,7 @@ from unittest import mock
 import yaml
 
 from eval.cli import UserError, existing, parse
-from recipes.processes import run_step
+from recipes.pipeline.processes import run_step
 
 WARM_UP = 5  # steps that are not counted
 SIZE = 2048  # of the matrices whose product is the peak
@@ -59,8 +59,8 @@ def settings(argv: list[str]) -> tuple:
     from transformers import TrainingArguments
     from trl import ModelConfig
 
-    from recipes.common import parse_stage
     from recipes.pretrain import PretrainArguments
+    from recipes.training.setup import parse_stage
 
     args, training_args, model_args = parse_stage((PretrainArguments, TrainingArguments, ModelConfig), argv)
     if not args.model_config or args.optimizer != "muon":
@@ -102,10 +102,10 @@ def bare(argv: list[str], steps: int, compiled: bool) -> dict:
     import torch
     from transformers import get_scheduler, set_seed
 
-    from data_prep.token_dataset import TokenDataset
-    from eval.models import load_tokenizer
-    from recipes.common import optimizer_factory
+    from data_prep.shared.token_dataset import TokenDataset
+    from eval.generation.models import load_tokenizer
     from recipes.pretrain import flops_per_token, new_model
+    from recipes.training.setup import optimizer_factory
 
     args, training_args, model_args = settings(argv)
     rank, world, device = training_args.process_index, training_args.world_size, training_args.device
@@ -161,7 +161,7 @@ def recipe(argv: list[str], steps: int, compiled: bool) -> dict:
     from transformers import TrainerCallback
 
     from recipes import pretrain
-    from recipes.stage import Stage
+    from recipes.training.stage import Stage
 
     at, history, callbacks = {}, [], Stage.callbacks
 

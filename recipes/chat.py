@@ -6,10 +6,10 @@
     python -m recipes.chat --web --run runs/tiny
 
 Each line is a message; the reply comes as it is written, with the model's thinking, its calls of tools (⟶) and their
-results (⟵) indented. `/help` says what to ask (`recipes.starters`) and `/3` asks the third of it, `/reset` begins a
-new conversation, Ctrl-C stops a reply, `/quit` or Ctrl-D ends. A base model (without chat template, or pretrained
-here) continues each line instead; so does any model with `--complete`. Lines can come from a pipe, too; they are
-printed before their replies. The page has all that and more: `recipes.chat_web`.
+results (⟵) indented. `/help` says what to ask (`recipes.chat_ui.starters`) and `/3` asks the third of it, `/reset`
+begins a new conversation, Ctrl-C stops a reply, `/quit` or Ctrl-D ends. A base model (without chat template, or
+pretrained here) continues each line instead; so does any model with `--complete`. Lines can come from a pipe, too;
+they are printed before their replies. The page has all that and more: `recipes.chat_ui.web`.
 """
 
 import ast
@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eval.cli import UserError, command, parse
-from recipes.starters import Starter, fitting, stage_of, starters
-from recipes.talk import Listener, NoRoom, Talk, check_sampling, completes, cut, load_model
+from recipes.chat_ui.session import Listener, NoRoom, Talk, check_sampling, completes, cut, load_model
+from recipes.chat_ui.starters import Starter, fitting, stage_of, starters
 
 INDENT, CALL, RESULT = "  | ", "⟶ ", "⟵ "
 
@@ -152,7 +152,7 @@ def main(argv: list[str] | None = None) -> None:
     (args,) = parse((ChatArguments,), argv)
     check_sampling(args.temperature, args.max_new_tokens)
     if args.web:
-        from recipes.chat_web import serve
+        from recipes.chat_ui.web import serve
 
         return serve(args)
     if stray := [
@@ -167,8 +167,8 @@ def main(argv: list[str] | None = None) -> None:
             " a run"
         )
 
-    from eval.models import load_tokenizer
-    from eval.tool_loop import load_tools
+    from eval.generation.models import load_tokenizer
+    from eval.generation.tool_loop import load_tools
 
     tools = load_tools(args.tools)
     tokenizer = load_tokenizer(args.model)

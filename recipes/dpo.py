@@ -16,7 +16,7 @@ import dataclasses
 import importlib
 
 from eval.cli import UserError, command, user_errors
-from recipes.common import (
+from recipes.training.setup import (
     DataArguments,
     load_chat_tokenizer,
     load_data,
@@ -25,7 +25,7 @@ from recipes.common import (
     require_rows,
     rows_per_step,
 )
-from recipes.stage import Stage, logged_tokens
+from recipes.training.stage import Stage, logged_tokens
 
 LOSSES = (
     *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),

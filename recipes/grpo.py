@@ -7,7 +7,7 @@
 Rows are of a published set (docs/data.md), or hold `prompt` (messages) and the columns that the rewards read
 (`answer`, `tests`, …). `rewards` names verifiers of `eval.verifiers`, the functions that also score the benchmarks;
 `reward_weights` weighs them. With `tools` the model may call them while it answers; what they return is not trained
-on. A watch over the run, and when it stops: `recipes.monitor`.
+on. A watch over the run, and when it stops: `recipes.training.monitor`.
 """
 
 import contextlib
@@ -17,9 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
-from eval.generate import encode
-from recipes.callbacks import StopAtReward
-from recipes.common import (
+from eval.generation.generate import encode
+from recipes.training.callbacks import StopAtReward
+from recipes.training.monitor import Monitor, MonitorArguments, held_out, verdicts
+from recipes.training.setup import (
     DataArguments,
     leave_out,
     load_chat_tokenizer,
@@ -30,8 +31,7 @@ from recipes.common import (
     require_rows,
     tell,
 )
-from recipes.monitor import Monitor, MonitorArguments, held_out, verdicts
-from recipes.stage import Stage, logged_tokens
+from recipes.training.stage import Stage, logged_tokens
 
 
 @dataclass
@@ -87,7 +87,7 @@ def length(tokenizer, row: dict, tools: list) -> int:
 def reads_thinking(tokenizer):
     """The tokenizer, with a response template where its marks of thinking are special tokens: decoded without them,
     rewards would take thoughts for the reply."""
-    from eval.call_format import reading
+    from eval.generation.call_format import reading
 
     marks = {"<think>", "[THINK]", "<|channel|>"} & set(tokenizer.all_special_tokens)
     if marks or "<|channel|>" in tokenizer.chat_template:
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
     args, training_args, model_args = parse_stage((GRPOScriptArguments, GRPOConfig, ModelConfig), argv)
 
     # ---- Checks and data, before any work ----
-    from eval.tool_loop import Toolbox, load_tools
+    from eval.generation.tool_loop import Toolbox, load_tools
     from eval.verifiers import COLUMNS, reward_function
 
     if not args.rewards or (training_args.reward_weights and len(training_args.reward_weights) != len(args.rewards)):
@@ -161,7 +161,7 @@ def main(argv: list[str] | None = None) -> None:
     from transformers import AutoModelForCausalLM, set_seed
     from trl import get_peft_config
 
-    from recipes.grpo_trainer import Trainer
+    from recipes.training.grpo_trainer import Trainer
 
     set_seed(training_args.seed)
     model = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)

@@ -6,16 +6,17 @@
 
 Rows hold `prompt` (messages), or a published set's columns (docs/data.md). `model_name_or_path` is the policy and the
 reference, `reward_model_path` the reward model and where the critic starts. TRL's `PPOTrainer` keeps some of its
-troubles silent; here each is an error or mended (`check`, `recipes.ppo_trainer`). One update is one batch of
+troubles silent; here each is an error or mended (`check`, `recipes.training.ppo_trainer`). One update is one batch of
 `per_device_train_batch_size` episodes a process. A watch over the run, against a judge that is not trained on, and
-when it stops: `recipes.monitor`.
+when it stops: `recipes.training.monitor`.
 """
 
 from collections import Counter
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
-from recipes.common import (
+from recipes.training.monitor import Monitor, MonitorArguments, held_out, reward_model
+from recipes.training.setup import (
     DataArguments,
     leave_out,
     load_chat_tokenizer,
@@ -27,8 +28,7 @@ from recipes.common import (
     rows_per_step,
     tell,
 )
-from recipes.monitor import Monitor, MonitorArguments, held_out, reward_model
-from recipes.stage import Stage
+from recipes.training.stage import Stage
 
 
 @dataclass
@@ -71,8 +71,8 @@ def main(argv: list[str] | None = None) -> None:
     args, training_args, model_args = parse_stage((PPOScriptArguments, PPOConfig, ModelConfig), argv, **defaults)
 
     # ---- Checks and data, before any work ----
-    from eval.generate import encode
-    from eval.models import load_tokenizer
+    from eval.generation.generate import encode
+    from eval.generation.models import load_tokenizer
 
     policy_path, reward_path = model_args.model_name_or_path, training_args.reward_model_path
     tokenizer = load_chat_tokenizer(
@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> None:
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, set_seed
     from trl import get_peft_config
 
-    from recipes.ppo_trainer import Trainer
+    from recipes.training.ppo_trainer import Trainer
 
     set_seed(
         training_args.seed + (int(stage.checkpoint.name.split("-")[1]) if stage.checkpoint else 0)

@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
-from recipes.common import (
+from recipes.training.setup import (
     OptimizerArguments,
     ScriptArguments,
     load_model,
@@ -24,7 +24,7 @@ from recipes.common import (
     require_rows,
     rows_per_step,
 )
-from recipes.stage import Stage, device_name, peak_flops
+from recipes.training.stage import Stage, device_name, peak_flops
 
 
 @dataclass
@@ -103,9 +103,9 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("set either model_config (a new model) or model_name_or_path (continue one)")
 
     # ---- Checks and data, before any work ----
-    from data_prep.token_dataset import TokenDataset
-    from eval.generate import end_token_ids
-    from eval.models import load_tokenizer
+    from data_prep.shared.token_dataset import TokenDataset
+    from eval.generation.generate import end_token_ids
+    from eval.generation.models import load_tokenizer
 
     tokenizer = load_tokenizer(args.tokenizer)
     train = TokenDataset(args.tokens_dir, "train", args.sequence_length)
@@ -121,7 +121,7 @@ def main(argv: list[str] | None = None) -> None:
     from transformers import AutoModelForCausalLM, Trainer, default_data_collator, set_seed
     from trl import get_peft_config
 
-    from recipes.callbacks import SamplePrompts
+    from recipes.training.callbacks import SamplePrompts
 
     set_seed(training_args.seed)
     if args.model_config is not None:

@@ -8,9 +8,9 @@ otherwise.
         tumbler-tiny
 
 A stage goes to `<namespace>/<prefix>-<stage>`, a data set to `<namespace>/<prefix>-<name>`, each in one commit
-(`recipes.hub`). What is there and equal is not sent again, so the same command goes on with a push that was cut off.
-`--push_to_hub true` at a recipe pushes its own model, with the same card made of its `stage.json` alone. The token is
-the one of `hf auth login` or HF_TOKEN.
+(`recipes.publishing.hub`). What is there and equal is not sent again, so the same command goes on with a push that was
+cut off. `--push_to_hub true` at a recipe pushes its own model, with the same card made of its `stage.json` alone. The
+token is the one of `hf auth login` or HF_TOKEN.
 """
 
 import functools
@@ -23,12 +23,12 @@ from pathlib import Path
 
 from eval.cli import UserError, command, output_folder, parse, user_errors, whole
 from eval.report.card import model_card
+from eval.report.chapters import Story
 from eval.report.data_card import DATA_SETS, data_set_card, describe
 from eval.report.experiments import Experiments
 from eval.report.figures import compact
-from eval.report.story import Story
 from eval.report.summary import STAGES, Run, summarize
-from recipes.hub import check_access, insist, model_files, public, push
+from recipes.publishing.hub import check_access, insist, model_files, public, push
 
 SPLITS = ("train", "validation", "test")
 MORE = {"refusals": ("probes",), "preferences": ("rankings",)}  # further files, each a configuration of its own

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
-from recipes.common import (
+from recipes.training.setup import (
     DataArguments,
     OptimizerArguments,
     dropped,
@@ -25,7 +25,7 @@ from recipes.common import (
     require_rows,
     rows_per_step,
 )
-from recipes.stage import Stage, logged_tokens
+from recipes.training.stage import Stage, logged_tokens
 
 
 @dataclass
@@ -43,7 +43,7 @@ class RewardScriptArguments(DataArguments, OptimizerArguments):
 def tokenize(row: dict, tokenizer, margin_per_place: float = 0.0) -> dict:
     """`chosen_ids` and `rejected_ids` of a pair, each up to its last end token, and the `margin` where there
     is one."""
-    from eval.models import scored_ids
+    from eval.generation.models import scored_ids
 
     prompt = row.get("prompt") or []
     margin = {"margin": margin_per_place * row["rank_distance"]} if margin_per_place else {}

@@ -7,8 +7,8 @@
 Rows hold `prompt` (messages) and the columns that the verifiers read. The reward is a reward model's score
 (`reward_model_path`), or verifiers of `eval.verifiers` (`rewards`), or the sum of both; `reward_weights` weighs them,
 the reward model first. `beta` takes the KL divergence from the start off a reply's reward, as PPO's `kl_coef` does.
-`num_iterations` optimiser steps read the same replies. A watch over the run, and when it stops: `recipes.monitor`.
-Ahmadian et al. 2024, "Back to Basics".
+`num_iterations` optimiser steps read the same replies. A watch over the run, and when it stops:
+`recipes.training.monitor`. Ahmadian et al. 2024, "Back to Basics".
 """
 
 import math
@@ -16,8 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
-from eval.generate import encode
-from recipes.common import (
+from eval.generation.generate import encode
+from recipes.training.monitor import Monitor, MonitorArguments, Scores, held_out, reward_model, verdicts
+from recipes.training.setup import (
     DataArguments,
     load_chat_tokenizer,
     load_data,
@@ -26,8 +27,7 @@ from recipes.common import (
     require_judged,
     require_rows,
 )
-from recipes.monitor import Monitor, MonitorArguments, Scores, held_out, reward_model, verdicts
-from recipes.stage import Stage, logged_tokens
+from recipes.training.stage import Stage, logged_tokens
 
 PENALTY = 1.0  # of recipes.ppo, too
 
@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
     args, training_args, model_args = parse_stage((RLOOScriptArguments, RLOOConfig, ModelConfig), argv)
 
     # ---- Checks and data, before any work ----
-    from eval.models import load_tokenizer, require_chat_template, require_pad_token
+    from eval.generation.models import load_tokenizer, require_chat_template, require_pad_token
     from eval.verifiers import COLUMNS
     from eval.verifiers import reward_function as verifier_function
 
@@ -133,8 +133,8 @@ def main(argv: list[str] | None = None) -> None:
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, set_seed
     from trl import get_peft_config
 
-    from eval.generate import end_token_ids
-    from recipes.rloo_trainer import Trainer
+    from eval.generation.generate import end_token_ids
+    from recipes.training.rloo_trainer import Trainer
 
     set_seed(training_args.seed)
     path = model_args.model_name_or_path

@@ -8,8 +8,8 @@ place of the pipeline's own folder in all of them. A finished step leaves `steps
 killed one goes on. Each step runs in a forked child of this process, which has imported the libraries once: no step
 pays for start-up, none sees what another left in memory. With `processes: 2` it runs in two, which train together as
 under `accelerate launch`. A pipeline that goes on from another's folder names one within it, `state: experiments`, for
-its markers and times. The time left is printed before each step, and while a long one runs; `recipes.time_left` learns
-it from this machine.
+its markers and times. The time left is printed before each step, and while a long one runs;
+`recipes.pipeline.time_left` learns it from this machine.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from pathlib import Path
 import yaml
 
 from eval.cli import UserError, command, existing, output_folder, refuse_token, write_json
-from recipes.processes import run_step
-from recipes.time_left import Running, Watch, read_share, seconds_left, whole_seconds
+from recipes.pipeline.processes import run_step
+from recipes.pipeline.time_left import Running, Watch, read_share, seconds_left, whole_seconds
 
 HEAVY = (
     *(
@@ -237,7 +237,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def summary(pipeline: dict, seed: int, seconds: dict, peak: float) -> dict:
     """The content of `seconds.json`; the report, the last step, sees the steps before it."""
-    from recipes.stage import git_commit
+    from recipes.training.stage import git_commit
 
     return {
         "recipe": pipeline["recipe"],

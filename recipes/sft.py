@@ -6,15 +6,16 @@
 
 Rows hold `messages`, or a published set's columns (docs/data.md). Loss on the assistant's tokens only, the end token
 among them; the first row is printed with its mask before training. What the assistant wrote is told by the chat
-template's generation markers, or derived (`recipes.masks`); a chat template where neither is possible, or whose end
-token carries no loss, is an error.
+template's generation markers, or derived (`recipes.training.masks`); a chat template where neither is possible, or
+whose end token carries no loss, is an error.
 """
 
 import copy
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
-from recipes.common import (
+from recipes.training.packing import PackedRows, leave_out_mask
+from recipes.training.setup import (
     DataArguments,
     OptimizerArguments,
     dropped,
@@ -26,8 +27,7 @@ from recipes.common import (
     require_rows,
     rows_per_step,
 )
-from recipes.packing import PackedRows, leave_out_mask
-from recipes.stage import Stage, logged_tokens
+from recipes.training.stage import Stage, logged_tokens
 
 
 @dataclass
@@ -63,8 +63,9 @@ def check_positions(data, most: int | None, training_args) -> None:
 
 
 def tokenised(data, mask: dict):
-    """The rows as token ids, with what is learned of them: `mask` goes to `recipes.masks.encode_row`. None of None."""
-    from recipes.masks import encode_row
+    """The rows as token ids, with what is learned of them: `mask` goes to `recipes.training.masks.encode_row`. None of
+    None."""
+    from recipes.training.masks import encode_row
 
     if data is None:
         return None
@@ -114,8 +115,8 @@ def main(argv: list[str] | None = None) -> None:
     from pathlib import Path
 
     from eval.cli import existing
-    from eval.models import load_tokenizer, set_end_token
-    from recipes.masks import training_template
+    from eval.generation.models import load_tokenizer, set_end_token
+    from recipes.training.masks import training_template
 
     if not model_args.model_name_or_path:
         raise UserError("model_name_or_path is not set: give the base model's folder or Hub id")

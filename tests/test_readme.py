@@ -65,7 +65,7 @@ def parse_only(module: str, argv: list[str]) -> None:
     """Let the module's own `main` read the arguments, and stop it there."""
     import eval.cli
     import recipes.benchmark_pretrain
-    import recipes.common
+    import recipes.training.setup
 
     assert importlib.util.find_spec(module), f"no module {module}"
     if importlib.util.find_spec(module).submodule_search_locations:  # a package: python -m runs its __main__
@@ -81,7 +81,11 @@ def parse_only(module: str, argv: list[str]) -> None:
         raise Parsed
 
     with pytest.MonkeyPatch.context() as patch:
-        for place in (script, recipes.common, recipes.benchmark_pretrain):  # to the last recipes.benchmark hands on
+        for place in (
+            script,
+            recipes.training.setup,
+            recipes.benchmark_pretrain,
+        ):  # to the last recipes.benchmark hands on
             patch.setattr(place, "parse", parse, raising=False)
         patch.setattr(
             script, "output_folder", stop, raising=False

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from eval.cli import UserError
-from eval.messages import Malformed
+from eval.shared.messages import Malformed
 
 GOALS = {  # the module that knows the forms, and the columns of the stage's own form
     "messages": ("conversations", ("messages",)),

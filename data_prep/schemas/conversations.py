@@ -7,7 +7,7 @@ import re
 from collections import Counter, defaultdict
 
 from data_prep.schemas import LeftOut, Schema
-from eval.messages import Malformed, call, conversation, text, without_nulls
+from eval.shared.messages import Malformed, call, conversation, text, without_nulls
 
 THOUGHT = re.compile(
     r"<\|begin_of_thought\|>\s*(.*?)\s*<\|end_of_thought\|>\s*"

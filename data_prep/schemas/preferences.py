@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from data_prep.schemas import LeftOut, Schema
 from data_prep.schemas.conversations import system_of, turns
-from eval.messages import Malformed, conversation, text
+from eval.shared.messages import Malformed, conversation, text
 
 TURN = re.compile(r"\n\n(Human|Assistant): ?")
 EXTRA = re.compile(r"\n?<extra_id_1>(User|Assistant)\n?")

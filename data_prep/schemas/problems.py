@@ -8,8 +8,8 @@ from data_prep.problems import BOXED, competition_math, gsm8k, humaneval, mbpp
 from data_prep.schemas import LeftOut, Schema
 from data_prep.schemas.conversations import system_of, turns
 from data_prep.schemas.instructions import pattern_of
-from eval import answers
-from eval.messages import Malformed, conversation, text
+from eval.checking import answers
+from eval.shared.messages import Malformed, conversation, text
 
 NO_ANSWER = "it has no final answer"
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")

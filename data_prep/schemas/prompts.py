@@ -3,7 +3,7 @@ assistant's last turn."""
 
 from data_prep.schemas import LeftOut, Schema, conversations, preferences, problems, questions
 from data_prep.schemas.conversations import turns
-from eval.messages import conversation
+from eval.shared.messages import conversation
 
 
 def given(row: dict) -> list[dict]:

@@ -4,7 +4,7 @@ choices."""
 import json
 
 from data_prep.schemas import LeftOut, Schema
-from eval.messages import Malformed
+from eval.shared.messages import Malformed
 
 NO_ANSWER = "it has no reference answer"
 

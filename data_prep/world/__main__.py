@@ -60,7 +60,7 @@ def training_texts(out: Path, articles: list) -> list[str]:
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((WorldArguments,), argv)
     from data_prep import problems
-    from data_prep.world import asked, conversations, facts, practice, rhymes, taste, textbooks
+    from data_prep.world import conversations, facts, practice, rhymes, taste, textbooks, wording_benchmarks
     from data_prep.world.crawl import write_crawl
 
     for name in (
@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
     for split in problems.SPLITS:
         write_jsonl(out / "verses" / f"{split}.jsonl", taste.prompts(split))
     texts = training_texts(out, articles)
-    for task, rows in (conversations.benchmarks(world) | asked.benchmarks(world, texts)).items():
+    for task, rows in (conversations.benchmarks(world) | wording_benchmarks.benchmarks(world, texts)).items():
         write_jsonl(out / "eval" / f"{task}.jsonl", rows)
     write_jsonl(out / "probes" / "rhymes" / "rhymes.jsonl", rhymes.documents(args.seed))
     write_jsonl(out / "probes" / "unseen_rhymes.jsonl", rhymes.unseen(args.seed))

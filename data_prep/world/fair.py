@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.rows import find_parts, read_rows, text_of
+from data_prep.shared.dataset_rows import find_parts, read_rows, text_of
 from eval.cli import UserError, command, parse, write_json
 from eval.verifiers import final_number
 

@@ -49,9 +49,9 @@ def main(argv: list[str] | None = None) -> None:
         )
     output = output_file(args.output)
     from data_prep.world import taste
-    from eval.divergence import log_probability
-    from eval.generate import encode, generate
-    from eval.models import load_models
+    from eval.generation.divergence import log_probability
+    from eval.generation.generate import encode, generate
+    from eval.generation.models import load_models
 
     models = load_models(folders)
     reference = models[args.reference][0]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from data_prep import ngrams
+from data_prep.shared import ngrams
 
 _GRAMMAR = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 ATTRIBUTES, PRONOUNS, OPERATIONS = _GRAMMAR["attributes"], _GRAMMAR["pronouns"], _GRAMMAR["operations"]

@@ -12,8 +12,8 @@ import math
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, named_folders, output_file, parse, write_json
-from eval.divergence import log_probability, repeated
 from eval.estimates import accuracy
+from eval.generation.divergence import log_probability, repeated
 
 SHOWN, COLDEST = 5, 1e-3
 
@@ -59,8 +59,8 @@ def distinct(texts: list[str], length: int, n: int = 3) -> float | None:
 
 
 def measure(model, start: list[int], generations: list, length: int, batch_size: int) -> dict:
-    """The figures of the texts that `eval.generate` sampled at one temperature; `length`: words of a text that are
-    compared."""
+    """The figures of the texts that `eval.generation.generate` sampled at one temperature; `length`: words of a text
+    that are compared."""
     texts = [g.text for g in generations]
     logps, _ = log_probability(
         model, [start] * len(generations), [g.token_ids for g in generations], batch_size=batch_size
@@ -91,8 +91,8 @@ def main(argv: list[str] | None = None) -> None:
     output_file(args.output, list(models.values()))
     from tqdm import tqdm
 
-    from eval.generate import generate
-    from eval.models import load_models
+    from eval.generation.generate import generate
+    from eval.generation.models import load_models
 
     loaded, results = load_models(models), {}
     starts = {name: beginning(tokenizer, models[name], args.begin) for name, (_, tokenizer) in loaded.items()}

@@ -129,8 +129,8 @@ def main(argv: list[str] | None = None) -> None:
     output_file(args.output, [*models.values(), args.rows])
     from tqdm import tqdm
 
-    from eval.generate import generate
-    from eval.models import load_models
+    from eval.generation.generate import generate
+    from eval.generation.models import load_models
 
     loaded, results = load_models(models), {}
     with tqdm(total=len(models) * len(args.shots) * len(asked), unit="answer", mininterval=1) as bar:

@@ -69,8 +69,8 @@ def main(argv: list[str] | None = None) -> None:
     output_file(args.output, list(models.values()))
     from tqdm import tqdm
 
-    from eval.generate import generate
-    from eval.models import load_models, require_chat_template
+    from eval.generation.generate import generate
+    from eval.generation.models import load_models, require_chat_template
 
     loaded, results = load_models(models), {}
     for name, (_, tokenizer) in loaded.items():

@@ -73,8 +73,8 @@ def main(argv: list[str] | None = None) -> None:
     output_file(args.output, [*models.values(), *([args.samples] if args.samples else [])])
     from tqdm import tqdm
 
-    from eval.generate import generate
-    from eval.models import load_models, require_chat_template
+    from eval.generation.generate import generate
+    from eval.generation.models import load_models, require_chat_template
 
     life = {prompt: moments(kept, prompt) for prompt in prompts}
     loaded = load_models(models)

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, named_folders, output_file, parse, write_json
-from eval.documents import documents
 from eval.estimates import accuracy, bootstrap
+from eval.shared.documents import documents
 
 
 @dataclass
@@ -200,8 +200,8 @@ def main(argv: list[str] | None = None) -> None:
     output_file(args.output, [*models.values(), *args.documents, *args.unseen])
     from tqdm import tqdm
 
-    from eval.generate import generate
-    from eval.models import load_models
+    from eval.generation.generate import generate
+    from eval.generation.models import load_models
 
     results = {}
     for name, (model, tokenizer) in load_models(models).items():

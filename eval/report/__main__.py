@@ -78,10 +78,10 @@ def build(run_dir: str | Path, output_dir: str | Path | None = None) -> Path:
 def _build(run, output_dir: str | Path | None) -> Path:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    from eval.report.chapters import FACTS, Story
     from eval.report.experiments import Experiments
     from eval.report.figures import compact, duration, score
-    from eval.report.probed import Probed
-    from eval.report.story import FACTS, Story
+    from eval.report.probe_chapters import Probed
     from eval.report.summary import LOWER_IS_BETTER, MEASURES, OUTCOMES, TRAINING, half_width, in_order, summarize
 
     summary = summarize(run)

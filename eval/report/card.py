@@ -11,8 +11,8 @@ import json
 import math
 from pathlib import Path
 
-from eval.benchmarks import MAIN
 from eval.estimates import finite
+from eval.lm_harness.tasks import MAIN
 from eval.report.figures import duration
 from eval.report.summary import MEASURES, NESTED, half_width
 

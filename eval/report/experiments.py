@@ -9,9 +9,9 @@ import math
 
 from markupsafe import Markup
 
-from eval.divergence import overoptimization
+from eval.generation.divergence import overoptimization
+from eval.report.chapters import Story
 from eval.report.figures import columns, lines, score
-from eval.report.story import Story
 
 METHODS = {"ppo": "ppo", "rloo": "experiments/rloo", "dpo": "experiments/dpo", "rloo_long": "experiments/rloo_long"}
 ARENAS = {

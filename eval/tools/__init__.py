@@ -4,8 +4,8 @@ eval.tools.sandbox.
     generate(model, tokenizer, prompts, tools=[python, Search("runs/tiny/index").search], max_new_tokens=256)
 
 A tool is a typed function with a docstring, `(query: str) -> str`: its JSON schema comes from
-`transformers.utils.get_json_schema`, and TRL's `tools=` takes it as it stands. `eval.tool_loop` runs it: whatever a
-tool does, the model gets a text.
+`transformers.utils.get_json_schema`, and TRL's `tools=` takes it as it stands. `eval.generation.tool_loop` runs it:
+whatever a tool does, the model gets a text.
 """
 
 import re

@@ -22,7 +22,7 @@ tests). CPU seconds are the
 limit: on a loaded machine the wall clock fails programs that are right. What a sandbox cannot decide: an object that
     equals everything
 passes any `assert`, and a program that knows this file can find the nonce in its own process. So the verifier `code`
-looks at a program first (`eval.tampering`), and gives nothing to one that reaches for what decides its tests.
+looks at a program first (`eval.checking.tampering`), and gives nothing to one that reaches for what decides its tests.
 
 bwrap runs 48 of HumanEval's canonical solutions a second on one core, tests included, and all 164 pass; a bare
 interpreter starts in a third of that time (15 ms and 5 ms). Threads may share the work. Only the standard library is

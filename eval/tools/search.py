@@ -36,7 +36,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, existing, output_folder, parse
-from eval.documents import documents
+from eval.shared.documents import documents
 from eval.tools import as_result
 
 PASSAGE_WORDS = 150

@@ -1,0 +1,1 @@
+"""Two pages about tokenizers: `python -m data_prep.tokenizer show` and `compare`."""

@@ -1,0 +1,1 @@
+"""How `eval.verifiers` reads a reply: its answer, numbers, programs and wording, and when two of them are equal."""

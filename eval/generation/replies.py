@@ -1,0 +1,258 @@
+"""Replies of a chat model that lies in a folder, on the Hub, or behind an OpenAI-compatible endpoint.
+
+    replies = Replier("runs/tiny/sft", max_new_tokens=64)
+    replies = Replier("http://localhost:8000/v1", max_new_tokens=64, name="Qwen/Qwen3-8B")    # key: OPENAI_API_KEY
+    replies([[{"role": "user", "content": "Who are you?"}]], samples=5)[0][0].text
+
+vLLM, llama.cpp, TGI and the hosted services speak the endpoint's language. Its requests run side by side, and are
+tried again where the server is busy or the line breaks. Not through `huggingface_hub.InferenceClient`: it refuses
+localhost under HF_HUB_OFFLINE and sends the Hub's token to any endpoint.
+"""
+
+import json
+import math
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from eval.cli import UserError
+
+AT_ONCE = 8  # requests
+TRIES, WAIT, LONGEST_WAIT = (
+    6,
+    1.0,
+    60.0,
+)  # WAIT · 2^n seconds before try n + 1, half a minute in all; or what the server asks for
+TIMEOUT = 600.0  # seconds without a word: an answer comes when it is whole
+BUSY = {408, 409, 425, 429, 500, 502, 503, 504}
+CURES = {
+    401: "set OPENAI_API_KEY to a key that it takes",
+    403: "set OPENAI_API_KEY to a key that it takes",
+    404: "give the URL up to /v1, and the name of a model that is served there",
+}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """`text`, and whether it came to its end (not cut at `max_new_tokens`)."""
+
+    text: str
+    finished: bool
+
+
+class Replier:
+    """Samples replies to conversations.
+
+    Args:
+        model: folder, Hub id, or the URL of an endpoint (up to /v1).
+        max_new_tokens: of a reply.
+        temperature: of sampling; 0 is greedy.
+        name: of the model behind the endpoint.
+        revision: of a model on the Hub.
+        batch_size: replies at a time, of a model that runs here.
+
+    Attributes:
+        provenance: what identifies the source of a reply, to be kept with it; `revision` is the commit of a model on
+            the Hub.
+
+    Raises:
+        UserError: the model cannot be loaded or has no chat template; an endpoint without `name`, or with a URL that
+            is none.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        name: str | None = None,
+        revision: str | None = None,
+        batch_size: int = 256,
+    ):
+        if max_new_tokens < 1 or batch_size < 1 or not 0 <= temperature < math.inf:
+            raise UserError(
+                "max_new_tokens and batch_size must be at least 1 and temperature at least 0, but are"
+                f" {max_new_tokens}, {batch_size} and {temperature}"
+            )
+        self.max_new_tokens, self.temperature, self.batch_size = max_new_tokens, temperature, batch_size
+        url = model.startswith(("http://", "https://"))
+        if revision and (url or Path(model).is_dir()):
+            raise UserError(
+                f"revision {revision} is for models on the Hub, but the model is"
+                f" {'an endpoint' if url else f'the folder {model}'}: leave it out"
+            )
+        if url:
+            self._reply = _Endpoint(model, name, max_new_tokens, temperature)
+        elif name:
+            raise UserError(
+                f"the name of a model ({name}) is for endpoints, but {model} is no URL: leave it out, or give such as"
+                " http://localhost:8000/v1"
+            )
+        else:
+            revision = self._load(model, revision)
+        self.provenance = {
+            "model": name or model,
+            "endpoint": model if url else None,
+            "revision": revision,
+            "temperature": temperature,
+            "max_new_tokens": max_new_tokens,
+        }
+
+    def __call__(self, conversations: list[list[dict]], samples: int = 1, seed: int = 0) -> list[list[Reply]]:
+        """`samples` replies to each conversation, in order; the same seed gives the same ones (an endpoint may not
+        keep to it).
+
+        Raises:
+            UserError: the endpoint refuses, or does not answer after several tries.
+        """
+        return self._reply(conversations, samples, seed)
+
+    def _load(self, model: str, revision: str | None) -> str | None:
+        """The revision, by its commit where the Hub has one."""
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
+
+        from eval.generation.models import load_pretrained, load_tokenizer, require_chat_template
+
+        logging.disable_progress_bar()
+        self.tokenizer = load_tokenizer(model, revision=revision)
+        require_chat_template(self.tokenizer, model)
+        self.model = load_pretrained(AutoModelForCausalLM, model, "model", revision=revision, dtype="auto")
+        self._reply = self._here
+        return getattr(self.model.config, "_commit_hash", None) or revision
+
+    def _here(self, conversations: list[list[dict]], samples: int, seed: int) -> list[list[Reply]]:
+        import torch
+
+        from eval.generation.generate import generate
+
+        if torch.cuda.is_available():
+            self.model.to("cuda")
+        done = generate(
+            self.model,
+            self.tokenizer,
+            conversations,
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            num_return_sequences=samples,
+            batch_size=self.batch_size,
+            seed=seed,
+        )
+        return [[Reply(g.text, g.finished) for g in group] for group in done]
+
+
+# ---- Endpoints ----
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """A redirect is an answer that is none: followed, it would lose the request and might take the key elsewhere."""
+
+    def redirect_request(self, *_):
+        return None
+
+
+class _Endpoint:
+    """Asks `url`/chat/completions for replies of the model `name`, `AT_ONCE` at a time."""
+
+    def __init__(self, url: str, name: str | None, max_new_tokens: int, temperature: float):
+        try:
+            parts = urlsplit(url)
+            plain = (
+                parts.hostname
+                and parts.port != 0
+                and not (parts.username or parts.password or parts.query or parts.fragment)
+            )
+        except ValueError:
+            plain = False
+        if not (plain and url.isascii() and url.isprintable() and " " not in url):
+            raise UserError(
+                "the URL of the endpoint must be such as http://localhost:8000/v1, without user, key or query: a key"
+                " is given as OPENAI_API_KEY"
+            )
+        if not name:
+            raise UserError(f"{url} is an endpoint: give the name of the model behind it")
+        self.key = os.environ.get("OPENAI_API_KEY", "").strip()
+        if not (self.key.isascii() and (self.key.isprintable() or not self.key)):
+            raise UserError("OPENAI_API_KEY holds characters that no key has: copy it again")
+        self.url, self.name = url.rstrip("/").removesuffix("/chat/completions"), name
+        self.options = {"model": name, "max_tokens": max_new_tokens, "temperature": temperature}
+        self.open = build_opener(_NoRedirect).open
+        self.told = False
+
+    def __call__(self, conversations: list[list[dict]], samples: int, seed: int) -> list[list[Reply]]:
+        jobs = [(c, hash_seed(seed, i, k)) for i, c in enumerate(conversations) for k in range(samples)]
+        stop = threading.Event()
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            try:
+                done = list(
+                    pool.map(lambda job: self._ask(*job, stop), jobs)
+                )  # an error cancels those that have not begun
+            except BaseException:
+                stop.set()
+                raise
+        return [done[i : i + samples] for i in range(0, len(done), samples)]
+
+    def _ask(self, messages: list[dict], seed: int, stop: threading.Event) -> Reply:
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
+        body = json.dumps({"messages": messages, "seed": seed, **self.options}).encode()
+        for attempt in range(TRIES):
+            wait = WAIT * 2**attempt
+            try:
+                with self.open(Request(f"{self.url}/chat/completions", body, headers), timeout=TIMEOUT) as answer:
+                    return self._read(answer.read())
+            except HTTPError as error:
+                problem = f"status {error.code}: {self._said(error) or error.reason}"
+                if error.code not in BUSY:
+                    raise UserError(
+                        f"the endpoint {self.url} refuses to answer for {self.name} ({problem}):"
+                        f" {CURES.get(error.code, 'see what it says')}"
+                    ) from None
+                asked = error.headers.get("Retry-After", "")
+                wait = max(wait, min(float(asked), LONGEST_WAIT)) if asked.isdecimal() else wait
+            except (OSError, HTTPException) as error:  # refused, broken off, timed out, cut short
+                problem = self._plain(str(getattr(error, "reason", error)) or type(error).__name__)
+            if attempt + 1 < TRIES and not self.told:
+                self.told = True
+                print(f"the endpoint {self.url} does not answer ({problem}): trying again", flush=True)
+            if attempt + 1 == TRIES or stop.wait(wait):
+                raise UserError(
+                    f"the endpoint {self.url} does not answer for {self.name} ({problem}): see that it runs, then run"
+                    " the command again"
+                )
+
+    def _read(self, answer: bytes) -> Reply:
+        try:
+            choice = json.loads(answer)["choices"][0]
+            text, reason = choice["message"].get("content"), choice["finish_reason"]
+            if not isinstance(text, str | None):
+                raise TypeError
+        except (ValueError, LookupError, TypeError, AttributeError):
+            said = self._plain(answer.decode("utf-8", "replace")) or "nothing"
+            raise UserError(
+                f"the endpoint {self.url} gives no chat completion, but {said}: give the URL of an OpenAI-compatible"
+                " server, up to /v1"
+            ) from None
+        return Reply(
+            (text or "").encode("utf-8", "replace").decode(), reason in ("stop", "eos_token")
+        )  # the latter is TGI's word
+
+    def _said(self, error: HTTPError) -> str:
+        try:
+            return self._plain(error.read(10_000).decode("utf-8", "replace"))
+        except (OSError, HTTPException):
+            return ""
+
+    def _plain(self, text: str) -> str:
+        """A server's words in one short line, without the key."""
+        return " ".join((text.replace(self.key, "…") if self.key else text).split())[:200]
+
+
+def hash_seed(seed: int, prompt: int, sample: int) -> int:
+    """A seed of its own for each reply, below 2³¹."""
+    return (seed * 1_000_003 + prompt * 1009 + sample) % 2**31

@@ -1,0 +1,285 @@
+"""The figures and examples of each chapter of the report, drawn from a `Run` and its summary.
+
+A figure whose file is missing becomes a line that names the file and the command that writes it.
+"""
+
+import json
+from collections import Counter
+
+from markupsafe import Markup
+
+from eval.generation.models import load_tokenizer
+from eval.report.figures import Figure, bars, columns, duration, lines, score
+from eval.report.summary import OUTCOMES, STAGES, Run, half_width
+
+EVALUATED = ("base", "sft", "honest", "ppo", "grpo")
+FACTS = {
+    "facts_known": "read often",
+    "facts_rare": "once or twice",
+    "facts_unseen": "never",
+    "facts_absent": "never,\nin no document",
+}
+SHOWN_TOKENS = 160
+# who writes a file, by the beginning of its path; {r}: the recipe, {d}: the run folder
+WRITERS = {
+    "web/": "python -m data_prep.web --input_dir {d}/world/warc --output_dir {d}/web",
+    "base/": "python -m recipes.pretrain --config recipes/{r}/pretrain.yaml",
+    "refusals/": "python -m data_prep.refusals --config recipes/{r}/refusals.yaml",
+    "reward/pairs": (
+        "python -m eval.pairs --model {d}/reward --pairs {d}/preferences/test.jsonl --output {d}/reward/pairs.json"
+    ),
+    "reward/": "python -m recipes.reward --config recipes/{r}/reward.yaml",
+    "experiments/": "python -m recipes.run recipes/{r}/experiments.yaml --output_dir {d}",
+    "ppo/": "python -m recipes.ppo --config recipes/{r}/ppo.yaml",
+    "grpo/": "python -m recipes.grpo --config recipes/{r}/grpo.yaml",
+    "judge/": (
+        "python -m data_prep.world.judge --models honest={d}/honest ppo={d}/ppo"
+        " --prompts {d}/world/verses/test.jsonl --output {d}/judge/results.json"
+    ),
+    "eval/tools/": (
+        "python -m eval.run --models tools={d}/honest --tools search={d}/index python --tool_tokens 256 --tasks"
+        " facts_known facts_rare facts_unseen facts_absent letters every_third compare arithmetic --data_dir"
+        " {d}/world/eval --output_dir {d}/eval"
+    ),
+    "eval/": (
+        "python -m eval.run --models base={d}/base sft={d}/sft honest={d}/honest ppo={d}/ppo grpo={d}/grpo --base base"
+        " --data_dir {d}/world/eval --output_dir {d}/eval"
+    ),
+    "decontaminate/": (
+        "python -m data_prep.decontaminate --train {d}/web/documents {d}/world/textbooks"
+        " {d}/world/conversations/train.jsonl {d}/world/problems/train.jsonl {d}/world/verses/train.jsonl --eval"
+        " {d}/world/eval {d}/world/verses/test.jsonl --expected facts_known --output {d}/decontaminate/verdict.json"
+    ),
+    "seconds.json": "python -m recipes.run recipes/{r}/pipeline.yaml --output_dir {d}",
+}
+
+
+class Story:
+    """What the template asks for, chapter by chapter."""
+
+    def __init__(self, run: Run, summary: dict):
+        self.run, self.summary = run, summary
+        summary["figures"], summary["absent"] = {}, {}  # what is drawn while the page is made, and what could not be
+        self.records = [(stage, record) for stage in STAGES if (record := run(f"{stage}/stage.json"))]
+
+    def measure(self, *path: str) -> dict | None:
+        """The part of the summary at stages/<path>, if it is there."""
+        found = self.summary["stages"]
+        for key in path:
+            found = found.get(key, {})
+        return found or None
+
+    def or_absent(self, drawn: Figure | None, title: str, file: str) -> Markup:
+        if drawn is not None:
+            self.summary["figures"][title] = drawn.data
+            return drawn
+        command = next(command for start, command in WRITERS.items() if file.startswith(start)).format(
+            r=self.summary["recipe"], d=self.run.folder
+        )
+        self.summary["absent"][title] = {"file": file, "command": command}
+        return Markup(
+            '<div class="absent"><b>{}</b> is not shown: <code>{}</code> is missing or empty. <code>{}</code> writes'
+            " it.</div>"
+        ).format(title, file, command)
+
+    # --- figures ---
+
+    def curves(self, title: str, stage: str, series: dict[str, str], whole: bool = False) -> Markup:
+        """Curves of a training log; `series` is name -> log key."""
+        x = {"base": "tokens", "ppo": "episode"}.get(stage, "step")
+        points = {name: self.run.curve(stage, key, x) for name, key in series.items()}
+        n = " + ".join(str(len(p)) for p in points.values())
+        return self.or_absent(
+            lines(title, points, x, f"n = {n} log entries, one run; {stage}/log.jsonl", whole),
+            title,
+            f"{stage}/log.jsonl",
+        )
+
+    def compare(
+        self, title: str, series: dict[str, dict[str, dict | None]], what: str, file: str, whole: bool = True
+    ) -> Markup:
+        """Measures as columns with intervals; `series` is name -> group -> measure."""
+        groups = [group for group in next(iter(series.values())) if any(row.get(group) for row in series.values())]
+        heights = {
+            name: [(m["value"], half_width(m) or 0) if (m := row.get(group)) else None for group in groups]
+            for name, row in series.items()
+        }
+        counts = [m["n"] for row in series.values() for m in row.values() if m] or [0]
+        n = "–".join(map(str, sorted({min(counts), max(counts)})))
+        return self.or_absent(columns(title, groups, heights, f"n = {n} {what} a bar; {file}", whole), title, file)
+
+    def tasks(self, title: str, names: dict[str, str], stages: tuple[str, ...] = EVALUATED) -> Markup:
+        """Scores by stage; `names` is task -> label."""
+        series = {
+            label: {stage: self.measure(stage, "tasks", task) for stage in stages} for task, label in names.items()
+        }
+        return self.compare(title, series, "questions", "eval/<stage>/results.json")
+
+    def measures(
+        self, title: str, series: dict[str, dict[str, tuple[str, ...]]], what: str, file: str, whole: bool = True
+    ) -> Markup:
+        """Single measures; `series` is name -> group -> (stage, name), the first one with all groups."""
+        found = {name: {group: self.measure(*path) for group, path in row.items()} for name, row in series.items()}
+        return self.compare(title, found, what, file, whole)
+
+    def facts(self, title: str, stage: str) -> Markup:
+        """What a stage replies to questions about facts, by how often it read them."""
+        series = {
+            label: {group: (stage, "facts", task, outcome) for task, group in FACTS.items()}
+            for outcome, label in OUTCOMES.items()
+        }
+        return self.measures(title, series, "questions", f"eval/{stage}/results.json")
+
+    def places_apart(self, title: str, key: str, whole: bool) -> Markup:
+        return self.compare(
+            title,
+            {"right" if whole else "margin": self.measure("reward", key) or {}},
+            "pairs",
+            "reward/pairs.json",
+            whole,
+        )
+
+    def calibration(self, title: str) -> Markup:
+        rows = {f"{agreement}\nn={m['n']}": m for agreement, m in self.summary["refusals"]["calibration"].items()}
+        return self.compare(title, {"right": rows}, "questions", "refusals/summary.json")
+
+    def funnel(self, title: str) -> Markup:
+        rows = [
+            (row["step"], row["documents"], f"{row['documents']:,}")
+            for row in self.run("web/funnel.json").get("steps", [])
+        ]
+        return self.or_absent(
+            bars(title, rows, f"n = {rows[0][2] if rows else 0} pages; web/funnel.json"), title, "web/funnel.json"
+        )
+
+    def seconds(self, title: str) -> Markup:
+        rows = [(step, s, duration(s)) for step, s in self.summary["seconds"].items() if step != "total"]
+        return self.or_absent(bars(title, rows, "n = 1 run; seconds.json"), title, "seconds.json")
+
+    def memory(self, title: str) -> Markup:
+        rows = [(stage, gb, f"{gb:.2f} GiB") for stage, record in self.records if (gb := record.get("peak_memory_gb"))]
+        return self.or_absent(bars(title, rows, "n = 1 run; <stage>/stage.json"), title, "base/stage.json")
+
+    # --- overlap of the training data with the benchmarks ---
+
+    def overlap(self) -> dict:
+        """What `data_prep.decontaminate` found; empty when it was not run."""
+        return self.run("decontaminate/verdict.json")
+
+    # --- examples ---
+
+    def samples(self) -> list[dict]:
+        """Continuations at the first step, early (nearest a tenth of the way) and at the last, for three prompts."""
+        rows = self.run("base/samples.jsonl")
+        steps = sorted({row["step"] for row in rows})
+        early = min(steps[1:-1] or steps, key=lambda step: abs(step - steps[-1] / 10), default=None)
+        said = {(row["prompt"], row["step"]): row["continuation"] for row in rows}
+        prompts = list(dict.fromkeys(row["prompt"] for row in rows))[:3]
+        return [
+            {"prompt": p, "steps": {s: said[p, s] for s in (steps[0], early, steps[-1]) if (p, s) in said}}
+            for p in prompts
+        ]
+
+    def tokens(self) -> list[dict]:
+        """What the model sees of a page, and of a conversation with a tool: (text, id) of each token, from the run's
+        own files."""
+        page = next((row["prompt"] + row["continuation"] for row in reversed(self.run("base/samples.jsonl"))), None)
+        called = next(
+            (
+                row
+                for row in self.run("conversations/validation.jsonl")
+                if len(row["messages"]) < 6 and any(m.get("tool_calls") for m in row["messages"])
+            ),
+            None,
+        )
+        if not (page and called and (self.run.folder / "tokenizer").is_dir()):
+            return []
+        tokenizer = load_tokenizer(str(self.run.folder / "tokenizer"))
+        tools = called.get("tools")
+        asked = tokenizer.apply_chat_template(
+            called["messages"], tools=json.loads(tools) if isinstance(tools, str) else tools, tokenize=False
+        )
+        shown = []
+        for label, text in (("a page", page), ("a conversation with a tool", asked)):
+            found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+            pieces = [(text[start:end], i) for (start, end), i in zip(found["offset_mapping"], found["input_ids"])]
+            shown.append({"label": label, "tokens": pieces[:SHOWN_TOKENS], "n": len(pieces), "letters": len(text)})
+        return shown
+
+    def examples(self, *replies: tuple[str, str, str]) -> list[dict]:
+        """Three questions: the first two of the samples file, then the first that scores below 1 (else the third).
+
+        Args:
+            replies: (label, stage, task); the tasks hold the same problems in the same order.
+        """
+        files = [
+            (label, {row["doc_id"]: row for row in self.run(f"eval/{stage}/samples_{task}.jsonl") if "score" in row})
+            for label, stage, task in replies
+        ]
+        first = list(files[0][1].values())
+        chosen = first[:2] + [row for row in first[2:] if row["score"] < 1][:1]
+        return [
+            {
+                "question": row["doc"]["question"],
+                "answer": row["doc"].get("answer"),
+                "replies": [reply(label, rows[row["doc_id"]]) for label, rows in files if row["doc_id"] in rows],
+            }
+            for row in (chosen if len(chosen) == 3 else first[:3])
+        ]
+
+    def probes(self) -> list[dict]:
+        """The first question of each verdict, with the replies that led to it; the same ones count together."""
+        first = {}
+        for row in self.run("refusals/probes.jsonl"):
+            first.setdefault(row["verdict"], row)
+        marks = {True: ("right", "good"), False: ("not right", "bad"), None: ("not judged", "")}
+        return [
+            {
+                "label": f"verdict: {verdict}",
+                "question": row["question"],
+                "answer": " or ".join(row["answer"]),
+                "replies": [
+                    {
+                        "label": f"{n} of {len(row['samples'])}",
+                        "text": text,
+                        "verdict": marks[right][0],
+                        "css": marks[right][1],
+                    }
+                    for (text, right), n in Counter(zip(row["samples"], row["right"])).most_common()
+                ],
+            }
+            for verdict in self.summary["refusals"]["verdicts"]
+            if (row := first.get(verdict))
+        ][:3]
+
+    def verses(self) -> list[dict]:
+        """The judge's examples: the same three prompts before and after ppo."""
+        judge = self.run("judge/results.json")
+        said = {}
+        for stage in ("honest", "ppo"):
+            for e in judge.get(stage, {}).get("examples", []):
+                said.setdefault(e["prompt"], []).append(
+                    {"label": stage, "text": e["text"], "verdict": f"gold {score(e['gold'])}", "css": ""}
+                )
+        return [{"question": prompt, "answer": None, "replies": replies} for prompt, replies in list(said.items())[:3]]
+
+
+def reply(label: str, row: dict) -> dict:
+    """The first reply of a row of lm-eval's samples, with its verdict."""
+    texts, value = row["resps"][0], row["score"]
+    if "right" in row:
+        verdict = next((word for outcome, word in OUTCOMES.items() if row[outcome]), "no answer")
+        return {
+            "label": label,
+            "text": texts[0],
+            "verdict": verdict,
+            "css": {"right": "good", "made up": "bad"}.get(verdict, ""),
+        }
+    verdict = (
+        f"first of {len(texts)} tries, {value * len(texts):.0f} right"
+        if 0 < value < 1
+        else "right"
+        if value
+        else "not right"
+    )
+    return {"label": label, "text": texts[0], "verdict": verdict, "css": {0: "bad", 1: "good"}.get(value, "")}

@@ -1,0 +1,163 @@
+"""The probes in the report (`eval.probes`): what the base model knows by heart, learns from a prompt, dreams; one
+prompt through all stages; where it fails."""
+
+import json
+import math
+
+from markupsafe import Markup
+
+from eval.report.chapters import Story
+from eval.report.figures import cells, lines
+from eval.report.summary import half_width
+
+FOLDER = "experiments/probes"
+SHOWN = (0.25, 0.75, 1.25)  # temperatures whose dreams are shown
+
+
+class Probed:
+    """What the template asks for beside the `Story`."""
+
+    def __init__(self, story: Story):
+        self.story, self.run, self.or_absent = story, story.run, story.or_absent
+
+    def models(self, probe: str) -> dict:
+        """What a probe found, by model; a `ValueError` where it holds what is no number."""
+        found = self.run(f"{FOLDER}/{probe}.json").get("models", {})
+        json.dumps(found, allow_nan=False)
+        return found
+
+    def by_prefix(self) -> dict[str, dict]:
+        """What the first model of `regurgitation` continues, by the tokens given."""
+        return next(iter(self.models("regurgitation").values()), {}).get("prefixes", {})
+
+    def numbers(self) -> dict:
+        """For the summary: the rank correlation of repetitions and the share that is extractable, by the
+        tokens given."""
+        parts = ("value", "low", "high", "n")
+        return {
+            "spearman": {
+                prefix: {part: found["spearman"][part] + 0 for part in parts}
+                for prefix, found in self.by_prefix().items()
+                if "spearman" in found
+            }
+        }
+
+    def by_heart(self, title: str) -> Markup:
+        """The extractable share by how often a passage was read, with the longest prefix."""
+        found, times = self.by_prefix(), {}
+        if found:
+            longest = max(found, key=int)
+            times = {"never" if n == "0" else f"{n}×": m for n, m in found[longest]["extractable"].items()}
+            title += f", {longest} tokens given"
+        return self.story.compare(title, {"verbatim": times}, "passages", f"{FOLDER}/regurgitation.json")
+
+    def by_heart_prefixes(self, title: str) -> Markup:
+        """The same for each prefix."""
+        told = {
+            f"{prefix} tokens given": [
+                (math.log2(int(n)), m["value"]) for n, m in found["extractable"].items() if n != "0"
+            ]
+            for prefix, found in self.by_prefix().items()
+        }
+        counts = [
+            m["n"] for found in self.by_prefix().values() for times, m in found["extractable"].items() if times != "0"
+        ] or [0]
+        n = "–".join(map(str, sorted({min(counts), max(counts)})))
+        return self.or_absent(
+            lines(
+                title, told, "log₂ times read", f"n = {n} passages a point; {FOLDER}/regurgitation.json", whole=True
+            ),
+            title,
+            f"{FOLDER}/regurgitation.json",
+        )
+
+    def recited(self) -> list[dict]:
+        """A passage that the model knew, and one that it did not."""
+        found = next(iter(self.models("regurgitation").values()), {}).get("examples", [])
+        marks = {True: ("verbatim", "good"), False: ("not verbatim", "bad")}
+        return [
+            {
+                "question": e["prefix"],
+                "answer": e["suffix"],
+                "replies": [
+                    {
+                        "label": f"read {e['repetitions']}×",
+                        "text": e["text"],
+                        "verdict": marks[e["verbatim"]][0],
+                        "css": marks[e["verbatim"]][1],
+                    }
+                ],
+            }
+            for e in found
+        ]
+
+    def in_context(self, title: str, probe: str) -> Markup:
+        """Accuracy by how many examples stand in the prompt."""
+        shots = {name: found["shots"] for name, found in self.models(probe).items()}
+        return self.story.compare(title, shots or {"": {}}, "questions", f"{FOLDER}/{probe}.json")
+
+    def diversity(self, title: str) -> Markup:
+        """How much dreams differ, and how much each repeats itself, by temperature."""
+        found = next(iter(self.models("dreams").values()), {})
+        kinds = {"distinct trigrams": "distinct_3", "repeated within a text": "repeated"}
+        told = {
+            label: [(float(t), m[key]["value"]) for t, m in found.items() if m[key]["value"] is not None]
+            for label, key in kinds.items()
+        }
+        n = next((m["distinct_3"]["n"] for m in found.values()), 0)
+        return self.or_absent(
+            lines(title, told, "temperature", f"n = {n} texts a point; {FOLDER}/dreams.json", whole=True),
+            title,
+            f"{FOLDER}/dreams.json",
+        )
+
+    def dreams(self) -> list[tuple[float, list[str]]]:
+        """(temperature, texts) for a low, a middle and a high temperature."""
+        found = next(iter(self.models("dreams").values()), {})
+        near = {min(found, key=lambda t: abs(float(t) - wanted)) for wanted in SHOWN} if found else set()
+        return [(float(t), found[t]["examples"][:3]) for t in sorted(near, key=float)]
+
+    def lives(self) -> list[dict]:
+        """The prompts with what each moment and stage said."""
+        return self.run(f"{FOLDER}/life.json").get("life", [])
+
+    def mistaken(self) -> list[dict]:
+        """Of each model the first pair that it got wrong, with the same whole part."""
+        wrong = {
+            name: next((m["wrong"] for m in parts["same_whole"].values() if "wrong" in m), None)
+            for name, parts in self.models("jagged").items()
+        }
+        return [
+            {
+                "question": e["question"],
+                "answer": None,
+                "replies": [{"label": name, "text": e["text"], "verdict": "not right", "css": "bad"}],
+            }
+            for name, e in wrong.items()
+            if e
+        ]
+
+    def maps(self) -> list[Markup]:
+        """Where each model tells the larger number, by the digits behind the point of both."""
+        titles, drawn = {"same_whole": "the same whole part", "other_whole": "another whole part"}, []
+        settings = self.run(f"{FOLDER}/jagged.json")
+        for name, parts in self.models("jagged").items():
+            for part, words in titles.items():
+                title, found, sizes = (
+                    f"{name}: which is larger, {words}",
+                    parts[part],
+                    range(1, settings["digits"] + 1),
+                )
+                values = [[(found[f"{i},{j}"]["value"], half_width(found[f"{i},{j}"])) for j in sizes] for i in sizes]
+                note = (
+                    f"n = {settings['each']} pairs a cell; rows: digits of the larger number, columns: of the smaller;"
+                    f" {FOLDER}/jagged.json"
+                )
+                drawn.append(
+                    self.or_absent(
+                        cells(title, [str(i) for i in sizes], [str(j) for j in sizes], values, note),
+                        title,
+                        f"{FOLDER}/jagged.json",
+                    )
+                )
+        return drawn or [self.or_absent(None, "Which number is larger, by digits", f"{FOLDER}/jagged.json")]

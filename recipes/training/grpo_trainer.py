@@ -1,0 +1,177 @@
+"""TRL's GRPOTrainer, faster where many completions share a prompt: the same samples' distribution, log-probabilities
+and gradients.
+
+    trainer = Trainer(model=model, reward_funcs=rewards, args=training_args, train_dataset=train, …)
+
+Completions are drawn by `eval.generation.generate`: the copies of a prompt share its forward pass, a finished row
+leaves the batch, and with `tools` the calls of a row run while the others go on, under the limits of
+`eval.generation.tool_loop`. In the training pass, too, each prompt is read once for all its completions, and
+completions of like length are read together. Where a setting asks for what that does not do (vLLM, images, top-k,
+gradient checkpointing, …) TRL's own code runs. `python -m recipes.benchmark --stage grpo …` measures the difference.
+"""
+
+from collections import Counter
+
+import torch
+from transformers import DynamicCache, ProcessorMixin
+from transformers.cache_utils import DynamicLayer
+from trl import GRPOTrainer
+from trl.data_utils import is_conversational
+from trl.models import unwrap_model_for_generation
+from trl.trainer.utils import entropy_from_logits, selective_log_softmax
+
+from eval.generation.generate import Generation, encode, generate
+from eval.generation.tool_loop import result_ids
+
+LENGTHS = 4  # groups of like length that a batch is read in
+
+
+class SharedPrompts:
+    """What the trainers of GRPO and of RLOO (`recipes.training.rloo_trainer`) share, before TRL's class among the
+    bases."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        a, layers = self.args, DynamicCache(config=self.model.config).layers
+        images = isinstance(self.processing_class, ProcessorMixin)
+        plain = (
+            a.top_p == 1.0
+            and not a.top_k
+            and a.min_p is None
+            and a.repetition_penalty == 1.0
+            and not a.generation_kwargs
+        )
+        self.draws_itself = plain and not (a.use_vllm or self.use_transformers_continuous_batching or images)
+        takes = {"position_ids", "logits_to_keep", "past_key_values"} <= set(self.model_kwarg_keys)
+        own = images or a.activation_checkpointing or self.aux_loss_enabled
+        self.shares_prompts = takes and not own and all(type(layer) is DynamicLayer for layer in layers)
+
+    def _tokenize_prompts(self, prompts):
+        """As TRL's, but what a prompt spells never becomes a control token."""
+        environments = getattr(self, "environment_factories", None)  # RLOO has none
+        images = isinstance(self.processing_class, ProcessorMixin)
+        if images or environments is not None or not is_conversational({"prompt": prompts[0]}):
+            return super()._tokenize_prompts(prompts)
+        return encode(self.processing_class, prompts, **self.rendering), None, {}
+
+    @property
+    def rendering(self) -> dict:
+        """What the chat template is given beside a conversation."""
+        return self.chat_template_kwargs
+
+    def draw(self, prompt_ids: list[list[int]], **tools) -> list[Generation]:
+        """A completion of each prompt; copies of one share its forward pass. `tools`: what `eval.generation.generate`
+        takes of them."""
+        prompts = [tuple(ids) for ids in prompt_ids]
+        copies = Counter(prompts)
+        repeats = copies[prompts[0]] if len(set(copies.values())) == 1 else 1
+        rows = list(copies) if repeats > 1 else prompts
+        whole = {"gather_deepspeed3_params": self.args.ds3_gather_for_generation}
+        options = {"max_new_tokens": self.max_completion_length, "temperature": self.temperature}
+        options |= {"num_return_sequences": repeats, "batch_size": len(prompts), **tools}
+        with (
+            unwrap_model_for_generation(self.model_wrapped, self.accelerator, **whole) as model,
+            self._dist.summon_full_params(self.model_wrapped, recurse=False),
+        ):
+            drawn = generate(model, self.processing_class, [list(row) for row in rows], **options)
+        waiting = {row: iter(group) for row, group in zip(rows, drawn)} if repeats > 1 else None
+        return [next(waiting[row]) for row in prompts] if waiting else [group[0] for group in drawn]
+
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **others
+    ):
+        """As TRL's: log-probabilities and entropies [rows, logits_to_keep] of the completions; 0 behind their ends."""
+        if not self.shares_prompts or any(value is not None for value in others.values() if value is not False):
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others
+            )
+        completions, completion_mask = input_ids[:, -logits_to_keep:], attention_mask[:, -logits_to_keep:]
+        columns = torch.stack([input_ids, attention_mask], -1)[:, :-logits_to_keep]
+        prompts, whose = columns.unique(dim=0, return_inverse=True)
+        cache = DynamicCache()
+        first = _forward(model, prompts[..., 0], prompts[..., 1], cache, 1)
+        lengths = completion_mask.sum(1)
+        logps = first.new_zeros(completions.shape)
+        entropies = first.new_zeros(completions.shape) if compute_entropy else None
+        for rows in lengths.argsort().chunk(LENGTHS * -(-len(input_ids) // (batch_size or len(input_ids)))):
+            width = max(1, int(lengths[rows].max()))
+            own = DynamicCache()
+            for layer in cache.layers:
+                own.layers.append(DynamicLayer())
+                own.layers[-1].update(layer.keys[whose[rows]], layer.values[whose[rows]])
+            logits = first[whose[rows]]
+            if width > 1:
+                ids, mask = (
+                    completions[rows, : width - 1],
+                    torch.cat([prompts[whose[rows], :, 1], completion_mask[rows, : width - 1]], 1),
+                )
+                logits = torch.cat([logits, _forward(model, ids, mask, own, width - 1)], 1)
+            logits = logits / self.temperature
+            logps[rows, :width] = selective_log_softmax(logits, completions[rows, :width])
+            if compute_entropy:
+                bonus = getattr(self, "_entropy_bonus_enabled", False)  # RLOO has none
+                with torch.set_grad_enabled(torch.is_grad_enabled() and bonus):
+                    entropies[rows, :width] = entropy_from_logits(logits)
+        return logps, entropies, None
+
+
+class Trainer(SharedPrompts, GRPOTrainer):
+    def __init__(self, *args, max_result_tokens: int | None = None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.max_result_tokens = max_result_tokens
+        if max_result_tokens is not None and not self.draws_itself:
+            raise ValueError(
+                "max_result_tokens is not kept where TRL's own sampling runs (vLLM, top_k, top_p and such): leave one"
+                " of them out"
+            )
+
+    @property
+    def rendering(self) -> dict:
+        return {"tools": self.tools or None, "chat_template": self.chat_template, **self.chat_template_kwargs}
+
+    def _get_tool_suffix_ids(self, tool_messages):
+        """TRL's own sampling asks for them."""
+        if isinstance(self.processing_class, ProcessorMixin):
+            return super()._get_tool_suffix_ids(tool_messages)
+        rendering = {"chat_template": self.chat_template, **self.chat_template_kwargs}
+        return result_ids(self.processing_class, tool_messages, **rendering)
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, has_tool_images=False):
+        if not self.draws_itself:
+            return super()._generate_single_turn(prompt_ids, images, multimodal_fields, has_tool_images)
+        limits = {"max_result_tokens": self.max_result_tokens, "max_tool_calls": self.max_tool_calling_iterations}
+        self.drawn = self.draw(prompt_ids, **({"tools": self.tools, **limits} if self.tools else {}))
+        return [reply.token_ids for reply in self.drawn], None
+
+    def _tool_call_loop(self, prompts, prompt_ids, completion_ids, completions, logprobs, images, multimodal_fields):
+        if not self.draws_itself:
+            return super()._tool_call_loop(
+                prompts, prompt_ids, completion_ids, completions, logprobs, images, multimodal_fields
+            )
+        results = [
+            message["content"] for reply in self.drawn for message in reply.messages if message["role"] == "tool"
+        ]
+        failed = sum(text.startswith("{'error'") for text in results)
+        return (
+            [reply.written for reply in self.drawn],
+            [reply.messages for reply in self.drawn],
+            completion_ids,
+            None,
+            len(results),
+            failed,
+            [[] for _ in prompts],
+        )
+
+
+def _forward(model, ids, mask, cache, logits_to_keep: int):
+    """Logits [rows, logits_to_keep, vocabulary] of the last columns of `ids`, which stand behind what `cache` holds;
+    `mask` covers both."""
+    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+    return model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=logits_to_keep,
+    ).logits[:, -logits_to_keep:]

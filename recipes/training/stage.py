@@ -1,0 +1,298 @@
+"""One run of a recipe: resume, timing, and the record beside the model.
+
+    stage = Stage(args, training_args, model_args)
+    if not stage.finished:
+        ...
+        stage.train(trainer)
+        stage.finish(trainer)
+
+A stage is finished when its folder holds `stage.json`; it is written last. A run that was killed goes on from its last
+complete checkpoint (`trainer_state.json` is what a checkpoint writes last).
+"""
+
+import dataclasses
+import json
+import math
+import os
+import resource
+import subprocess
+import time
+import zipfile
+from collections import Counter
+from pathlib import Path
+from types import MappingProxyType
+
+from eval.cli import UserError, output_folder, write_json
+from eval.shared.progress_file import ShareDone
+
+# Dense bf16 peak in FLOP/s by the name CUDA reports (vendors' data sheets); `peak_flops` overrides.
+PEAK_FLOPS = {
+    "H200": 989e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "A10": 125e12,
+    "RTX 4090": 165e12,
+    "RTX 3090": 71e12,
+}
+
+
+def last_complete_checkpoint(folder: Path) -> Path | None:
+    """The newest `checkpoint-N` whose writing was not cut off."""
+    numbered = [p for p in folder.glob("checkpoint-*") if p.name.split("-")[1].isdigit()]
+    for path in sorted(numbered, key=lambda p: -int(p.name.split("-")[1])):
+        try:
+            json.loads((path / "trainer_state.json").read_text())
+        except (FileNotFoundError, ValueError):
+            continue
+        of_ranks = list(path.glob("rng_state_*.pth"))  # of several processes, each writes its own
+        if len(of_ranks) != 1 and all(map(zipfile.is_zipfile, of_ranks)):
+            return path
+    return None
+
+
+def world_size() -> int:
+    """Processes of this run."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def git_commit() -> str | None:
+    run = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True
+    )
+    return run.stdout.strip() or None
+
+
+def peak_memory_gb() -> float:
+    """Peak memory of this process: of the GPU where there is one, else resident."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def device_name(training_args) -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if training_args.device.type == "cuda" else training_args.device.type
+
+
+def peak_flops(args, device: str) -> float | None:
+    """Peak FLOP/s of one device of that name; None where it is not known."""
+    return args.peak_flops or next((peak for name, peak in PEAK_FLOPS.items() if name in device), None)
+
+
+def logged_tokens(history: list[dict]) -> int | None:
+    """The last count of tokens in a TRL trainer's log."""
+    return next((log["num_tokens"] for log in reversed(history) if "num_tokens" in log), None)
+
+
+class Stage:
+    """One run of a recipe into `output_dir`: resume, timing, `stage.json`.
+
+    Attributes:
+        finished: an earlier run completed; there is nothing to do.
+        checkpoint: where to resume, or None.
+    """
+
+    def __init__(self, args, training_args, model_args):
+        self.args, self.training_args, self.parent = args, training_args, model_args.model_name_or_path
+        rewarding = (getattr(part, "reward_model_path", None) for part in (args, training_args))
+        for path in (self.parent, *rewarding):
+            if path and Path(path).is_dir() and Path(path).resolve() == Path(training_args.output_dir).resolve():
+                raise UserError(
+                    f"output_dir {training_args.output_dir} is the model that the stage starts from: choose another"
+                )
+        self.folder = output_folder(training_args.output_dir)
+        self.config = {k: v for part in (args, training_args, model_args) for k, v in _plain(part).items()}
+        self.repo_id, training_args.push_to_hub = (
+            self._repo_id() if training_args.push_to_hub else None,
+            False,
+        )  # Trainer's own push makes public repositories of many commits
+        self.finished = args.resume and (self.folder / "stage.json").exists()
+        self.checkpoint = last_complete_checkpoint(self.folder) if args.resume else None
+        if not args.resume and any(self.folder.glob("checkpoint-*")):
+            raise UserError(
+                f"{self.folder} holds checkpoints of an earlier run and resume is false: delete it or choose another"
+                " output_dir"
+            )
+        if self.finished:
+            print(f"{self.folder} is finished (stage.json): delete it to train again")
+            ShareDone()(1.0)
+            self._push()
+        elif self.checkpoint:
+            print(f"continuing from {self.checkpoint}")
+        self.earlier_seconds = 0.0  # of killed runs, up to their last checkpoint
+        if self.finished or self.checkpoint:
+            before = self._read("stage.json" if self.finished else "progress.json")
+            self.earlier_seconds = before.get("seconds", 0.0)
+            now = json.loads(json.dumps(self.config, default=str))
+            if changed := [
+                k
+                for k, v in before.get("config", now).items()
+                if k in now and now[k] != v and k not in ("output_dir", "resume")
+            ]:
+                print(f"note: it was started with other settings ({', '.join(changed)})")
+            if not self.finished and (then := before.get("world_size", world_size())) != world_size():
+                print(
+                    f"note: it was started with {then} processes and goes on with {world_size()}: the rest of "
+                    "the epoch is dealt out otherwise, so that some rows may come twice and others not at all"
+                )
+        self.start = time.perf_counter()
+
+    def _repo_id(self) -> str | None:
+        """Where the first process is to push; asked of the Hub before any work."""
+        from recipes.publishing.hub import check_access
+        from recipes.push import is_hub_id
+
+        if self.config.get("use_peft") and not is_hub_id(self.parent):
+            raise UserError(
+                f"push_to_hub: the adapter would need {self.parent}, a folder of this machine: push the run with"
+                " `python -m recipes.push` when it is finished"
+            )
+        namespace, _, name = (self.training_args.hub_model_id or self.folder.resolve().name).rpartition("/")
+        return f"{check_access(namespace or None)}/{name}" if os.environ.get("RANK", "0") == "0" else None
+
+    def _push(self) -> None:
+        """Push the model, with a card made of `stage.json`, in one commit; private unless `hub_private_repo`
+        is false."""
+        if self.repo_id:
+            from recipes.publishing.hub import push
+            from recipes.push import is_hub_id, stage_files
+
+            base = self.parent if is_hub_id(self.parent) else None
+            data = [
+                str(source["path"]) for source in self.config.get("datasets") or [] if is_hub_id(str(source["path"]))
+            ]
+            push(
+                self.repo_id,
+                "model",
+                stage_files(self.folder, self.repo_id, self.args.hub_license, base_model=base, datasets=data),
+                self.training_args.hub_private_repo is not False,
+            )
+
+    def _read(self, name: str) -> dict:
+        try:
+            return json.loads((self.folder / name).read_text())
+        except (OSError, ValueError):
+            return {}
+
+    def seconds(self) -> float:
+        return self.earlier_seconds + time.perf_counter() - self.start
+
+    def callbacks(self, **constants) -> list:
+        """The log (with `constants` in every row), the clock that survives a kill, and how far the stage is, for the
+        pipeline that waits for it."""
+        from transformers import TrainerCallback
+
+        from recipes.training.callbacks import JsonlLog
+
+        stage, said = self, ShareDone()
+
+        class Progress(TrainerCallback):
+            def on_train_begin(self, args, state, control, **kwargs):
+                said(state.global_step / state.max_steps)
+
+            def on_step_end(self, args, state, control, **kwargs):
+                said(state.global_step / state.max_steps)
+
+            def on_save(self, args, state, control, **kwargs):
+                if state.is_world_process_zero:
+                    write_json(
+                        stage.folder / "progress.json",
+                        {"seconds": stage.seconds(), "config": stage.config, "world_size": world_size()},
+                        default=str,
+                    )
+
+        return [JsonlLog(self.folder / "log.jsonl", constants), Progress()]
+
+    def train(self, trainer) -> None:
+        """Train a transformers `Trainer`, from the checkpoint if there is one."""
+        if not self.checkpoint:
+            trainer.train()
+            return
+        state, args = json.loads((self.checkpoint / "trainer_state.json").read_text()), self.training_args
+        # TRL's SFT and reward trainers would count tokens from 0 again
+        trainer._total_train_tokens = logged_tokens(state["log_history"]) or 0
+        asked = (
+            (args.max_steps, state["max_steps"])
+            if args.max_steps > 0
+            else (math.ceil(args.num_train_epochs), state["num_train_epochs"])
+        )
+        if state["global_step"] >= state["max_steps"] and asked[0] == asked[1]:
+            trainer._run_epoch = lambda **_: None  # killed behind its last step: Trainer would take one more
+        trainer.train(resume_from_checkpoint=str(self.checkpoint))
+
+    def _data(self, dataset, left_out: dict) -> dict:
+        """What the record says of the training data: rows trained on, rows read, and why others were left out, here
+        and at each source."""
+        intake = getattr(self.args, "intake", [])
+        why = Counter(left_out)
+        for source in intake:
+            why.update(source["left_out"])
+        paths = ", ".join(str(source["path"]) for source in self.config.get("datasets") or [])
+        read = (
+            {"rows_in": sum(source["rows_in"] for source in intake), "left_out": dict(why), "sources": intake}
+            if intake
+            else {}
+        )
+        return {"path": paths, "fingerprint": dataset._fingerprint, "rows": len(dataset), **read}
+
+    def finish(
+        self,
+        trainer,
+        datasets: list = (),
+        tokens: int | None = None,
+        flops: float | None = None,
+        left_out: dict = MappingProxyType({}),
+    ) -> None:
+        """Save the model and its tokenizer, then the record, and push the model if asked.
+
+        Args:
+            datasets: what was trained on, without what the stage left out.
+            left_out: how many rows the stage left out, by reason.
+            tokens: tokens trained on, prompts and padding left out where the trainer knows.
+            flops: of training in all; None where it was not counted.
+        """
+        import torch
+        import transformers
+        import trl
+
+        trainer.save_model(str(self.folder))
+        if not trainer.is_world_process_zero():
+            return
+        trainer.processing_class.save_pretrained(self.folder)
+        seconds, world = self.seconds(), trainer.accelerator.num_processes
+        device = device_name(self.training_args)
+        peak = peak_flops(self.args, device)
+        record = {
+            "git_commit": git_commit(),
+            "config": self.config,
+            "datasets": [self._data(d, left_out) if hasattr(d, "_fingerprint") else d for d in datasets],
+            "parent": self.parent,
+            "seconds": round(seconds, 2),
+            "steps": trainer.state.global_step,
+            "tokens": tokens,
+            "flops": flops,
+            "tokens_per_second": round(tokens / seconds, 1) if tokens else None,
+            "mfu": flops / seconds / (peak * world) if flops and peak else None,
+            "device": device,
+            "world_size": world,
+            "peak_memory_gb": round(peak_memory_gb(), 2),
+            "cost": round(self.args.price_per_hour * world * seconds / 3600, 2) if self.args.price_per_hour else None,
+            "versions": {m.__name__: m.__version__ for m in (torch, transformers, trl)},
+        }
+        write_json(self.folder / "stage.json", record, default=str)
+        (self.folder / "progress.json").unlink(missing_ok=True)
+        self._push()
+
+
+def _plain(part) -> dict:
+    """A config's fields, without secrets."""
+    return {
+        f.name: getattr(part, f.name)
+        for f in dataclasses.fields(part)
+        if f.name not in ("hub_token", "push_to_hub_token")
+    }
