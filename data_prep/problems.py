@@ -152,10 +152,12 @@ def letters_by_chance(rng: random.Random) -> str:
 
 
 def digits_by_chance(rng: random.Random) -> str:
-    """A number of 1 to 8 digits, half of the time of few kinds, so that they repeat; some are negative, some have
-    decimals."""
+    """A number of 1 to 8 digits, half of the time of few kinds, so that they repeat, often the same several times in a
+    row; some are negative, some have decimals."""
     kinds = rng.sample(string.digits, rng.choice((2, 3, 10, 10)))
-    digits = "".join(rng.choices(kinds, k=rng.randint(1, 8))).lstrip("0") or "0"
+    runs = rng.choice(((1,), (1, 1, 1, 2, 3, 4)))
+    digits = "".join(rng.choice(runs) * kind for kind in rng.choices(kinds, k=rng.randint(1, 8)))
+    digits = digits[:8].lstrip("0") or "0"
     point = rng.randint(1, 2) if len(digits) > 2 and rng.random() < 0.25 else 0
     return ("-" if rng.random() < 0.1 else "") + (f"{digits[:-point]}.{digits[-point:]}" if point else digits)
 

@@ -179,7 +179,7 @@ class World:
     unseen: int = 70
     absent: int = 70
     listed: int = 840
-    unlisted: int = 360
+    unlisted: int = 400
     people: dict[str, list[list[Fact]]] = field(init=False)
 
     def __post_init__(self):

@@ -37,24 +37,28 @@ def _reference(fact: Fact, question: str) -> dict:
     }
 
 
-def questions(world: World, times: int = 3) -> list[dict]:
-    """`question`, `answer`, `choices`, `subject`, `group`: each known fact in `times` wordings, each fact of a
-    stranger in one; who somebody is, too.
+def questions(world: World, times: int = 3, of_a_stranger: int = 3) -> list[dict]:
+    """`question`, `answer`, `choices`, `subject`, `group`: each fact of a known person, and who that is, in `times`
+    wordings; of each stranger `of_a_stranger` of these, drawn: many names teach more than many questions on each.
 
     Who somebody is counts as known where the trade is right."""
     rng = random.Random(f"questions-{world.seed}")
     rows = []
     for group in ("known", "listed", "unlisted"):
         for person in world.people[group]:
-            for _ in range(times if group == "known" else 1):
-                rows += [_reference(f, f.question(rng)) for f in person]
-                rows.append(
-                    _reference(
-                        next(f for f in person if f.attribute == "trade"), wordings.who_is(rng, person[0].person)
-                    )
-                )
+            if group == "known":
+                rows += [row for _ in range(times) for row in _asked_about(rng, person)]
+            else:
+                rows += rng.sample(_asked_about(rng, person), of_a_stranger)
     rng.shuffle(rows)
     return rows
+
+
+def _asked_about(rng: random.Random, person: list[Fact]) -> list[dict]:
+    """A question on each fact of a person, and who that is."""
+    trade = next(fact for fact in person if fact.attribute == "trade")
+    facts = [_reference(fact, fact.question(rng)) for fact in person]
+    return [*facts, _reference(trade, wordings.who_is(rng, person[0].person))]
 
 
 def tool_use(world: World, searches: int, codes: int) -> list[dict]:
@@ -73,7 +77,8 @@ def tool_use(world: World, searches: int, codes: int) -> list[dict]:
         if kind in ("letters", "every_third") and (hard or rng.random() < 0.5):
             word = [problems.letters_by_chance(rng) if hard else textbooks.real_word(rng)]
         p = problems.GENERATORS[kind](rng, "train", *word)
-        while kind == "arithmetic" and hard and not re.search(r"(\d)\1", p.answer):
+        repeats = rng.choice((r"(\d)\1", r"(\d)\1\1|(\d\d)\2|(\d)\3.*(\d)\4"))
+        while kind == "arithmetic" and hard and not re.search(repeats, p.answer):
             p = problems.arithmetic(rng, "train")
         if kind == "arithmetic" and not hard and rng.random() < 0.6:
             p = everyday_sum(rng)
