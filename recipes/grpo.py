@@ -119,7 +119,8 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"stop_window must be at least 1 logged step, but is {args.stop_window}")
     rewards = [reward_function(name) for name in args.rewards]
     tokenizer = reads_thinking(load_chat_tokenizer(model_args, "the sft model"))
-    if tools := load_tools(args.tools):
+    tools = load_tools(args.tools)
+    if tools:
         Toolbox(tokenizer, tools, args.max_result_tokens or 1, 1.0)  # raises where its template has no place for them
     train, evaluation = load_data(args, ("prompt",), training_args, COLUMNS, goal="problem")
     watched, judge = held_out(args, training_args.seed, "problem")

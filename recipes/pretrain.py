@@ -63,7 +63,8 @@ def new_model(config: dict, tokenizer, sequence_length: int, attn_implementation
     }
     try:
         config = AutoConfig.for_model(**(special | config))
-        if (most := getattr(config, "max_position_embeddings", sequence_length)) < sequence_length:
+        most = getattr(config, "max_position_embeddings", sequence_length)
+        if most < sequence_length:
             raise UserError(f"sequence_length {sequence_length} is above the model's max_position_embeddings {most}")
         return AutoModelForCausalLM.from_config(config, attn_implementation=attn_implementation)
     except (ValueError, TypeError, StrictDataclassError) as error:
@@ -133,7 +134,8 @@ def main(argv: list[str] | None = None) -> None:
     }  # the last document's last token: what ends documents
     model.generation_config.eos_token_id = sorted(ends)
     flops = flops_per_token(model, args.sequence_length)
-    if peft_config := get_peft_config(model_args):
+    peft_config = get_peft_config(model_args)
+    if peft_config:
         from peft import get_peft_model, prepare_model_for_kbit_training
 
         model = prepare_model_for_kbit_training(model) if getattr(model, "is_quantized", False) else model
