@@ -17,7 +17,6 @@ costs each problem once.
 """
 
 import hashlib
-import json
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
