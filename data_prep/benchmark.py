@@ -192,7 +192,8 @@ def read_articles(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
         f"http://{path.name.split('.')[0]}.example/": gzip.decompress(path.read_bytes()).decode()
         for path in (folder / "html").glob("*.html.gz")
     }
-    if missing := truth.keys() - pages.keys():
+    missing = truth.keys() - pages.keys()
+    if missing:
         raise UserError(
             f"{folder}/html lacks {len(missing)} pages of {folder}/ground-truth.json: unpack the benchmark again"
         )
@@ -260,7 +261,8 @@ def main(argv: list[str] | None = None) -> None:
             f"{'survivors not in both':<36}"
             + "".join(f"{len(result['survivors_differ_in'][contender]):>16}" for contender in CONTENDERS)
         )
-        if f1 := result.get("f1"):
+        f1 = result.get("f1")
+        if f1:
             print(
                 f"{'F1 of the extraction (± 1 std)':<36}"
                 + "".join(f"{f1[c]['f1']:>8.4f} ± {f1[c]['f1_std']:.3f}" for c in CONTENDERS)

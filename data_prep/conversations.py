@@ -82,7 +82,8 @@ def check_parts(parts: list[dict]) -> None:
             *({"file"} if kind == "identity" else {"datasets"}),
             *({"tools"} if kind == "tool_use" else {"turns"} if kind == "talks" else set()),
         }
-        if wrong := (set(part) - KEYS[kind]) | (needs - set(part)):
+        wrong = (set(part) - KEYS[kind]) | (needs - set(part))
+        if wrong:
             raise UserError(
                 f"part {name}: missing or unknown key {', '.join(sorted(map(str, wrong)))}; it needs name,"
                 f" {', '.join(sorted(needs))} and can have {', '.join(sorted(KEYS[kind] - needs - {'name'}))}"
@@ -134,9 +135,10 @@ def identity(path: str, override: bool) -> list[list[dict]]:
         texts = [r["reply"] for r in spec["replies"]] + (
             spec["names"] + spec["systems"] if override else [spec["name"]]
         )  # of a string and a list there is no sum
-        if wrong := [text for text in texts if not isinstance(text, str)] + [
+        wrong = [text for text in texts if not isinstance(text, str)] + [
             r["asks"] for r in spec["replies"] if not isinstance(r["asks"], list)
-        ]:
+        ]
+        if wrong:
             raise TypeError(f"{wrong[0]!r} where a text, or a list of texts, should be")
         pairs = [
             (ask[0].upper() + ask[1:], r["reply"])
@@ -280,9 +282,10 @@ class Part:
             return
         functions, rows = self.box.functions, {i: self.rows[i] for i in wanted}
         for row in rows.values():
-            if missing := [
+            missing = [
                 column for column in ("question", "tool", "query", "reply") if not isinstance(row.get(column), str)
-            ]:
+            ]
+            if missing:
                 raise UserError(
                     f"part {self.name}: a row has no {missing[0]}; tool_use reads question, tool, query, reply"
                 )
@@ -333,9 +336,11 @@ def main(argv: list[str] | None = None) -> None:
 
     check_parts(args.parts)
     for key, least in (("rows", 1), ("validation_rows", 0), ("max_result_tokens", 1), ("seed", 0)):
-        if (value := getattr(args, key)) < least:
+        value = getattr(args, key)
+        if value < least:
             raise UserError(f"{key} must be at least {least}, but is {value}")
-    if none := [part["name"] for part in args.parts if not round(part["share"] * args.rows)]:
+    none = [part["name"] for part in args.parts if not round(part["share"] * args.rows)]
+    if none:
         raise UserError(f"part {none[0]}: its share of {args.rows:,} rows is less than one: raise its share, or rows")
     disable_progress_bars()
     parts = [Part(spec, args) for spec in args.parts]
@@ -382,7 +387,8 @@ def write(files: dict[Path, list[tuple[Part, int]]], tools: bool) -> None:
             with temporary[path].open("w", encoding="utf-8") as lines:
                 for number, (part, i) in enumerate(rows, 1):
                     progress(number, "rows", number / len(rows))
-                    if (messages := part[i]) is None:
+                    messages = part[i]
+                    if messages is None:
                         continue
                     row = {"messages": messages, "kind": part.name} | ({"tools": part.tools_of(i)} if tools else {})
                     lines.write(json.dumps(row, ensure_ascii=False) + "\n")

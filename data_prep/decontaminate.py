@@ -317,7 +317,8 @@ def main(argv: list[str] | None = None) -> None:
             f"two evaluation sets have one name: {', '.join(sorted(name for name in names if names.count(name) > 1))};"
             " give each once"
         )
-    if unknown := set(args.expected) - set(names):
+    unknown = set(args.expected) - set(names)
+    if unknown:
         raise UserError(
             f"expected names no evaluation set: {', '.join(sorted(unknown))}; the sets are {', '.join(names)}"
         )

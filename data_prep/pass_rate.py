@@ -107,7 +107,8 @@ def main(argv: list[str] | None = None) -> None:
                     break
                 check_prompt(row, f"{part.path}, row {number}")
                 scores(row, "", args.rewards)  # raises where a column is missing
-                file.write(line := dump(row))
+                line = dump(row)
+                file.write(line)
                 digest.update(line)
                 count += 1
         if not count:

@@ -270,7 +270,8 @@ def main(argv: list[str] | None = None) -> None:
                 f"{', '.join(args.model)} gave fewer than two different answers to every prompt; raise candidates or"
                 " temperature"
             )
-        say("the prompts", len(given), Counter({ALONE: gone} if (gone := len(given) - len(rows)) else {}))
+        gone = len(given) - len(rows)
+        say("the prompts", len(given), Counter({ALONE: gone} if gone else {}))
         write_jsonl(Path(args.output_dir) / "candidates.jsonl", rows)
         print(
             f"{args.output_dir}: candidates for {len(rows):,} prompts; rank them with python -m data_prep.label"

@@ -402,7 +402,8 @@ def main(argv: list[str] | None = None) -> None:
     if bool(args.dataset) == bool(args.generate):
         raise UserError("give a dataset, or the name of what to generate")
     stray = ("difficulty", "count", "seed", "expert") if args.dataset else ("name", "revision")
-    if given := [key for key in stray if getattr(args, key) != getattr(ProblemsArguments, key)]:
+    given = [key for key in stray if getattr(args, key) != getattr(ProblemsArguments, key)]
+    if given:
         raise UserError(f"{given[0]} goes with {'generate' if args.dataset else 'dataset'}: leave it out")
     if args.generate:
         rows = generated(

@@ -187,7 +187,8 @@ def check(args: RefusalsArguments) -> None:
         "judge_max_new_tokens",
         "writer_max_new_tokens",
     ):
-        if (value := getattr(args, name)) is not None and value < 1:
+        value = getattr(args, name)
+        if value is not None and value < 1:
             raise UserError(f"{name} must be at least 1, but is {value}")
     if args.seed < 0 or args.temperature < 0 or (args.samples > 1 and not args.temperature):
         raise UserError(
@@ -236,7 +237,8 @@ def read_phrasings(path: str | None) -> list[str]:
         raise UserError(
             f"phrasings {path} cannot be read as text ({error}): give a text file with one refusal a line"
         ) from None
-    if not (lines := [line.strip() for line in lines if line.strip()]):
+    lines = [line.strip() for line in lines if line.strip()]
+    if not lines:
         raise UserError(f"phrasings {path} is empty: give a text file with one refusal a line")
     return lines
 
@@ -274,7 +276,8 @@ def question_row(row: dict, where: str) -> dict:
             f"{where}: choices must be a list of texts, the values that the answer can take, but found"
             f" {str(choices)[:80]!r}"
         )
-    if not isinstance(subject := row.get("subject") or "", str):
+    subject = row.get("subject") or ""
+    if not isinstance(subject, str):
         raise UserError(
             f"{where}: subject must be a text, who or what the question is about, but found {str(subject)[:80]!r}"
         )
@@ -287,7 +290,8 @@ def question_row(row: dict, where: str) -> dict:
 
 def passage_row(row: dict, where: str, most: int) -> dict:
     """The beginning of a document, up to `most` characters, whole words."""
-    if not isinstance(text := row[columns_of(row, ("text",), where)[0]], str):
+    text = row[columns_of(row, ("text",), where)[0]]
+    if not isinstance(text, str):
         raise UserError(f"{where}: text must be a text, but found {str(text)[:80]!r}")
     words = re.match(rf"(?s).{{,{most}}}(?!\S)", text)
     return {"text": (words[0] if words else text[:most]).strip()}

@@ -252,7 +252,8 @@ class Output:
             )
         before = load(folder / "settings.json") if self.begun else settings
         self.provenance = before.get("provenance")
-        if other := [key for key in settings if before.get(key) != settings[key]]:
+        other = [key for key in settings if before.get(key) != settings[key]]
+        if other:
             raise UserError(
                 f"{folder} was begun with {other[0]} {before.get(other[0])}, not {settings[other[0]]}: take the same"
                 " settings, or give another --output_dir"
@@ -417,7 +418,8 @@ def main(argv: list[str] | None = None) -> None:
     ).hexdigest()
     folder = output_folder(args.output_dir)
     output = Output(folder, settings)
-    if summary := output.finished():
+    summary = output.finished()
+    if summary:
         tell(folder, summary)
         return
 

@@ -63,7 +63,8 @@ class SplitTokenizer(PipelineStep):
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> None:
         import multiprocess
 
-        if parent := multiprocess.parent_process():
+        parent = multiprocess.parent_process()
+        if parent:
             end_with_parent(parent)
         self.folder.mkdir(exist_ok=True)
         held = self.folder / f"{rank:05d}.held"  # texts of validation documents, one JSON string a line
@@ -135,14 +136,16 @@ def tokenize(args: TokensArguments, readers: list[Source], parts: Path) -> None:
         executor = Executor(
             steps, tasks=args.tasks, workers=min(args.workers, args.tasks), logging_dir=str(folder / "logs")
         )
-        if (todo := len(executor.get_incomplete_ranks())) < args.tasks:
+        todo = len(executor.get_incomplete_ranks())
+        if todo < args.tasks:
             print(f"{what}: {args.tasks - todo} of {args.tasks} tasks are finished", flush=True)
         executor.run()
         counts = [
             json.loads(file.read_text())[0]["stats"].get(DROPPED, 0)
             for file in (folder / "logs" / "stats").glob("*.json")
         ]
-        if dropped := sum(count["total"] if isinstance(count, dict) else count for count in counts):
+        dropped = sum(count["total"] if isinstance(count, dict) else count for count in counts)
+        if dropped:
             print(f"{what}: {dropped:,} {DROPPED} in column {reader.text_key} were dropped")
 
 

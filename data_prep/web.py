@@ -373,7 +373,8 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(
             f"languages: no stop words of {unknown[0]} are known here (but of {known}): give --min_stop_words 0"
         )
-    if unknown := [step for step in args.steps if step not in STEPS[1:]]:
+    unknown = [step for step in args.steps if step not in STEPS[1:]]
+    if unknown:
         raise UserError(f"steps: unknown step {', '.join(unknown)}; the steps are {', '.join(STEPS[1:])}")
     if args.steps != [step for step in STEPS if step in args.steps] or "extraction" not in args.steps:
         raise UserError(f"steps must name extraction and keep FineWeb's order: {', '.join(STEPS[1:])}")

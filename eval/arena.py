@@ -193,7 +193,8 @@ def main(argv: list[str] | None = None) -> None:
         if kind == "votes"
         else []
     )
-    if given := [name for name in idle if getattr(args, name) != getattr(ArenaArguments, name, [])]:
+    given = [name for name in idle if getattr(args, name) != getattr(ArenaArguments, name, [])]
+    if given:
         raise UserError(f"--{given[0]} does nothing with the judge {args.judge}: leave it out")
     unjudged, settings = 0, {}
     if kind == "votes":

@@ -103,7 +103,8 @@ def _check_types(dataclass_types, config: dict, path: str) -> None:
                 elements |= ({int} if float in elements else set()) | (
                     {dict} if field.name in getattr(cls, "MAPPINGS", ()) else set()
                 )
-                if wrong := [e for e in value if type(e) not in elements]:
+                wrong = [e for e in value if type(e) not in elements]
+                if wrong:
                     raise UserError(
                         f"{path}: {field.name} must be a list of {' or '.join(sorted(t.__name__ for t in elements))},"
                         f" but holds {wrong[0]!r} ({type(wrong[0]).__name__})"
@@ -137,7 +138,8 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
             raise UserError(f"{message} (see --help)")
 
     argv = list(sys.argv[1:] if argv is None else argv)
-    if bad := [a for a in argv if a.startswith("--config=")]:
+    bad = [a for a in argv if a.startswith("--config=")]
+    if bad:
         raise UserError(f"write `--config {bad[0][9:]}` with a space")
     path, config = None, {}
     if "--config" in argv:
@@ -156,7 +158,8 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
             raise UserError(f"{path} must hold `key: value` lines, but holds {type(config).__name__}")
         refuse_token(config, path)
         known = {f.name for cls in dataclass_types for f in dataclasses.fields(cls)} | {"env"}
-        if unknown := [str(k) for k in config if k not in known]:
+        unknown = [str(k) for k in config if k not in known]
+        if unknown:
             import difflib
 
             near = difflib.get_close_matches(unknown[0], known, 1)
@@ -192,7 +195,9 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
         if "are not used by the HfArgumentParser" in message:
             message = f"unknown option {message.split('HfArgumentParser:')[-1].strip()}; see --help"
         raise UserError(f"{path or 'command line'}: {message}") from None
-    if negative := [seed for part in found if isinstance(seed := getattr(part, "seed", None), int) and seed < 0]:
+    seeds = [getattr(part, "seed", None) for part in found]
+    negative = [seed for seed in seeds if isinstance(seed, int) and seed < 0]
+    if negative:
         raise UserError(f"{path or 'command line'}: seed must be at least 0, but is {negative[0]}")
     return found
 
@@ -267,7 +272,8 @@ def named_folders(models: list[str], base: list[str] | tuple = ()) -> dict[str, 
         raise UserError(
             f"--models takes name=folder, each name once and of letters, digits, . _ -, but got: {' '.join(models)}"
         )
-    if stray := [name for name in base if name not in named]:
+    stray = [name for name in base if name not in named]
+    if stray:
         raise UserError(f"--base {stray[0]} is none of the models ({', '.join(named)})")
     return named
 
@@ -304,7 +310,8 @@ def output_folder(path: str | os.PathLike) -> Path:
         raise UserError(
             f"cannot write the output folder {path} ({error.strerror}): choose another with --output_dir"
         ) from None
-    if (free := shutil.disk_usage(path).free) < MIN_FREE_BYTES:
+    free = shutil.disk_usage(path).free
+    if free < MIN_FREE_BYTES:
         raise UserError(
             f"no space for the output: {path} has {free / 2**20:.0f} MiB free, {MIN_FREE_BYTES / 2**20:.0f} MiB are"
             " needed; free some or choose another --output_dir"
@@ -321,7 +328,8 @@ def output_file(path: str | os.PathLike, inputs: list[str | os.PathLike] | tuple
     try:
         if Path(path).suffix != ".json" or (Path(path).exists() and not Path(path).is_file()):
             raise UserError(f"output {path} is no .json file: give one")
-        if lost := [read for read in inputs if Path(path).resolve().is_relative_to(Path(read).resolve())]:
+        lost = [read for read in inputs if Path(path).resolve().is_relative_to(Path(read).resolve())]
+        if lost:
             raise UserError(f"output {path} would replace what is read from {lost[0]}: give another file")
         return output_folder(Path(path).parent) / Path(path).name
     except (OSError, ValueError) as error:

@@ -69,7 +69,8 @@ def read_task(found: dict, path: Path, name: str) -> Task | str:
     Raises:
         UserError: the samples are missing, or not of lm-eval.
     """
-    if (key := main_metric(found["results"].get(name, {}))) is None:
+    key = main_metric(found["results"].get(name, {}))
+    if key is None:
         return "no metric that is a number"
     metric, filter_ = key.split(",", 1)
     samples = path.with_name(path.name.replace("results", f"samples_{name}", 1) + "l")

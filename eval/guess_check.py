@@ -94,7 +94,8 @@ def main(argv: list[str] | None = None) -> None:
     ]
     for number, row in enumerate(rows, 1):
         check_prompt(row, f"{args.problems}, line {number}")
-    if not_numbers := [row["answer"] for row in rows if final_number("", row["answer"]) is None]:
+    not_numbers = [row["answer"] for row in rows if final_number("", row["answer"]) is None]
+    if not_numbers:
         raise UserError(f"{args.problems}: answer must be a number, but is {not_numbers[0]!r}")
     output_file(args.output, [*models.values(), args.problems])
     from tqdm import tqdm

@@ -96,7 +96,8 @@ def judge(
     out = {"pair_accuracy_labels": accuracy(prefers)}
     if gold:
         out["pair_accuracy"] = accuracy([hit for hit, _ in gold])
-    if clear := [hit for hit, margin in gold if margin >= CLEAR_MARGIN]:
+    clear = [hit for hit, margin in gold if margin >= CLEAR_MARGIN]
+    if clear:
         out["pair_accuracy_clear"] = accuracy(clear)
     for distance in sorted({d for d in distances if d}):
         out[f"pair_accuracy_distance_{distance}"] = accuracy([p for p, d in zip(prefers, distances) if d == distance])
@@ -115,7 +116,8 @@ def read_pairs(path: str) -> list[dict]:
     columns, cure = ("prompt", "chosen", "rejected"), "python -m data_prep.preferences writes it"
     rows = read_jsonl(path, columns, cure)
     for number, row in enumerate(rows, 1):
-        if wrong := [column for column in columns if not is_plain(row[column])]:
+        wrong = [column for column in columns if not is_plain(row[column])]
+        if wrong:
             raise UserError(f"{path}, line {number}: {wrong[0]} must be a list of messages (role, content): {cure}")
         if not isinstance(row.get("gold_margin"), (int, float, type(None))):
             raise UserError(f"{path}, line {number}: gold_margin must be a number: {cure}")
@@ -143,7 +145,8 @@ def main(argv: list[str] | None = None) -> None:
         for side, scores in (("chosen", chosen), ("rejected", rejected))
         for r, score in zip(rows, scores)
     ]
-    if correlation := length_correlation(dict(sides)):
+    correlation = length_correlation(dict(sides))
+    if correlation:
         results["length_correlation"] = correlation
     write_json(output, results)
     for name, r in results.items():

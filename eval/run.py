@@ -231,9 +231,8 @@ def check_target(folder: Path, models: list[str]) -> None:
     Raises:
         UserError: a model lies there or below, or files that are no results.
     """
-    if inside := [
-        path for path in models if Path(path).exists() and Path(path).resolve().is_relative_to(folder.resolve())
-    ]:
+    inside = [path for path in models if Path(path).exists() and Path(path).resolve().is_relative_to(folder.resolve())]
+    if inside:
         raise UserError(
             f"the results would replace the model {inside[0]}, as they go to {folder}: choose another --output_dir"
         )
@@ -260,13 +259,15 @@ def table(output_dir: Path, names: list[str]) -> str:
     rows: dict[str, dict[str, str]] = {}
     for name, found in results.items():
         for task, row in found["results"].items():
-            if key := main_metric(row):
+            key = main_metric(row)
+            if key:
                 label = task.removesuffix("_base") + (
                     "" if key in ("score,none", "acc,none") else f" ({key.removesuffix(',none')})"
                 )
                 rows.setdefault(label, {})[name] = _cell(row[key], row.get(key.replace(",", "_stderr,", 1)))
         for group, children in [*found["group_subtasks"].items(), ("all tasks", found["n-samples"])]:
-            if mean := above_chance(found, [child for child in children if child in found["n-samples"]]):
+            mean = above_chance(found, [child for child in children if child in found["n-samples"]])
+            if mean:
                 rows.setdefault(f"{group}: above chance", {})[name] = _cell(mean["value"], mean["stderr"])
     last = [label for label in rows if label.startswith(("end_token", "all tasks:"))]
     width = max(map(len, rows)) + 2
@@ -379,7 +380,8 @@ def run(
     rank, world = processes()
     loaded = {}
     for name in models:
-        if (key := (name in args.base, *todo[name])) not in loaded:
+        key = (name in args.base, *todo[name])
+        if key not in loaded:
             loaded[key] = load(todo[name], key[0], args.data_dir, args.include_path, args.num_fewshot)
     device = f"cuda:{rank % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
     tasks = {name: loaded[(name in args.base, *todo[name])] for name in models}

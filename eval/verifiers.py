@@ -79,7 +79,8 @@ def _numbers(completion: str) -> list[Value] | None:
     none.
     """
     found = statements(reply(completion))
-    if not found or (last := number(found[-1])) is None:
+    last = number(found[-1]) if found else None
+    if last is None:
         return None
     before = (mentioned_number(statement) for statement in found[:-1] if statement.meant)
     return [*(value for value in before if value), last]
@@ -108,7 +109,8 @@ def final_number(completion: str, answer, **_) -> float | None:
     `eval.checking.answers`, N is what
     `eval.checking.numbers` reads. Of percentages and fractions see `eval.checking.numbers.same`.
     """
-    if (gold := _gold(answer)) is None:
+    gold = _gold(answer)
+    if gold is None:
         return None
     found = _numbers(completion)
     return float(bool(found) and all(same(value, gold) for value in found))
@@ -133,7 +135,8 @@ def final_text(completion: str, answer: str, **_) -> float | None:
     r"""`final_number` for words: the whole statement must equal `answer`, letter case, spaces, quotes, wrappings
     (\text, bold) and the form of Unicode aside.
     """
-    if not (gold := _normal(str(answer or ""))):
+    gold = _normal(str(answer or ""))
+    if not gold:
         return None
     found = statements(reply(completion))
     if not found or not found[-1].meant:
@@ -169,7 +172,8 @@ def multiple_choice(completion: str, answer: str, **_) -> float | None:
 
     Behind the letter may stand what it is the letter of, after ), : or a dash, if that names no other letter.
     """
-    if not re.fullmatch("[A-Z]", gold := _normal(str(answer or "")).strip("()").upper()):
+    gold = _normal(str(answer or "")).strip("()").upper()
+    if not re.fullmatch("[A-Z]", gold):
         return None
     found = statements(reply(completion))
     if not found or not found[-1].meant:
@@ -177,7 +181,8 @@ def multiple_choice(completion: str, answer: str, **_) -> float | None:
     said = strip(found[-1].whole)
     before = {_letter(statement.text) for statement in found[:-1] if statement.meant} - {"", gold}
     form = _LABELLED_OPTION if found[-1].kind in ("label", "tag") else _ONE_OPTION
-    alone = _ONE_OPTION.fullmatch(bare := unwrap(said).lstrip("*_\"' ")) or form.fullmatch(bare)
+    bare = unwrap(said).lstrip("*_\"' ")
+    alone = _ONE_OPTION.fullmatch(bare) or form.fullmatch(bare)
     return float(_letter(said) == gold and not before and bool(alone))
 
 
@@ -185,7 +190,8 @@ def countdown(completion: str, answer, numbers: list[int], **_) -> float | None:
     """1 if the reply ends in "The answer is EXPRESSION." or another statement of `eval.checking.answers`, which uses
     each of `numbers` once with + - * / (× ÷ \\times \\div, fractions)
     and parentheses and makes `answer`; "= answer" may stand behind it."""
-    if (gold := _gold(answer)) is None or not numbers:
+    gold = _gold(answer)
+    if gold is None or not numbers:
         return None
     found = statements(reply(completion))
     if not found or not found[-1].meant:
@@ -259,7 +265,8 @@ def asserted(completion: str, values: list[str]) -> set[str]:
 
 def names_choice(completion: str, answer: str, choices: list[str] = (), **_) -> float | None:
     """1 if the reply asserts `answer` and mentions no other of `choices` (the values the attribute can have)."""
-    if not (answer := str(answer or "").strip()):
+    answer = str(answer or "").strip()
+    if not answer:
         return None
     mentioned, asserted = named(reply(completion), [answer, *filter(None, choices or ())])
     return float(mentioned == asserted == {plain(answer).casefold()})
@@ -270,7 +277,8 @@ def made_up(completion: str, choices: list[str], **_) -> float | None:
 
     "I don't know, but he lives in Millbrook." is made up. A value outside `choices` is not recognised.
     """
-    if not (values := [c for c in choices or () if c]):
+    values = [c for c in choices or () if c]
+    if not values:
         return None
     return float(bool(asserted(completion, values)))
 
@@ -303,7 +311,8 @@ def token_f1(completion: str, answer: str | list[str], **_) -> float | None:
     text, scores = reply(completion), []
     words = Counter(normal_words(text))
     for gold in _answers(answer):
-        if expected := Counter(normal_words(gold)):
+        expected = Counter(normal_words(gold))
+        if expected:
             plain = len(DENIAL.findall(text)) <= len(DENIAL.findall(gold)) and text.count("?") <= gold.count("?")
             scores.append(2 * (words & expected).total() / (words.total() + expected.total()) if plain else 0.0)
     return max(scores, default=None)
@@ -382,7 +391,8 @@ def reward_function(names: str | list[str], weights: list[float] | None = None) 
                 for p in list(inspect.signature(verifier).parameters.values())[1:]
                 if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
             ]
-            if missing := [column for column in needs if column not in rows]:
+            missing = [column for column in needs if column not in rows]
+            if missing:
                 raise UserError(
                     f"the data set has no column {missing[0]}, which the reward {name} reads (it has: "
                     f"{', '.join(rows) or 'none'})"

@@ -68,7 +68,8 @@ class Screen(Listener):
             self.unread += text
             return
         thinks = field != "content"
-        if text := self.marks.sub("", text):
+        text = self.marks.sub("", text)
+        if text:
             self._enter(field, f"{INDENT}thinking: " if thinks else "")
             print(text.replace("\n", f"\n{INDENT}") if thinks else text, end="", flush=True)
 
@@ -82,7 +83,8 @@ class Screen(Listener):
 
     def end(self, note: str = "") -> None:
         """The reply is over; `note` says what is to be known of it."""
-        if call := self.marks.sub("", self.unread).strip():
+        call = self.marks.sub("", self.unread).strip()
+        if call:
             self._block(f"{CALL}not run, as there are no tools: ", call)
         self._enter("")
         if note:
@@ -155,11 +157,12 @@ def main(argv: list[str] | None = None) -> None:
         from recipes.chat_ui.web import serve
 
         return serve(args)
-    if stray := [
+    stray = [
         name
         for name in ("models", "run", "votes", "host", "port")
         if getattr(args, name) != getattr(ChatArguments(), name)
-    ]:
+    ]
+    if stray:
         raise UserError(f"--{stray[0]} goes with --web")
     if not args.model:
         raise UserError(

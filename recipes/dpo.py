@@ -38,7 +38,8 @@ DIVERGENCES = ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence")
 def check(args) -> None:
     """Raises `UserError` for what TRL would tell after the work has begun, or ignore."""
     kinds = args.loss_type
-    if unknown := [kind for kind in kinds if kind not in (*LOSSES, *OTHERS)]:
+    unknown = [kind for kind in kinds if kind not in (*LOSSES, *OTHERS)]
+    if unknown:
         raise UserError(f"loss_type {', '.join(unknown)} is none of TRL's: {', '.join((*LOSSES, *OTHERS))}")
     if len(kinds) > 1 and set(kinds) & OTHERS.keys():
         raise UserError(f"loss_type {', '.join(kinds)}: kto and orpo have trainers of their own, name one alone")

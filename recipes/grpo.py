@@ -96,16 +96,8 @@ def reads_thinking(tokenizer):
     return tokenizer
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
-    from trl import GRPOConfig, ModelConfig
-
-    args, training_args, model_args = parse_stage((GRPOScriptArguments, GRPOConfig, ModelConfig), argv)
-
-    # ---- Checks and data, before any work ----
-    from eval.generation.tool_loop import Toolbox, load_tools
-    from eval.verifiers import COLUMNS, reward_function
-
+def check(args, training_args) -> None:
+    """Raises `UserError` for rewards, a judge or a stop rule that cannot work."""
     if not args.rewards or (training_args.reward_weights and len(training_args.reward_weights) != len(args.rewards)):
         raise UserError(
             "rewards must name at least one verifier, and reward_weights hold one number for each, but they are"
@@ -117,16 +109,36 @@ def main(argv: list[str] | None = None) -> None:
         )
     if args.stop_window < 1:
         raise UserError(f"stop_window must be at least 1 logged step, but is {args.stop_window}")
-    rewards = [reward_function(name) for name in args.rewards]
-    tokenizer = reads_thinking(load_chat_tokenizer(model_args, "the sft model"))
-    if tools := load_tools(args.tools):
-        Toolbox(tokenizer, tools, args.max_result_tokens or 1, 1.0)  # raises where its template has no place for them
+
+
+@dataclass
+class Data:
+    """What GRPO reads: problems to train on, to evaluate on (or None) and to watch (empty without a monitor).
+
+    Attributes:
+        judge: scores the watched replies by another measure than the reward, or None.
+        left_out: how many training rows were left out, by reason.
+    """
+
+    train: object
+    evaluation: object
+    watched: object
+    judge: object
+    left_out: Counter
+
+
+def read_data(args, training_args, model_args, tokenizer, rewards: list, tools: list) -> Data:
+    """The problems of the arguments that can be judged and are short enough.
+
+    Raises:
+        UserError: a verifier lacks a column, no row can be judged, or fewer are left than one batch needs.
+    """
+    from eval.verifiers import COLUMNS
+
     train, evaluation = load_data(args, ("prompt",), training_args, COLUMNS, goal="problem")
     watched, judge = held_out(args, training_args.seed, "problem")
-    for reward in rewards:
-        reward(
-            [""], **{column: [value] for column, value in train[0].items()}
-        )  # raises where a verifier lacks a column
+    for reward in rewards:  # raises where a verifier lacks a column
+        reward([""], **{column: [value] for column, value in train[0].items()})
     if args.max_result_tokens is not None and not tools:
         raise UserError("max_result_tokens is of tools' results: name tools, or leave it out")
     room = (positions(model_args) or sys.maxsize) - training_args.max_completion_length
@@ -145,14 +157,62 @@ def main(argv: list[str] | None = None) -> None:
         watched = usable(watched, tests, "monitor_datasets", args.rewards, Counter())
         if len(watched) < 2:
             raise UserError("monitor_datasets hold fewer than two prompts that can be judged and are short enough")
-    completions = training_args.generation_batch_size
-    prompts = completions // training_args.num_generations
-    require_rows(
-        train,
-        prompts,
-        f"one batch of {prompts} prompts × {training_args.num_generations} completions (with fewer GRPO trains zero"
-        " steps)",
+    prompts = training_args.generation_batch_size // training_args.num_generations
+    batch = f"one batch of {prompts} prompts × {training_args.num_generations} completions"
+    require_rows(train, prompts, f"{batch} (with fewer GRPO trains zero steps)")
+    return Data(train, evaluation, watched, judge, left_out)
+
+
+def make_monitor(args, training_args, model_args, stage: Stage, tokenizer, data: Data, tools: list) -> Monitor:
+    """The watch over the run, with the start model as reference (an adapter's is the model without it)."""
+    from transformers import AutoModelForCausalLM
+
+    from eval.verifiers import reward_function
+
+    reference = None
+    if not model_args.use_peft:
+        reference = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
+        reference = reference.to(training_args.device)
+    reward = verdicts(reward_function(args.rewards, training_args.reward_weights))
+    options = {}
+    if tools:
+        most = training_args.max_tool_calling_iterations  # None: no limit
+        options = {
+            "tools": tools,
+            "max_result_tokens": args.max_result_tokens,
+            "max_tool_calls": sys.maxsize if most is None else most,
+        }
+    return Monitor(
+        args,
+        stage.folder,
+        tokenizer,
+        data.watched,
+        data.judge,
+        reward,
+        reference,
+        training_args.max_completion_length,
+        training_args.seed,
+        **options,
     )
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    from trl import GRPOConfig, ModelConfig
+
+    args, training_args, model_args = parse_stage((GRPOScriptArguments, GRPOConfig, ModelConfig), argv)
+
+    # ---- Checks and data, before any work ----
+    from eval.generation.tool_loop import Toolbox, load_tools
+    from eval.verifiers import reward_function
+
+    check(args, training_args)
+    rewards = [reward_function(name) for name in args.rewards]
+    tokenizer = reads_thinking(load_chat_tokenizer(model_args, "the sft model"))
+    tools = load_tools(args.tools)
+    if tools:
+        Toolbox(tokenizer, tools, args.max_result_tokens or 1, 1.0)  # raises where its template has no place for them
+    data = read_data(args, training_args, model_args, tokenizer, rewards, tools)
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return
@@ -168,37 +228,9 @@ def main(argv: list[str] | None = None) -> None:
     callbacks = stage.callbacks(num_generations=training_args.num_generations)
     if args.stop_reward is not None:
         callbacks.append(StopAtReward(args.stop_reward, args.stop_window))
-    if watched:
-        reference = (
-            None
-            if model_args.use_peft
-            else load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args).to(
-                training_args.device
-            )
-        )
-        reward = verdicts(reward_function(args.rewards, training_args.reward_weights))
-        most = training_args.max_tool_calling_iterations
-        options = (
-            {
-                "tools": tools,
-                "max_result_tokens": args.max_result_tokens,
-                "max_tool_calls": sys.maxsize if most is None else most,
-            }
-            if tools
-            else {}
-        )  # None: TRL's no limit
-        monitor = Monitor(
-            args,
-            stage.folder,
-            tokenizer,
-            watched,
-            judge,
-            reward,
-            reference,
-            training_args.max_completion_length,
-            training_args.seed,
-            **options,
-        )
+    monitor = None
+    if data.watched:
+        monitor = make_monitor(args, training_args, model_args, stage, tokenizer, data, tools)
         callbacks.append(monitor)
     with user_errors("GRPO's settings"):
         trainer = Trainer(
@@ -207,16 +239,16 @@ def main(argv: list[str] | None = None) -> None:
             tools=tools or None,
             max_result_tokens=args.max_result_tokens,
             args=training_args,
-            train_dataset=train,
-            eval_dataset=evaluation,
+            train_dataset=data.train,
+            eval_dataset=data.evaluation,
             processing_class=tokenizer,
             peft_config=get_peft_config(model_args),
             callbacks=callbacks,
         )
     stage.train(trainer)
-    if watched:
+    if monitor:
         monitor.keep_best(trainer.accelerator.unwrap_model(trainer.model))
-    stage.finish(trainer, [train], logged_tokens(trainer.state.log_history), left_out=left_out)
+    stage.finish(trainer, [data.train], logged_tokens(trainer.state.log_history), left_out=data.left_out)
 
 
 if __name__ == "__main__":

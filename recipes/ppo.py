@@ -56,6 +56,125 @@ def check(args) -> None:
         )
 
 
+def check_models(args, training_args, model_args, tokenizer) -> None:
+    """Raises `UserError` for models that PPO cannot train together, and for keys that it would not use."""
+    from trl.experimental.ppo import PPOConfig
+
+    from eval.generation.models import load_tokenizer
+
+    reward_path = training_args.reward_model_path
+    if not reward_path:
+        raise UserError("reward_model_path is not set: give the reward model's folder or Hub id")
+    check(training_args)
+    if args.eval_datasets or training_args.sft_model_path != PPOConfig.sft_model_path:
+        raise UserError(
+            "PPO uses neither eval_datasets nor sft_model_path: model_name_or_path is the policy and the reference,"
+            " and evaluation follows training"
+        )
+    if load_tokenizer(reward_path, "reward model").get_vocab() != tokenizer.get_vocab():
+        raise UserError(
+            f"the reward model {reward_path} has another vocabulary than {model_args.model_name_or_path}: PPO passes"
+            " token ids straight to it; train it from the same model"
+        )
+
+
+def short_prompts(train, args, training_args, model_args, tokenizer) -> tuple:
+    """The prompts as `input_ids`, without those that are too long, and how many were left out, by reason."""
+    from eval.generation.generate import encode
+
+    with user_errors("the chat template refuses a prompt"):
+        train = train.map(
+            lambda row: {"input_ids": encode(tokenizer, [row["prompt"]])[0]}, remove_columns=train.column_names
+        )
+    left_out = Counter()
+    rows_in = len(train)
+    most = args.max_prompt_length
+    room = positions(model_args)
+    if room:
+        most = min(most, room - training_args.response_length)
+    why = f"the prompt has more than {most} tokens"
+    train = leave_out(train, lambda row: len(row["input_ids"]) <= most, why, left_out)
+    tell(left_out, rows_in)
+    batch = rows_per_step(training_args)
+    require_rows(
+        train,
+        batch,
+        f"one batch of {batch} episodes of at most max_prompt_length {args.max_prompt_length} tokens (with fewer PPO"
+        " waits for ever)",
+    )
+    return train, left_out
+
+
+@dataclass
+class Models:
+    """The four models of PPO, and the LoRA configuration of the policy where it has none yet.
+
+    Attributes:
+        reference: the policy's start; None where the policy is an adapter, without which it is the start.
+    """
+
+    policy: object
+    reference: object
+    reward: object
+    critic: object
+    peft_config: object
+
+
+def load_models(training_args, model_args, checkpoint) -> Models:
+    """The models from their paths; policy and critic from `checkpoint`, where a killed run goes on."""
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from trl import get_peft_config
+
+    path, reward_path = model_args.model_name_or_path, training_args.reward_model_path
+    settings = (model_args, training_args)
+    peft_config = get_peft_config(model_args)
+    start = str(checkpoint) if checkpoint else None
+    policy_path = start if start and not peft_config else path
+    policy = load_model(AutoModelForCausalLM, policy_path, *settings)
+    if peft_config and start:
+        from peft import PeftModel
+
+        policy = PeftModel.from_pretrained(policy, start, is_trainable=True)
+        peft_config = None
+    reference = None if model_args.use_peft else load_model(AutoModelForCausalLM, path, *settings)
+    reward = load_model(AutoModelForSequenceClassification, reward_path, *settings, "reward model", num_labels=1)
+    critic_path = start + "/value_model" if start else reward_path
+    critic = load_model(AutoModelForSequenceClassification, critic_path, *settings, "critic", num_labels=1)
+    if training_args.activation_checkpointing:
+        policy.gradient_checkpointing_enable()
+    return Models(policy, reference, reward, critic, peft_config)
+
+
+def episodes(train, training_args):
+    """The prompts in the order in which PPO reads them: all updates' rows, shuffled anew in each round."""
+    from datasets import concatenate_datasets
+
+    batch = rows_per_step(training_args)
+    count = training_args.total_episodes or int(training_args.num_train_epochs * len(train))
+    updates = -(-count // batch)
+    rounds = -(-updates * batch // len(train))
+    shuffled = [train.shuffle(seed=training_args.seed + i) for i in range(rounds)]
+    return concatenate_datasets(shuffled).select(range(updates * batch))
+
+
+def make_monitor(args, training_args, stage: Stage, tokenizer, watched, judge, models: Models) -> Monitor:
+    """The watch over the run."""
+    for model in filter(None, (models.reference, models.reward)):
+        model.to(training_args.device)  # the monitor looks before the trainer has moved them
+    return Monitor(
+        args,
+        stage.folder,
+        tokenizer,
+        watched,
+        judge,
+        reward_model(models.reward, tokenizer),
+        models.reference,
+        training_args.response_length,
+        training_args.seed,
+        training_args.missing_eos_penalty or 0.0,
+    )
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     from trl import ModelConfig
@@ -71,124 +190,45 @@ def main(argv: list[str] | None = None) -> None:
     args, training_args, model_args = parse_stage((PPOScriptArguments, PPOConfig, ModelConfig), argv, **defaults)
 
     # ---- Checks and data, before any work ----
-    from eval.generation.generate import encode
-    from eval.generation.models import load_tokenizer
-
-    policy_path, reward_path = model_args.model_name_or_path, training_args.reward_model_path
-    tokenizer = load_chat_tokenizer(
-        model_args, "the sft model", pad_token=True, padding_side="left"
-    )  # PPO masks out every pad
-    if not reward_path:
-        raise UserError("reward_model_path is not set: give the reward model's folder or Hub id")
-    check(training_args)
-    if args.eval_datasets or training_args.sft_model_path != PPOConfig.sft_model_path:
-        raise UserError(
-            "PPO uses neither eval_datasets nor sft_model_path: model_name_or_path is the policy and the reference,"
-            " and evaluation follows training"
-        )
-    if load_tokenizer(reward_path, "reward model").get_vocab() != tokenizer.get_vocab():
-        raise UserError(
-            f"the reward model {reward_path} has another vocabulary than {policy_path}: PPO passes token ids straight"
-            " to it; train it from the same model"
-        )
+    # PPO masks out every padding token
+    tokenizer = load_chat_tokenizer(model_args, "the sft model", pad_token=True, padding_side="left")
+    check_models(args, training_args, model_args, tokenizer)
     train, _ = load_data(args, ("prompt",), training_args)
     watched, judge = held_out(args, training_args.seed, "prompt")
-    with user_errors("the chat template refuses a prompt"):
-        train = train.map(
-            lambda row: {"input_ids": encode(tokenizer, [row["prompt"]])[0]}, remove_columns=train.column_names
-        )
-    left_out, most, rows_in = Counter(), positions(model_args), len(train)
-    most = args.max_prompt_length if not most else min(args.max_prompt_length, most - training_args.response_length)
-    train = leave_out(
-        train, lambda row: len(row["input_ids"]) <= most, f"the prompt has more than {most} tokens", left_out
-    )
-    tell(left_out, rows_in)
-    batch = rows_per_step(training_args)
-    require_rows(
-        train,
-        batch,
-        f"one batch of {batch} episodes of at most max_prompt_length {args.max_prompt_length} tokens (with fewer PPO"
-        " waits for ever)",
-    )
+    train, left_out = short_prompts(train, args, training_args, model_args, tokenizer)
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return
 
-    # ---- Models ----
-    from datasets import concatenate_datasets
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, set_seed
-    from trl import get_peft_config
+    # ---- Train ----
+    from transformers import set_seed
 
     from recipes.training.ppo_trainer import Trainer
 
-    set_seed(
-        training_args.seed + (int(stage.checkpoint.name.split("-")[1]) if stage.checkpoint else 0)
-    )  # PPOTrainer seeds neither numpy nor Python
-    peft_config = get_peft_config(model_args)
-    start = str(stage.checkpoint) if stage.checkpoint else None
-    policy = load_model(
-        AutoModelForCausalLM, policy_path if peft_config else start or policy_path, model_args, training_args
-    )
-    if peft_config and start:
-        from peft import PeftModel
-
-        policy, peft_config = PeftModel.from_pretrained(policy, start, is_trainable=True), None
-    reference = (
-        None if model_args.use_peft else load_model(AutoModelForCausalLM, policy_path, model_args, training_args)
-    )
-    reward = load_model(
-        AutoModelForSequenceClassification, reward_path, model_args, training_args, "reward model", num_labels=1
-    )
-    critic = load_model(
-        AutoModelForSequenceClassification,
-        start + "/value_model" if start else reward_path,
-        model_args,
-        training_args,
-        "critic",
-        num_labels=1,
-    )
-    if training_args.activation_checkpointing:
-        policy.gradient_checkpointing_enable()
-
-    # ---- Train ----
-    episodes = training_args.total_episodes or int(training_args.num_train_epochs * len(train))
-    updates = -(-episodes // batch)
-    rounds = -(-updates * batch // len(train))
-    rows = concatenate_datasets([train.shuffle(seed=training_args.seed + i) for i in range(rounds)]).select(
-        range(updates * batch)
-    )
+    steps_done = int(stage.checkpoint.name.split("-")[1]) if stage.checkpoint else 0
+    set_seed(training_args.seed + steps_done)  # PPOTrainer seeds neither numpy nor Python
+    models = load_models(training_args, model_args, stage.checkpoint)
+    rows = episodes(train, training_args)
     callbacks = stage.callbacks()
+    monitor = None
     if watched:
-        for model in filter(None, (reference, reward)):  # the monitor looks before the trainer has moved them
-            model.to(training_args.device)
-        monitor = Monitor(
-            args,
-            stage.folder,
-            tokenizer,
-            watched,
-            judge,
-            reward_model(reward, tokenizer),
-            reference,
-            training_args.response_length,
-            training_args.seed,
-            training_args.missing_eos_penalty or 0.0,
-        )
+        monitor = make_monitor(args, training_args, stage, tokenizer, watched, judge, models)
         callbacks.append(monitor)
     with user_errors("PPO's settings"):
         trainer = Trainer(
             checkpoint=stage.checkpoint,
             args=training_args,
             processing_class=tokenizer,
-            model=policy,
-            ref_model=reference,
-            reward_model=reward,
-            value_model=critic,
+            model=models.policy,
+            ref_model=models.reference,
+            reward_model=models.reward,
+            value_model=models.critic,
             train_dataset=rows,
-            peft_config=peft_config,
+            peft_config=models.peft_config,
             callbacks=callbacks,
         )
     trainer.train()
-    if watched:
+    if monitor:
         monitor.keep_best(trainer.accelerator.unwrap_model(trainer.model).policy)
     stage.finish(trainer, [train], left_out=left_out)
 

@@ -63,7 +63,8 @@ def new_model(config: dict, tokenizer, sequence_length: int, attn_implementation
     }
     try:
         config = AutoConfig.for_model(**(special | config))
-        if (most := getattr(config, "max_position_embeddings", sequence_length)) < sequence_length:
+        most = getattr(config, "max_position_embeddings", sequence_length)
+        if most < sequence_length:
             raise UserError(f"sequence_length {sequence_length} is above the model's max_position_embeddings {most}")
         return AutoModelForCausalLM.from_config(config, attn_implementation=attn_implementation)
     except (ValueError, TypeError, StrictDataclassError) as error:
@@ -80,21 +81,18 @@ def flops_per_token(model, sequence_length: int) -> float:
     return 6 * count + 12 * config.num_hidden_layers * config.hidden_size * sequence_length
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
-    from transformers import TrainingArguments
+def check(args, model_args) -> None:
+    """Raises `UserError` for keys that are missing, out of range, or of the other of the two ways to begin."""
     from trl import ModelConfig
 
-    args, training_args, model_args = parse_stage((PretrainArguments, TrainingArguments, ModelConfig), argv)
     for key in ("tokenizer", "tokens_dir"):
         if not getattr(args, key):
             raise UserError(f"{key} is not set: {PretrainArguments.__dataclass_fields__[key].metadata['help']}")
     for key in ("sequence_length", "max_eval_windows", "sample_steps"):
         if getattr(args, key) < 1:
             raise UserError(f"{key} must be at least 1, but is {getattr(args, key)}")
-    if args.model_config and (
-        model_args.dtype != ModelConfig.dtype or model_args.load_in_4bit or model_args.load_in_8bit
-    ):
+    loads = model_args.dtype != ModelConfig.dtype or model_args.load_in_4bit or model_args.load_in_8bit
+    if args.model_config and loads:
         raise UserError(
             "dtype, load_in_4bit and load_in_8bit are for a model that is loaded; a new one is made in float32: unset"
             " them (bf16: true trains in bf16)"
@@ -102,9 +100,76 @@ def main(argv: list[str] | None = None) -> None:
     if (args.model_config is None) == (model_args.model_name_or_path is None):
         raise UserError("set either model_config (a new model) or model_name_or_path (continue one)")
 
+
+def make_model(args, training_args, model_args, tokenizer, last_token: int) -> tuple:
+    """The model to train, a new one or one that is continued, and its FLOPs per token.
+
+    Args:
+        last_token: of the last document: the token that ends documents, and so ends what the model writes.
+    """
+    from transformers import AutoModelForCausalLM
+    from trl import get_peft_config
+
+    from eval.generation.generate import end_token_ids
+
+    if args.model_config is not None:
+        model = new_model(args.model_config, tokenizer, args.sequence_length, model_args.attn_implementation)
+    else:
+        model = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
+    ends = end_token_ids(model.generation_config.eos_token_id, tokenizer) | {last_token}
+    model.generation_config.eos_token_id = sorted(ends)
+    flops = flops_per_token(model, args.sequence_length)
+    peft_config = get_peft_config(model_args)
+    if peft_config:
+        from peft import get_peft_model, prepare_model_for_kbit_training
+
+        if getattr(model, "is_quantized", False):
+            model = prepare_model_for_kbit_training(model)
+        model = get_peft_model(model, peft_config)
+    return model, flops
+
+
+def tokens_per_byte(validation, windows: range, tokenizer) -> float:
+    """Tokens that a byte of the validation text takes, by which a loss becomes bits per byte."""
+    text = tokenizer.batch_decode([validation[i]["input_ids"] for i in windows], skip_special_tokens=True)
+    return len(windows) * validation.sequence_length / sum(len(t.encode()) for t in text)
+
+
+def trainer_class(stage: Stage, flops: float, tokens_per_step: int, bytes_share: float, peak: float):
+    """`transformers.Trainer` whose log has bits per byte, tokens, FLOPs, tokens a second and MFU.
+
+    Args:
+        flops: of a token.
+        bytes_share: see `tokens_per_byte`.
+        peak: FLOP/s of all devices; 0 where it is not known.
+    """
+    from transformers import Trainer
+
+    class PretrainTrainer(Trainer):
+        def log(self, logs, start_time=None):
+            if "eval_loss" in logs:
+                logs["eval_bits_per_byte"] = logs["eval_loss"] / math.log(2) * bytes_share
+            elif "loss" in logs:
+                logs["tokens"] = self.state.global_step * tokens_per_step
+                logs["flops"] = logs["tokens"] * flops
+                logs["tokens_per_second"] = logs["tokens"] / stage.seconds()
+                if peak:
+                    logs["mfu"] = logs["tokens_per_second"] * flops / peak
+            super().log(logs, start_time)
+
+    return PretrainTrainer
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    from transformers import TrainingArguments
+    from trl import ModelConfig
+
+    args, training_args, model_args = parse_stage((PretrainArguments, TrainingArguments, ModelConfig), argv)
+    check(args, model_args)
+
     # ---- Checks and data, before any work ----
     from data_prep.shared.token_dataset import TokenDataset
-    from eval.generation.generate import end_token_ids
     from eval.generation.models import load_tokenizer
 
     tokenizer = load_tokenizer(args.tokenizer)
@@ -116,55 +181,24 @@ def main(argv: list[str] | None = None) -> None:
     if stage.finished:
         return
 
-    # ---- Model ----
+    # ---- Train ----
     from torch.utils.data import Subset
-    from transformers import AutoModelForCausalLM, Trainer, default_data_collator, set_seed
-    from trl import get_peft_config
+    from transformers import default_data_collator, set_seed
 
     from recipes.training.callbacks import SamplePrompts
 
     set_seed(training_args.seed)
-    if args.model_config is not None:
-        model = new_model(args.model_config, tokenizer, args.sequence_length, model_args.attn_implementation)
-    else:
-        model = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
-    ends = end_token_ids(model.generation_config.eos_token_id, tokenizer) | {
-        int(train.tokens[-1])
-    }  # the last document's last token: what ends documents
-    model.generation_config.eos_token_id = sorted(ends)
-    flops = flops_per_token(model, args.sequence_length)
-    if peft_config := get_peft_config(model_args):
-        from peft import get_peft_model, prepare_model_for_kbit_training
-
-        model = prepare_model_for_kbit_training(model) if getattr(model, "is_quantized", False) else model
-        model = get_peft_model(model, peft_config)
-
-    # ---- Train ----
+    model, flops = make_model(args, training_args, model_args, tokenizer, int(train.tokens[-1]))
     tokens_per_step = batch * args.sequence_length
     windows = range(min(len(validation), args.max_eval_windows))
-    text = tokenizer.batch_decode([validation[i]["input_ids"] for i in windows], skip_special_tokens=True)
-    tokens_per_byte = len(windows) * args.sequence_length / sum(len(t.encode()) for t in text)
     peak = (peak_flops(args, device_name(training_args)) or 0) * training_args.world_size
-
-    class PretrainTrainer(Trainer):
-        def log(self, logs, start_time=None):
-            if "eval_loss" in logs:
-                logs["eval_bits_per_byte"] = logs["eval_loss"] / math.log(2) * tokens_per_byte
-            elif "loss" in logs:
-                logs["tokens"] = self.state.global_step * tokens_per_step
-                logs["flops"] = logs["tokens"] * flops
-                logs["tokens_per_second"] = logs["tokens"] / stage.seconds()
-                if peak:
-                    logs["mfu"] = logs["tokens_per_second"] * flops / peak
-            super().log(logs, start_time)
-
+    share = tokens_per_byte(validation, windows, tokenizer)
     callbacks = stage.callbacks()
     if args.sample_prompts:
-        callbacks.append(
-            SamplePrompts(stage.folder / "samples.jsonl", tokenizer, args.sample_prompts, args.sample_steps)
-        )
+        samples = stage.folder / "samples.jsonl"
+        callbacks.append(SamplePrompts(samples, tokenizer, args.sample_prompts, args.sample_steps))
     with user_errors("the trainer's settings"):
-        trainer = PretrainTrainer(
+        trainer = trainer_class(stage, flops, tokens_per_step, share, peak)(
             model=model,
             args=training_args,
             train_dataset=train,
@@ -178,12 +212,8 @@ def main(argv: list[str] | None = None) -> None:
     stage.train(trainer)
     trainer.evaluate()
     tokens = trainer.state.global_step * tokens_per_step
-    stage.finish(
-        trainer,
-        [{"path": args.tokens_dir, "windows": len(train), "sequence_length": args.sequence_length}],
-        tokens,
-        tokens * flops,
-    )
+    data = {"path": args.tokens_dir, "windows": len(train), "sequence_length": args.sequence_length}
+    stage.finish(trainer, [data], tokens, tokens * flops)
 
 
 if __name__ == "__main__":

@@ -132,7 +132,8 @@ class Pushed:
         both = args.stages is None and args.datasets is None
         self.stages, self.data_sets = (list(self.records), there) if both else (args.stages or [], args.datasets or [])
         for asked, known, what in ((self.stages, self.records, "stage"), (self.data_sets, there, "data set")):
-            if missing := [name for name in asked if name not in known]:
+            missing = [name for name in asked if name not in known]
+            if missing:
                 raise UserError(f"{folder} has no finished {what} {missing[0]}; it has {', '.join(known) or 'none'}")
         if not self.stages and not self.data_sets:
             raise UserError(

@@ -50,6 +50,14 @@ def tokenize(row: dict, tokenizer, margin_per_place: float = 0.0) -> dict:
     return {f"{side}_ids": scored_ids(tokenizer, prompt + row[side]) for side in ("chosen", "rejected")} | margin
 
 
+def tokenized(data, tokenizer, margin_per_place: float):
+    """`tokenize` of every pair; None of None."""
+    if data is None:
+        return None
+    settings = {"tokenizer": tokenizer, "margin_per_place": margin_per_place}
+    return data.map(tokenize, fn_kwargs=settings, remove_columns=data.column_names)
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     from trl import ModelConfig, RewardConfig
@@ -77,26 +85,13 @@ def main(argv: list[str] | None = None) -> None:
 
     set_seed(training_args.seed)
     with training_args.main_process_first(desc="tokenise"), user_errors("the chat template refuses a conversation"):
-        columns = {
-            "fn_kwargs": {"tokenizer": tokenizer, "margin_per_place": args.margin_per_place},
-            "remove_columns": train.column_names,
-        }
-        pairs = train.map(tokenize, **columns)
-        held_out = (
-            evaluation.map(tokenize, **(columns | {"remove_columns": evaluation.column_names}))
-            if evaluation is not None
-            else None
-        )
+        pairs = tokenized(train, tokenizer, args.margin_per_place)
+        held_out = tokenized(evaluation, tokenizer, args.margin_per_place)
+    path = model_args.model_name_or_path
+    new_head = {"new_head": True, "num_labels": 1}
     with user_errors("the reward model's settings"):
         trainer = RewardTrainer(
-            model=load_model(
-                AutoModelForSequenceClassification,
-                model_args.model_name_or_path,
-                model_args,
-                training_args,
-                new_head=True,
-                num_labels=1,
-            ),
+            model=load_model(AutoModelForSequenceClassification, path, model_args, training_args, **new_head),
             args=training_args,
             train_dataset=pairs,
             eval_dataset=held_out,
@@ -105,11 +100,8 @@ def main(argv: list[str] | None = None) -> None:
             callbacks=stage.callbacks(),
             **optimizer_factory(args, training_args),
         )
-    require_rows(
-        trainer.train_dataset,
-        batch,
-        f"one step of {batch} pairs of at most max_length {training_args.max_length} tokens",
-    )
+    most = f"at most max_length {training_args.max_length} tokens"
+    require_rows(trainer.train_dataset, batch, f"one step of {batch} pairs of {most}")
     why = f"a reply with its prompt has more than max_length {training_args.max_length} tokens"
     left_out = dropped(pairs, trainer.train_dataset, why)
     if held_out is not None:

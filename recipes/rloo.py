@@ -94,24 +94,28 @@ def short_prompts(rows, tokenizer, most: int):
     return kept
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
-    from trl import ModelConfig, RLOOConfig
+@dataclass
+class Data:
+    """What RLOO reads: rows to train on, to evaluate on (or None) and to watch (empty without a monitor).
 
-    args, training_args, model_args = parse_stage((RLOOScriptArguments, RLOOConfig, ModelConfig), argv)
+    Attributes:
+        judge: scores the watched replies by another measure than the reward, or None.
+    """
 
-    # ---- Checks and data, before any work ----
-    from eval.generation.models import load_tokenizer, require_chat_template, require_pad_token
+    train: object
+    evaluation: object
+    watched: object
+    judge: object
+
+
+def read_data(args, training_args, tokenizer, verifiers: list) -> Data:
+    """The rows of the arguments whose prompts are short enough.
+
+    Raises:
+        UserError: a verifier lacks a column, a row cannot be judged, or fewer are left than one batch needs.
+    """
     from eval.verifiers import COLUMNS
-    from eval.verifiers import reward_function as verifier_function
 
-    check(args, training_args)
-    verifiers = [verifier_function(name) for name in args.rewards]
-    tokenizer = load_chat_tokenizer(model_args, "the sft model")
-    if args.reward_model_path:
-        scoring_tokenizer = load_tokenizer(args.reward_model_path, "reward model")
-        require_chat_template(scoring_tokenizer, args.reward_model_path)
-        require_pad_token(scoring_tokenizer, args.reward_model_path)
     goal = "problem" if verifiers else "prompt"
     train, evaluation = load_data(args, ("prompt",), training_args, COLUMNS if verifiers else (), goal=goal)
     watched, judge = held_out(args, training_args.seed, goal)
@@ -125,12 +129,76 @@ def main(argv: list[str] | None = None) -> None:
     batch = f"{prompts} prompts × {training_args.num_generations} replies"
     batch += f", of prompts of at most max_prompt_length {args.max_prompt_length} tokens"
     require_rows(train, prompts, f"one batch of {batch} (with fewer RLOO trains zero steps)")
+    return Data(train, evaluation, watched, judge)
+
+
+@dataclass
+class Rewards:
+    """What replies are rewarded by.
+
+    Attributes:
+        functions: TRL reward functions, that of the reward model first.
+        scores: the weighted sum of the parts, for the monitor.
+        unfinished: what a reply without an end token loses of that sum.
+    """
+
+    functions: list
+    scores: Scores
+    unfinished: float
+
+
+def make_rewards(args, training_args, model_args, verifiers: list, scoring_tokenizer, ends: set[int]) -> Rewards:
+    """The reward model of the arguments, the verifiers, or both, with their weights."""
+    from transformers import AutoModelForSequenceClassification
+
+    from eval.verifiers import reward_function as verifier_function
+
+    functions, parts, penalty = list(verifiers), [], 0.0
+    weights = training_args.reward_weights or [1.0] * (len(verifiers) + bool(args.reward_model_path))
+    if args.reward_model_path:
+        options = {"what": "reward model", "num_labels": 1}
+        source = (AutoModelForSequenceClassification, args.reward_model_path, model_args, training_args)
+        scores = reward_model(load_model(*source, **options).to(training_args.device), scoring_tokenizer)
+        penalty = PENALTY if args.missing_eos_penalty is None else args.missing_eos_penalty
+        functions.insert(0, reward_function(scores, ends, penalty))
+        parts.append((weights[0], scores))
+    if verifiers:
+        parts.append((1.0, verdicts(verifier_function(args.rewards, weights[-len(verifiers) :]))))
+    return Rewards(functions, weighted(parts), weights[0] * penalty)
+
+
+def load_scoring_tokenizer(path: str | None):
+    """The reward model's tokenizer; None without a reward model."""
+    from eval.generation.models import load_tokenizer, require_chat_template, require_pad_token
+
+    if not path:
+        return None
+    tokenizer = load_tokenizer(path, "reward model")
+    require_chat_template(tokenizer, path)
+    require_pad_token(tokenizer, path)
+    return tokenizer
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    from trl import ModelConfig, RLOOConfig
+
+    args, training_args, model_args = parse_stage((RLOOScriptArguments, RLOOConfig, ModelConfig), argv)
+
+    # ---- Checks and data, before any work ----
+    from eval.verifiers import reward_function as verifier_function
+
+    check(args, training_args)
+    verifiers = [verifier_function(name) for name in args.rewards]
+    tokenizer = load_chat_tokenizer(model_args, "the sft model")
+    scoring_tokenizer = load_scoring_tokenizer(args.reward_model_path)
+    data = read_data(args, training_args, tokenizer, verifiers)
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return
 
     # ---- Models and rewards ----
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, set_seed
+    from transformers import AutoModelForCausalLM, set_seed
     from trl import get_peft_config
 
     from eval.generation.generate import end_token_ids
@@ -140,44 +208,35 @@ def main(argv: list[str] | None = None) -> None:
     path = model_args.model_name_or_path
     model = load_model(AutoModelForCausalLM, path, model_args, training_args)
     reference = None
-    if not model_args.use_peft and (watched or training_args.beta):
+    if not model_args.use_peft and (data.watched or training_args.beta):
         reference = load_model(AutoModelForCausalLM, path, model_args, training_args).to(training_args.device)
-    functions, parts, penalty = list(verifiers), [], 0.0
-    weights = training_args.reward_weights or [1.0] * (len(verifiers) + bool(args.reward_model_path))
-    if args.reward_model_path:
-        options = {"what": "reward model", "num_labels": 1}
-        source = (AutoModelForSequenceClassification, args.reward_model_path, model_args, training_args)
-        scores = reward_model(load_model(*source, **options).to(training_args.device), scoring_tokenizer)
-        penalty = PENALTY if args.missing_eos_penalty is None else args.missing_eos_penalty
-        ends = end_token_ids(model.generation_config.eos_token_id, tokenizer)
-        functions.insert(0, reward_function(scores, ends, penalty))
-        parts.append((weights[0], scores))
-    if verifiers:
-        parts.append((1.0, verdicts(verifier_function(args.rewards, weights[-len(verifiers) :]))))
+    ends = end_token_ids(model.generation_config.eos_token_id, tokenizer)
+    rewards = make_rewards(args, training_args, model_args, verifiers, scoring_tokenizer, ends)
 
     # ---- Train ----
     callbacks = stage.callbacks(num_generations=training_args.num_generations)
-    if watched:
-        most, unfinished = training_args.max_completion_length, weights[0] * penalty
-        looking = (tokenizer, watched, judge, weighted(parts), reference, most, training_args.seed, unfinished)
-        monitor = Monitor(args, stage.folder, *looking)
+    monitor = None
+    if data.watched:
+        looking = (tokenizer, data.watched, data.judge, rewards.scores, reference)
+        lengths = (training_args.max_completion_length, training_args.seed, rewards.unfinished)
+        monitor = Monitor(args, stage.folder, *looking, *lengths)
         callbacks.append(monitor)
     with user_errors("RLOO's settings"):
         trainer = Trainer(
             model=model,
-            reward_funcs=functions,
+            reward_funcs=rewards.functions,
             reference=reference,
             args=training_args,
-            train_dataset=train,
-            eval_dataset=evaluation,
+            train_dataset=data.train,
+            eval_dataset=data.evaluation,
             processing_class=tokenizer,
             peft_config=get_peft_config(model_args),
             callbacks=callbacks,
         )
     stage.train(trainer)
-    if watched:
+    if monitor:
         monitor.keep_best(trainer.accelerator.unwrap_model(trainer.model))
-    stage.finish(trainer, [train], logged_tokens(trainer.state.log_history))
+    stage.finish(trainer, [data.train], logged_tokens(trainer.state.log_history))
 
 
 if __name__ == "__main__":

@@ -56,7 +56,8 @@ def moved(value, old: str, new: str):
 def step_argv(step: dict, pipeline: dict, out: Path, state: Path, seed: int, overrides: list[str]) -> list[str]:
     """The command line of a step, its config file copied to `state` with the run's own folder in it."""
     argv = []
-    if config := step.get("config"):
+    config = step.get("config")
+    if config:
         copy = state / "configs" / Path(config).name
         copy.parent.mkdir(exist_ok=True)
         keys = moved(yaml.safe_load(Path(config).read_text()), pipeline["output_dir"], str(out))
@@ -172,9 +173,11 @@ def main(argv: list[str] | None = None) -> None:
     steps = pipeline["steps"]
     if args.seed < 0:
         raise UserError(f"--seed must not be negative, but is {args.seed}")
-    if bad := [item for item in args.set if "=" not in item]:
+    bad = [item for item in args.set if "=" not in item]
+    if bad:
         raise UserError(f"--set takes STEP.KEY=VALUE, not {bad[0]}")
-    if unknown := {item.split(".")[0] for item in args.set} - {step["name"] for step in steps}:
+    unknown = {item.split(".")[0] for item in args.set} - {step["name"] for step in steps}
+    if unknown:
         raise UserError(f"--set names no step of {args.pipeline}: {', '.join(sorted(unknown))}")
     out = output_folder(args.output_dir or pipeline["output_dir"])
     held = lock(out)

@@ -103,24 +103,23 @@ def pack(trainer, model, training_args) -> PackedRows:
     return collator
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
-    from trl import ModelConfig, SFTConfig
+def load_learning_tokenizer(args, training_args, model_args) -> tuple:
+    """The tokenizer, with the chat template of the arguments, and the template that says what is learned (None where
+    all is).
 
-    args, training_args, model_args = parse_stage(
-        (SFTScriptArguments, SFTConfig, ModelConfig), argv, assistant_only_loss=True
-    )
-
-    # ---- Checks and data, before any work ----
+    Raises:
+        UserError: no model, keys that are not used here, or a chat template whose turns cannot be told apart.
+    """
     from pathlib import Path
 
     from eval.cli import existing
     from eval.generation.models import load_tokenizer, set_end_token
     from recipes.training.masks import training_template
 
-    if not model_args.model_name_or_path:
+    path = model_args.model_name_or_path
+    if not path:
         raise UserError("model_name_or_path is not set: give the base model's folder or Hub id")
-    tokenizer = load_tokenizer(model_args.model_name_or_path, revision=model_args.model_revision)
+    tokenizer = load_tokenizer(path, revision=model_args.model_revision)
     if training_args.chat_template_path:
         raise UserError("chat_template_path is not used here: give --chat_template file.jinja")
     if args.chat_template:
@@ -131,9 +130,39 @@ def main(argv: list[str] | None = None) -> None:
             f"eos_token is {training_args.eos_token}, but the chat template ends a reply with {tokenizer.eos_token}:"
             " leave eos_token out, or give a --chat_template that ends with it"
         )
-    template = (
-        training_template(tokenizer, model_args.model_name_or_path) if training_args.assistant_only_loss else None
+    template = training_template(tokenizer, path) if training_args.assistant_only_loss else None
+    return tokenizer, template
+
+
+def check_rows(trainer, train, evaluation, training_args, model_args, batch: int) -> dict:
+    """How many training rows the trainer has left out, by reason.
+
+    Raises:
+        UserError: nothing is left to learn, a row is longer than the model reads, or the rows fill no batch.
+    """
+    if len(trainer.train_dataset) == 0 or all(label == -100 for label in trainer.train_dataset[0]["labels"]):
+        raise UserError(f"no assistant token is left to learn within max_length {training_args.max_length}: raise it")
+    check_positions(trainer.train_dataset, positions(model_args), training_args)
+    left_out = {}
+    why = f"no word of the assistant stands within max_length {training_args.max_length}"
+    if not training_args.packing:
+        left_out = dropped(train, trainer.train_dataset, why)
+        require_rows(trainer.train_dataset, batch, f"one step of {batch} conversations")
+    if evaluation is not None and not training_args.eval_packing and not training_args.packing:
+        dropped(evaluation, trainer.eval_dataset, why, "the validation data")
+    return left_out
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    from trl import ModelConfig, SFTConfig
+
+    args, training_args, model_args = parse_stage(
+        (SFTScriptArguments, SFTConfig, ModelConfig), argv, assistant_only_loss=True
     )
+
+    # ---- Checks and data, before any work ----
+    tokenizer, template = load_learning_tokenizer(args, training_args, model_args)
     train, evaluation = load_data(args, ("messages",), training_args)
     batch = rows_per_step(training_args)
     require_rows(train, batch, f"one step of {batch} conversations")
@@ -163,15 +192,7 @@ def main(argv: list[str] | None = None) -> None:
             callbacks=stage.callbacks(),
             **optimizer_factory(args, training_args),
         )
-    if len(trainer.train_dataset) == 0 or all(label == -100 for label in trainer.train_dataset[0]["labels"]):
-        raise UserError(f"no assistant token is left to learn within max_length {training_args.max_length}: raise it")
-    check_positions(trainer.train_dataset, positions(model_args), training_args)
-    left_out, why = {}, f"no word of the assistant stands within max_length {training_args.max_length}"
-    if not training_args.packing:
-        left_out = dropped(train, trainer.train_dataset, why)
-        require_rows(trainer.train_dataset, batch, f"one step of {batch} conversations")
-    if evaluation is not None and not training_args.eval_packing and not training_args.packing:
-        dropped(evaluation, trainer.eval_dataset, why, "the validation data")
+    left_out = check_rows(trainer, train, evaluation, training_args, model_args, batch)
     if trainer.is_world_process_zero():
         print(f"first row, loss between ⟦ and ⟧:\n{show_mask(tokenizer, trainer.train_dataset[0])}")
     if args.pack_rows:

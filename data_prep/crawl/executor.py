@@ -68,7 +68,8 @@ class RayExecutor(Quiet, RayPipelineExecutor):
         if not ray.is_initialized():
             ray.init(log_to_driver=False, logging_level="warning", runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}})
         super().run()
-        if failed := self.get_incomplete_ranks():  # datatrove only logs it
+        failed = self.get_incomplete_ranks()
+        if failed:  # datatrove only logs it
             logs = self.logging_dir.resolve_paths("logs")
             raise RuntimeError(
                 f"{len(failed)} tasks failed, the first is {failed[0]}: see {logs}/task_{failed[0]:05d}.log"
@@ -96,12 +97,14 @@ def check_executor(name: str, options: dict) -> None:
     if name not in EXECUTORS:
         raise UserError(f"executor must be one of {', '.join(EXECUTORS)}, but is {name}")
     known = inspect.signature(EXECUTORS[name].__mro__[2].__init__).parameters
-    if unknown := options.keys() - (known.keys() - OURS):
+    unknown = options.keys() - (known.keys() - OURS)
+    if unknown:
         raise UserError(
             f"executor_options: {name} takes no {', '.join(sorted(unknown))}; it takes"
             f" {', '.join(k for k in known if k not in OURS)}"
         )
-    if missing := [k for k, p in known.items() if k not in OURS and p.default is p.empty and k not in options]:
+    missing = [k for k, p in known.items() if k not in OURS and p.default is p.empty and k not in options]
+    if missing:
         raise UserError(
             f"executor_options: {name} needs {', '.join(missing)}, such as "
             + '--executor_options \'{"partition": "cpu", "time": "10:00:00"}\''

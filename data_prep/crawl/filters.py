@@ -288,7 +288,8 @@ class RepetitionFilter(GopherRepetitionFilter):
         words = split_into_words(doc.text, self.language)
         spaced, joined = n_grams(words, " "), n_grams(words, "")
         for n, most in self.top_thresholds:
-            if grams := spaced(n):
+            grams = spaced(n)
+            if grams:
                 gram, count = Counter(grams).most_common(1)[0]
                 if len(gram) * count / len(doc.text) > most:
                     return False, f"top_{n}_gram"

@@ -178,7 +178,8 @@ def phones(text: str, regions: list[str]) -> Iterator[tuple[int, int]]:
 
     for candidate in _PHONE.finditer(text):
         first, last = candidate.span()
-        if spans := inside(first, last, 20):
+        spans = inside(first, last, 20)
+        if spans:
             yield from spans
             continue
         # Other numbers around it: from its + or (area code) on, and without one group after the other at the end.
@@ -221,7 +222,8 @@ class PII(PIIFormatter):
         from phonenumbers import SUPPORTED_REGIONS
 
         super().__init__(remove_emails=remove_emails, remove_ips=remove_ips)
-        if unknown := [region for region in phone_regions if region not in SUPPORTED_REGIONS]:
+        unknown = [region for region in phone_regions if region not in SUPPORTED_REGIONS]
+        if unknown:
             raise UserError(
                 f"phone_regions: {unknown[0]} is no region with telephone numbers of its own; give ISO 3166 codes such"
                 " as US or GB"

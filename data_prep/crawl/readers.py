@@ -60,7 +60,8 @@ class Folder(Source, JsonlReader):
                         row = orjson.loads(line)
                     except ValueError:
                         row = None
-                    if document := self.get_document_from_dict(row if isinstance(row, dict) else {}, filepath, number):
+                    document = self.get_document_from_dict(row if isinstance(row, dict) else {}, filepath, number)
+                    if document:
                         yield document
                 self.before += self.data_folder.size(filepath)
         except (OSError, EOFError, UnicodeError, zlib.error) as error:
@@ -77,7 +78,8 @@ def make_reader(source: dict) -> Source:
     """Raises `UserError` for what is no source, or is not there."""
     if not isinstance(source, dict) or not isinstance(source.get("path"), str):
         raise UserError(f"a token source is a mapping with at least `path`, but is {source!r}")
-    if unknown := set(source) - {"path", "name", "split", "revision", "text_column"}:
+    unknown = set(source) - {"path", "name", "split", "revision", "text_column"}
+    if unknown:
         raise UserError(
             f"token source {source.get('path')}: unknown key {', '.join(sorted(unknown))}; keys are path, name, split,"
             " revision, text_column"

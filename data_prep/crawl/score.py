@@ -200,7 +200,8 @@ def score(web: Path, truth: Path) -> dict:
     kept = dict(_documents(web / "documents"))
     rejects = {step: dict(_documents(web / "removed" / step)) for step in STEPS[:-1]}
     taken = {url: step for step, texts in rejects.items() for url in texts if url}
-    if foreign := sorted((kept.keys() | taken.keys()) - pages.keys()):
+    foreign = sorted((kept.keys() | taken.keys()) - pages.keys())
+    if foreign:
         raise UserError(f"{len(foreign)} pages of {web} are not in {truth}, such as {foreign[0]}: {CURE}")
     if not kept.keys() | taken.keys():
         raise UserError(f"{web} holds no page: {CURE}")

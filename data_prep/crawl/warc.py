@@ -62,7 +62,8 @@ def gzip_members(file: io.BufferedIOBase) -> Iterator[tuple[int, bytes, str | No
         rest = b"".join(raw)
         while (at := rest.find(GZIP_HEADER, 1)) < 0:
             offset += max(0, len(rest) - 2)
-            if not (chunk := file.read(CHUNK)):
+            chunk = file.read(CHUNK)
+            if not chunk:
                 return
             rest = rest[-2:] + chunk
         offset, rest = offset + at, rest[at:]
@@ -181,7 +182,8 @@ class TolerantWarcReader(WarcReader):
         if not url:
             return self._lose("no_url", where, url)
         header = record.http_headers.get_header("Content-Type", "") if record.http_headers else ""
-        if (found := decode(content, header or "")) is None:
+        found = decode(content, header or "")
+        if found is None:
             return self._lose("unknown_charset", where, url)
         text, broken = found
         if broken:

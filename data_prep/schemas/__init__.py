@@ -92,7 +92,8 @@ def recognise(columns: Iterable[str], row: dict, goal: str, where: str) -> Schem
         UserError: none that is known; the line shows the columns, and what is expected.
     """
     columns = list(columns)
-    if schema := fitting(columns, row, goal):
+    schema = fitting(columns, row, goal)
+    if schema:
         return schema
     missing = ", ".join(name for name in GOALS[goal][1] if name not in columns)
     lacks = f"has no column {missing}" if missing else f"holds in {', '.join(GOALS[goal][1])} what is not read here"
@@ -201,7 +202,8 @@ def _each(data, schema: Schema, goal: str, settings: dict) -> tuple:
         if not schema.keeps and made.data.column(name).null_count == len(made)
     ]
     reasons = made[REASON][:]
-    if left_out := Counter(reason for reason in reasons if reason is not None):
+    left_out = Counter(reason for reason in reasons if reason is not None)
+    if left_out:
         made = made.select([i for i, reason in enumerate(reasons) if reason is None])
     return made.remove_columns([REASON, *empty]), left_out
 

@@ -202,7 +202,8 @@ def trees(rows: list[dict]) -> tuple[list[dict], Counter]:
         if path:
             made += taught(conversation([{"role": node["role"], "content": node["text"]} for node in path]))
             used += len(path)
-    if left := len(rows) - used:
+    left = len(rows) - used
+    if left:
         left_out["it is not on the way of the best replies of its tree, or nobody answered it"] = left
     return made, left_out
 

@@ -45,7 +45,8 @@ def asked(prompt, row: dict) -> list[dict]:
         return conversation(prompt) if prompt else []
     if not isinstance(prompt, str) or not prompt.strip():
         return []
-    if found := [m for m in transcript(prompt) if m["content"]]:
+    found = [m for m in transcript(prompt) if m["content"]]
+    if found:
         return found
     first, *others = EXTRA.split(prompt)
     if others:

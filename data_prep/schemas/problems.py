@@ -62,7 +62,8 @@ def boxed(said: str) -> str | None:
     r"""What the last \boxed{…} of a solution holds, with what is nested in it; None where there is none."""
     start = max(said.rfind("\\boxed{"), said.rfind("\\fbox{"))
     if start < 0:
-        return found[-1] if (found := re.findall(r"\\boxed\s+(\S+?)(?=[$.,\s]|$)", said)) else None
+        found = re.findall(r"\\boxed\s+(\S+?)(?=[$.,\s]|$)", said)
+        return found[-1] if found else None
     found = answers.boxed(said, said.index("{", start))
     return found[0] if found else None
 
@@ -133,7 +134,8 @@ def verl(row: dict, suffix: str | None = None) -> list[dict]:
     """The form of verl, DAPO-Math-17k's: the answer is `reward_model.ground_truth`."""
     messages, answer = conversation(row["prompt"]), plain((row["reward_model"] or {}).get("ground_truth"))
     asked = messages[-1]["content"]
-    if (shorter := DAPO.sub("", asked).strip()) != asked:
+    shorter = DAPO.sub("", asked).strip()
+    if shorter != asked:
         messages[-1] = messages[-1] | {"content": shorter + (BOXED if suffix is None else suffix)}
     return problem(messages, answer=answer, verifier="math")
 
@@ -239,7 +241,8 @@ def verifiable(row: dict, suffix: str | None = None) -> list[dict]:
     held, question = held_in(row["verification_info"]), text(row["prompt"])
     if held.get("ground_truth") is not None:
         return adapted(competition_math, {"problem": question, "answer": plain(held["ground_truth"])}, suffix)
-    if isinstance(tests := held.get("test_cases"), str):
+    tests = held.get("test_cases")
+    if isinstance(tests, str):
         tests = json.loads(tests)
     if held.get("language", "python") != "python" or not tests:
         raise LeftOut("it has no tests in Python")

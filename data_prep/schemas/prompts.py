@@ -8,7 +8,8 @@ from eval.shared.messages import conversation
 
 def given(row: dict) -> list[dict]:
     """`prompt`: messages, a text or a transcript."""
-    if not (messages := preferences.asked(row["prompt"], row)):
+    messages = preferences.asked(row["prompt"], row)
+    if not messages:
         raise LeftOut("the prompt is empty")
     return [{"prompt": messages}]
 

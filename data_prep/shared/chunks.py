@@ -58,9 +58,10 @@ def whole_chunks(path: Path, chunk: int, total: int, column: str) -> int:
 
 def require_same(before: dict, now: dict, folder: Path) -> None:
     """Raises `UserError` where the rows of a folder were made with other settings than are asked for now."""
-    if other := [
+    other = [
         f"{key}: {before.get(key)}, now {now.get(key)}" for key in now | before if now.get(key) != before.get(key)
-    ]:
+    ]
+    if other:
         raise UserError(
             f"{folder} was made with other settings ({', '.join(other)[:300]}): delete it, or choose another"
             " --output_dir"
@@ -105,7 +106,8 @@ def by_chunks(
     with path.open("ab") as out:
         hold(out)
         for place in itertools.count(done // chunk):
-            if not (batch := list(itertools.islice(rows, chunk))):
+            batch = list(itertools.islice(rows, chunk))
+            if not batch:
                 return
             first = place * chunk + 1
             try:

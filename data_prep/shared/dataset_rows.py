@@ -115,7 +115,8 @@ def text_of(value, role: str | None = None) -> str:
 
 
 def columns_of(row: dict, columns: tuple[str, ...], where: str) -> list[str]:
-    if found := [column for column in columns if row.get(column) is not None]:
+    found = [column for column in columns if row.get(column) is not None]
+    if found:
         return found
     raise UserError(
         f"{where} has none of {', '.join(columns)}, but {', '.join(map(str, row)) or 'nothing'}: name the column with"

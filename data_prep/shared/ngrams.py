@@ -43,7 +43,8 @@ class Index:
         found = {}
         for i, two in enumerate(zip(text, text[1:])):
             for n in self.starts.get(two, ()):
-                if (gram := self.grams.get(" ".join(text[i : i + n]))) is not None:
+                gram = self.grams.get(" ".join(text[i : i + n]))
+                if gram is not None:
                     found.setdefault(gram, i)
         return found
 

@@ -49,7 +49,8 @@ def _load(source: dict, split: str, **more):
     from datasets import load_dataset, load_from_disk
 
     path = str(source["path"])
-    if on_the_hub := HUB.fullmatch(path):  # its address in place of its id
+    on_the_hub = HUB.fullmatch(path)
+    if on_the_hub:  # its address in place of its id
         path, revision = on_the_hub.groups()
         source = source | ({"revision": revision} if revision else {})
     here = sorted(glob.glob(path))
@@ -162,7 +163,8 @@ def load_source(source: dict):
 
     if not isinstance(source, dict) or "path" not in source:
         raise UserError(f"a data source is a mapping with at least `path`, but is {source!r}")
-    if unknown := set(source) - KEYS:
+    unknown = set(source) - KEYS
+    if unknown:
         raise UserError(
             f"data source {source['path']}: unknown key {', '.join(sorted(unknown))}; keys are "
             f"{', '.join(sorted(KEYS))}"
@@ -198,8 +200,10 @@ def load_source(source: dict):
         raise UserError(f"data source {path}: {' '.join(str(error).split())[:300]}") from None
     finally:
         logging.set_verbosity(verbosity)
-    if rename := source.get("rename"):
-        if missing := set(rename) - set(data.column_names):
+    rename = source.get("rename")
+    if rename:
+        missing = set(rename) - set(data.column_names)
+        if missing:
             raise UserError(
                 f"data source {path} has no column {', '.join(sorted(missing))} to rename (it has "
                 f"{', '.join(data.column_names)})"
@@ -290,7 +294,8 @@ def load_sources(
             convert(raw, goal, f"data source {source['path']}") if goal else (raw, "as it is", Counter())
         )
         counts.append(count(str(source["path"]), schema, len(raw), left_out))
-        if missing := [c for c in columns if c not in data.column_names]:
+        missing = [c for c in columns if c not in data.column_names]
+        if missing:
             raise UserError(
                 f"data source {source['path']} has no column {', '.join(missing)} (it has "
                 f"{', '.join(data.column_names)}); `rename: {{old: new}}` maps columns"

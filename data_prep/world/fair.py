@@ -75,7 +75,8 @@ def main(argv: list[str] | None = None) -> None:
             f" solve one, {counts['right']:>6,} rightly"
         )
     write_json(Path(args.output), {"expert": EXPERT, "sources": found})
-    if unfair := [name for name, counts in found.items() if counts["solved"] and name != EXPERT]:
+    unfair = [name for name, counts in found.items() if counts["solved"] and name != EXPERT]
+    if unfair:
         raise UserError(
             f"{', '.join(unfair)}: solved word problems stand there before practice; only {EXPERT} may hold the"
             " expert's"

@@ -263,7 +263,8 @@ def _unreadable(answer: str) -> bool:
 def _verdict(stated: str, answer: str, gold: list) -> bool:
     from math_verify import verify
 
-    if digits := _digits(answer):
+    digits = _digits(answer)
+    if digits:
         said = _digits(stated) or (re.sub(r"\s", "", stated).lower(), "")
         return said[0] == digits[0] and said[1] in ("", digits[1])
     number, expected = _number(stated), _number(answer)

@@ -109,7 +109,8 @@ class Marks:
                 f"the tokenizer of {tokenizer.name_or_path} cannot write its control tokens as plain text ({error}): "
                 "a fast one (tokenizer.json) is needed"
             ) from None
-        if wrong := [text for i, text in self.ids.items() if twin.token_to_id(spellings[text]) != i]:
+        wrong = [text for i, text in self.ids.items() if twin.token_to_id(spellings[text]) != i]
+        if wrong:
             raise UserError(
                 f"the tokenizer of {tokenizer.name_or_path} cannot write {wrong[0]} as plain text: "
                 "its tokenizer.json is not as transformers writes it"
@@ -245,10 +246,12 @@ def _as_templates_expect(messages: list[dict]) -> list[dict]:
     made = []
     for message in messages:
         message = {key: value for key, value in message.items() if value is not None}
-        if isinstance(content := message.get("content"), list):
+        content = message.get("content")
+        if isinstance(content, list):
             with contextlib.suppress(Malformed):
                 message["content"] = joined(content) if content else ""
-        if calls := message.get("tool_calls"):
+        calls = message.get("tool_calls")
+        if calls:
             message["tool_calls"] = [_with_mapping(call) for call in calls]
         made.append(message)
     return made

@@ -147,7 +147,8 @@ def set_pad_token(tokenizer) -> None:
     spare = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
     spare = [token for token in spare if token and token not in used and token not in (tokenizer.chat_template or "")]
     for kind in ("pad", "unk", "reserved", "unused", "extra", "dummy", "endoftext", "end_of_text"):
-        if found := [token for token in spare if kind in token.lower()]:
+        found = [token for token in spare if kind in token.lower()]
+        if found:
             tokenizer.pad_token = found[0]
             print(f"padding with {found[0]}: the tokenizer named none but its end token")
             return
@@ -177,7 +178,8 @@ def scored_ids(tokenizer, messages: list[dict]) -> list[int]:
     ids, _ = encode_conversation(tokenizer, messages)
     prompt, _ = encode_conversation(tokenizer, messages[:-1], add_generation_prompt=True) if messages[1:] else ([], [])
     end = tokenizer.eos_token_id
-    if (ended := until_end(ids, prompt, end))[-1] == end:
+    ended = until_end(ids, prompt, end)
+    if ended[-1] == end:
         return ended
     followed, _ = encode_conversation(tokenizer, [*messages, {"role": "user", "content": "dummy"}])
     if followed[: len(ids) + 1] == [*ids, end]:  # GLM ends a turn with the header of the next

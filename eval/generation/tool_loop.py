@@ -65,7 +65,8 @@ def load_tools(names: list[str]) -> list[Callable]:
                 + ("needs what it is made of: search=<index folder>" if method else "is no function")
             )
         tools.append(tool)
-    if twice := {tool.__name__ for tool in tools if [t.__name__ for t in tools].count(tool.__name__) > 1}:
+    twice = {tool.__name__ for tool in tools if [t.__name__ for t in tools].count(tool.__name__) > 1}
+    if twice:
         raise UserError(f"two tools have the name {twice.pop()}")
     return tools
 

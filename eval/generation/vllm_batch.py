@@ -1,8 +1,8 @@
 """`eval.generation.generate` on vLLM: one batch of continuations, tools included.
 
     from vllm import LLM
-    generate(LLM("Qwen/Qwen3-8B", enable_prefix_caching=True), tokenizer, conversations, tools=[python],
-    max_new_tokens=512)
+    llm = LLM("Qwen/Qwen3-8B", enable_prefix_caching=True)
+    generate(llm, tokenizer, conversations, tools=[python], max_new_tokens=512)
 
 vLLM batches by itself: a row whose turn ends in a call leaves the engine, and comes back as a new request when its
 result is there, with all of its tokens as the prompt; the prefix cache has read them before. The model's end tokens
@@ -11,22 +11,25 @@ are those of its generation config, as vLLM reads it.
 
 import zlib
 
-from eval.generation.generate import Generation, _collect, _generation, end_token_ids
+from eval.generation.results import Generation, Settings, as_generation, collect_results, end_token_ids
 
 
-def seeds(streams: list[list[int]], max_new_tokens: int) -> list[int]:
+def draws(streams: list[list[int]], max_new_tokens: int) -> list[int]:
     """One a row; vLLM draws by them."""
     return [zlib.crc32(repr(stream).encode()) for stream in streams]
 
 
 def continue_batch(
-    llm, tokenizer, rows, repeats, max_new_tokens, temperature, draws, stop_strings, turns=None, tell=None
+    llm, tokenizer, rows: list[list[int]], settings: Settings, draws, turns=None, listener=None
 ) -> list[Generation]:
-    """What `eval.generation.generate._continue` does; `draws`: of `seeds`, or None where `temperature` is 0."""
+    """What `eval.generation.sampler.continue_batch` does; `draws`: of `draws` above, or None where the temperature is
+    0."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
-    engine, rows = llm.llm_engine, [row for row in rows for _ in range(repeats)]
+    engine = llm.llm_engine
+    rows = [row for row in rows for _ in range(settings.repeats)]
+    max_new_tokens, stop_strings = settings.max_new_tokens, settings.stop_strings
     ends = end_token_ids(engine.model_config.try_get_generation_config().get("eos_token_id"), tokenizer)
     tokens: list[list[int]] = [[] for _ in rows]
     requests: dict[str, int] = {}  # those in the engine, and their rows
@@ -34,17 +37,18 @@ def continue_batch(
 
     def ask(row: int) -> None:
         nonlocal asked
-        settings = SamplingParams(
+        parameters = SamplingParams(
             max_tokens=max_new_tokens - len(tokens[row]),
-            temperature=temperature,
+            temperature=settings.temperature,
             seed=draws[row] + len(tokens[row]) if draws else None,
             stop=stop_strings or None,
             stop_token_ids=sorted(ends),
             output_kind=RequestOutputKind.DELTA,
         )
-        requests[name := f"generate-{id(tokens)}-{asked}"] = row
+        name = f"generate-{id(tokens)}-{asked}"
+        requests[name] = row
         asked += 1
-        engine.add_request(name, {"prompt_token_ids": rows[row] + tokens[row]}, settings)
+        engine.add_request(name, {"prompt_token_ids": rows[row] + tokens[row]}, parameters)
 
     try:
         for row in range(len(rows)):
@@ -54,8 +58,8 @@ def continue_batch(
                 row = requests[output.request_id]
                 for token in output.outputs[0].token_ids:
                     tokens[row].append(token)
-                    if tell:
-                        tell(row, token)
+                    if listener:
+                        listener(row, token)
                 if output.finished:
                     del requests[output.request_id]
                     if turns:
@@ -64,10 +68,10 @@ def continue_batch(
                         )
             if turns:
                 back: dict[int, list[int]] = {}
-                _collect(turns, back, tokens, max_new_tokens, wait=not requests)
+                collect_results(turns, back, tokens, max_new_tokens, wait=not requests)
                 for row, results in back.items():
                     turns.inject(row, tokens[row], results)
                     ask(row)
     finally:
         engine.abort_request(list(requests))  # an error, or a stop by hand, leaves none behind
-    return [_generation(tokenizer, row, t, ends, stop_strings, turns) for row, t in enumerate(tokens)]
+    return [as_generation(tokenizer, row, t, ends, stop_strings, turns) for row, t in enumerate(tokens)]

@@ -111,18 +111,21 @@ class ModelJudge:
             for a, b in (texts, texts[::-1])
             if a != b
         ]
-        said = iter([verdict(replies[0].text) for replies in (self.ask(asked) if asked else [])])
+        replies = self.ask(asked) if asked else []
+        verdicts = iter([verdict(reply[0].text) for reply in replies])
+        swapped = {"a": "b", "b": "a"}
         out = []
         for _, (one, other) in pairs:
             if one == other:
                 out.append({"winner": "tie"})
                 continue
-            first, second = next(said), {"a": "b", "b": "a"}.get(turned := next(said), turned)
-            out.append(
-                {"winner": None}
-                if None in (first, second)
-                else {"winner": first if first == second else "tie", "verdicts": [first, second]}
-            )
+            first = next(verdicts)
+            second = next(verdicts)  # of the answers in the other order
+            second = swapped.get(second, second)
+            if None in (first, second):
+                out.append({"winner": None})
+            else:
+                out.append({"winner": first if first == second else "tie", "verdicts": [first, second]})
         return out
 
 

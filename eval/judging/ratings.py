@@ -130,7 +130,8 @@ def ratings(votes: list[dict], resamples: int = 1000, seed: int = 0) -> dict:
             rates[one][other].append((prompt, value))
             edges[names.index(one), names.index(other)] += value
         left += [(prompt, points)] if winner != "tie" else []
-    if len(apart := _groups(names, edges, "weak")) > 1:
+    apart = _groups(names, edges, "weak")
+    if len(apart) > 1:
         raise UserError(
             f"{', '.join(sorted(apart[0]))} never met {', '.join(sorted(apart[1]))}, not even through other models:"
             " rate them apart, or let them meet"
@@ -144,7 +145,8 @@ def ratings(votes: list[dict], resamples: int = 1000, seed: int = 0) -> dict:
     top = next(
         group for group, mask in inside.items() if not edges[~mask][:, mask].any()
     )  # that no other model beat or tied with
-    if bounded := len(top) == len(names):
+    bounded = len(top) == len(names)
+    if bounded:
         drawn = (
             np.random.default_rng(seed).multinomial(len(places), [1 / len(places)] * len(places), size=resamples)
             @ counts

@@ -108,7 +108,8 @@ class Generates:
             settings = normalize_gen_kwargs(first[0].args[1], self.max_gen_toks)
             until, temperature = settings.pop("until", []), settings.pop("temperature", 0.0)
             max_new_tokens, _ = settings.pop("max_gen_toks"), settings.pop("do_sample", None)
-            if unknown := {k: v for k, v in settings.items() if v not in NEUTRAL.get(k, ())}:
+            unknown = {k: v for k, v in settings.items() if v not in NEUTRAL.get(k, ())}
+            if unknown:
                 raise UserError(
                     f"task {task}: generation_kwargs {unknown} are not supported; evaluate it with lm_eval --model hf"
                 )

@@ -130,7 +130,8 @@ def load(
             elif task.get_config("num_fewshot") is None:
                 task.set_config(key="num_fewshot", value=0)
             task.set_fewshot_seed(seed=FEWSHOT_SEED)
-        if twice := tasks.keys() & loaded["tasks"].keys():
+        twice = tasks.keys() & loaded["tasks"].keys()
+        if twice:
             raise UserError(f"task {min(twice)} is named twice, by {name} for one: name it once")
         tasks |= loaded["tasks"]
         groups |= loaded.get("groups", {})
@@ -162,8 +163,9 @@ def above_chance(results: dict, names: list[str]) -> dict | None:
     parts = []
     for name in names:
         row = results["results"].get(name, {})
+        key = main_metric(row)
         if (
-            (key := main_metric(row)) is None
+            key is None
             or name not in results["chance"]
             or results["higher_is_better"].get(name, {}).get(key.split(",")[0]) is False
         ):

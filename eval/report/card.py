@@ -110,28 +110,34 @@ def limits(numbers: dict, rows: list[dict], fall: dict | None = None) -> list[st
     """
     said, tasks = [], numbers.get("tasks", {})
     for task, asked in MADE_UP.items():
-        if (made_up := numbers.get("facts", {}).get(task, {}).get("made_up")) and made_up["value"] > 0:
+        made_up = numbers.get("facts", {}).get(task, {}).get("made_up")
+        if made_up and made_up["value"] > 0:
             said.append(f"Asked {asked}, it makes an answer up in a share of {told(made_up)}.")
     pairs = [(task, tasks[task], at_once) for task in tasks if (at_once := tasks.get(f"{task}_at_once"))]
-    if worse := [
+    worse = [
         f"`{task}` {told(at_once)} instead of {told(steps)}"
         for task, steps, at_once in pairs
         if steps["value"] - at_once["value"] > math.hypot(half_width(steps) or 0, half_width(at_once) or 0)
-    ]:
+    ]
+    if worse:
         said.append(f"Made to answer at once instead of step by step, it is right less often: {', '.join(worse)}.")
-    if low := [
+    low = [
         f"`{row['task']}` {told(row)}"
         for row in rows
         if row["main"] and row["higher"] and not row["setting"] and row["value"] < 0.5
-    ]:
+    ]
+    if low:
         said.append(f"Less than half right: {', '.join(low)}.")
-    if (ended := tasks.get("end_token")) and ended["value"] < 1:
+    ended = tasks.get("end_token")
+    if ended and ended["value"] < 1:
         said.append(f"Not all of its greedy replies end by themselves: {told(ended)} do.")
-    if near := numbers.get("places_apart", {}).get("1"):
+    near = numbers.get("places_apart", {}).get("1")
+    if near:
         said.append(
             f"Of replies that stand next to each other in the ranking it prefers the better one: {told(near)}."
         )
-    if moved := numbers.get("kl_to_reference"):
+    moved = numbers.get("kl_to_reference")
+    if moved:
         said.append(
             f"It has learned what one reward model likes, {moved['value']:.1f} nats a reply (KL, n = {moved['n']})"
             " from where it started; that is not what people like."

@@ -44,7 +44,8 @@ class Experiments:
         }
         note = f"n = {looks[0]['reward']['n'] if looks else 0} prompts a point; {file}"
         start = told["judge"][0][1] if told["judge"] else 0.0
-        if fit := overoptimization([(d, value - start) for d, value in told["judge"]]):
+        fit = overoptimization([(d, value - start) for d, value in told["judge"]])
+        if fit:
             alpha, beta = fit
             told["fitted"] = [
                 (d, start + d * (alpha - beta * math.log(d))) for d in (max(away) * i / 40 for i in range(1, 41))

@@ -194,18 +194,22 @@ def summarize(run: Run) -> dict:
     total = run("seconds.json")
     math.fsum(total.get("seconds", {}).values())  # numbers, or a TypeError now
     stages = {stage: {} for stage in STAGES}
-    if curve := run.curve("base", "eval_bits_per_byte"):
+    curve = run.curve("base", "eval_bits_per_byte")
+    if curve:
         stages["base"]["bits_per_byte"] = curve[-1][1]
     for stage in STAGES:
         stages[stage].update(_scores(run, stage))
-        if gold := run("judge/results.json").get(stage, {}).get("gold"):
+        gold = run("judge/results.json").get(stage, {}).get("gold")
+        if gold:
             stages[stage]["gold"] = _measure(gold)
     pairs = {name: _measure(measure) for name, measure in run("reward/pairs.json").items()}
     for key, prefix in APART.items():
-        if apart := {name.removeprefix(prefix): pairs.pop(name) for name in list(pairs) if name.startswith(prefix)}:
+        apart = {name.removeprefix(prefix): pairs.pop(name) for name in list(pairs) if name.startswith(prefix)}
+        if apart:
             stages["reward"][key] = apart
     stages["reward"].update(pairs)
-    if kl := run("judge/results.json").get("ppo", {}).get("kl_to_reference"):
+    kl = run("judge/results.json").get("ppo", {}).get("kl_to_reference")
+    if kl:
         stages["ppo"]["kl_to_reference"] = _measure(kl)
     at_once = {
         stage: difference(tasks.get("apples"), tasks.get("apples_at_once"))

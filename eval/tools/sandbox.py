@@ -194,7 +194,8 @@ class Bwrap:
         return subprocess.run([self._path(), "--version"], capture_output=True, text=True, timeout=10).stdout.strip()
 
     def _path(self, name: str = "bwrap") -> str:
-        if not (path := shutil.which(name)):
+        path = shutil.which(name)
+        if not path:
             raise SandboxUnavailable(f"{name} is not installed")
         return path
 
@@ -276,7 +277,8 @@ class Sandlock:
             import sandlock
         except ImportError:
             raise SandboxUnavailable("sandlock is not installed") from None
-        if (abi := sandlock.landlock_abi_version()) < sandlock.min_landlock_abi():
+        abi = sandlock.landlock_abi_version()
+        if abi < sandlock.min_landlock_abi():
             raise SandboxUnavailable(f"the kernel's Landlock has ABI {abi}, {sandlock.min_landlock_abi()} is needed")
         places = [
             "/usr",
@@ -334,7 +336,8 @@ def _exchange(
     with selectors.DefaultSelector() as selector:
         selector.register(child.stdout, selectors.EVENT_READ)
         while True:
-            if (rest := deadline - time.monotonic()) <= 0 or not (events := selector.select(rest)):
+            rest = deadline - time.monotonic()
+            if rest <= 0 or not (events := selector.select(rest)):
                 return bytes(output), "wall"
             for key, _ in events:
                 if key.fd == child.stdin:
@@ -575,7 +578,8 @@ def find_backend(name: str = "auto") -> tuple[object, str, str]:
         raise UserError(f"unknown sandbox {name!r}; there are: auto, {', '.join(BACKENDS)}")
     reasons = []
     for backend in BACKENDS.values() if name == "auto" else [BACKENDS[name]]:
-        if not (why := why_not(backend.name)):
+        why = why_not(backend.name)
+        if not why:
             return backend, *_probe(backend.name)
         reasons.append(f"{backend.name}: {why} (cure: {backend.cure})")
     raise SandboxUnavailable(
@@ -605,7 +609,8 @@ def main(argv: list[str] | None = None) -> None:
     for name, backend in BACKENDS.items():
         if args.backend not in ("auto", name):
             continue
-        if why := why_not(name):
+        why = why_not(name)
+        if why:
             print(f"{name}: does not work: {why}. Cure: {backend.cure}")
         else:
             result = run_program("", "", backend=name)

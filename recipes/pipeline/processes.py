@@ -27,7 +27,8 @@ def start_process(module: str, argv: list[str], held, environment: dict, log: Pa
     """Fork a child that runs `module.main(argv)` with `environment` added to this one's; its process id. `log` takes
     what it prints."""
     sys.stdout.flush()
-    if pid := os.fork():
+    pid = os.fork()
+    if pid:
         return pid
     code = 1
     if sys.platform == "linux":  # a step must not outlive the run that would continue it
@@ -35,7 +36,8 @@ def start_process(module: str, argv: list[str], held, environment: dict, log: Pa
         held.close()  # so the lock need not be the step's, whose own helpers (datatrove's manager) may live on
     try:
         os.environ |= {name: str(value) for name, value in environment.items()}
-        if processes := environment.get("WORLD_SIZE"):
+        processes = environment.get("WORLD_SIZE")
+        if processes:
             importlib.import_module("torch").set_num_threads(max(1, (os.cpu_count() or 1) // processes))
         if log:
             with log.open("wb") as file:

@@ -83,9 +83,10 @@ class MonitorArguments:
             )
         if self.stop_patience and not self.judge:
             raise UserError("stop_patience needs a judge: what is trained on cannot tell whether it is gamed")
-        if sharded := [
+        sharded = [
             k for k in ("DEEPSPEED", "FSDP") if watching and os.environ.get(f"ACCELERATE_USE_{k}", "false") == "true"
-        ]:
+        ]
+        if sharded:
             raise UserError(
                 f"monitor_steps does not run under {sharded[0]}, whose weights are spread: use"
                 " accelerate_configs/ddp.yaml, or leave it out"
@@ -222,7 +223,8 @@ class Monitor(TrainerCallback):
 
         rank, world = PartialState().process_index, PartialState().num_processes
         rows = self.rows[rank::world]
-        rendering = Toolbox(self.tokenizer, tools, 0, 0).rendering if (tools := self.sampling.get("tools")) else {}
+        tools = self.sampling.get("tools")
+        rendering = Toolbox(self.tokenizer, tools, 0, 0).rendering if tools else {}
         prompts = encode(self.tokenizer, [row["prompt"] for row in rows], **rendering)
         groups = generate(policy, self.tokenizer, prompts, **self.sampling)
         replies = [reply for group in groups for reply in group]

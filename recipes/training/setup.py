@@ -102,7 +102,8 @@ def optimizer_factory(args: OptimizerArguments, training_args) -> dict:
         return {}
     if args.optimizer != "muon":
         raise UserError(f"optimizer must be muon or unset (then `optim` decides), but is {args.optimizer}")
-    if sharded := [k for k in ("DEEPSPEED", "FSDP") if os.environ.get(f"ACCELERATE_USE_{k}", "false") == "true"]:
+    sharded = [k for k in ("DEEPSPEED", "FSDP") if os.environ.get(f"ACCELERATE_USE_{k}", "false") == "true"]
+    if sharded:
         raise UserError(
             f"optimizer: muon does not run under {sharded[0]}: use accelerate_configs/ddp.yaml, or unset it"
         )
@@ -206,7 +207,8 @@ def load_data(
 def leave_out(data, keep, why: str, counts: Counter):
     """The rows for which `keep(row)` holds; the others are counted under `why`."""
     kept = [i for i, row in enumerate(data) if keep(row)]
-    if left := len(data) - len(kept):
+    left = len(data) - len(kept)
+    if left:
         counts[why] += left
         data = [data[i] for i in kept] if isinstance(data, list) else data.select(kept)
     return data

@@ -129,11 +129,12 @@ class Stage:
             before = self._read("stage.json" if self.finished else "progress.json")
             self.earlier_seconds = before.get("seconds", 0.0)
             now = json.loads(json.dumps(self.config, default=str))
-            if changed := [
+            changed = [
                 k
                 for k, v in before.get("config", now).items()
                 if k in now and now[k] != v and k not in ("output_dir", "resume")
-            ]:
+            ]
+            if changed:
                 print(f"note: it was started with other settings ({', '.join(changed)})")
             if not self.finished and (then := before.get("world_size", world_size())) != world_size():
                 print(

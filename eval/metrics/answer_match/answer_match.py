@@ -38,7 +38,8 @@ class AnswerMatch(evaluate.Metric):
             UserError: an item without an answer.
         """
         references = [[answers] if isinstance(answers, str) else list(answers) for answers in references]
-        if empty := [number for number, answers in enumerate(references) if not any(map(normal_words, answers))]:
+        empty = [number for number, answers in enumerate(references) if not any(map(normal_words, answers))]
+        if empty:
             raise UserError(f"reference {empty[0]} holds no answer: give a text, or a list of aliases")
         pairs = list(zip(predictions, references))
         found = {
