@@ -27,7 +27,9 @@ from dataclasses import dataclass, field
 
 from eval.cli import UserError
 from eval.encoding import Rendering, encode_text, render, seal, unseal
+from eval.thinking import cut, opened
 
+HEADER = 8  # tokens, which hold the tag that a header ends on
 KEEP_SHARE = 0.875  # finished rows leave once the others are fewer than this: leaving copies the cache
 # steps that rows with results wait for more of their kind: coming back is a forward pass and copies the cache, too
 PATIENCE = 8
@@ -38,7 +40,8 @@ class Generation:
     """One continuation.
 
     Attributes:
-        text: decoded without special tokens, cut before the first stop string; with tools that of the last turn.
+        text: decoded without special tokens, cut before the first stop string; with tools that of the last turn. It
+            begins with the tag of the thought that the prompt opened, where it did.
         token_ids: the new tokens, the end token included if it was sampled; with tools those of all turns and results.
         finished: it ended with an end token (not by length, not by a stop string) and without a call that was not run.
         messages: with tools: the turns, role tool included, that continue the conversation; without: [].
@@ -117,7 +120,7 @@ def generate(
         temperature: of sampling; 0 is greedy.
         batch_size: continuations at a time, at least one prompt's.
         seed: with the place of a prompt and of its repeat it fixes what is drawn; None: drawn from torch's generator.
-        stop_strings: end a continuation; the text is cut before them.
+        stop_strings: end a continuation; the text is cut before them. Those in its thinking do not count.
         progress: called with the number of continuations done, after each batch.
         tools: typed functions with docstrings that the model may call. They run in threads, several at a time.
         max_tool_calls: turns of a continuation whose calls are run (TRL's `max_tool_calling_iterations`); the next one
@@ -287,7 +290,10 @@ def _continue(
                     over[row] = (
                         not room
                         or token in ends
-                        or (bool(stop_strings) and _stops(tokenizer, tokens[row][begin[row] :][-tail:], stop_strings))
+                        or (
+                            bool(stop_strings)
+                            and _stops(tokenizer, rows[row // repeats], tokens[row], begin[row], tail, stop_strings)
+                        )
                     )
                     if turns and over[row]:
                         turns.ended(row, tokens[row], may_call=room and token in ends)
@@ -327,7 +333,9 @@ def _continue(
                 read = batch.mask.new_tensor([[not over[row]] for row in batch.live])
             batch.mask = torch.cat([batch.mask, read], 1)
             logits = forward(chosen, batch.mask, batch.cache)
-    return [_generation(tokenizer, row, t, ends, stop_strings, turns) for row, t in enumerate(tokens)]
+    return [
+        _generation(tokenizer, rows[row // repeats], row, t, ends, stop_strings, turns) for row, t in enumerate(tokens)
+    ]
 
 
 def _padded(rows: list[list[int]], device, side: str = "left") -> tuple:
@@ -424,15 +432,24 @@ def _collect(turns, back: dict[int, list[int]], tokens, max_new_tokens: int, wai
             return
 
 
-def _stops(tokenizer, token_ids, stop_strings) -> bool:
-    text = tokenizer.decode(token_ids, skip_special_tokens=True)
-    return any(s in text for s in stop_strings)
+def _turn(tokenizer, prompt: list[int], token_ids: list[int], begin: int) -> str:
+    """The text of a turn, which begins at `begin`; before it the tag of the thought that its header opened."""
+    text = tokenizer.decode(token_ids[begin:], skip_special_tokens=True)
+    tag = opened(tokenizer.decode((prompt[-HEADER:] + token_ids[:begin])[-HEADER:]))
+    return text if text.startswith(tag) else tag + text
 
 
-def _generation(tokenizer, row, token_ids, ends, stop_strings, turns) -> Generation:
-    text = tokenizer.decode(token_ids[turns.begin[row] :] if turns else token_ids, skip_special_tokens=True)
-    for stop in stop_strings:
-        text = text.partition(stop)[0]
+def _stops(tokenizer, prompt, token_ids, begin: int, tail: int, stop_strings) -> bool:
+    """Whether a turn has come to a stop string: its last tokens are looked at first."""
+    last = tokenizer.decode(token_ids[begin:][-tail:], skip_special_tokens=True)
+    if not any(stop in last for stop in stop_strings):
+        return False
+    text = _turn(tokenizer, prompt, token_ids, begin)
+    return cut(text, stop_strings) != text
+
+
+def _generation(tokenizer, prompt, row, token_ids, ends, stop_strings, turns) -> Generation:
+    text = cut(_turn(tokenizer, prompt, token_ids, turns.begin[row] if turns else 0), stop_strings)
     finished = bool(token_ids) and token_ids[-1] in ends
     if not turns:
         return Generation(text, token_ids, finished)

@@ -24,7 +24,7 @@ import unicodedata
 
 from eval.answers import Statement, number as stated_number, statements, strip
 from eval.numbers import Value, fold, read, reserved, same, unwrap
-from eval.programs import program
+from eval.programs import program, with_imports
 from eval.thinking import visible
 
 LONGEST = 200  # characters of a final expression
@@ -314,7 +314,7 @@ def equal(text: str, answer: str) -> float | None:
 
 def passes(completion: str, tests: str, cpu_seconds: float = 5) -> float | None:
     """1.0 if the reply's program (see `eval.programs`; not its thinking) passes the tests and does not tamper with
-    them; None without tests.
+    them; None without tests. What the tests import at their beginning is there for the program, too.
 
     Raises:
         SandboxUnavailable: nothing here can run foreign code safely.
@@ -325,6 +325,6 @@ def passes(completion: str, tests: str, cpu_seconds: float = 5) -> float | None:
     if not tests or not tests.strip():
         return None
     code = program(visible(completion), tests)
-    return float(
-        bool(code.strip()) and not tampers(code, tests) and run_program(code, tests, cpu_seconds=cpu_seconds).passed
-    )
+    if not code.strip() or tampers(code, tests):
+        return 0.0
+    return float(run_program(with_imports(code, tests), tests, cpu_seconds=cpu_seconds).passed)
