@@ -19,6 +19,7 @@ often (apples), which is what imitation learns from and practice passes.
 import hashlib
 import operator
 import random
+import re
 import string
 from dataclasses import dataclass, field
 
@@ -315,9 +316,16 @@ def competition_math(example: dict, suffix: str = BOXED) -> dict:
 
 
 def humaneval(example: dict, suffix: str = "\nWrite the whole function in one block of Python.") -> dict:
-    """openai/openai_humaneval (Chen et al. 2021): `check(candidate)` holds the tests."""
+    """openai/openai_humaneval (Chen et al. 2021): `check(candidate)` holds the tests.
+
+    What the prompt shows above the function, imports and helpers, stands in the tests, too: a reply may leave it out,
+    and three of the 164 tests call a helper.
+    """
     text = f"Complete this function.\n```python\n{example['prompt'].rstrip()}\n```{suffix}"
-    return _asked(text, tests=f"{example['test']}\ncheck({example['entry_point']})\n", verifier="code")
+    begins = re.search(rf"^(?:async )?def {re.escape(example['entry_point'])}\b", example["prompt"], re.MULTILINE)
+    above = example["prompt"][: begins.start()].strip() if begins else ""
+    parts = [above, example["test"], f"check({example['entry_point']})"]
+    return _asked(text, tests="\n".join(filter(None, parts)) + "\n", verifier="code")
 
 
 def mbpp(example: dict, suffix: str = "\nWrite the whole function in one block of Python.") -> dict:

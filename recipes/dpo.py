@@ -9,21 +9,25 @@ what both begin with is the prompt. `model_name_or_path` is the policy and the r
 end token, where PPO ends: what a template writes after it is cut off. `loss_type` is one or several of TRL's (sigmoid,
 ipo, hinge, …), or `kto` or `orpo`, which have trainers of their own in TRL; `kto` takes every reply by itself, so its
 batches are replies. Pairs that are too long are left out, not cut, and so are those whose replies are the same; how
-many is printed. Rafailov et al. 2023, "Direct Preference Optimization".
+many is printed and recorded. Rafailov et al. 2023, "Direct Preference Optimization".
 """
 
 import dataclasses
 import importlib
+from collections import Counter
 
 from eval.cli import UserError, command, user_errors
+from eval.generation.encoding import SEAL, encode_text, render, sealing, unseal
 from recipes.training.setup import (
     DataArguments,
+    leave_out,
     load_chat_tokenizer,
     load_data,
     load_model,
     parse_stage,
     require_rows,
     rows_per_step,
+    tell,
 )
 from recipes.training.stage import Stage, logged_tokens
 
@@ -32,6 +36,7 @@ LOSSES = (
     *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
 )  # of TRL's DPOTrainer
 OTHERS = {"kto": ("trl", "KTO"), "orpo": ("trl.experimental.orpo", "ORPO")}  # module and name of its trainer
+NEXT = {"role": "user", "content": "dummy"}
 DIVERGENCES = ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence")
 
 
@@ -68,8 +73,27 @@ def for_trainer(args, config: type, **changes):
     return config(**{name: getattr(args, name) for name in kept} | changes)
 
 
+def split(whole: str, prompt: str) -> int:
+    """Where in a rendering its prompt ends; seals, which the two need not have alike, do not count.
+
+    Raises:
+        ValueError: the rendering begins in another way.
+    """
+    if whole.startswith(prompt):
+        return len(prompt)
+    wanted, place = unseal(prompt), 0
+    for letter in wanted:
+        while whole[place : place + 1] == SEAL != letter:
+            place += 1
+        if whole[place : place + 1] != letter:
+            raise ValueError("the rendering begins in another way")
+        place += 1
+    return place
+
+
 def texts(row: dict, tokenizer) -> dict:
     """`prompt`, `chosen` and `rejected` as texts, each reply up to its last end token; and the longer one's `tokens`.
+    What a message spells of control tokens is sealed (`eval.generation.encoding`).
 
     Raises:
         UserError: nothing stands before the replies; the template writes no end token, or another prompt before one.
@@ -80,36 +104,36 @@ def texts(row: dict, tokenizer) -> dict:
     if not pair["prompt"]:
         said = str(row["chosen"])[:80]
         raise UserError(f"a pair has no prompt: give `prompt`, or replies that begin alike, not {said!r}")
-    prompt = tokenizer.apply_chat_template(pair["prompt"], add_generation_prompt=True, tokenize=False)
-    found, end = {"prompt": prompt}, tokenizer.eos_token
+    found, end = {"prompt": str(render(tokenizer, pair["prompt"], add_generation_prompt=True))}, tokenizer.eos_token
     for side in ("chosen", "rejected"):
-        whole = tokenizer.apply_chat_template(pair["prompt"] + pair[side], tokenize=False)
-        if not whole.startswith(prompt) or end not in whole[len(prompt) :]:
+        whole = render(tokenizer, pair["prompt"] + pair[side])
+        try:
+            reply = whole[split(whole, found["prompt"]) :]
+            if end not in reply and render(tokenizer, [*pair["prompt"], *pair[side], NEXT]).startswith(whole + end):
+                reply += end  # GLM ends a turn with the header of the next
+            found[side] = reply[: reply.rindex(end) + len(end)]
+        except ValueError:
             must = f"the chat template must write the prompt, the reply and the end token {end}"
-            raise UserError(f"{must}: mend tokenizer.chat_template")
-        found[side] = whole[len(prompt) : whole.rindex(end) + len(end)]
+            raise UserError(f"{must}: mend tokenizer.chat_template") from None
     if tokenizer.bos_token and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]:
-        found["prompt"] = prompt.removeprefix(tokenizer.bos_token)  # TRL's tokenising writes it
-    tokens = max(len(tokenizer(found["prompt"] + found[side])["input_ids"]) for side in ("chosen", "rejected"))
-    return found | {"tokens": tokens}
+        found["prompt"] = found["prompt"].removeprefix(tokenizer.bos_token)  # TRL's tokenising writes it
+    sides = (found["prompt"] + found[side] for side in ("chosen", "rejected"))
+    return found | {"tokens": max(len(encode_text(tokenizer, side, True)) for side in sides)}
 
 
-def usable(pairs, tokenizer, max_length: int | None, what: str):
-    """The pairs as texts, without ties and without those that are too long; says how many are left out."""
+def usable(pairs, tokenizer, max_length: int | None, where: str) -> tuple:
+    """The pairs as texts, without those that are too long, and how many were left out; it is said."""
     if pairs is None:
-        return None
+        return None, Counter()
     from datasets import Features, Value
 
-    untied = pairs.filter(lambda row: row["chosen"] != row["rejected"])
     kinds = Features({name: Value("string") for name in ("prompt", "chosen", "rejected")} | {"tokens": Value("int64")})
-    options = {"fn_kwargs": {"tokenizer": tokenizer}, "remove_columns": untied.column_names, "features": kinds}
-    rendered = untied.map(texts, **options)
-    kept = rendered.filter(lambda row: max_length is None or row["tokens"] <= max_length)
-    if len(kept) < len(pairs):
-        tied, long = len(pairs) - len(untied), len(untied) - len(kept)
-        too_long = f"{long} as longer than max_length {max_length}"
-        print(f"{what}: of {len(pairs)} pairs {tied} are left out as ties and {too_long}")
-    return kept.remove_columns("tokens")
+    options = {"fn_kwargs": {"tokenizer": tokenizer}, "remove_columns": pairs.column_names, "features": kinds}
+    rendered = pairs.map(texts, **options)
+    left_out, why = Counter(), f"a reply with its prompt has more than max_length {max_length} tokens"
+    kept = leave_out(rendered, lambda row: max_length is None or row["tokens"] <= max_length, why, left_out)
+    tell(left_out, len(pairs), where)
+    return kept.remove_columns("tokens"), left_out
 
 
 @command
@@ -132,8 +156,9 @@ def main(argv: list[str] | None = None) -> None:
     columns = ("chosen", "rejected")
     train, evaluation = load_data(args, columns, training_args, ("prompt",))
     with training_args.main_process_first(desc="render"):
-        pairs = usable(train, tokenizer, training_args.max_length, "training data")
-        held_out = usable(evaluation, tokenizer, training_args.max_length, "validation data")
+        pairs, left_out = usable(train, tokenizer, training_args.max_length, "the training data")
+        held_out, _ = usable(evaluation, tokenizer, training_args.max_length, "the validation data")
+    learned = pairs
     batch, rows = rows_per_step(training_args), "replies" if kind == "kto" else "pairs"
     if kind == "kto":
         from trl import unpair_preference_dataset
@@ -163,14 +188,15 @@ def main(argv: list[str] | None = None) -> None:
             args=settings,
             train_dataset=pairs,
             eval_dataset=held_out,
-            processing_class=tokenizer,
+            processing_class=sealing(tokenizer),
             peft_config=get_peft_config(model_args),
             callbacks=stage.callbacks(),
         )
     stage.train(trainer)
     if held_out is not None:
         trainer.evaluate()
-    stage.finish(trainer, [train], logged_tokens(trainer.state.log_history), trainer.state.total_flos)
+    tokens = logged_tokens(trainer.state.log_history)
+    stage.finish(trainer, [learned], tokens, trainer.state.total_flos, left_out)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ token is the one of `hf auth login` or HF_TOKEN.
 import functools
 import json
 import os
-import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +27,7 @@ from eval.report.data_card import DATA_SETS, data_set_card, describe
 from eval.report.experiments import Experiments
 from eval.report.figures import compact
 from eval.report.summary import STAGES, Run, summarize
-from recipes.publishing.hub import check_access, insist, model_files, public, push
+from recipes.publishing.hub import check_access, insist, model_files, public, public_record, push
 
 SPLITS = ("train", "validation", "test")
 MORE = {"refusals": ("probes",), "preferences": ("rankings",)}  # further files, each a configuration of its own
@@ -55,8 +54,9 @@ class PushArguments:
     )
 
 
-def is_hub_id(path: str | None) -> bool:
-    return bool(path) and not Path(path).exists() and bool(re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path))
+def on_hub(record: dict) -> dict[str, str]:
+    """Path -> Hub id of what a stage says that it was made from; a record that does not say so names none."""
+    return record.get("on_hub") or {}
 
 
 def stage_files(
@@ -81,12 +81,14 @@ def stage_files(
     """
     files, run, results = model_files(folder), run or folder.resolve().parent, results or {}
     try:
-        record = json.loads((folder / "stage.json").read_text())
+        record = public_record(json.loads((folder / "stage.json").read_text()), run)
+        results = {name: (setting, public_record(found, run)) for name, (setting, found) in results.items()}
         template = "".join(
             (folder / name).read_text() for name in ("chat_template.jinja", "tokenizer_config.json") if name in files
         )
         adapter = json.loads((folder / "adapter_config.json").read_text()) if "adapter_config.json" in files else None
-        if adapter and not is_hub_id(base := adapter["base_model_name_or_path"]):  # a folder of this machine
+        base = adapter["base_model_name_or_path"] if adapter else None
+        if adapter and base not in on_hub(record):  # a folder of this machine
             if not card.get("base_model"):
                 raise UserError(
                     f"{folder} is an adapter of the model in {base}, which is on no Hub: push that stage, too"
@@ -109,12 +111,11 @@ def stage_files(
             f"{folder}: stage.json or the results are not as their step writes them ({type(error).__name__}: {error});"
             " run the step again"
         ) from None
-    texts = {"README.md": f"{made}\n", "stage.json": json.dumps(record, indent=2) + "\n"}
-    texts |= {
-        name: json.dumps({k: v for k, v in found.items() if k != "samples"}, indent=2) + "\n"
-        for name, (_, found) in results.items()
-    }
-    return files | {name: public(text, run).encode() for name, text in texts.items()}
+    shown = {"stage.json": record}
+    shown |= {name: {k: v for k, v in found.items() if k != "samples"} for name, (_, found) in results.items()}
+    texts = {"README.md": public(f"{made}\n", run)}
+    texts |= {name: json.dumps(value, indent=2) + "\n" for name, value in shown.items()}
+    return files | {name: text.encode() for name, text in texts.items()}
 
 
 class Pushed:
@@ -128,6 +129,7 @@ class Pushed:
         self.records = {
             name: found[name] for name in sorted(found, key=lambda name: (order.get(name, len(order)), name))
         }
+        self.on_hub = {name: on_hub(record) for name, record in self.records.items()}
         there = [name for name in DATA_SETS if (folder / name / "train.jsonl").exists()]
         both = args.stages is None and args.datasets is None
         self.stages, self.data_sets = (list(self.records), there) if both else (args.stages or [], args.datasets or [])
@@ -166,8 +168,8 @@ class Pushed:
         while parent and (stage := self.homes.get(os.path.normpath(parent))):
             if self.linked(stage, "model"):
                 return self.id(stage)
-            parent = self.records[stage]["parent"]
-        return parent if is_hub_id(parent) else None
+            name, parent = stage, self.records[stage]["parent"]
+        return self.on_hub[name].get(parent)
 
     def sources(self, name: str) -> list[str]:
         """The Hub ids of the data that the stage was trained on."""
@@ -182,7 +184,7 @@ class Pushed:
             if any(os.path.normpath(path).startswith(os.path.join(root, made) + "/") for path in paths)
             and self.linked(made, "dataset")
         ]
-        return ours + [path for path in paths if is_hub_id(path)]
+        return ours + [self.on_hub[name][path] for path in paths if path in self.on_hub[name]]
 
     def evaluations(self, name: str) -> dict[str, tuple[str, dict]]:
         """File in the repository -> (setting, lm-eval's JSON) of each evaluation of the stage's model."""

@@ -12,6 +12,7 @@ the reward model first. `beta` takes the KL divergence from the start off a repl
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -20,12 +21,14 @@ from eval.generation.generate import encode
 from recipes.training.monitor import Monitor, MonitorArguments, Scores, held_out, reward_model, verdicts
 from recipes.training.setup import (
     DataArguments,
+    leave_out,
     load_chat_tokenizer,
     load_data,
     load_model,
     parse_stage,
     require_judged,
     require_rows,
+    tell,
 )
 from recipes.training.stage import Stage, logged_tokens
 
@@ -80,18 +83,18 @@ def weighted(parts: list[tuple[float, Scores]]) -> Scores:
     return scores
 
 
-def short_prompts(rows, tokenizer, most: int):
-    """The rows whose prompt has at most `most` tokens; says how many are left out."""
+def short_prompts(rows, tokenizer, most: int, where: str) -> tuple:
+    """The rows whose prompt has at most `most` tokens, and how many were left out; it is said."""
+    left_out = Counter()
     if rows is None:
-        return None
+        return None, left_out
 
     def fits(row: dict) -> bool:
         return len(encode(tokenizer, [row["prompt"]])[0]) <= most
 
-    kept = rows.filter(fits)
-    if len(kept) < len(rows):
-        print(f"{len(rows) - len(kept)} of {len(rows)} prompts are longer than max_prompt_length {most} and left out")
-    return kept
+    kept = leave_out(rows, fits, f"the prompt has more than max_prompt_length {most} tokens", left_out)
+    tell(left_out, len(rows), where)
+    return kept, left_out
 
 
 @dataclass
@@ -100,12 +103,14 @@ class Data:
 
     Attributes:
         judge: scores the watched replies by another measure than the reward, or None.
+        left_out: how many training rows were left out, by reason.
     """
 
     train: object
     evaluation: object
     watched: object
     judge: object
+    left_out: Counter
 
 
 def read_data(args, training_args, tokenizer, verifiers: list) -> Data:
@@ -124,12 +129,13 @@ def read_data(args, training_args, tokenizer, verifiers: list) -> Data:
     if not args.reward_model_path:  # which judges every row
         require_judged(verifiers, args.rewards, "the data", train)
         require_judged(verifiers, args.rewards, "monitor_datasets", watched)
-    train, evaluation = (short_prompts(rows, tokenizer, args.max_prompt_length) for rows in (train, evaluation))
+    train, left_out = short_prompts(train, tokenizer, args.max_prompt_length, "the training data")
+    evaluation, _ = short_prompts(evaluation, tokenizer, args.max_prompt_length, "the validation data")
     prompts = training_args.generation_batch_size // training_args.num_generations
     batch = f"{prompts} prompts × {training_args.num_generations} replies"
     batch += f", of prompts of at most max_prompt_length {args.max_prompt_length} tokens"
     require_rows(train, prompts, f"one batch of {batch} (with fewer RLOO trains zero steps)")
-    return Data(train, evaluation, watched, judge)
+    return Data(train, evaluation, watched, judge, left_out)
 
 
 @dataclass
@@ -236,7 +242,7 @@ def main(argv: list[str] | None = None) -> None:
     stage.train(trainer)
     if monitor:
         monitor.keep_best(trainer.accelerator.unwrap_model(trainer.model))
-    stage.finish(trainer, [data.train], logged_tokens(trainer.state.log_history))
+    stage.finish(trainer, [data.train], logged_tokens(trainer.state.log_history), left_out=data.left_out)
 
 
 if __name__ == "__main__":

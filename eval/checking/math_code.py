@@ -26,7 +26,7 @@ import unicodedata
 from eval.checking.answers import Statement, statements, strip
 from eval.checking.answers import number as stated_number
 from eval.checking.numbers import Value, fold, read, reserved, same, unwrap
-from eval.checking.programs import program
+from eval.checking.programs import program, with_imports
 from eval.checking.thinking import visible
 
 LONGEST = 200  # characters of a final expression
@@ -317,7 +317,7 @@ def equal(text: str, answer: str) -> float | None:
 
 def passes(completion: str, tests: str, cpu_seconds: float = 5) -> float | None:
     """1.0 if the reply's program (see `eval.checking.programs`; not its thinking) passes the tests and does not tamper
-    with them; None without tests.
+    with them; None without tests. What the tests import at their beginning is there for the program, too.
 
     Raises:
         SandboxUnavailable: nothing here can run foreign code safely.
@@ -328,6 +328,6 @@ def passes(completion: str, tests: str, cpu_seconds: float = 5) -> float | None:
     if not tests or not tests.strip():
         return None
     code = program(visible(completion), tests)
-    return float(
-        bool(code.strip()) and not tampers(code, tests) and run_program(code, tests, cpu_seconds=cpu_seconds).passed
-    )
+    if not code.strip() or tampers(code, tests):
+        return 0.0
+    return float(run_program(with_imports(code, tests), tests, cpu_seconds=cpu_seconds).passed)

@@ -16,6 +16,7 @@ last without a label. Examples, printed output, shells and other languages befor
 
 import ast
 import builtins
+import itertools
 import re
 import textwrap
 from dataclasses import dataclass
@@ -150,7 +151,7 @@ def _with_helpers(chosen: Block, before: list[Block]) -> str:
 
 def _chosen(found: list[Block], tests: str) -> str:
     """The last block that defines a name of the tests, with its helpers; "" where there is none."""
-    wanted = set(re.findall(r"\b[^\W\d]\w*", tests)) - set(dir(builtins))
+    wanted = set(re.findall(r"\b[^\W\d]\w*", tests)) - set(dir(builtins)) - _binds(_tree(tests))
     for place in range(len(found) - 1, -1, -1):
         if _binds(_tree(found[place].code)) & wanted:
             return _with_helpers(found[place], found[:place])
@@ -183,6 +184,23 @@ def _bare(text: str) -> str:
             break
         kept.append(line[indent:])
     return "\n".join(kept).rstrip() + "\n"
+
+
+def with_imports(code: str, tests: str) -> str:
+    """The code with the imports that the tests begin with: chat models write the function alone and leave out what the
+    prompt showed above it. They stand behind the code's own `from __future__`.
+    """
+    tree, given = _tree(tests), _tree(code)
+    if tree is None or given is None:
+        return code
+    leading = itertools.takewhile(lambda node: isinstance(node, (ast.Import, ast.ImportFrom)), tree.body)
+    imports = [ast.unparse(node) for node in leading if getattr(node, "module", "") != "__future__"]
+    futures = [node for node in given.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+    if not imports:
+        return code
+    lines = code.split("\n")
+    at = futures[-1].end_lineno if futures else 0
+    return "\n".join([*lines[:at], *imports, *lines[at:]])
 
 
 def program(text: str, tests: str = "") -> str:

@@ -38,6 +38,7 @@ _TAG = re.compile(
     rf"|(?P<close>{_CLOSE})",
     re.IGNORECASE,
 )
+_ENDS_OPEN = re.compile(rf"(?:{_OPEN})\s*\Z", re.IGNORECASE)
 _ENDS = str.maketrans(
     {"/": None, "<": None, ">": None, "[": None, "]": None, "|": None, "◁": None, "▷": None, " ": None}
 )
@@ -111,6 +112,36 @@ def _without_end_tokens(text: str) -> str:
     text = text.rstrip()
     while found := _END_TOKEN.search(text, max(0, len(text) - 50)):
         text = text[: found.start()].rstrip()
+    return text
+
+
+def opened(prompt: str) -> str:
+    """The tag that opens a thought where a prompt ends on it, as some chat templates do; else ""."""
+    tag = _ENDS_OPEN.search(prompt)
+    return tag[0] if tag else ""
+
+
+def thinks(text: str) -> bool:
+    """Whether there is thinking in a text, closed or not."""
+    if any(not tag["quoted"] for tag in _TAG.finditer(text)) or "<|channel|>" in text:
+        return True
+    return bool(_BARE_CHANNEL.match(text.lstrip())) or any(begins.match(text) for begins, _ in _SAID)
+
+
+def may_think(tokenizer) -> bool:
+    """Whether a tokenizer's chat template knows thinking."""
+    template = tokenizer.chat_template or ""
+    return bool(re.search(_OPEN, str(template))) or "<|channel|>" in str(template)
+
+
+def cut(text: str, stops: list[str]) -> str:
+    """The text before the first of the stop strings; those in its thinking, and between it and the reply, do not
+    count.
+    """
+    places = sorted(found.span() for stop in stops if stop for found in re.finditer(re.escape(stop), text))
+    for start, end in places:
+        if not thinks(text[:end]) or visible(text[:end]).strip():
+            return text[:start]
     return text
 
 

@@ -10,7 +10,9 @@ where that is JSON between two marks, and kept if it reads the call back. TRL is
 its own.
 """
 
+import ast
 import copy
+import inspect
 import json
 import re
 
@@ -183,3 +185,27 @@ def read(tokenizer, token_ids: list[int], prefix: list[int]) -> dict:
         function = call.get("function", call)
         function["arguments"] = {} if function.get("arguments") is None else function["arguments"]
     return message
+
+
+def written_as_code(call: dict, functions: dict) -> dict:
+    """A call of one of `functions` that stands as code in the call of another tool, as `weather(city='Rome')` between
+    the marks of Python, as its own call; any other call as it is.
+
+    Args:
+        call: as `read` gives it.
+        functions: {name: function}.
+    """
+    given = list(call.get("function", call)["arguments"].values())
+    if len(given) != 1 or not isinstance(given[0], str):
+        return call
+    try:
+        code = ast.parse(given[0].strip(), mode="eval").body
+        if not isinstance(code, ast.Call) or not isinstance(code.func, ast.Name):
+            return call
+        function = functions[code.func.id]
+        places = [ast.literal_eval(value) for value in code.args]
+        names = {keyword.arg: ast.literal_eval(keyword.value) for keyword in code.keywords}
+        bound = inspect.signature(function).bind_partial(*places, **names)
+    except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError):
+        return call  # other code, or arguments that must be computed
+    return {"type": "function", "function": {"name": code.func.id, "arguments": dict(bound.arguments)}}

@@ -12,6 +12,10 @@ spellings: the template's own are respelled, the seals removed, and the text tha
     tokens
 as its surroundings ask. Decoding gives the text back.
 
+Not transformers' `apply_chat_template(…, sanitize_control_tokens=True)`: it knows no mask of what the assistant wrote,
+leaves out the added tokens that are neither special nor in the template, keys of arguments and tokens that the
+template completes, and cuts the text apart at each control token.
+
 A control token is any token that was added to the vocabulary, but for white space and Gemma's HTML tags. One thing
 that an assistant's message spells is kept: the marks of thinking around its beginning, `<think>…</think>`, as data
 sets write it.
@@ -225,6 +229,28 @@ def seal_messages(tokenizer, messages: list[dict]) -> list[dict]:
     if not any(marks.spelled(text) or marks.edged(text) for text in _strings(_contents(messages))):
         return messages
     return [_sealed(message, marks.seal_edges, marks) for message in messages]
+
+
+def sealing(tokenizer):
+    """A copy of a tokenizer that encodes renderings as `encode_text` does, for trainers that tokenise texts
+    themselves.
+
+    It has the class's name and is saved as the tokenizer itself.
+    """
+
+    class Sealing(type(tokenizer)):
+        def __call__(self, text, *args, add_special_tokens: bool = True, **kwargs):
+            if not isinstance(text, str) or SEAL not in text:
+                return super().__call__(text, *args, add_special_tokens=add_special_tokens, **kwargs)
+            if args or kwargs:
+                raise ValueError(f"a sealed text is encoded whole, without {', '.join(map(str, [*args, *kwargs]))}")
+            ids = encode_text(self, text, add_special_tokens)
+            return {"input_ids": ids, "attention_mask": [1] * len(ids)}
+
+    Sealing.__name__ = Sealing.__qualname__ = type(tokenizer).__name__
+    made = copy.copy(tokenizer)
+    made.__class__ = Sealing
+    return made
 
 
 # ---- Rendering ----

@@ -87,7 +87,7 @@ def generate(
         temperature: of sampling; 0 is greedy.
         batch_size: continuations at a time, at least one prompt's.
         seed: with the place of a prompt and of its repeat it fixes what is drawn; None: drawn from torch's generator.
-        stop_strings: end a continuation; the text is cut before them.
+        stop_strings: end a continuation; the text is cut before them. Those in its thinking do not count.
         progress: called with the number of continuations done, after each batch.
         tools: typed functions with docstrings that the model may call. They run in threads, several at a time.
         max_tool_calls: turns of a continuation whose calls are run (TRL's `max_tool_calling_iterations`); the next one

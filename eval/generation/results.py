@@ -5,13 +5,18 @@ The engines are `eval.generation.sampler` (transformers) and `eval.generation.vl
 
 from dataclasses import dataclass, field
 
+from eval.checking.thinking import cut, opened
+
+HEADER = 8  # tokens, which hold the tag that a header ends on
+
 
 @dataclass
 class Generation:
     """One continuation.
 
     Attributes:
-        text: decoded without special tokens, cut before the first stop string; with tools that of the last turn.
+        text: decoded without special tokens, cut before the first stop string; with tools that of the last turn. It
+            begins with the tag of the thought that the prompt opened, where it did.
         token_ids: the new tokens, the end token included if it was sampled; with tools those of all turns and results.
         finished: it ended with an end token (not by length, not by a stop string) and without a call that was not run.
         messages: with tools: the turns, role tool included, that continue the conversation; without: [].
@@ -70,18 +75,29 @@ def collect_results(turns, returning: dict[int, list[int]], tokens, max_new_toke
             return
 
 
-def has_stop_string(tokenizer, token_ids: list[int], stop_strings: list[str]) -> bool:
-    """Whether the text of the tokens holds one of the strings."""
-    text = tokenizer.decode(token_ids, skip_special_tokens=True)
-    return any(stop in text for stop in stop_strings)
+def turn_text(tokenizer, prompt: list[int], token_ids: list[int], begin: int) -> str:
+    """The text of the turn that begins at `begin`; before it the tag of the thought that its header opened."""
+    text = tokenizer.decode(token_ids[begin:], skip_special_tokens=True)
+    header = (prompt[-HEADER:] + token_ids[:begin])[-HEADER:]
+    tag = opened(tokenizer.decode(header))
+    return text if text.startswith(tag) else tag + text
 
 
-def as_generation(tokenizer, row: int, token_ids: list[int], ends: set[int], stop_strings, turns) -> Generation:
+def has_stop_string(tokenizer, prompt: list[int], token_ids: list[int], begin: int, tail: int, stop_strings) -> bool:
+    """Whether the turn that begins at `begin` has come to a stop string outside its thinking; its last `tail` tokens
+    are looked at first."""
+    last = tokenizer.decode(token_ids[begin:][-tail:], skip_special_tokens=True)
+    if not any(stop in last for stop in stop_strings):
+        return False
+    text = turn_text(tokenizer, prompt, token_ids, begin)
+    return cut(text, stop_strings) != text
+
+
+def as_generation(
+    tokenizer, prompt: list[int], row: int, token_ids: list[int], ends: set[int], stop_strings, turns
+) -> Generation:
     """The continuation of a row, out of its new tokens; `turns` is None without tools."""
-    turn_ids = token_ids[turns.begin[row] :] if turns else token_ids
-    text = tokenizer.decode(turn_ids, skip_special_tokens=True)
-    for stop in stop_strings:
-        text = text.partition(stop)[0]
+    text = cut(turn_text(tokenizer, prompt, token_ids, turns.begin[row] if turns else 0), stop_strings)
     finished = bool(token_ids) and token_ids[-1] in ends
     if not turns:
         return Generation(text, token_ids, finished)

@@ -91,11 +91,16 @@ class Sampler:
                     break
                 chosen = self._change_rows(keep, chosen)
                 logits = self._forward(chosen, self._mask_with_new_column(), self.batch.cache)
+        return [self._generation(row) for row in range(len(self.tokens))]
+
+    def _prompt(self, row: int) -> list[int]:
+        return self.rows[row // self.settings.repeats]
+
+    def _generation(self, row: int) -> Generation:
         stop_strings = self.settings.stop_strings
-        return [
-            as_generation(self.tokenizer, row, token_ids, self.ends, stop_strings, self.turns)
-            for row, token_ids in enumerate(self.tokens)
-        ]
+        return as_generation(
+            self.tokenizer, self._prompt(row), row, self.tokens[row], self.ends, stop_strings, self.turns
+        )
 
     def _read_prompts(self):
         """The logits after the prompts, [continuations, vocabulary]; each prompt is read once for all its repeats."""
@@ -156,8 +161,8 @@ class Sampler:
     def _has_stop_string(self, row: int) -> bool:
         if not self.settings.stop_strings:
             return False
-        turn = self.tokens[row][self.turn_begins[row] :]
-        return has_stop_string(self.tokenizer, turn[-self.tail :], self.settings.stop_strings)
+        begin, stop_strings = self.turn_begins[row], self.settings.stop_strings
+        return has_stop_string(self.tokenizer, self._prompt(row), self.tokens[row], begin, self.tail, stop_strings)
 
     def _change_rows(self, keep: list[int], chosen):
         """Let rows leave the batch and return to it, where enough of them do; `chosen` of the rows that are then in

@@ -30,7 +30,7 @@ from collections.abc import Callable
 from functools import cached_property, partial
 
 from eval.cli import UserError
-from eval.generation.encoding import encode_conversation, encode_plain, marks_of, render, until_end
+from eval.generation.encoding import common, encode_conversation, encode_plain, marks_of, render, until_end
 
 AT_ONCE = max(4, os.cpu_count() or 1)  # calls that run side by side
 NAMED = {"python": "eval.tools.python:python", "search": "eval.tools.search:Search.search"}
@@ -114,9 +114,12 @@ class Toolbox:
 
     def read(self, token_ids: list[int], prefix: list[int]) -> dict:
         """The message in the tokens of one turn; `prefix` are all before it."""
-        from eval.generation.call_format import read
+        from eval.generation.call_format import read, written_as_code
 
-        return read(self.tokenizer, token_ids, prefix)
+        message = read(self.tokenizer, token_ids, prefix)
+        if message.get("tool_calls") and self._as_code:
+            message["tool_calls"] = [written_as_code(call, self._as_code) for call in message["tool_calls"]]
+        return message
 
     def is_broken_call(self, message: dict) -> bool:
         """Whether its words hold a mark of a call: one was begun, and could not be read."""
@@ -139,6 +142,21 @@ class Toolbox:
             room = max(0, limit - len(encode_plain(self.tokenizer, note)))
             text = self.tokenizer.decode(ids[:room], clean_up_tokenization_spaces=False).rstrip("\ufffd") + note
         return text
+
+    @cached_property
+    def _as_code(self) -> dict[str, Callable]:
+        """The tools whose calls the chat template writes as code in the call of another one."""
+        from eval.generation.call_format import read
+
+        user = {"role": "user", "content": "dummy"}
+        prompt, _ = encode_conversation(self.tokenizer, [user], add_generation_prompt=True, **self.rendering)
+        found = {}
+        for name, function in self.functions.items():
+            whole, _ = encode_conversation(self.tokenizer, [user, _call(name)], **self.rendering)
+            calls = read(self.tokenizer, whole[common(prompt, whole) :], prompt).get("tool_calls") or []
+            if any(call.get("function", call)["name"] != name for call in calls):
+                found[name] = function
+        return found
 
     @cached_property
     def _call_marks(self) -> set[str]:

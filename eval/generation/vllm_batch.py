@@ -11,6 +11,7 @@ are those of its generation config, as vLLM reads it.
 
 import zlib
 
+from eval.checking.thinking import may_think
 from eval.generation.results import Generation, Settings, as_generation, collect_results, end_token_ids
 
 
@@ -34,6 +35,8 @@ def continue_batch(
     tokens: list[list[int]] = [[] for _ in rows]
     requests: dict[str, int] = {}  # those in the engine, and their rows
     asked = 0
+    # vLLM would stop at them within a thought, too: where there can be one, they are cut off afterwards
+    stop = None if may_think(tokenizer) else stop_strings or None
 
     def ask(row: int) -> None:
         nonlocal asked
@@ -41,7 +44,7 @@ def continue_batch(
             max_tokens=max_new_tokens - len(tokens[row]),
             temperature=settings.temperature,
             seed=draws[row] + len(tokens[row]) if draws else None,
-            stop=stop_strings or None,
+            stop=stop,
             stop_token_ids=sorted(ends),
             output_kind=RequestOutputKind.DELTA,
         )
@@ -74,4 +77,4 @@ def continue_batch(
                     ask(row)
     finally:
         engine.abort_request(list(requests))  # an error, or a stop by hand, leaves none behind
-    return [as_generation(tokenizer, row, t, ends, stop_strings, turns) for row, t in enumerate(tokens)]
+    return [as_generation(tokenizer, rows[row], row, t, ends, stop_strings, turns) for row, t in enumerate(tokens)]

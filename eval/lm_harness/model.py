@@ -2,7 +2,8 @@
 
 Everything but `generate_until` is lm-eval's own Hugging Face model, so log-likelihood tasks run, too. On greedy
 tasks the answers equal `--model hf`'s; a model whose generation config asks for penalties is the exception, as
-`eval.generation.generate` takes the end tokens from it and nothing else.
+`eval.generation.generate` takes the end tokens from it and nothing else. What a model thinks is never scored, in any
+task.
 
 With `tools` every task that generates becomes one with tools: the chat template shows them, their calls are run, and
 the reply that is scored is the last turn:
@@ -16,6 +17,7 @@ from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
 
+from eval.checking.thinking import thinks, visible
 from eval.cli import UserError
 from eval.generation.encoding import SEAL, Rendering, encode_text, seal, seal_messages
 from eval.generation.generate import encode, generate
@@ -27,6 +29,13 @@ NEUTRAL = {
     "min_p": (0, None),
     "num_beams": (1, None),
 }  # values that change nothing
+
+
+def scored(text: str) -> str:
+    """What of a reply is scored: what stands behind its thinking (lm-eval's `think_end_token`, for every way in which
+    thinking is marked); "" where the thinking never ends. A reply without thinking stays as it is.
+    """
+    return visible(text).lstrip() if thinks(text) else text
 
 
 class Generates:
@@ -139,7 +148,7 @@ class Generates:
                 generations = [g * repeats for g in generations]
             for at, done in zip(places.values(), generations):
                 for place, generation in zip(at, done):
-                    replies[place] = generation.text
+                    replies[place] = scored(generation.text)
         return replies
 
 

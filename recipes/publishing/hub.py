@@ -12,6 +12,7 @@ requests that make a repository, check a card and commit it sends once, so `insi
 import fnmatch
 import mmap
 import re
+import socket
 import sys
 import time
 from json import JSONDecodeError
@@ -236,10 +237,54 @@ def push(
     return made
 
 
-def public(text: str, run: Path) -> str:
-    """The text with paths of this machine made relative: the run's own folder, the working directory and the home
-    folder."""
-    for path, short in ((run.resolve(), run.name), (Path.cwd(), "."), (Path.home(), "~")):
+# A path of two parts or more where no URL stands; its last part is kept
+_ABSOLUTE = re.compile(r"(?<![\w/.:~-])(?:file://|~[\w.-]*)?/(?:[^\s/`'\"|<>(){},;:=]+/)+([^\s/`'\"|<>(){},;:=]*)")
+_WHOLE = re.compile(r"(?:file://)?(?:[A-Za-z]:[/\\]|/[^/\n]+/|\\\\|~[\w.-]*/)[^\n]+")
+_FILE = re.compile(r"\.(?:jsonl?|csv|tsv|parquet|arrow|txt|ya?ml|warc|safetensors|gguf|bin|pt)(?:\.\w+)?$")
+
+
+def hub_id(path: str | None) -> str | None:
+    """The Hub id of a model or data set that is loaded from here, or None of a folder and a file: elsewhere, and
+    later, the two look the same, so that a stage notes it (`on_hub` of its record).
+    """
+    path = str(path or "")
+    if found := re.match(r"hf://(?:datasets/)?([\w.-]+/[\w.-]+?)(?:[@/].*)?$", path):
+        return found[1]
+    named = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path) and not _FILE.search(path)
+    return path if named and not Path(path).exists() else None
+
+
+def _relative(text: str, run: Path) -> str:
+    for path, short in ((run.resolve(), run.resolve().name), (Path.cwd(), ".")):
         if str(path) != "/":
             text = re.sub(re.escape(str(path)) + r"(?=/|\b)", short, text)
+    return text
+
+
+def _last(path: str) -> str:
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+
+
+def public(text: str, run: Path) -> str:
+    """The text without paths of this machine: those below the run's folder and the working directory are relative, of
+    others the file's or folder's name is left.
+    """
+    return _ABSOLUTE.sub(lambda found: found[1] or _last(found[0]), _relative(text, run))
+
+
+def public_record(value, run: Path):
+    """A record (JSON) without paths and the name of this machine, see `public`. A text that is a path, with spaces or
+    without, `search=` before it or not, is left with its last part.
+    """
+    if isinstance(value, dict):
+        return {public_record(key, run): public_record(item, run) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [public_record(item, run) for item in value]
+    if not isinstance(value, str):
+        return value
+    key, equals, path = _relative(value, run).rpartition("=")
+    text = public(key, run) + equals + (_last(path) if _WHOLE.fullmatch(path) else public(path, run))
+    host = socket.gethostname()
+    if len(host) > 3:  # a shorter one may be any word
+        text = re.sub(rf"(?<![A-Za-z0-9.-]){re.escape(host)}(?![A-Za-z0-9-])", "host", text)
     return text

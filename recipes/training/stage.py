@@ -24,6 +24,7 @@ from types import MappingProxyType
 
 from eval.cli import UserError, output_folder, write_json
 from eval.shared.progress_file import ShareDone
+from recipes.publishing.hub import hub_id
 
 # Dense bf16 peak in FLOP/s by the name CUDA reports (vendors' data sheets); `peak_flops` overrides.
 PEAK_FLOPS = {
@@ -99,7 +100,7 @@ class Stage:
 
     def __init__(self, args, training_args, model_args):
         self.args, self.training_args, self.parent = args, training_args, model_args.model_name_or_path
-        rewarding = (getattr(part, "reward_model_path", None) for part in (args, training_args))
+        rewarding = [getattr(part, "reward_model_path", None) for part in (args, training_args)]
         for path in (self.parent, *rewarding):
             if path and Path(path).is_dir() and Path(path).resolve() == Path(training_args.output_dir).resolve():
                 raise UserError(
@@ -107,6 +108,8 @@ class Stage:
                 )
         self.folder = output_folder(training_args.output_dir)
         self.config = {k: v for part in (args, training_args, model_args) for k, v in _plain(part).items()}
+        data = [str(source.get("path")) for source in self.config.get("datasets") or []]
+        self.on_hub = {path: named for path in (self.parent, *rewarding, *data) if (named := hub_id(path))}
         self.repo_id, training_args.push_to_hub = (
             self._repo_id() if training_args.push_to_hub else None,
             False,
@@ -146,9 +149,8 @@ class Stage:
     def _repo_id(self) -> str | None:
         """Where the first process is to push; asked of the Hub before any work."""
         from recipes.publishing.hub import check_access
-        from recipes.push import is_hub_id
 
-        if self.config.get("use_peft") and not is_hub_id(self.parent):
+        if self.config.get("use_peft") and self.parent not in self.on_hub:
             raise UserError(
                 f"push_to_hub: the adapter would need {self.parent}, a folder of this machine: push the run with"
                 " `python -m recipes.push` when it is finished"
@@ -161,18 +163,13 @@ class Stage:
         is false."""
         if self.repo_id:
             from recipes.publishing.hub import push
-            from recipes.push import is_hub_id, stage_files
+            from recipes.push import stage_files
 
-            base = self.parent if is_hub_id(self.parent) else None
-            data = [
-                str(source["path"]) for source in self.config.get("datasets") or [] if is_hub_id(str(source["path"]))
-            ]
-            push(
-                self.repo_id,
-                "model",
-                stage_files(self.folder, self.repo_id, self.args.hub_license, base_model=base, datasets=data),
-                self.training_args.hub_private_repo is not False,
-            )
+            paths = (str(source["path"]) for source in self.config.get("datasets") or [])
+            data = [self.on_hub[path] for path in paths if path in self.on_hub]
+            card = {"base_model": self.on_hub.get(self.parent), "datasets": data}
+            files = stage_files(self.folder, self.repo_id, self.args.hub_license, **card)
+            push(self.repo_id, "model", files, self.training_args.hub_private_repo is not False)
 
     def _read(self, name: str) -> dict:
         try:
@@ -273,6 +270,7 @@ class Stage:
             "config": self.config,
             "datasets": [self._data(d, left_out) if hasattr(d, "_fingerprint") else d for d in datasets],
             "parent": self.parent,
+            "on_hub": self.on_hub,
             "seconds": round(seconds, 2),
             "steps": trainer.state.global_step,
             "tokens": tokens,

@@ -54,6 +54,42 @@ def test_humaneval(shared_data, tmp_path):
     assert rewards(found[:8], solutions[1:9]) == [0.0] * 8
 
 
+def test_replies_that_leave_out_what_the_prompt_shows(shared_data, tmp_path):
+    """The function alone, as chat models write it: the prompt's imports and helpers are there all the same."""
+    try:
+        find_backend()
+    except SandboxUnavailable as error:
+        pytest.skip(str(error))
+    path = shared_data / "humaneval" / "HumanEval.jsonl.gz"
+    with gzip.open(path, "rt") as lines:
+        examples = [json.loads(line) for line in lines]
+    alone = []
+    for example in examples:
+        at = example["prompt"].index(f"def {example['entry_point']}")
+        alone.append(f"```python\n{example['prompt'][at:]}{example['canonical_solution']}```")
+    shown = [k for k, example in enumerate(examples) if not example["prompt"].startswith(("def", "\n"))]
+    asked = [0, 32, 38, 50, *shown[1::4]]
+    found = adapted(path, tmp_path)
+    assert rewards([found[k] for k in asked], [alone[k] for k in asked]) == [1.0] * len(asked)
+    later = "```python\nfrom __future__ import annotations\n" + alone[0].removeprefix("```python\n")
+    assert rewards([found[0]], [later]) == [1.0]
+    assert rewards([found[38], found[50]], ["```python\ndef decode_cyclic(s): return s\n```"] * 2) == [0.0, 0.0]
+
+
+def test_leetcode_starters_have_their_types(tmp_path):
+    from data_prep.schemas.problems import apps
+
+    try:
+        find_backend()
+    except SandboxUnavailable as error:
+        pytest.skip(str(error))
+    starter = "class Solution:\n    def total(self, xs: List[int]) -> int:"
+    cases = {"inputs": [[[1, 2]], [[3]]], "outputs": [3, 3], "fn_name": "total"}
+    rows = apps({"question": "Add them.", "input_output": json.dumps(cases), "starter_code": starter})
+    assert rewards(rows, [f"```python\n{starter}\n        return sum(xs)\n```"]) == [1.0]
+    assert rewards(rows, [f"```python\n{starter}\n        return max(xs)\n```"]) == [0.0]
+
+
 def test_math_and_mbpp(tmp_path):
     found = adapted(
         write(tmp_path / "math.jsonl", [{"problem": "What is half of 1?", "answer": "\\frac{1}{2}", "level": 1}]),

@@ -10,6 +10,8 @@ import yaml
 from conftest import rows
 from test_recipes import chatml
 
+from eval.generation.encoding import sealing
+
 ASKED = [{"role": "user", "content": "Two lines on rain, please."}]
 
 
@@ -57,33 +59,38 @@ def test_without_a_prompt_it_is_what_both_begin_with(tokenizer):
 
 
 def test_a_beginning_token_is_not_written_twice(tokenizer):
+    """A tokenizer whose template writes the token, and that adds it to plain text, as Llama's do."""
+    from tokenizers.processors import TemplateProcessing
+
     from recipes.dpo import texts
 
-    class Beginning:  # a tokenizer whose template writes the token, and that adds it to plain text, as Llama's do
-        bos_token, eos_token = "<|endoftext|>", tokenizer.eos_token
-        bos_token_id = tokenizer.convert_tokens_to_ids("<|endoftext|>")
-
-        def __call__(self, text):
-            return {"input_ids": [self.bos_token_id, *tokenizer.encode(text, add_special_tokens=False)]}
-
-        def apply_chat_template(self, *args, **kwargs):
-            return self.bos_token + tokenizer.apply_chat_template(*args, **kwargs)
-
-    found = texts({"prompt": ASKED, "chosen": turn("Drip."), "rejected": turn("No.")}, Beginning())
-    assert not found["prompt"].startswith("<|endoftext|>") and not found["chosen"].startswith("<|endoftext|>")
+    begins = copy.deepcopy(tokenizer)
+    begins.bos_token = "<|endoftext|>"
+    begins.chat_template = "{{ bos_token }}" + tokenizer.chat_template
+    places = [("<|endoftext|>", begins.bos_token_id)]
+    begins.backend_tokenizer.post_processor = TemplateProcessing(single="<|endoftext|> $A", special_tokens=places)
+    for said in ("Drip.", "Drip <|im_end|> drop."):
+        found = texts({"prompt": ASKED, "chosen": turn(said), "rejected": turn("No.")}, begins)
+        ids = sealing(begins)(found["prompt"] + found["chosen"])["input_ids"]
+        assert ids.count(begins.bos_token_id) == 1 and ids[0] == begins.bos_token_id
+        assert found["tokens"] == len(ids)
 
 
 def test_ties_and_long_pairs_are_left_out_and_counted(config, preferences, tmp_path, capsys):
     usual = rows(preferences / "train.jsonl")[:20]
     usual = [row for row in usual if row["chosen"] != row["rejected"]]
+    count = len(usual)
     tie = usual[0] | {"rejected": usual[0]["chosen"]}
     long = usual[0] | {"rejected": turn("rain " * 300)}
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*usual, tie, tie, long]))
     out = run(config | {"datasets": [{"path": str(tmp_path / "pairs.jsonl")}], "max_length": 200}, tmp_path)
     told = capsys.readouterr().out
-    assert f"2 of {len(usual) + 3} rows left out: both replies are the same" in told
-    assert f"of {len(usual) + 1} pairs 0 are left out as ties and 1 as longer than max_length 200" in told
-    assert (out / "model.safetensors").exists()
+    why = "a reply with its prompt has more than max_length 200 tokens"
+    assert f"2 of {count + 3} rows left out: both replies are the same" in told
+    assert f"the training data: 1 of {count + 1} rows left out: {why} (1)" in told
+    (data,) = json.loads((out / "stage.json").read_text())["datasets"]
+    assert (data["rows"], data["rows_in"]) == (count, count + 3)
+    assert data["left_out"] == {"both replies are the same": 2, why: 1}
 
 
 def test_a_pair_without_any_prompt_is_one_line(config, tmp_path, capsys):
@@ -105,10 +112,17 @@ def test_a_pair_without_any_prompt_is_one_line(config, tmp_path, capsys):
         (["orpo"], {}, None),
     ],
 )
-def test_losses(config, tmp_path, monkeypatch, kinds, settings, first):
+def test_losses(config, chat_model, preferences, tokenizer, tmp_path, monkeypatch, kinds, settings, first):
+    """All pairs spell control tokens, in the prompt and in one reply: none comes of it in any trainer's batch."""
     import trl
     from trl.experimental import orpo
 
+    spelled = "a <|im_end|>\n<|im_start|>user<|pad|> b"
+    pairs = rows(preferences / "train.jsonl")[:16]
+    asked = [{"prompt": [{"role": "user", "content": f"{p['prompt'][-1]['content']} {spelled}"}]} for p in pairs]
+    pairs = [p | more | {"chosen": turn(f"Rain {k} {spelled}")} for k, (p, more) in enumerate(zip(pairs, asked))]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    config |= {"datasets": [{"path": str(tmp_path / "pairs.jsonl")}]}
     batches = []
     for owner, name in ((trl, "DPOTrainer"), (trl, "KTOTrainer"), (orpo, "ORPOTrainer")):
 
@@ -122,6 +136,16 @@ def test_losses(config, tmp_path, monkeypatch, kinds, settings, first):
     (trainer, inputs, reference), *more = batches
     assert trainer == {"kto": "KTOTrainer", "orpo": "ORPOTrainer"}.get(kinds[0], "DPOTrainer") and not more
     assert (reference is None) == (kinds == ["orpo"] or "precompute_ref_log_probs" in settings)
+    ends = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    for name, ids in inputs.items():
+        if name in ("input_ids", "chosen_input_ids", "rejected_input_ids"):
+            assert {row.tolist().count(ends) for row in ids} == {2}  # one a turn
+            assert all(tokenizer.decode(row).count(spelled) >= 1 for row in ids)
+    assert {"input_ids", "chosen_input_ids"} & inputs.keys()
+    saved = json.loads((out / "tokenizer_config.json").read_text())
+    assert (
+        saved["tokenizer_class"] == json.loads((chat_model / "tokenizer_config.json").read_text())["tokenizer_class"]
+    )
     log = rows(out / "log.jsonl")[0]
     assert log["grad_norm"] > 0 and (first is None or log["loss"] == pytest.approx(first, abs=2e-3))
     if kinds == ["kto"]:

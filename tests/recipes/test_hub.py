@@ -537,6 +537,108 @@ def test_limits_are_what_was_measured():
     assert limits({}, []) == []
 
 
+def test_paths_of_the_machine_are_shortened(tmp_path):
+    from recipes.publishing.hub import public, public_record
+
+    run = tmp_path / "small"
+    kept = [
+        "see https://huggingface.co/me/x/resolve/main and hf://datasets/me/x/a.parquet",
+        "1/2 and/or runs/tiny/sft, ./data/x.jsonl; a `/` or </td></tr>",
+        "\\frac{1}{2}\\boxed{3}\\n\\text",
+    ]
+    assert [public(text, run) for text in kept] == kept and public_record(kept, run) == kept
+    assert public(f"`{run}/sft`, {tmp_path}/other", run) == "`small/sft`, other"
+    assert public("at /scratch/jane/a-1/train.jsonl: 4 rows, from (/data/jane/base)", run) == (
+        "at train.jsonl: 4 rows, from (base)"
+    )
+    told = {
+        "parent": "/models/jane/base",
+        "data": ["/data/Jane Doe/my set/train.jsonl", "file:///data/jane/x.jsonl", "~jane/x/y.jsonl"],
+        "tools": ["python", "search=/data/jane/index"],
+        "windows": "C:\\Users\\jane\\base",
+        "until": ["/", "\n", "/think"],
+        "/home/jane/key": 1,
+    }
+    found = public_record(told, run)
+    assert found == {
+        "parent": "base",
+        "data": ["train.jsonl", "x.jsonl", "y.jsonl"],
+        "tools": ["python", "search=index"],
+        "windows": "base",
+        "until": ["/", "\n", "/think"],
+        "key": 1,
+    }
+
+
+def test_the_name_of_the_machine_is_left_out(tmp_path, monkeypatch):
+    from recipes.publishing.hub import public_record
+
+    monkeypatch.setattr("socket.gethostname", lambda: "node17")
+    logs = {"logging_dir": "runs/Nov28_20-00-00_node17", "rank": "node17:29500", "note": "node170"}
+    assert public_record({"on": "node17", "a": logs["note"]}, tmp_path) == {"on": "host", "a": "node170"}
+    assert "node17" not in str(public_record({k: logs[k] for k in ("logging_dir", "rank")}, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "path, found",
+    [
+        ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-0.6B"),
+        ("gpt2", "gpt2"),
+        ("hf://datasets/me/x/data/train-*.parquet", "me/x"),
+        ("hf://datasets/me/x@main/a.jsonl", "me/x"),
+        ("data/train.jsonl", None),
+        ("data/train.jsonl.gz", None),
+        ("here/model", None),
+        ("/a/b", None),
+        ("a/b/c", None),
+        (None, None),
+    ],
+)
+def test_what_comes_from_the_hub(tmp_path, monkeypatch, path, found):
+    from recipes.publishing.hub import hub_id
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here/model").mkdir(parents=True)
+    assert hub_id(path) == found
+
+
+def record_of(folder, path: str, parent: str, **more) -> None:
+    """A stage's folder with a record alone."""
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
+    (folder / "config.json").write_text("{}")
+    data = [{"path": path, "fingerprint": "x", "rows": 4}]
+    config = CONFIG | {"output_dir": "run/sft", "datasets": [{"path": path}]}
+    record = RECORD | {"config": config, "datasets": data, "parent": parent} | more
+    (folder / "stage.json").write_text(json.dumps(record))
+
+
+def test_a_card_names_what_was_on_the_hub_and_no_path(tmp_path, monkeypatch):
+    """Pushed from another folder than the one it was trained in."""
+    from recipes.push import main, stage_files
+
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    hub = {"HuggingFaceH4/no_robots": "HuggingFaceH4/no_robots", "Qwen/Qwen3-0.6B": "Qwen/Qwen3-0.6B"}
+    told = {
+        "local": ("data/mine", "ckpts/base", {}, ["data/mine", "ckpts/base"]),
+        "absolute": ("/data/jane/corpus/train.jsonl", "/models/jane/base", {}, ["jane"]),
+        "hub": ("HuggingFaceH4/no_robots", "Qwen/Qwen3-0.6B", {"on_hub": hub}, []),
+    }
+    for name, (path, parent, more, never) in told.items():
+        run = tmp_path / name / "run"
+        record_of(run / "sft", path, parent, **more)
+        main([str(run), "--namespace", "me", "--dry_run", "--public"])
+        card = next(run.glob("hub/*/README.md")).read_text()
+        head = card.split("---")[1]
+        stage = stage_files(run / "sft", "me/x", "apache-2.0")["stage.json"].decode()
+        assert not [word for word in never if word in head], name
+        if name == "absolute":
+            assert "jane" not in card + stage and "`train.jsonl`: 4 rows" in card
+        if name == "hub":
+            assert "base_model: Qwen/Qwen3-0.6B" in head and "- HuggingFaceH4/no_robots" in head
+
+
 def test_an_adapter_names_its_base_model_on_the_hub(run, tmp_path):
     from eval.cli import UserError
     from recipes.push import stage_files

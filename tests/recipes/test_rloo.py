@@ -75,10 +75,12 @@ def test_long_prompts_are_left_out_and_counted(config, world, tokenizer, tmp_pat
     (tmp_path / "rloo.yaml").write_text(yaml.safe_dump(config | {"max_prompt_length": most}))
     main = importlib.import_module("recipes.rloo").main
     main(["--config", str(tmp_path / "rloo.yaml"), "--output_dir", str(tmp_path / "out")])
-    told = f"{left_out} of {len(lengths)} prompts are longer than max_prompt_length {most} and left out"
+    why = f"the prompt has more than max_prompt_length {most} tokens"
+    told = f"the training data: {left_out} of {len(lengths)} rows left out: {why} ({left_out})"
     assert left_out and told in capsys.readouterr().out
     record = json.loads((tmp_path / "out" / "stage.json").read_text())
     assert record["datasets"][0]["rows"] == len(lengths) - left_out
+    assert record["datasets"][0]["left_out"] == {why: left_out}
 
 
 def test_the_loss_of_a_step_is_trls(chat_model, tokenizer, world, tmp_path):

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from eval.cli import UserError
-from eval.generation.encoding import encode_conversation
+from eval.generation.encoding import encode_conversation, encode_plain
 from eval.generation.generate import encode, generate
 from eval.generation.tool_loop import Toolbox, load_tools
 
@@ -330,6 +330,63 @@ def test_without_tools_nothing_is_read(tokenizer):
 
 # ------------------------------------------------------------------------------------------------ the same tokens as
 # TRL's
+
+
+def weather(city: str, day: dict | None = None) -> str:
+    """Tell the weather.
+
+    Args:
+        city: where
+        day: when
+    """
+    return f"sunny in {city}, {day}"
+
+
+@pytest.mark.parametrize(
+    "code, name, result",
+    [
+        ("weather(city='Rome')", "weather", "sunny in Rome, None"),
+        (" weather('Rome', day={'month': 5})\n", "weather", "sunny in Rome, {'month': 5}"),
+        ('weather("it\'s a < b|> \\n")', "weather", "sunny in it's a < b|> \n, None"),
+        ("search(query='ships')", "python", "{'error': \"name 'search' is not defined\"}"),
+        ("3 + 4", "python", "7"),
+        ("len('Rome')", "python", "4"),
+        ("weather(city=city)", "python", "{'error': \"name 'weather' is not defined\"}"),
+        ("weather(town='Rome')", "python", "{'error': \"name 'weather' is not defined\"}"),
+        ("weather(", "python", "{'error': \"'(' was never closed (<string>, line 1)\"}"),
+    ],
+)
+def test_a_tool_of_ones_own_is_run_in_the_form_that_is_taught(tokenizer, code, name, result):
+    """The template writes its calls as Python; real code stays a call of python."""
+    from eval.generation.tool_loop import Turns
+
+    box = Toolbox(tokenizer, [weather, search, python], 64, 5.0)
+    prompt = encode(tokenizer, [asked("a")], **box.rendering)[0]
+    turns = Turns(box, [prompt], max_calls=1)
+    marks = [tokenizer.convert_tokens_to_ids(mark) for mark in (*PYTHON, END)]
+    turns.ended(0, [marks[0], *encode_plain(tokenizer, code), *marks[1:]], may_call=True)
+    turns.finished(wait=True)
+    turns.close()
+    assert turns.messages[0][-1] == {"role": "tool", "name": name, "content": result}
+
+
+def test_what_is_taught_is_what_is_run(tokenizer):
+    """A call is rendered, run, and rendered the same again."""
+    from eval.generation.tool_loop import Turns
+
+    call = {"name": "weather", "arguments": {"city": "Rome \"'s", "day": {"month": [5, None, True]}}}
+    user = {"role": "user", "content": "Question a."}
+    message = {"role": "assistant", "content": "So:", "tool_calls": [{"type": "function", "function": call}]}
+    box = Toolbox(tokenizer, [weather], 64, 5.0)
+    prompt = encode(tokenizer, [[user]], **box.rendering)[0]
+    whole, _ = encode_conversation(tokenizer, [user, message], **box.rendering)
+    turns = Turns(box, [prompt], max_calls=1)
+    turns.ended(0, whole[len(prompt) :], may_call=True)
+    turns.finished(wait=True)
+    turns.close()
+    assert turns.messages[0][0]["tool_calls"][0]["function"] == call
+    assert turns.messages[0][1]["content"] == weather(**call["arguments"])
+    assert encode_conversation(tokenizer, [user, turns.messages[0][0]], **box.rendering)[0] == whole
 
 
 QWEN = ["<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"]
