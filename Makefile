@@ -1,6 +1,7 @@
 # make tiny   the whole education on two CPU cores, into runs/tiny        (SEED=1 RUN=runs/tiny-1 for another)
 # make experiments   the long experiments on what `make tiny` has left there
 # make test   the tests   (make test-fast: without the slow ones)
+# make check   format, lint and types; changes nothing   (make format: mends what ruff can mend)
 # All set up .venv first; it is rebuilt only when the pins change.
 PYTHON ?= python3
 VENV ?= .venv
@@ -25,6 +26,15 @@ test: $(VENV)/.ready
 test-fast: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest -m "not slow"
 
+check: $(VENV)/.ready
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+format: $(VENV)/.ready
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
 # torch goes first, so that no other package's range chooses its build
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or 3.12 is needed, this is " + sys.version.split()[0] + "; set PYTHON=python3.11")'
@@ -33,4 +43,4 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-.PHONY: tiny experiments test test-fast
+.PHONY: tiny experiments test test-fast check format
