@@ -54,8 +54,7 @@ def join(one: CachedRows | None, other: CachedRows) -> CachedRows:
 
 
 def map_layers(function, *caches):
-    """A cache of what the function makes of the keys, and of the values, of each layer: [rows, heads, columns, size].
-    """
+    """A cache of what the function makes of each layer's keys, and of its values: [rows, heads, columns, size]."""
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer
 

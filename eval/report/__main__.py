@@ -82,12 +82,16 @@ def _build(run, output_dir: str | Path | None) -> Path:
     from eval.report.experiments import Experiments
     from eval.report.figures import compact, duration, score
     from eval.report.probe_chapters import Probed
+    from eval.report.second_tries import SecondTries
     from eval.report.summary import LOWER_IS_BETTER, MEASURES, OUTCOMES, TRAINING, half_width, in_order, summarize
 
     summary = summarize(run)
     story = Story(run, summary)
     experiments, probed = Experiments(story), Probed(story)
+    second_tries = SecondTries(story)
     summary["experiments"], summary["probes"], tokens = experiments.numbers(), probed.numbers(), story.tokens()
+    if second_tries.there:
+        summary["second_tries"] = second_tries.numbers()
     summary["tokens"] = {shown["label"]: {"n": shown["n"], "letters": shown["letters"]} for shown in tokens}
     if not summary["stages"] and not story.records:
         raise UserError(
@@ -121,7 +125,13 @@ def _build(run, output_dir: str | Path | None) -> Path:
     for environment in (page, plain):
         environment.filters.update(filters)
     html = page.get_template("template.html").render(
-        facts=FACTS, story=story, experiments=experiments, probed=probed, tokens=tokens, **known
+        facts=FACTS,
+        story=story,
+        experiments=experiments,
+        probed=probed,
+        second_tries=second_tries,
+        tokens=tokens,
+        **known,
     )
     markdown = plain.get_template("template.md").render(known)
     folder = output_folder(folder)

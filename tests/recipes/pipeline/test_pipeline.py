@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import forks
 import pytest
@@ -211,6 +213,18 @@ def test_progress_and_time_left_are_visible(finished, steps):
     assert "first row, loss between" in finished[1]
 
 
+@pytest.mark.parametrize("notebook", sorted(path.name for path in (ROOT / "docs" / "walk").glob("[0-9]*.py")))
+def test_the_walk_runs_on_what_the_run_left(finished, monkeypatch, capsys, notebook):
+    monkeypatch.setenv("RUN", str(finished[0]))
+    monkeypatch.delitem(sys.modules, "walk", raising=False)
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "walk"))
+    monkeypatch.chdir(ROOT)
+    runpy.run_path(str(ROOT / "docs" / "walk" / notebook))
+    picture = finished[0] / "walk" / f"{Path(notebook).stem}.html"
+    assert "<svg" in picture.read_text() or 'class="tokens"' in picture.read_text()
+    assert f"picture: {picture}" in capsys.readouterr().out
+
+
 def test_a_second_call_does_nothing(finished):
     assert "━━ [" not in finished[2] and "index.html" in finished[2]
 
@@ -395,6 +409,20 @@ EXPERIMENTS_SHORT = [
         "dreams.max_new_tokens=16",
     ),
     *("jagged.each=2", "jagged.max_new_tokens=8", "life.max_new_tokens=8"),
+    *("second_tries.lessons=64", "second_tries.problems=64", "second_tries.test_problems=8"),
+    *(f"{arm}.{key}" for arm in ("primed", "plain") for key in ("max_steps=2", "per_device_train_batch_size=8")),
+    *(
+        f"{arm}_grpo.{key}"
+        for arm in ("primed", "plain")
+        for key in (
+            "max_steps=2",
+            "save_steps=1",
+            "logging_steps=1",
+            "per_device_train_batch_size=16",
+            "max_completion_length=8",
+        )
+    ),
+    *("tries_over_steps.samples=2", "tries_over_steps.max_new_tokens=8"),
 ]
 
 
@@ -408,6 +436,8 @@ def test_the_experiments_go_on_from_the_run_and_stand_in_its_report(finished):
             for n in (1, 2)
         ),
     ]
+    tries = [f"{arm}-0=runs/tiny/experiments/{arm}" for arm in ("primed", "plain")]
+    tries += [f"{arm}-2=runs/tiny/experiments/{arm}_grpo/checkpoint-2" for arm in ("primed", "plain")]
     command = [
         sys.executable,
         "-m",
@@ -420,7 +450,13 @@ def test_the_experiments_go_on_from_the_run_and_stand_in_its_report(finished):
     ]
     environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
     run = subprocess.run(
-        [*command, "--set", *EXPERIMENTS_SHORT, f"eval.generation.models={json.dumps(models)}"],
+        [
+            *command,
+            "--set",
+            *EXPERIMENTS_SHORT,
+            f"eval.models={json.dumps(models)}",
+            f"tries_over_steps.models={json.dumps(tries)}",
+        ],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -449,6 +485,7 @@ def test_the_experiments_go_on_from_the_run_and_stand_in_its_report(finished):
         "Known facts, after",
         "Samples that begin",
         "honest: which is larger",
+        "Replies with a second try",
     ):
         assert f"<b>{title}" in page
     assert set(json.loads((out / "report/summary.json").read_text())["experiments"]["methods"]) == {
