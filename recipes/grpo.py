@@ -153,6 +153,13 @@ def main(argv: list[str] | None = None) -> None:
         f"one batch of {prompts} prompts × {training_args.num_generations} completions (with fewer GRPO trains zero"
         " steps)",
     )
+    if args.dry_run:
+        from recipes.dry_run import Job, tell
+
+        own = model_args.use_peft or not (args.monitor_steps or training_args.beta)
+        models = {} if own else {"reference": model_args.model_name_or_path}
+        lengths = [length(tokenizer, row, tools) for row in train]
+        return tell(Job("grpo", args, training_args, model_args, lengths, args.rows_in_all, models=models))
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return

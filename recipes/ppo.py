@@ -110,6 +110,14 @@ def main(argv: list[str] | None = None) -> None:
         f"one batch of {batch} episodes of at most max_prompt_length {args.max_prompt_length} tokens (with fewer PPO"
         " waits for ever)",
     )
+    if args.dry_run:
+        from recipes import dry_run
+
+        models = {"reward model": reward_path, "critic": reward_path}
+        models |= {} if model_args.use_peft else {"reference": policy_path}
+        lengths = [len(row["input_ids"]) for row in train]
+        settings = (args, training_args, model_args, lengths, args.rows_in_all)
+        return dry_run.tell(dry_run.Job("ppo", *settings, models=models))
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return

@@ -125,6 +125,14 @@ def main(argv: list[str] | None = None) -> None:
     batch = f"{prompts} prompts × {training_args.num_generations} replies"
     batch += f", of prompts of at most max_prompt_length {args.max_prompt_length} tokens"
     require_rows(train, prompts, f"one batch of {batch} (with fewer RLOO trains zero steps)")
+    if args.dry_run:
+        from recipes.dry_run import Job, tell
+
+        own = model_args.use_peft or not (args.monitor_steps or training_args.beta)
+        models = {} if own else {"reference": model_args.model_name_or_path}
+        models |= {"reward model": args.reward_model_path} if args.reward_model_path else {}
+        lengths = [len(encode(tokenizer, [row["prompt"]])[0]) for row in train]
+        return tell(Job("rloo", args, training_args, model_args, lengths, args.rows_in_all, models=models))
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return
