@@ -168,6 +168,15 @@ def main(argv: list[str] | None = None) -> None:
         if held_out is not None:
             held_out = unpair_preference_dataset(held_out).shuffle(seed=training_args.seed)
     require_rows(pairs, batch, f"one step of {batch} {rows} of at most max_length {training_args.max_length} tokens")
+    if args.dry_run:
+        from recipes.planning.dry_run import Job, tell
+
+        lengths = [
+            max(len(encode_text(tokenizer, row["prompt"] + row[side], True)) for side in columns) for row in learned
+        ]
+        own = model_args.use_peft or kind == "orpo" or training_args.precompute_ref_log_probs
+        models = {} if own else {"reference": model_args.model_name_or_path}
+        return tell(Job("dpo", args, training_args, model_args, lengths, args.rows_in_all, models=models))
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return

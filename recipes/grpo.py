@@ -213,6 +213,13 @@ def main(argv: list[str] | None = None) -> None:
     if tools:
         Toolbox(tokenizer, tools, args.max_result_tokens or 1, 1.0)  # raises where its template has no place for them
     data = read_data(args, training_args, model_args, tokenizer, rewards, tools)
+    if args.dry_run:
+        from recipes.planning.dry_run import Job, tell
+
+        own = model_args.use_peft or not (args.monitor_steps or training_args.beta)
+        models = {} if own else {"reference": model_args.model_name_or_path}
+        lengths = [length(tokenizer, row, tools) for row in data.train]
+        return tell(Job("grpo", args, training_args, model_args, lengths, args.rows_in_all, models=models))
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return

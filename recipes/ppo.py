@@ -196,6 +196,14 @@ def main(argv: list[str] | None = None) -> None:
     train, _ = load_data(args, ("prompt",), training_args)
     watched, judge = held_out(args, training_args.seed, "prompt")
     train, left_out = short_prompts(train, args, training_args, model_args, tokenizer)
+    if args.dry_run:
+        from recipes.planning.dry_run import Job, tell
+
+        policy, reward = model_args.model_name_or_path, training_args.reward_model_path
+        models = {"reward model": reward, "critic": reward}
+        models |= {} if model_args.use_peft else {"reference": policy}
+        lengths = [len(row["input_ids"]) for row in train]
+        return tell(Job("ppo", args, training_args, model_args, lengths, args.rows_in_all, models=models))
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return

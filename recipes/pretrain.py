@@ -177,6 +177,17 @@ def main(argv: list[str] | None = None) -> None:
     validation = TokenDataset(args.tokens_dir, "validation", args.sequence_length)
     batch = rows_per_step(training_args)
     require_rows(train, batch, f"one step of {batch} windows")
+    if args.dry_run:
+        import torch
+
+        from recipes.planning.dry_run import Job, tell
+
+        config = None
+        if args.model_config is not None:
+            with torch.device("meta"):
+                config = new_model(args.model_config, tokenizer, args.sequence_length, None).config
+        lengths = [args.sequence_length]
+        return tell(Job("pretrain", args, training_args, model_args, lengths, len(train), config=config))
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return

@@ -75,6 +75,13 @@ def main(argv: list[str] | None = None) -> None:
     )
     batch = rows_per_step(training_args)
     require_rows(train, batch, f"one step of {batch} pairs")
+    if args.dry_run:
+        from recipes.planning.dry_run import Job, tell
+
+        pairs = train.map(tokenize, fn_kwargs={"tokenizer": tokenizer, "margin_per_place": args.margin_per_place})
+        lengths = [max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in pairs]
+        lengths = [tokens for tokens in lengths if tokens <= (training_args.max_length or tokens)]
+        return tell(Job("reward", args, training_args, model_args, lengths, args.rows_in_all))
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return

@@ -199,6 +199,14 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = load_chat_tokenizer(model_args, "the sft model")
     scoring_tokenizer = load_scoring_tokenizer(args.reward_model_path)
     data = read_data(args, training_args, tokenizer, verifiers)
+    if args.dry_run:
+        from recipes.planning.dry_run import Job, tell
+
+        own = model_args.use_peft or not (args.monitor_steps or training_args.beta)
+        models = {} if own else {"reference": model_args.model_name_or_path}
+        models |= {"reward model": args.reward_model_path} if args.reward_model_path else {}
+        lengths = [len(encode(tokenizer, [row["prompt"]])[0]) for row in data.train]
+        return tell(Job("rloo", args, training_args, model_args, lengths, args.rows_in_all, models=models))
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return

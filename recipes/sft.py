@@ -11,6 +11,7 @@ whose end token carries no loss, is an error.
 """
 
 import copy
+import sys
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
@@ -166,6 +167,16 @@ def main(argv: list[str] | None = None) -> None:
     train, evaluation = load_data(args, ("messages",), training_args)
     batch = rows_per_step(training_args)
     require_rows(train, batch, f"one step of {batch} conversations")
+    if args.dry_run:
+        from recipes.planning.dry_run import Job, tell
+
+        rows = tokenised(
+            train, {"tokenizer": tokenizer, "template": template, "assistant_only": training_args.assistant_only_loss}
+        )
+        lengths = [min(len(row["input_ids"]), training_args.max_length or sys.maxsize) for row in rows]
+        learned = sum(sum(row.get("assistant_masks") or [1] * len(row["input_ids"])) for row in rows)
+        share = learned / sum(len(row["input_ids"]) for row in rows)
+        return tell(Job("sft", args, training_args, model_args, lengths, args.rows_in_all, share))
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return

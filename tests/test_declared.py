@@ -38,7 +38,8 @@ def test_what_is_imported_is_declared(folder):
     for name, requirements in EXTRAS.items():
         if name != "test" or folder in ("tests", "docs"):
             declared |= {canonical(requirement) for requirement in requirements}
-    own = {"eval", "data_prep", "recipes", *(path.stem for path in (ROOT / "tests").rglob("*.py"))}
+    files = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "docs").rglob("*.py")]
+    own = {"eval", "data_prep", "recipes", *(path.stem for path in files)}
     distributions = packages_distributions()
     for path in sorted((ROOT / folder).rglob("*.py")):
         for module in imported(path) - own:

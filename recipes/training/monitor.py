@@ -154,6 +154,8 @@ def held_out(args: MonitorArguments, seed: int, goal: str) -> tuple[list[dict], 
     from data_prep.shared.sources import load_sources
     from eval.verifiers import COLUMNS
 
+    if args.dry_run:  # the judge may be a model, and a dry run loads none
+        return [], None
     rows = (
         list(load_sources(args.monitor_datasets, goal, ("prompt",), seed, COLUMNS)[0]) if args.monitor_datasets else []
     )

@@ -39,6 +39,16 @@ class ScriptArguments:
     price_per_hour: float | None = field(
         default=None, metadata={"help": "price of one device for an hour, for the cost in stage.json"}
     )
+    dry_run: bool = field(
+        default=False,
+        metadata={"help": "say what would be done, the memory and the time it would take, and write nothing"},
+    )
+    device_memory: float | None = field(
+        default=None, metadata={"help": "dry run: GiB of one device (default: what this machine has)"}
+    )
+    reply_tokens: int | None = field(
+        default=None, metadata={"help": "dry run: tokens of a sampled reply (default: the most there may be)"}
+    )
 
 
 @dataclass
@@ -60,6 +70,7 @@ class DataArguments(ScriptArguments):
     )
     eval_datasets: list[dict] | None = field(default=None, metadata={"help": "validation data, in the same form"})
     intake: ClassVar[list[dict]] = []  # of each source its path, form, rows and what was left out
+    rows_in_all: ClassVar[int | None] = None  # of the training data, where a dry run has read the first ones alone
 
 
 def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> tuple:
@@ -80,6 +91,11 @@ def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> 
             f"learning_rate and seed must not be negative, but are {training_args.learning_rate} and"
             f" {training_args.seed}"
         )
+    if not args.dry_run and (args.device_memory or args.reply_tokens):
+        raise UserError("device_memory and reply_tokens are of a dry run: add --dry_run true, or leave them out")
+    for key in ("device_memory", "reply_tokens"):
+        if (value := getattr(args, key)) is not None and not value > 0:
+            raise UserError(f"{key} must be above 0, but is {value}")
     for key, instead in IGNORED.items():
         if getattr(training_args, key, None):
             raise UserError(f"{key} is not used here: {instead}")
@@ -198,6 +214,11 @@ def load_data(
         raise UserError("datasets is not set: list at least one source, such as `- {path: owner/name, split: train}`")
     goal = goal or GOALS[columns[0]]
     form = (goal, columns, training_args.seed, optional, lambda data, source: refuse_drafts(data))
+    if args.dry_run:
+        from recipes.planning.first_rows import first_rows
+
+        train, args.intake, args.rows_in_all = first_rows(args.datasets, *form)
+        return train, first_rows(args.eval_datasets, *form)[0] if args.eval_datasets else None
     with user_errors("the datasets do not go together, mix them with data_prep.conversations"):
         evaluation = load_sources(args.eval_datasets, *form)[0] if args.eval_datasets else None
         train, args.intake = load_sources(args.datasets, *form)

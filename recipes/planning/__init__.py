@@ -1,0 +1,1 @@
+"""What a run would need, worked out from shapes before any weight is loaded: `--dry_run` of each recipe."""
