@@ -12,7 +12,8 @@ from conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-# IPython is there in a notebook, vllm needs a GPU and sandlock a kernel, so they need not be installed; Monty's module is in a part of pydantic-monty
+# IPython is there in a notebook, vllm needs a GPU and sandlock a kernel, so they need not be installed; Monty's
+# module is in a part of pydantic-monty
 OTHERS = {"IPython": "ipython", "vllm": "vllm", "sandlock": "sandlock", "pydantic_monty": "pydantic-monty"}
 
 

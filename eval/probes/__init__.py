@@ -2,4 +2,6 @@
 
 `regurgitation` what it knows by heart · `in_context` what it learns from a prompt · `dreams` what it says unasked ·
 `life` one prompt at every stage · `jagged` where it fails at what looks alike.
+
+`inside` is a page: what each layer would say, where each head looks, how the next token is drawn.
 """
