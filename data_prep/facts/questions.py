@@ -34,6 +34,9 @@ class QuestionsArguments:
     facts_dir: str = field(metadata={"help": "folder of facts.jsonl, famous.yaml, wordings.yaml, everyday.yaml"})
     output_dir: str = field(metadata={"help": "folder to write"})
     per_relation: int = field(default=120, metadata={"help": "facts of each relation, drawn by seed"})
+    test_per_relation: int | None = field(
+        default=None, metadata={"help": "of those, at most so many of each relation for the exam (default: all)"}
+    )
     invented: int = field(default=150, metadata={"help": "questions about invented things for training"})
     invented_test: int = field(default=300, metadata={"help": "the same for the exam"})
     requests: int = field(default=100, metadata={"help": "everyday requests for training"})
@@ -74,17 +77,26 @@ def side_of(subject: str, seed: int) -> str:
     return random.Random(f"side-{subject}-{seed}").choice(SIDES)
 
 
-def fact_questions(facts: list[dict], wordings: dict, per_relation: int, seed: int) -> dict[str, list[dict]]:
-    """The questions of each side: up to `per_relation` facts of each relation, each in a wording of its side."""
+def fact_questions(
+    facts: list[dict], wordings: dict, per_relation: int, seed: int, most: dict[str, int | None] | None = None
+) -> dict[str, list[dict]]:
+    """The questions of each side: up to `per_relation` facts of each relation, each in a wording of its side.
+
+    Args:
+        most: of each side, how many questions of a relation it has at most; None: all.
+    """
     out = {side: [] for side in SIDES}
     for relation, forms in wordings.items():
         rows = [row for row in facts if row["relation"] == relation]
         rng = random.Random(f"facts-{relation}-{seed}")
+        found = {side: [] for side in SIDES}
         for row in rng.sample(rows, min(per_relation, len(rows))):
             side = side_of(row["subject"], seed)
             question = rng.choice(forms[side]).format(x=row["subject"])
             question = question[0].upper() + question[1:]
-            out[side].append({"question": question, "answer": row["answer"], "relation": relation})
+            found[side].append({"question": question, "answer": row["answer"], "relation": relation})
+        for side in SIDES:
+            out[side] += found[side][: (most or {}).get(side)]
     return out
 
 
@@ -119,7 +131,9 @@ def main(argv: list[str] | None = None) -> None:
     out = output_folder(args.output_dir)
     exam = output_folder(out / "exam")
     try:
-        asked = fact_questions(facts, wordings["relations"], args.per_relation, args.seed)
+        asked = fact_questions(
+            facts, wordings["relations"], args.per_relation, args.seed, {"test": args.test_per_relation}
+        )
         invented = {
             side: invented_questions(wordings["invented"], side, count, args.seed)
             for side, count in (("train", args.invented), ("test", args.invented_test))
