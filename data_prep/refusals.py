@@ -28,8 +28,9 @@ The output folder, all JSON lines:
                 dropped
     summary, settings (.json)   counts, calibration, where the replies are from; what decides the probes
 
-Agreement is the share of samples that say the same as most do: the same words, or where there are choices, the same
-ones. A killed run goes on behind its last whole chunk and ends with the bytes of one that was not killed.
+Agreement is the share of samples that give the same answer as most do (`data_prep.shared.agreement`); `auc` in the
+summary says how well it tells what is known from what is not. A killed run goes on behind its last whole chunk and
+ends with the bytes of one that was not killed.
 
 The method is Llama 3's (Grattafiori et al. 2024, section 4.3.6), but for its score of how informative a reply is, and
 the variant of R-Tuning (Zhang et al. 2024) that refuses. R-Tuning marks what lies in between "I am unsure"; here it is
@@ -54,14 +55,15 @@ from typing import ClassVar
 
 from data_prep.schemas import converted, fitting, reasons
 from data_prep.schemas.questions import NO_ANSWER, named_by_place
+from data_prep.shared.agreement import auc, auc_interval, first_sentence, same_answer
 from data_prep.shared.chunks import by_chunks, dump, require_same, stream, whole_chunks
 from data_prep.shared.dataset_rows import columns_of, find_parts, read_rows
 from data_prep.shared.sources import say
 from eval.cli import UserError, command, existing, output_folder, parse, whole, write_json
 from eval.generation.models import load_tokenizer, require_chat_template
-from eval.generation.replies import Replier
+from eval.generation.replies import Replier, Reply
 from eval.run import model_fingerprint
-from eval.verifiers import VERIFIERS, asserted, get_verifier, normal_words, refusal, reply
+from eval.verifiers import VERIFIERS, get_verifier, normal_words, refusal, reply
 
 JUDGES = [name for name, f in VERIFIERS.items() if "answer" in inspect.signature(f).parameters]
 F1_AT = 0.6  # "Paris or Rome" has 0.5
@@ -138,6 +140,11 @@ class RefusalsArguments:
     revision: str | None = field(default=None, metadata={"help": "of the model on the Hub"})
     samples: int = field(default=5, metadata={"help": "replies to each question"})
     temperature: float = field(default=1.0, metadata={"help": "of the replies"})
+    system: str | None = field(default=None, metadata={"help": "system message before each question"})
+    one_sentence: bool = field(
+        default=False,
+        metadata={"help": "judge, compare and teach a reply's first sentence only: what stands behind may be cut"},
+    )
     max_new_tokens: int = field(default=64, metadata={"help": "of a reply"})
     judge: str | None = field(
         default=None,
@@ -483,19 +490,20 @@ def judgements(judge: Replier, asked: list[tuple[dict, str]]) -> list[bool | Non
     return [None if m is None else m[1].casefold() == "yes" for m in said]
 
 
+def asked_as(question: str, system: str | None) -> list[dict]:
+    """The conversation that asks it, behind the system message if there is one."""
+    before = [{"role": "system", "content": system}] if system else []
+    return [*before, {"role": "user", "content": question}]
+
+
+def opening(given: Reply) -> Reply:
+    """The first sentence of a reply, which is whole wherever the reply was cut; one without an end stays as it is."""
+    sentence = first_sentence(given.text)
+    return given if sentence is None else Reply(sentence, True)
+
+
 def refuses(text: str) -> bool:
     return refusal(text) == 1.0
-
-
-def groups(row: dict, samples: list[str]) -> list[list[int]]:
-    """The places of the samples that say the same, the largest group first, equal ones in order."""
-    aliases, values = {a.casefold() for a in row["answer"]}, [*row["answer"], *row.get("choices", ())]
-    same = collections.defaultdict(list)
-    for i, text in enumerate(samples):
-        chosen = asserted(text, values) if "choices" in row else set()
-        key = frozenset("" if value in aliases else value for value in chosen) or " ".join(normal_words(reply(text)))
-        same[key].append(i)
-    return sorted(same.values(), key=len, reverse=True)
 
 
 def verdict(right: list[bool | None], knows_at: float, unknown_at: float) -> str:
@@ -512,9 +520,9 @@ def start_probing(args: RefusalsArguments, settings: Settings) -> Callable[[list
     settings.write(model=model.provenance, **({"judge": judge.provenance} if judge else {}))
 
     def work(rows: list[dict], seed: int) -> list[dict]:
-        replies = model(
-            [[{"role": "user", "content": row["question"]}] for row in rows], samples=args.samples, seed=seed
-        )
+        replies = model([asked_as(row["question"], args.system) for row in rows], samples=args.samples, seed=seed)
+        if args.one_sentence:
+            replies = [[opening(r) for r in some] for some in replies]
         # What refuses or says nothing is wrong. The rest is judged, by the judge once for each text.
         right: dict[tuple[int, str], bool | None] = {
             (i, r.text): False for i, some in enumerate(replies) for r in some
@@ -525,7 +533,7 @@ def start_probing(args: RefusalsArguments, settings: Settings) -> Callable[[list
         out = []
         for i, (row, some) in enumerate(zip(rows, replies)):
             samples, marks = [r.text for r in some], [right[i, r.text] for r in some]
-            agreement = len(groups(row, samples)[0]) / len(samples)
+            agreement = len(same_answer(row, samples)[0]) / len(samples)
             probe = {
                 "samples": samples,
                 "finished": [r.finished for r in some],
@@ -549,13 +557,16 @@ def new_verdicts(probes: Path, args: RefusalsArguments) -> None:
 
 
 def own_words(probe: dict) -> str | None:
-    """The model's right answer: the first sample of the largest group of right and finished ones."""
+    """The model's right answer: the first in the most frequent words of those samples that are right and finished."""
     samples = [
         text
         for text, right, finished in zip(probe["samples"], probe["right"], probe["finished"])
         if right and finished
     ]
-    return samples[groups(probe, samples)[0][0]].strip() if samples else None
+    if not samples:
+        return None
+    words = [tuple(normal_words(reply(text))) for text in samples]
+    return samples[words.index(collections.Counter(words).most_common(1)[0][0])].strip()
 
 
 def guessed_subjects(probes: Iterable[dict], knows_at: float) -> set[str]:
@@ -568,14 +579,25 @@ def guessed_subjects(probes: Iterable[dict], knows_at: float) -> set[str]:
     return {subject for subject, n in judged.items() if right[subject] < knows_at * n}
 
 
+def separation(known: array, unknown: array) -> dict | None:
+    """How well agreement tells known from unknown questions: AUC and half its 95 % interval; None of one kind."""
+    area = auc(known, unknown)
+    if area is None:
+        return None
+    half = auc_interval(area, len(known), len(unknown))
+    return {"value": area, "half_width": half, "known": len(known), "unknown": len(unknown)}
+
+
 def survey(probes: Iterable[dict], guessed: set[str]) -> dict:
     """What the probes show: counts, calibration, examples, and the places of the questions that can become training
     rows."""
+    agreements = collections.defaultdict(lambda: array("d"))
     counts, bins, replies = collections.Counter(), collections.defaultdict(lambda: [0, 0.0, 0]), collections.Counter()
     examples, places = collections.defaultdict(list), {KNOWS: array("Q"), UNKNOWN: array("Q")}
     for place, probe in enumerate(probes):
-        kind, most = probe["verdict"], groups(probe, probe["samples"])[0][0]
+        kind, most = probe["verdict"], same_answer(probe, probe["samples"])[0][0]
         counts[kind] += 1
+        agreements[kind].append(probe["agreement"])
         replies.update(
             n=len(probe["samples"]),
             refused=sum(map(refuses, probe["samples"])),
@@ -602,6 +624,7 @@ def survey(probes: Iterable[dict], guessed: set[str]) -> dict:
     ]
     return {
         "verdicts": {v: counts[v] for v in VERDICTS},
+        "auc": separation(agreements[KNOWS], agreements[UNKNOWN]),
         "guessed": counts["guessed"],
         "replies": dict(replies),
         "calibration": calibration,
@@ -643,6 +666,9 @@ def show(summary: dict, examples: dict[str, list[dict]]) -> None:
         f"{replies['n']:,} replies: {replies['refused']:,} refuse, {replies['cut']:,} were cut at max_new_tokens,"
         f" {replies['unjudged']:,} could not be judged"
     )
+    if summary["auc"]:
+        area = summary["auc"]
+        print(f"agreement tells known from unknown with AUC {area['value']:.3f} ± {area['half_width']:.3f}")
     print("agreement  questions  right replies  most frequent reply right")
     for row in summary["calibration"]:
         print(f"{row['agreement']:9.2f} {row['n']:10,} {row['mean_right']:14.3f} {row['majority_right']:26.3f}")

@@ -41,6 +41,7 @@ from eval.lm_harness.tasks import (
     dump,
     evaluate,
     load,
+    local_task,
     main_metric,
     manager,
     share_out,
@@ -57,7 +58,10 @@ class EvalArguments:
     models: list[str] = field(metadata={"help": "name=folder (or Hub id) of each model"})
     output_dir: str = field(metadata={"help": "where <name>/results.json goes"})
     data_dir: str | None = field(
-        default=None, metadata={"help": "folder of our tasks' .jsonl files (default: runs/tiny/world/eval)"}
+        default=None,
+        metadata={
+            "help": "folder of our tasks' .jsonl files and of other YAML files' local rows (default: as they say)"
+        },
     )
     tasks: list[str] = field(
         default_factory=list,
@@ -137,11 +141,12 @@ def processes() -> tuple[int, int]:
 
 def task_fingerprint(name: str, args: EvalArguments) -> str:
     """Of what decides a task's scores beside the model and the settings of all tasks."""
-    if name in task_names():
+    if local := local_task(name):
+        folder, stem = local.parent, local.stem if name in task_names() else ""  # a YAML may include any beside it
         code = [
-            *TASKS_DIR.glob("_*.yaml"),
-            *TASKS_DIR.glob(f"{name}*.yaml"),
-            *TASKS_DIR.glob("*.py"),
+            *folder.glob("_*.yaml"),
+            *folder.glob(f"{stem}*.yaml"),
+            *folder.glob("*.py"),
             *(
                 TASKS_DIR.parent / f"{m}.py"
                 for m in (*MODULES, "generation/generate", "lm_harness/model", "generation/tool_loop")
@@ -299,7 +304,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.backend == "vllm" and len(models) > 1:
         raise UserError("--backend vllm keeps the GPU's memory for one model: give one, and run the others after it")
     names = list(dict.fromkeys(args.tasks or task_names()))
-    theirs = [name for name in names if name not in task_names()]
+    theirs = [name for name in names if not local_task(name)]
     if not theirs and (args.include_path or args.num_fewshot is not None):
         raise UserError(
             "--include_path and --num_fewshot are for lm-eval's tasks, and there are none among --tasks: leave"

@@ -33,15 +33,28 @@ def task_names() -> list[str]:
     return sorted(name for name in names if not name.endswith("_base"))
 
 
+def local_task(name: str) -> Path | None:
+    """The YAML of a task whose rows are a local file: one of ours, or a path to such a file; None of any other."""
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    if name in task_names():
+        return TASKS_DIR / f"{name}.yaml"
+    path = Path(name)
+    if path.suffix != ".yaml" or not path.is_file():
+        return None
+    files = (load_yaml(path, resolve_func=False).get("dataset_kwargs") or {}).get("data_files")
+    return path if isinstance(files, dict) and isinstance(files.get("test"), str) else None
+
+
 def data_file(task: str, data_dir: str | None) -> Path:
-    """The rows of one of our tasks; its twin reads the same.
+    """The rows of one of our tasks, or of a YAML file's (`local_task`); its twin reads the same.
 
     Raises:
         UserError: the file is missing or empty.
     """
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    path = Path(load_yaml(TASKS_DIR / f"{task}.yaml", resolve_func=False)["dataset_kwargs"]["data_files"]["test"])
+    path = Path(load_yaml(local_task(task), resolve_func=False)["dataset_kwargs"]["data_files"]["test"])
     path = Path(data_dir) / path.name if data_dir else path
     existing(path, f"data file of task {task}", "python -m data_prep.world writes it, or give --data_dir")
     if not path.stat().st_size:
@@ -89,7 +102,7 @@ def load(
     Args:
         names: of tasks, groups, tags; or paths of YAML files.
         base: of our tasks the twin for base models.
-        data_dir: folder of our tasks' files.
+        data_dir: folder of the files of our tasks, and of YAML files that read local rows.
         include_path: folder of more task YAML.
         num_fewshot: examples before each question, of lm-eval's tasks (ours have none).
 
@@ -100,20 +113,14 @@ def load(
     from lm_eval.tasks._yaml_loader import load_yaml
 
     ours, tasks, groups, rows = task_names(), {}, {}, {}
-    found = manager([name for name in names if name not in ours], include_path)
+    local = {name: path for name in names if (path := local_task(name))}
+    found = manager([name for name in names if name not in local], include_path)
     for name in names:
-        if name in ours:
-            path, own = data_file(name, data_dir), f"{name}_base" if base else name
-            loaded = {
-                "tasks": {
-                    own: ConfigurableTask(
-                        config={
-                            **load_yaml(TASKS_DIR / f"{own}.yaml"),
-                            "dataset_kwargs": {"data_files": {"test": str(path)}},
-                        }
-                    )
-                }
-            }
+        if name in local:
+            path = data_file(name, data_dir)
+            own = local[name].with_stem(f"{name}_base") if base and name in ours else local[name]
+            config = {**load_yaml(own), "dataset_kwargs": {"data_files": {"test": str(path)}}}
+            loaded = {"tasks": {config["task"]: ConfigurableTask(config=config)}}
         else:
             try:
                 loaded = found.load([name])
@@ -122,7 +129,7 @@ def load(
                     f"task {name} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:300]}): its"
                     " data must be on the Hub, in the cache, or where its YAML says"
                 ) from None
-        for task in loaded["tasks"].values() if name not in ours else ():
+        for task in loaded["tasks"].values() if name not in local else ():
             if (
                 num_fewshot is not None and task.get_config("num_fewshot") != 0
             ):  # a 0 in the YAML stands, as in lm-eval

@@ -7,7 +7,7 @@ from pathlib import Path
 from eval.cli import UserError, existing
 from eval.estimates import finite
 
-STAGES = ("base", "sft", "honest", "tools", "reward", "ppo", "grpo")  # tools: honest with search and Python
+STAGES = ("hub", "base", "sft", "honest", "tools", "reward", "ppo", "grpo")  # tools: honest with search and Python
 # the measures in the order of the first table; tasks that are not named here come last
 MEASURES = {
     "bits_per_byte": "validation loss in bits per byte",
@@ -15,6 +15,12 @@ MEASURES = {
     "facts_rare": "facts read once or twice",
     "facts_unseen": "hallucination rate: a made-up answer about people never read of",
     "facts_absent": "the same, about people of whom a search finds nothing, either",
+    "known": "facts that the pretrained model knew",
+    "known_brief": "the same, asked to be brief",
+    "unknown": "facts that it did not know: refused",
+    "unknown_brief": "the same, asked to be brief",
+    "invented": "people and things that nobody has heard of: made up",
+    "invented_brief": "the same, asked to be brief",
     "apples": "word problems step by step, sampled",
     "apples_greedy": "word problems step by step, greedy",
     "apples_at_once": "the same problems answered at once, sampled",
@@ -59,7 +65,7 @@ TRAINING = {  # of stage.json -> how the page shows it
     "parent": "code",
     "git_commit": "code",
 }
-LOWER_IS_BETTER = {"facts_unseen", "facts_absent", "bits_per_byte", "calibration_error"}
+LOWER_IS_BETTER = {"facts_unseen", "facts_absent", "invented", "invented_brief", "bits_per_byte", "calibration_error"}
 
 
 class Run:

@@ -508,3 +508,15 @@ def test_sources_that_do_not_go_together_are_one_line(tmp_path, tokenizer):
     part = {"name": "part", "share": 1.0, "kind": "tool_use", "tools": ["test_conversations:search"]}
     with pytest.raises(UserError, match="part part: a row has no query"):
         mix(tmp_path, [part | {"datasets": sources}], tokenizer=tokenizer)
+
+
+def test_system_messages_are_drawn_for_rows_without_one(tmp_path):
+    lines = [talk(f"Question {i}?", "Yes.") for i in range(20)]
+    own = {"messages": [{"role": "system", "content": "Own."}, *talk("Named?", "Yes.")["messages"]]}
+    part = {"name": "talk", "share": 1.0, "datasets": [{"path": write(tmp_path / "talk.jsonl", [*lines, own])}]}
+    found = mix(tmp_path, [part | {"systems": [None, "Be brief."]}], rows=42)["train"]
+    first = Counter(row["messages"][0]["content"] if len(row["messages"]) == 3 else None for row in found)
+    assert first["Own."] == 2 and min(first[None], first["Be brief."]) > 8 and len(first) == 3
+    for systems in ([], "Be brief.", [""], [7]):
+        with pytest.raises(UserError, match="systems must be a list of texts or null"):
+            mix(tmp_path, [part | {"systems": systems}])

@@ -17,7 +17,8 @@ import pytest
 from conftest import ROOT, rows
 
 from data_prep import refusals
-from data_prep.refusals import PHRASINGS, groups, main, passage_row, question_row, verdict, written_row
+from data_prep.refusals import PHRASINGS, main, passage_row, question_row, verdict, written_row
+from data_prep.shared.agreement import same_answer as groups
 from eval.cli import UserError
 from eval.generation.replies import Reply
 from eval.verifiers import refusal
@@ -29,6 +30,7 @@ class Fake:
     """In the place of `Replier`: `says(question, place of the sample, seed)`, and what was asked of it."""
 
     asked: Counter
+    systems: Counter
     says: staticmethod
 
     def __init__(self, model, max_new_tokens, temperature=1.0, name=None, revision=None, batch_size=256):
@@ -39,7 +41,8 @@ class Fake:
 
     def __call__(self, conversations, samples=1, seed=0):
         out = []
-        for ((turn,),) in zip(conversations):
+        for *before, turn in conversations:
+            self.systems.update(message["content"] for message in before)
             self.asked[self.model, turn["content"]] += samples
             texts = [type(self).says(turn["content"], k, seed) for k in range(samples)]
             out.append([t if isinstance(t, Reply) else Reply(t, True) for t in texts])
@@ -49,7 +52,7 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch):
     def use(says):
-        Fake.says, Fake.asked = staticmethod(says), Counter()
+        Fake.says, Fake.asked, Fake.systems = staticmethod(says), Counter(), Counter()
         monkeypatch.setattr(refusals, "Replier", Fake)
         monkeypatch.setattr(refusals, "load_tokenizer", lambda *_, **__: None)
         monkeypatch.setattr(refusals, "require_chat_template", lambda *_: None)
@@ -130,7 +133,7 @@ def test_verdict():
     "samples, sizes",
     [
         (["Millbrook.", "millbrook", "*Millbrook*", "Ashford"], [3, 1]),
-        (["In Millbrook.", "Millbrook", "Not Ashford, but Millbrook"], [1, 1, 1]),
+        (["In Millbrook.", "Millbrook", "Not Ashford, but Millbrook", "Not Millbrook, but Ashford"], [3, 1]),
         (["<think>Ashford</think>Millbrook", "Millbrook"], [2]),
         (["", " ", "."], [3]),
     ],
@@ -294,6 +297,29 @@ def test_own_words_are_the_most_frequent_right_and_whole_sample(tmp_path, fake):
     fake(lambda q, k, seed: Reply("Millbrook and", False) if "unknown" not in q else "Ashford")
     with pytest.raises(SystemExit):
         run(tmp_path, quiz(1, 1), out="cut")
+
+
+def test_a_system_message_and_first_sentences(tmp_path, fake, capsys):
+    """What is cut behind the first sentence is no loss, and what stands there neither judges nor teaches."""
+    ends = {"known": "Millbrook. It lies on the", "unknown": "Ashford. Near it is Millbrook and"}
+    fake(lambda q, k, seed: Reply(f"It is in {ends[q.split()[2]]}", False))
+    out = run(tmp_path, quiz(2, 2), "--system", "Be brief.", "--one_sentence", "true")
+    assert Fake.systems == {"Be brief.": 4}
+    train = rows(out / "train.jsonl")
+    assert {row["messages"][1]["content"] for row in train if row["kind"] == "known"} == {"It is in Millbrook."}
+    assert all([message["role"] for message in row["messages"]] == ["user", "assistant"] for row in train)
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["replies"]["cut"] == 0 and summary["verdicts"]["knows"] == summary["verdicts"]["does not know"] == 2
+    fake(lambda q, k, seed: Reply(f"It is in {ends[q.split()[2]]}", False))
+    with pytest.raises(SystemExit):  # whole replies: both name Millbrook, and none of them is whole
+        run(tmp_path, quiz(2, 2), out="whole")
+
+
+def test_agreement_tells_known_from_unknown(tmp_path, fake, capsys):
+    fake(memory)
+    summary = json.loads((run(tmp_path, quiz(5, 6, 2)) / "summary.json").read_text())
+    assert summary["auc"]["value"] == 1.0 and (summary["auc"]["known"], summary["auc"]["unknown"]) == (5, 6)
+    assert "AUC 1.000" in capsys.readouterr().out
 
 
 def test_own_phrasings(tmp_path, fake, capsys):

@@ -1,0 +1,88 @@
+"""Questions about real and invented things: nothing of the exam is in training, and probes become an exam."""
+
+import json
+
+import pytest
+import yaml
+from conftest import ROOT, rows
+
+from data_prep.facts import exam, invented, questions
+from eval.verifiers import refusal
+
+FACTS = ROOT / "recipes" / "smollm2-135m" / "facts"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    out = tmp_path_factory.mktemp("facts")
+    questions.main(["--facts_dir", str(FACTS), "--output_dir", str(out), "--seed", "3"])
+    return out
+
+
+def test_the_sides_share_no_subject(written):
+    facts = questions.read_facts(str(FACTS))
+    forms = yaml.safe_load((FACTS / "wordings.yaml").read_text())["relations"]
+    asked = {side: {row["question"] for row in rows(written / f"{side}.jsonl")} for side in questions.SIDES}
+    assert min(map(len, asked.values())) > 300 and not asked["train"] & asked["test"]
+    subjects = {"train": set(), "test": set()}
+    for fact in facts:
+        side = questions.side_of(fact["subject"], 3)
+        subjects[side].add(fact["subject"])
+    assert not subjects["train"] & subjects["test"]
+    for side, other in (("train", "test"), ("test", "train")):
+        for row in rows(written / f"{side}.jsonl"):
+            assert all(row["question"] != form for form in forms[row["relation"]][other])
+            own = [fact for fact in facts if fact["answer"] == row["answer"] and fact["relation"] == row["relation"]]
+            assert any(fact["subject"] in subjects[side] for fact in own)
+
+
+def test_wordings_of_both_sides_differ():
+    spec = yaml.safe_load((FACTS / "wordings.yaml").read_text())
+    for forms in (*spec["relations"].values(), *spec["invented"].values()):
+        assert not set(forms["train"]) & set(forms["test"]) and forms["test"]
+    everyday = yaml.safe_load((FACTS / "everyday.yaml").read_text())
+    topics = {side: {t for group in everyday[side] for t in group["topics"]} for side in everyday}
+    assert not topics["train"] & topics["test"]
+
+
+@pytest.mark.parametrize("kind", invented.KINDS)
+def test_invented_names(kind):
+    train, test = (set(invented.names(kind, side, 60, seed=1)) for side in ("train", "test"))
+    assert len(train) == len(test) == 60 and not train & test
+    assert invented.names(kind, "train", 5, seed=1) == invented.names(kind, "train", 5, seed=1)
+    shared = {"The", "of", "Bay", "Motors", "Foods", "Instruments", "&", "Sons"}
+    words = [{word for name in side for word in name.split()} for side in (train, test)]
+    assert words[0] & words[1] <= shared
+
+
+def test_invented_things_are_refused_and_new_kinds_only_examined(written):
+    train, test = rows(written / "invented.jsonl"), rows(written / "exam" / "invented.jsonl")
+    assert len(train) == 150 and len(test) == 300
+    assert all(refusal(row["messages"][1]["content"]) == 1.0 for row in train)
+    assert {row["kind"] for row in test} == set(invented.KINDS)
+    asked = " ".join(row["messages"][0]["content"] for row in train)
+    assert "film" not in asked and "company" not in asked
+    assert len(rows(written / "exam" / "everyday.jsonl")) == 100
+
+
+def test_an_exam_out_of_probes(tmp_path, capsys):
+    probe = {"question": "q", "answer": ["a"]}
+    verdicts = ["knows", "does not know", "unsure", "knows"]
+    path = tmp_path / "probes.jsonl"
+    path.write_text("".join(json.dumps(probe | {"verdict": verdict}) + "\n" for verdict in verdicts))
+    exam.main(["--probes", str(path), "--exam_dir", str(tmp_path / "exam"), "--limit", "1"])
+    assert rows(tmp_path / "exam" / "known.jsonl") == [probe] == rows(tmp_path / "exam" / "unknown.jsonl")
+    path.write_text(json.dumps(probe | {"verdict": "knows"}) + "\n")
+    with pytest.raises(SystemExit) as exit_:
+        exam.main(["--probes", str(path), "--exam_dir", str(tmp_path / "none")])
+    assert exit_.value.code == 2 and "does not know" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_that_lacks_a_part(tmp_path, capsys):
+    for name in ("facts.jsonl", "famous.yaml", "wordings.yaml", "everyday.yaml"):
+        (tmp_path / name).write_text((FACTS / name).read_text())
+    (tmp_path / "wordings.yaml").write_text("relations: {}\n")
+    with pytest.raises(SystemExit) as exit_:
+        questions.main(["--facts_dir", str(tmp_path), "--output_dir", str(tmp_path / "out")])
+    assert exit_.value.code == 2 and "lacks a part" in capsys.readouterr().err
