@@ -12,9 +12,15 @@ from conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-# IPython is there in a notebook, vllm needs a GPU and sandlock a kernel, so they need not be installed; Monty's
-# module is in a part of pydantic-monty
-OTHERS = {"IPython": "ipython", "vllm": "vllm", "sandlock": "sandlock", "pydantic_monty": "pydantic-monty"}
+# IPython is there in a notebook, gguf where `make smol` was run, vllm needs a GPU and sandlock a kernel, so they need
+# not be installed; Monty's module is in a part of pydantic-monty
+OTHERS = {
+    "IPython": "ipython",
+    "gguf": "gguf",
+    "vllm": "vllm",
+    "sandlock": "sandlock",
+    "pydantic_monty": "pydantic-monty",
+}
 
 
 def canonical(requirement: str) -> str:

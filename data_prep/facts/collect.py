@@ -1,6 +1,6 @@
 """Facts out of well-kept packages, as the file that ships with a recipe.
 
-    pip install babel mendeleev countryinfo
+    pip install -e ".[facts]"
     python -m data_prep.facts.collect --output recipes/smollm2-135m/facts/facts.jsonl
 
 A row has `relation`, `subject` and `answer` (a list of aliases). Capitals and continents are of countryinfo (MIT),
@@ -33,7 +33,7 @@ def folder_of(package: str) -> Path:
     """
     found = importlib.util.find_spec(package)
     if found is None:
-        raise UserError(f"the package {package} is not installed: pip install babel mendeleev countryinfo")
+        raise UserError(f"the package {package} is not installed: pip install -e '.[facts]'")
     return Path(found.submodule_search_locations[0])
 
 

@@ -65,7 +65,7 @@ class Answer:
     words: tuple[str, ...]
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=64)
 def _known_words(question: str) -> frozenset:
     return frozenset(normal_words(_POSSESSIVE.sub("", question))) | _STOP
 

@@ -229,6 +229,7 @@ def test_the_server_reads_tosses_and_refuses(opened, chat_model):
         page.fill("#text", "Hello")
         page.click("#form button")
         page.wait_for_selector("#tokens:has-text('assistant')")
+        as_json = {"Content-Type": "application/json"}
         refusals = [
             ({"model": "m", "text": "a b " * 300}, "give a shorter text"),
             ({"model": "x", "text": "a"}, "no model"),
@@ -236,10 +237,10 @@ def test_the_server_reads_tosses_and_refuses(opened, chat_model):
             ({"model": "m", "text": ""}, ""),
         ]
         for body, message in refusals:
-            answer = page.request.post(f"{page.url}look", data=json.dumps(body))
+            answer = page.request.post(f"{page.url}look", data=json.dumps(body), headers=as_json)
             assert (answer.status == 400 and message in answer.json()["error"]) or (not body.get("text", 1))
         toss = {"model": "m", "ids": [5], "temperature": 9}
-        assert page.request.post(f"{page.url}toss", data=json.dumps(toss)).status == 422
+        assert page.request.post(f"{page.url}toss", data=json.dumps(toss), headers=as_json).status == 422
         assert page.request.get(page.url, headers={"Host": "evil.example"}).status == 421
     finally:
         served.should_exit = True
