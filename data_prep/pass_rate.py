@@ -11,8 +11,8 @@ Rows have `prompt` (messages) and what the verifiers in `rewards` read, as for `
     train.jsonl     the rows with a pass rate from `least` to `most`, which is what `recipes.grpo` practises on
     summary.json    how many rows have which rate, and where the replies are from
 
-A killed run goes on behind its last whole chunk, to the same bytes; with other thresholds nothing is asked again.
-Online, as a step of training, this is the dynamic sampling of DAPO (Yu et al. 2025, section 3.2); before training it
+A killed run resumes after its last whole chunk, and its files are byte-identical; with other thresholds nothing is
+asked again. Online, as a step of training, this is the dynamic sampling of DAPO (Yu et al. 2025, section 3.2); before training it
 costs each problem once.
 """
 

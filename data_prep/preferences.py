@@ -12,7 +12,7 @@ The first reads `{train,validation,test}.jsonl` of prompts (`prompt`: messages) 
 (`prompt`, `responses`, `ranking`: indices, best first). The ranker is a module with `rank(row, responses, rng,
 noise)`; if it also has `score(row, response)`, the gold that only the evaluation may see, rows hold `gold_margin`: the
 gold of chosen minus rejected, in standard deviations of the candidates' gold. The answers are written to
-`answers.jsonl` a chunk of prompts at a time: a killed run goes on behind the last, and with another ranker nothing is
+`answers.jsonl` a chunk of prompts at a time: a killed run resumes after the last, and with another ranker nothing is
 asked again.
 
 Strange replies that won a reward model over are unlearned by ranking them beside others: with the model before and the

@@ -29,7 +29,7 @@ The output folder, all JSON lines:
     summary, settings (.json)   counts, calibration, where the replies are from; what decides the probes
 
 Agreement is the share of samples that say the same as most do: the same words, or where there are choices, the same
-ones. A killed run goes on behind its last whole chunk and ends with the bytes of one that was not killed.
+ones. A killed run resumes after its last whole chunk; its files are byte-identical to an unbroken run's.
 
 The method is Llama 3's (Grattafiori et al. 2024, section 4.3.6), but for its score of how informative a reply is, and
 the variant of R-Tuning (Zhang et al. 2024) that refuses. R-Tuning marks what lies in between "I am unsure"; here it is

@@ -15,7 +15,7 @@ guidelines are the system message of the request, before the row's own; the draf
 Repetition is Gopher's (Rae et al. 2021, table A1) with another threshold: its 0.15 takes 5 % of GSM8K's own solutions,
 whose steps say the same words of other numbers; 0.3 takes 0.3 %.
 
-Chunks of prompts are appended whole; a killed run goes on behind the last one, to the same bytes.
+Chunks of prompts are appended whole; a killed run resumes after the last one, and its files are byte-identical.
 """
 
 import hashlib
@@ -353,7 +353,7 @@ def draft(
     args: SynthesizeArguments,
     provenance: dict,
 ) -> dict[str, list[dict]]:
-    """The rows of both files for a chunk of prompts that begins at `start`, whose seed hangs on that place alone."""
+    """The rows of both files for a chunk of prompts that begins at `start`, whose seed depends on that place alone."""
     fits = [
         sum(len(words(m.get("content", ""))) for m in prompt.messages) <= args.max_prompt_words for prompt in prompts
     ]

@@ -25,7 +25,7 @@ class Progress:
 
 
 def end_with_parent(parent) -> None:
-    """In a worker process, whose `parent_process()` this is: when that is killed, nobody must write on beside the run
+    """In a worker process, whose `parent_process()` this is: when that is killed, nobody may go on writing alongside the run
     that takes up the work."""
 
     def watch():
