@@ -14,6 +14,7 @@ many is printed. Rafailov et al. 2023, "Direct Preference Optimization".
 
 import dataclasses
 import importlib
+from dataclasses import dataclass
 
 from eval.cli import UserError, command, user_errors
 from recipes.training.setup import (
@@ -26,6 +27,12 @@ from recipes.training.setup import (
     rows_per_step,
 )
 from recipes.training.stage import Stage, logged_tokens
+
+
+@dataclass
+class DPOScriptArguments(DataArguments):
+    METHOD = "direct preference optimisation"
+
 
 LOSSES = (
     *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),
@@ -116,7 +123,7 @@ def usable(pairs, tokenizer, max_length: int | None, what: str):
 def main(argv: list[str] | None = None) -> None:
     from trl import DPOConfig, ModelConfig
 
-    args, training_args, model_args = parse_stage((DataArguments, DPOConfig, ModelConfig), argv)
+    args, training_args, model_args = parse_stage((DPOScriptArguments, DPOConfig, ModelConfig), argv)
 
     # ---- Checks and data, before any work ----
     check(training_args)

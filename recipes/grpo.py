@@ -36,6 +36,8 @@ from recipes.training.stage import Stage, logged_tokens
 
 @dataclass
 class GRPOScriptArguments(DataArguments, MonitorArguments):
+    METHOD = "GRPO"
+
     rewards: list[str] = field(default_factory=lambda: ["final_number"], metadata={"help": "names in eval.verifiers"})
     tools: list[str] = field(default_factory=list, metadata={"help": "python, search=<index folder>, module:function"})
     stop_reward: float | None = field(

@@ -33,6 +33,8 @@ from recipes.training.stage import Stage
 
 @dataclass
 class PPOScriptArguments(DataArguments, MonitorArguments):
+    METHOD = "PPO"
+
     max_prompt_length: int = field(default=512, metadata={"help": "longer prompts, in tokens, are left out"})
 
 

@@ -34,6 +34,8 @@ PENALTY = 1.0  # of recipes.ppo, too
 
 @dataclass
 class RLOOScriptArguments(DataArguments, MonitorArguments):
+    METHOD = "RLOO"
+
     reward_model_path: str | None = field(default=None, metadata={"help": "folder or Hub id of a reward model"})
     rewards: list[str] = field(default_factory=list, metadata={"help": "names in eval.verifiers"})
     missing_eos_penalty: float | None = field(

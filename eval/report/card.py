@@ -14,19 +14,10 @@ from pathlib import Path
 from eval.estimates import finite
 from eval.lm_harness.tasks import MAIN
 from eval.report.figures import duration
+from eval.report.stages import loader as loader_of
 from eval.report.summary import MEASURES, NESTED, half_width
 
 HERE = Path(__file__).parent
-# a key that only one stage's config has -> the stage's method, and the transformers class that loads the model
-METHODS = {
-    "tokens_dir": ("pretraining", "AutoModelForCausalLM"),
-    "margin_per_place": ("reward modelling", "AutoModelForSequenceClassification"),
-    "normalize_advantages": ("RLOO", "AutoModelForCausalLM"),  # before PPO and GRPO, whose keys it has, too
-    "f_divergence_type": ("direct preference optimisation", "AutoModelForCausalLM"),
-    "reward_model_path": ("PPO", "AutoModelForCausalLM"),
-    "rewards": ("GRPO", "AutoModelForCausalLM"),
-}
-SFT = ("supervised fine-tuning", "AutoModelForCausalLM")
 MADE_UP = {
     "facts_rare": "about what it has read once or twice",
     "facts_unseen": "about people it has never read of",
@@ -151,11 +142,6 @@ def limits(numbers: dict, rows: list[dict], fall: dict | None = None) -> list[st
     return said
 
 
-def method(record: dict) -> tuple[str, str]:
-    """How a stage was trained, in words, and the transformers class that loads it."""
-    return next((found for key, found in METHODS.items() if key in record["config"]), SFT)
-
-
 def procedure(record: dict) -> dict[str, str]:
     """The training of a `stage.json`: what -> how much."""
     config, each = record["config"], record["config"].get
@@ -173,7 +159,7 @@ def procedure(record: dict) -> dict[str, str]:
         else None
     )
     found = {
-        "method": method(record)[0] + (f", {adapter}" if adapter else ""),
+        "method": record["method"] + (f", {adapter}" if adapter else ""),
         "steps": f"{record['steps']:,} of {batch:,} rows",
         "tokens": f"{record['tokens']:,.0f}" if record.get("tokens") else None,
         "time": duration(record["seconds"]),
@@ -210,7 +196,8 @@ def model_card(
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-    name, loader = method(record)
+    name = record["method"]
+    loader = loader_of(record)
     order = {task: i for i, task in enumerate(MEASURES)}
     rows = [row for setting, found in results.items() for row in scores(found, setting)] + measures(numbers)
     rows.sort(key=lambda row: (row["setting"], order.get(row["task"].removesuffix("_base"), len(order))))

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from eval.cli import UserError, output_folder, write_json
+from eval.report.stages import METHODS
 from eval.shared.progress_file import ShareDone
 
 # Dense bf16 peak in FLOP/s by the name CUDA reports (vendors' data sheets); `peak_flops` overrides.
@@ -146,7 +147,7 @@ class Stage:
     def _repo_id(self) -> str | None:
         """Where the first process is to push; asked of the Hub before any work."""
         from recipes.publishing.hub import check_access
-        from recipes.push import is_hub_id
+        from recipes.publishing.model_repository import is_hub_id
 
         if self.config.get("use_peft") and not is_hub_id(self.parent):
             raise UserError(
@@ -160,7 +161,7 @@ class Stage:
         """Push the model, with a card made of `stage.json`, in one commit; private unless `hub_private_repo` is false."""
         if self.repo_id:
             from recipes.publishing.hub import push
-            from recipes.push import is_hub_id, stage_files
+            from recipes.publishing.model_repository import is_hub_id, stage_files
 
             base = self.parent if is_hub_id(self.parent) else None
             data = [
@@ -222,7 +223,7 @@ class Stage:
             else (math.ceil(args.num_train_epochs), state["num_train_epochs"])
         )
         if state["global_step"] >= state["max_steps"] and asked[0] == asked[1]:
-            trainer._run_epoch = lambda **_: None  # killed behind its last step: Trainer would take one more
+            trainer._run_epoch = lambda **_: None  # killed after its last step: Trainer would take one more
         trainer.train(resume_from_checkpoint=str(self.checkpoint))
 
     def _data(self, dataset, left_out: dict) -> dict:
@@ -268,6 +269,9 @@ class Stage:
         device = device_name(self.training_args)
         peak = peak_flops(self.args, device)
         record = {
+            "method": self.args.METHOD,
+            "role": self.args.role or METHODS[self.args.METHOD][0],
+            "command": self.args.command,
             "git_commit": git_commit(),
             "config": self.config,
             "datasets": [self._data(d, left_out) if hasattr(d, "_fingerprint") else d for d in datasets],
