@@ -44,10 +44,11 @@ from pathlib import Path
 
 from data_prep.schemas.preferences import PAIRS
 from data_prep.shared.chunks import by_chunks, same_settings, stream
+from data_prep.shared.rankings import places
 from data_prep.shared.sources import count, keep, load_source, say
 from eval.cli import UserError, command, output_folder, parse, read_jsonl, write_jsonl
 from eval.generation.replies import Replier
-from eval.run import model_fingerprint
+from eval.shared.fingerprints import model_fingerprint
 from eval.shared.messages import check_prompt
 
 SPLITS = ("train", "validation", "test")
@@ -88,24 +89,6 @@ class PreferencesArguments:
     chunk: int = field(default=256, metadata={"help": "prompts answered, and written, at a time"})
     batch_size: int = field(default=256, metadata={"help": "answers at a time, of a model that runs here"})
     seed: int = field(default=0, metadata={"help": "of sampling and ranking"})
-
-
-def places(ranking: list, responses: list, where: str) -> list[list[int]]:
-    """The indices at each place of a ranking, best first.
-
-    Raises:
-        UserError: not indices of the responses, each at most once.
-    """
-    levels = (
-        [place if isinstance(place, list) else [place] for place in ranking] if isinstance(ranking, list) else [[None]]
-    )
-    named = [i for place in levels for i in place]
-    if not all(type(i) is int and 0 <= i < len(responses) for i in named) or len(set(named)) < len(named):
-        raise UserError(
-            f"{where}: ranking must name indices of its {len(responses)} responses, best first, each once, ties in a"
-            f" list, but is {ranking}"
-        )
-    return [place for place in levels if place]
 
 
 def rows_of(ranked: dict, kind: str, where: str) -> Iterator[dict]:

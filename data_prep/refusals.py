@@ -60,7 +60,7 @@ from data_prep.shared.sources import say
 from eval.cli import UserError, command, existing, output_folder, parse, whole, write_json
 from eval.generation.models import load_tokenizer, require_chat_template
 from eval.generation.replies import Replier
-from eval.run import model_fingerprint
+from eval.shared.fingerprints import model_fingerprint
 from eval.verifiers import VERIFIERS, asserted, get_verifier, normal_words, refusal, reply
 
 JUDGES = [name for name, f in VERIFIERS.items() if "answer" in inspect.signature(f).parameters]

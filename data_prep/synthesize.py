@@ -33,7 +33,7 @@ from data_prep.shared.ngrams import Index, words
 from data_prep.shared.progress import Progress
 from eval.cli import UserError, command, existing, output_folder, parse, sha256, write_json
 from eval.generation.replies import Replier
-from eval.run import model_fingerprint
+from eval.shared.fingerprints import model_fingerprint
 
 GUIDELINES = Path(__file__).parent / "labelling" / "labelling_guidelines.md"
 COLUMNS = ("prompt", "messages", "question")  # the first that a row has

@@ -21,7 +21,6 @@ Under `accelerate launch` the processes share the tasks out, and the numbers are
 Two models on the same items, paired: `python -m eval.compare`.
 """
 
-import hashlib
 import inspect
 import json
 import logging
@@ -46,10 +45,9 @@ from eval.lm_harness.tasks import (
     share_out,
     task_names,
 )
+from eval.shared.fingerprints import fingerprint, model_fingerprint
 from eval.shared.progress_file import ShareDone
 from eval.verifiers import MODULES
-
-MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja")
 
 
 @dataclass
@@ -89,25 +87,6 @@ class EvalArguments:
     )
 
 
-def fingerprint(files: list[Path], by_content: bool) -> str:
-    """Of the files' contents, or where that would take long, of their names, sizes and times."""
-    digest = hashlib.sha256()
-    for path in sorted(files):
-        stat = path.stat()
-        digest.update(f"{path.name} {'' if by_content else (stat.st_size, stat.st_mtime_ns)}\n".encode())
-        if by_content:
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def model_fingerprint(model: str) -> str:
-    """Of the files of a model's folder; a model on the Hub or behind an endpoint has none here."""
-    return fingerprint(
-        [file for pattern in MODEL_FILES for file in Path(model).glob(pattern)] if Path(model).is_dir() else [],
-        by_content=False,
-    )
-
-
 def tool_files(names: list[str], tools: list, tool_tokens: int) -> dict:
     """What of the tools decides the scores: their names, their code, the folders they read; nothing without tools."""
     if not tools:
@@ -142,10 +121,8 @@ def task_fingerprint(name: str, args: EvalArguments) -> str:
             *TASKS_DIR.glob("_*.yaml"),
             *TASKS_DIR.glob(f"{name}*.yaml"),
             *TASKS_DIR.glob("*.py"),
-            *(
-                TASKS_DIR.parent / f"{m}.py"
-                for m in (*MODULES, "generation/generate", "lm_harness/model", "generation/tool_loop")
-            ),
+            *(TASKS_DIR.parent / f"{module}.py" for module in (*MODULES, "lm_harness/model")),
+            *(TASKS_DIR.parent / "generation").glob("*.py"),
         ]
         return fingerprint([*code, data_file(name, args.data_dir)], by_content=True)
     folders = [Path(args.include_path)] if args.include_path else []

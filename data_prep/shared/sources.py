@@ -260,6 +260,19 @@ def count(where: str, form: str, rows: int, left_out: Counter) -> dict:
     return {"path": where, "form": form, "rows_in": rows, "left_out": dict(left_out)}
 
 
+def refuse_drafts(data):
+    """The data; raises `UserError` where rows are drafts of `data_prep.synthesize`: a column `status` that is draft,
+    or not accepted where others are."""
+    statuses = data["status"][:] if "status" in data.column_names else []
+    drafts = [status for status in statuses if status != "accepted"]
+    if {"draft", "accepted"} & set(statuses) and drafts:
+        raise UserError(
+            f"{len(drafts):,} rows of the data are drafts (status {drafts[0]!r}): a person edits them and sets "
+            "the status to accepted; see data_prep/labelling/labelling_guidelines.md"
+        )
+    return data
+
+
 def load_sources(
     sources: list[dict],
     goal: str | None,
