@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from eval.cli import UserError, command, user_errors
 from eval.generation.generate import encode
 from recipes.training.callbacks import StopAtReward
-from recipes.training.monitor import Monitor, MonitorArguments, held_out, verdicts
+from recipes.training.monitor import Monitor, MonitorArguments, held_out
+from recipes.training.scores import verdicts
 from recipes.training.setup import (
     DataArguments,
     leave_out,

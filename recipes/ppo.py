@@ -15,7 +15,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
-from recipes.training.monitor import Monitor, MonitorArguments, held_out, reward_model
+from recipes.training.monitor import Monitor, MonitorArguments, held_out
+from recipes.training.scores import reward_model
 from recipes.training.setup import (
     DataArguments,
     leave_out,

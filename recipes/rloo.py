@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
 from eval.generation.generate import encode
-from recipes.training.monitor import Monitor, MonitorArguments, Scores, held_out, reward_model, verdicts
+from recipes.training.monitor import Monitor, MonitorArguments, held_out
+from recipes.training.scores import Scores, reward_model, verdicts
 from recipes.training.setup import (
     DataArguments,
     load_chat_tokenizer,
