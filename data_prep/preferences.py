@@ -45,7 +45,7 @@ from pathlib import Path
 from data_prep.schemas.preferences import PAIRS
 from data_prep.shared.chunks import by_chunks, same_settings, stream
 from data_prep.shared.rankings import places
-from data_prep.shared.sources import count, keep, load_source, say
+from data_prep.shared.sources import count, keep, load_source, print_left_out
 from eval.cli import UserError, command, output_folder, parse, read_jsonl, write_jsonl
 from eval.generation.replies import Replier
 from eval.shared.fingerprints import model_fingerprint
@@ -254,7 +254,7 @@ def main(argv: list[str] | None = None) -> None:
                 " temperature"
             )
         gone = len(given) - len(rows)
-        say("the prompts", len(given), Counter({ALONE: gone} if gone else {}))
+        print_left_out("the prompts", len(given), Counter({ALONE: gone} if gone else {}))
         write_jsonl(Path(args.output_dir) / "candidates.jsonl", rows)
         print(
             f"{args.output_dir}: candidates for {len(rows):,} prompts; rank them with python -m data_prep.label"

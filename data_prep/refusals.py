@@ -56,7 +56,7 @@ from data_prep.schemas import converted, fitting, reasons
 from data_prep.schemas.questions import NO_ANSWER, named_by_place
 from data_prep.shared.chunks import by_chunks, dump, require_same, stream, whole_chunks
 from data_prep.shared.dataset_rows import columns_of, find_parts, read_rows
-from data_prep.shared.sources import say
+from data_prep.shared.sources import print_left_out
 from eval.cli import UserError, command, existing, output_folder, parse, whole, write_json
 from eval.generation.models import load_tokenizer, require_chat_template
 from eval.generation.replies import Replier
@@ -671,7 +671,7 @@ def main(argv: list[str] | None = None) -> None:
         if not count:
             why = reasons(left_out, "expected at least one")
             raise UserError(f"{', '.join(map(str, args.questions or args.documents))}: no row in it, {why}")
-        say(", ".join(map(str, args.questions or args.documents)), count + left_out.total(), left_out)
+        print_left_out(", ".join(map(str, args.questions or args.documents)), count + left_out.total(), left_out)
         settings = Settings(out, args, digest.hexdigest())
         finishing = {
             "thresholds": [args.knows_at, args.unknown_at],

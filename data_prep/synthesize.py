@@ -389,7 +389,7 @@ def draft(
     return dict(zip(Output.FILES, (drafts, rejects)))
 
 
-def tell(folder: Path, summary: dict) -> None:
+def print_summary(folder: Path, summary: dict) -> None:
     rejects = ", ".join(f"{count:,} {reason}" for reason, count in summary["rejects"].items())
     print(
         f"{folder}: {summary['drafts']:,} drafts for {summary['prompts']:,} prompts, to be edited; rejected:"
@@ -420,7 +420,7 @@ def main(argv: list[str] | None = None) -> None:
     output = Output(folder, settings)
     summary = output.finished()
     if summary:
-        tell(folder, summary)
+        print_summary(folder, summary)
         return
 
     # ---- Draft ----
@@ -453,7 +453,7 @@ def main(argv: list[str] | None = None) -> None:
         report(done - first, f"of {len(prompts) - first:,} prompts", (done - first) / (len(prompts) - first))
     summary = {key: progress[key] for key in ("prompts", "drafts", "rejects", "seconds")} | {"provenance": provenance}
     output.finish(summary)
-    tell(folder, summary)
+    print_summary(folder, summary)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ from recipes.training.setup import (
     load_model,
     parse_stage,
     positions,
+    report_left_out,
     require_rows,
-    tell,
 )
 from recipes.training.stage import Stage, logged_tokens
 
@@ -77,7 +77,7 @@ def usable(data, tests: tuple, where: str, rewards: list[str], left_out: Counter
                 f"no row of {where} can be judged by {', '.join(rewards)}: name the verifier that reads their "
                 "answers, or by_row where they name one each"
             )
-    tell(left_out, rows, where)
+    report_left_out(left_out, rows, where)
     return data
 
 

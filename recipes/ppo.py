@@ -25,9 +25,9 @@ from recipes.training.setup import (
     load_model,
     parse_stage,
     positions,
+    report_left_out,
     require_rows,
     rows_per_step,
-    tell,
 )
 from recipes.training.stage import Stage
 
@@ -97,7 +97,7 @@ def short_prompts(train, args, training_args, model_args, tokenizer) -> tuple:
         most = min(most, room - training_args.response_length)
     why = f"the prompt has more than {most} tokens"
     train = leave_out(train, lambda row: len(row["input_ids"]) <= most, why, left_out)
-    tell(left_out, rows_in)
+    report_left_out(left_out, rows_in)
     batch = rows_per_step(training_args)
     require_rows(
         train,

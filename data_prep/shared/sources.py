@@ -234,7 +234,7 @@ def chosen(data, where: dict, what: str):
     return data
 
 
-def say(where: str, rows: int, left_out: Counter) -> None:
+def print_left_out(where: str, rows: int, left_out: Counter) -> None:
     """What was left out of how many rows, and why: once, by the first process of a run."""
     if left_out and os.environ.get("RANK", "0") == "0":
         print(
@@ -256,7 +256,7 @@ def keep(folder: str | Path, counts: list[dict]) -> None:
 
 def count(where: str, form: str, rows: int, left_out: Counter) -> dict:
     """The record of a source; what was left out of it is said."""
-    say(where, rows, left_out)
+    print_left_out(where, rows, left_out)
     return {"path": where, "form": form, "rows_in": rows, "left_out": dict(left_out)}
 
 

@@ -82,7 +82,7 @@ def measures(numbers: dict) -> list[dict]:
     return found
 
 
-def told(measure: dict) -> str:
+def with_interval(measure: dict) -> str:
     """'0.914 ± 0.038 (n = 210)', with half the 95 % interval."""
     half = half_width(measure) if measure.get("n") else None
     return (
@@ -103,17 +103,17 @@ def limits(numbers: dict, rows: list[dict], fall: dict | None = None) -> list[st
     for task, asked in MADE_UP.items():
         made_up = numbers.get("facts", {}).get(task, {}).get("made_up")
         if made_up and made_up["value"] > 0:
-            said.append(f"Asked {asked}, it makes an answer up in a share of {told(made_up)}.")
+            said.append(f"Asked {asked}, it makes an answer up in a share of {with_interval(made_up)}.")
     pairs = [(task, tasks[task], at_once) for task in tasks if (at_once := tasks.get(f"{task}_at_once"))]
     worse = [
-        f"`{task}` {told(at_once)} instead of {told(steps)}"
+        f"`{task}` {with_interval(at_once)} instead of {with_interval(steps)}"
         for task, steps, at_once in pairs
         if steps["value"] - at_once["value"] > math.hypot(half_width(steps) or 0, half_width(at_once) or 0)
     ]
     if worse:
         said.append(f"Made to answer at once instead of step by step, it is right less often: {', '.join(worse)}.")
     low = [
-        f"`{row['task']}` {told(row)}"
+        f"`{row['task']}` {with_interval(row)}"
         for row in rows
         if row["main"] and row["higher"] and not row["setting"] and row["value"] < 0.5
     ]
@@ -121,11 +121,11 @@ def limits(numbers: dict, rows: list[dict], fall: dict | None = None) -> list[st
         said.append(f"Less than half right: {', '.join(low)}.")
     ended = tasks.get("end_token")
     if ended and ended["value"] < 1:
-        said.append(f"Not all of its greedy replies end by themselves: {told(ended)} do.")
+        said.append(f"Not all of its greedy replies end by themselves: {with_interval(ended)} do.")
     near = numbers.get("places_apart", {}).get("1")
     if near:
         said.append(
-            f"Of replies that stand next to each other in the ranking it prefers the better one: {told(near)}."
+            f"Of replies that stand next to each other in the ranking it prefers the better one: {with_interval(near)}."
         )
     moved = numbers.get("kl_to_reference")
     if moved:
@@ -232,6 +232,6 @@ def model_card(
     )
     prompts = record["config"].get("sample_prompts") or ["Once upon a time"]
     return ModelCard.from_template(
-        data, str(HERE / "model_card.jinja"), repo_id=repo_id, record=record, method=name, loader=loader, base=base_model, rows=rows, labels=MEASURES, told=told, prompt=json.dumps(prompts[0]),
+        data, str(HERE / "model_card.jinja"), repo_id=repo_id, record=record, method=name, loader=loader, base=base_model, rows=rows, labels=MEASURES, with_interval=with_interval, prompt=json.dumps(prompts[0]),
         procedure=procedure(record), limits=limits(numbers, rows, fall), tools=tools, data_sets=data.datasets or [], sources=record["datasets"],
     )  # fmt: skip

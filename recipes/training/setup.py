@@ -243,18 +243,18 @@ def positions(model_args) -> int | None:
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
-def tell(left_out: Counter, rows: int, where: str = "the training data") -> None:
+def report_left_out(left_out: Counter, rows: int, where: str = "the training data") -> None:
     """What the stage itself leaves out of its data."""
-    from data_prep.shared.sources import say
+    from data_prep.shared.sources import print_left_out
 
-    say(where, rows, left_out)
+    print_left_out(where, rows, left_out)
 
 
 def dropped(before, after, why: str, where: str = "the training data") -> Counter:
     """What a trainer has left out of its data, counted under `why`; it is said."""
     gone = len(before) - len(after)
     left_out = Counter({why: gone} if gone else {})
-    tell(left_out, len(before), where)
+    report_left_out(left_out, len(before), where)
     return left_out
 
 
