@@ -69,6 +69,35 @@ def write(path, content) -> None:
         path.write_text(json.dumps(content))
 
 
+def write_evaluations(folder, text: str) -> None:
+    """The results and samples of each of `EVALUATED`."""
+    for i, stage in enumerate(EVALUATED):
+        results, counts = {}, {}
+        for task, values in SCORES.items():
+            if values[i] is None:
+                continue
+            name = f"{task}_base" if stage == "base" else task
+            n = 200 if i % 2 else 240
+            metrics = {"score": values[i]} | (outcomes(task, values[i]) if task.startswith("facts") else {})
+            results[name] = {"alias": name} | {f"{metric},none": p for metric, p in metrics.items()}
+            results[name] |= {f"{metric}_stderr,none": math.sqrt(p * (1 - p) / n) for metric, p in metrics.items()}
+            counts[name] = {"original": 400, "effective": n}
+            rows = [
+                {
+                    "doc_id": d,
+                    "doc": {"question": f"Where does person {d} live? {text}", "answer": text},
+                    "target": text,
+                    "resps": [[text] * (1 if "greedy" in task or "facts" in task else 4)],
+                    "score": (1.0, 1.0, 1.0, 0.25, 0.0)[d],
+                    **({"right": d == 0, "made_up": d == 1, "refused": d == 3} if "facts" in task else {}),
+                }
+                for d in range(5)
+            ]
+            del rows[2]["score"]  # a reply that could not be judged
+            write(folder / f"eval/{stage}/samples_{name}.jsonl", rows)
+        write(folder / f"eval/{stage}/results.json", {"results": results, "n-samples": counts})
+
+
 def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
     """A finished run in the form that the stages write; every reply of a model is `text`."""
     draw = random.Random(0)
@@ -160,31 +189,7 @@ def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
     }
     funnel = [{"step": step, "documents": n, "words": 90 * n, "dropped": {"reason": 7}} for step, n in steps.items()]
     write(folder / "web/funnel.json", {"steps": funnel})
-    for i, stage in enumerate(EVALUATED):
-        results, counts = {}, {}
-        for task, values in SCORES.items():
-            if values[i] is None:
-                continue
-            name = f"{task}_base" if stage == "base" else task
-            n = 200 if i % 2 else 240
-            metrics = {"score": values[i]} | (outcomes(task, values[i]) if task.startswith("facts") else {})
-            results[name] = {"alias": name} | {f"{metric},none": p for metric, p in metrics.items()}
-            results[name] |= {f"{metric}_stderr,none": math.sqrt(p * (1 - p) / n) for metric, p in metrics.items()}
-            counts[name] = {"original": 400, "effective": n}
-            rows = [
-                {
-                    "doc_id": d,
-                    "doc": {"question": f"Where does person {d} live? {text}", "answer": text},
-                    "target": text,
-                    "resps": [[text] * (1 if "greedy" in task or "facts" in task else 4)],
-                    "score": (1.0, 1.0, 1.0, 0.25, 0.0)[d],
-                    **({"right": d == 0, "made_up": d == 1, "refused": d == 3} if "facts" in task else {}),
-                }
-                for d in range(5)
-            ]
-            del rows[2]["score"]  # a reply that could not be judged
-            write(folder / f"eval/{stage}/samples_{name}.jsonl", rows)
-        write(folder / f"eval/{stage}/results.json", {"results": results, "n-samples": counts})
+    write_evaluations(folder, text)
     rows = [
         {"agreement": a, "n": n, "mean_right": 0.5, "majority_right": right / n}
         for a, (n, right) in CALIBRATION.items()
