@@ -8,9 +8,9 @@ scrapinghub/article-extraction-benchmark); they give the extraction's F1. `--inp
 the same pages survive. Its broken records, of which datatrove's reader dies, are left out.
 
 Three contenders: datatrove's steps, `data_prep.web` with datatrove's extraction settings, which must give the same
-documents faster, and `data_prep.web` as it comes. Start-up (block lists, language model) is left out of datatrove's
-time and not of ours. All read the same small language model, because the one that datatrove names has to be
-downloaded, and none counts tokens, which needs a download, too.
+documents faster, and `data_prep.web` with its defaults. Start-up (block lists, language model) is left out of
+datatrove's time and not of ours. All read the same small language model, because the one that datatrove names has to
+be downloaded, and none counts tokens, which needs a download, too.
 """
 
 import contextlib

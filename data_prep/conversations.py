@@ -39,7 +39,7 @@ from pathlib import Path
 
 from data_prep.schemas.conversations import turns as said
 from data_prep.shared.progress import Progress
-from data_prep.shared.sources import chosen, keep, load_sources
+from data_prep.shared.sources import chosen, keep, load_sources, refuse_drafts
 from eval.cli import UserError, command, existing, output_folder, parse, user_errors
 from eval.generation.models import load_tokenizer
 from eval.generation.tool_loop import Toolbox, load_tools
@@ -225,18 +225,6 @@ def with_call(row: dict, result: str, argument: str) -> list[dict] | str:
     call = {"type": "function", "function": {"name": row["tool"], "arguments": {argument: row["query"]}}}
     asked = [*said(("user", row["question"])), {"role": "assistant", "content": "", "tool_calls": [call]}]
     return [*asked, {"role": "tool", "name": row["tool"], "content": result}, *said(("assistant", reply))]
-
-
-def refuse_drafts(data):
-    """The data; raises `UserError` where rows are drafts of `data_prep.synthesize`: a column `status` that is draft,
-    or not accepted where others are."""
-    statuses = data["status"][:] if "status" in data.column_names else []
-    if {"draft", "accepted"} & set(statuses) and (drafts := [status for status in statuses if status != "accepted"]):
-        raise UserError(
-            f"{len(drafts):,} rows of the data are drafts (status {drafts[0]!r}): a person edits them and sets "
-            "the status to accepted; see data_prep/labelling/labelling_guidelines.md"
-        )
-    return data
 
 
 class Part:

@@ -19,7 +19,7 @@ share of n-grams: PaLM, Chowdhery et al. 2022; in one training document: Tülu 3
 decontamination/search.py). `--rule any`: where a single n-gram occurs (GPT-3; open-r1 with n 8). Questions of one
 template share n-grams whatever their numbers, so `any` would condemn each of them, while coverage by one row finds
 copies; both counts stand in the verdict. A set is contaminated where more than `tolerance` of its items are.
-datatrove's decontamination (pipeline.decont) knows only `any`, and needs lighteval. A killed run goes on behind the
+datatrove's decontamination (pipeline.decont) knows only `any`, and needs lighteval. A killed run resumes after the
 files that it had read.
 """
 

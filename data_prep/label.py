@@ -8,7 +8,7 @@
 
 Candidates come from `python -m data_prep.preferences --ranker none`, drafts from `data_prep.synthesize`. The page
 works by mouse, touch and keyboard (it says how); every action is on disk before the page goes on, a server that is
-stopped or killed goes on where it was, and several people work at once: no item is given to more people than want it.
+stopped or killed resumes where it was, and several people work at once: no item is given to more people than want it.
 A share of the items (`twice`) goes to two, for the agreement it shows.
 
 `--export` writes what there is and ends: rankings for `data_prep.preferences --rankings`, or conversations for

@@ -11,9 +11,9 @@ Rows have `prompt` (messages) and what the verifiers in `rewards` read, as for `
     train.jsonl     the rows with a pass rate from `least` to `most`, which is what `recipes.grpo` practises on
     summary.json    how many rows have which rate, and where the replies are from
 
-A killed run goes on behind its last whole chunk, to the same bytes; with other thresholds nothing is asked again.
-Online, as a step of training, this is the dynamic sampling of DAPO (Yu et al. 2025, section 3.2); before training it
-costs each problem once.
+A killed run resumes after its last whole chunk, and its files are byte-identical; with other thresholds nothing is
+asked again. Online, as a step of training, this is the dynamic sampling of DAPO (Yu et al. 2025, section 3.2); before
+training it costs each problem once.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from data_prep.shared.chunks import by_chunks, dump, same_settings, stream
 from data_prep.shared.dataset_rows import find_parts, read_rows
 from eval.cli import UserError, command, output_folder, parse, whole, write_json
 from eval.generation.replies import Replier
-from eval.run import model_fingerprint
+from eval.shared.fingerprints import model_fingerprint
 from eval.shared.messages import check_prompt
 from eval.verifiers import get_verifier
 

@@ -12,7 +12,7 @@ The first reads `{train,validation,test}.jsonl` of prompts (`prompt`: messages) 
 (`prompt`, `responses`, `ranking`: indices, best first). The ranker is a module with `rank(row, responses, rng,
 noise)`; if it also has `score(row, response)`, the gold that only the evaluation may see, rows hold `gold_margin`: the
 gold of chosen minus rejected, in standard deviations of the candidates' gold. The answers are written to
-`answers.jsonl` a chunk of prompts at a time: a killed run goes on behind the last, and with another ranker nothing is
+`answers.jsonl` a chunk of prompts at a time: a killed run resumes after the last, and with another ranker nothing is
 asked again.
 
 Strange replies that won a reward model over are unlearned by ranking them beside others: with the model before and the
@@ -44,10 +44,11 @@ from pathlib import Path
 
 from data_prep.schemas.preferences import PAIRS
 from data_prep.shared.chunks import by_chunks, same_settings, stream
-from data_prep.shared.sources import count, keep, load_source, say
+from data_prep.shared.rankings import places
+from data_prep.shared.sources import count, keep, load_source, print_left_out
 from eval.cli import UserError, command, output_folder, parse, read_jsonl, write_jsonl
 from eval.generation.replies import Replier
-from eval.run import model_fingerprint
+from eval.shared.fingerprints import model_fingerprint
 from eval.shared.messages import check_prompt
 
 SPLITS = ("train", "validation", "test")
@@ -88,24 +89,6 @@ class PreferencesArguments:
     chunk: int = field(default=256, metadata={"help": "prompts answered, and written, at a time"})
     batch_size: int = field(default=256, metadata={"help": "answers at a time, of a model that runs here"})
     seed: int = field(default=0, metadata={"help": "of sampling and ranking"})
-
-
-def places(ranking: list, responses: list, where: str) -> list[list[int]]:
-    """The indices at each place of a ranking, best first.
-
-    Raises:
-        UserError: not indices of the responses, each at most once.
-    """
-    levels = (
-        [place if isinstance(place, list) else [place] for place in ranking] if isinstance(ranking, list) else [[None]]
-    )
-    named = [i for place in levels for i in place]
-    if not all(type(i) is int and 0 <= i < len(responses) for i in named) or len(set(named)) < len(named):
-        raise UserError(
-            f"{where}: ranking must name indices of its {len(responses)} responses, best first, each once, ties in a"
-            f" list, but is {ranking}"
-        )
-    return [place for place in levels if place]
 
 
 def rows_of(ranked: dict, kind: str, where: str) -> Iterator[dict]:
@@ -271,7 +254,7 @@ def main(argv: list[str] | None = None) -> None:
                 " temperature"
             )
         gone = len(given) - len(rows)
-        say("the prompts", len(given), Counter({ALONE: gone} if gone else {}))
+        print_left_out("the prompts", len(given), Counter({ALONE: gone} if gone else {}))
         write_jsonl(Path(args.output_dir) / "candidates.jsonl", rows)
         print(
             f"{args.output_dir}: candidates for {len(rows):,} prompts; rank them with python -m data_prep.label"

@@ -29,8 +29,8 @@ The output folder, all JSON lines:
     summary, settings (.json)   counts, calibration, where the replies are from; what decides the probes
 
 Agreement is the share of samples that give the same answer as most do (`data_prep.shared.agreement`); `auc` in the
-summary says how well it tells what is known from what is not. A killed run goes on behind its last whole chunk and
-ends with the bytes of one that was not killed.
+summary says how well it tells what is known from what is not. A killed run resumes after its last whole chunk; its
+files are byte-identical to an unbroken run's.
 
 The method is Llama 3's (Grattafiori et al. 2024, section 4.3.6), but for its score of how informative a reply is, and
 the variant of R-Tuning (Zhang et al. 2024) that refuses. R-Tuning marks what lies in between "I am unsure"; here it is
@@ -58,11 +58,11 @@ from data_prep.schemas.questions import NO_ANSWER, named_by_place
 from data_prep.shared.agreement import auc, auc_interval, first_sentence, same_answer
 from data_prep.shared.chunks import by_chunks, dump, require_same, stream, whole_chunks
 from data_prep.shared.dataset_rows import columns_of, find_parts, read_rows
-from data_prep.shared.sources import say
+from data_prep.shared.sources import print_left_out
 from eval.cli import UserError, command, existing, output_folder, parse, whole, write_json
 from eval.generation.models import load_tokenizer, require_chat_template
 from eval.generation.replies import Replier, Reply
-from eval.run import model_fingerprint
+from eval.shared.fingerprints import model_fingerprint
 from eval.verifiers import VERIFIERS, get_verifier, normal_words, refusal, reply
 
 JUDGES = [name for name, f in VERIFIERS.items() if "answer" in inspect.signature(f).parameters]
@@ -700,7 +700,7 @@ def main(argv: list[str] | None = None) -> None:
         if not count:
             why = reasons(left_out, "expected at least one")
             raise UserError(f"{', '.join(map(str, args.questions or args.documents))}: no row in it, {why}")
-        say(", ".join(map(str, args.questions or args.documents)), count + left_out.total(), left_out)
+        print_left_out(", ".join(map(str, args.questions or args.documents)), count + left_out.total(), left_out)
         settings = Settings(out, args, digest.hexdigest())
         finishing = {
             "thresholds": [args.knows_at, args.unknown_at],

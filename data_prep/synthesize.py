@@ -15,7 +15,7 @@ guidelines are the system message of the request, before the row's own; the draf
 Repetition is Gopher's (Rae et al. 2021, table A1) with another threshold: its 0.15 takes 5 % of GSM8K's own solutions,
 whose steps say the same words of other numbers; 0.3 takes 0.3 %.
 
-Chunks of prompts are appended whole; a killed run goes on behind the last one, to the same bytes.
+Chunks of prompts are appended whole; a killed run resumes after the last one, and its files are byte-identical.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ from data_prep.shared.ngrams import Index, words
 from data_prep.shared.progress import Progress
 from eval.cli import UserError, command, existing, output_folder, parse, sha256, write_json
 from eval.generation.replies import Replier
-from eval.run import model_fingerprint
+from eval.shared.fingerprints import model_fingerprint
 
 GUIDELINES = Path(__file__).parent / "labelling" / "labelling_guidelines.md"
 COLUMNS = ("prompt", "messages", "question")  # the first that a row has
@@ -353,7 +353,7 @@ def draft(
     args: SynthesizeArguments,
     provenance: dict,
 ) -> dict[str, list[dict]]:
-    """The rows of both files for a chunk of prompts that begins at `start`, whose seed hangs on that place alone."""
+    """The rows of both files for a chunk of prompts that begins at `start`, whose seed depends on that place alone."""
     fits = [
         sum(len(words(m.get("content", ""))) for m in prompt.messages) <= args.max_prompt_words for prompt in prompts
     ]
@@ -389,7 +389,7 @@ def draft(
     return dict(zip(Output.FILES, (drafts, rejects)))
 
 
-def tell(folder: Path, summary: dict) -> None:
+def print_summary(folder: Path, summary: dict) -> None:
     rejects = ", ".join(f"{count:,} {reason}" for reason, count in summary["rejects"].items())
     print(
         f"{folder}: {summary['drafts']:,} drafts for {summary['prompts']:,} prompts, to be edited; rejected:"
@@ -420,7 +420,7 @@ def main(argv: list[str] | None = None) -> None:
     output = Output(folder, settings)
     summary = output.finished()
     if summary:
-        tell(folder, summary)
+        print_summary(folder, summary)
         return
 
     # ---- Draft ----
@@ -453,7 +453,7 @@ def main(argv: list[str] | None = None) -> None:
         report(done - first, f"of {len(prompts) - first:,} prompts", (done - first) / (len(prompts) - first))
     summary = {key: progress[key] for key in ("prompts", "drafts", "rejects", "seconds")} | {"provenance": provenance}
     output.finish(summary)
-    tell(folder, summary)
+    print_summary(folder, summary)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ datatrove tokenises each source, ends each document with `end_of_text`, and shuf
 `seed`, into `train.ds` and `validation.ds` (little-endian uint16, or uint32 for vocabularies above 65,536) beside
 `*.index` (document ends) and `tokens.json`, which is written last. A document goes to validation by a hash of its id
 (of its text, where it has none), so the split does not hang on order, tasks or seed. Neither documents nor tokens are
-ever all in memory. A killed run goes on behind its finished tasks when it is given again with the same settings,
+ever all in memory. A killed run resumes after its finished tasks when it is given again with the same settings,
 tokenizer and files.
 """
 

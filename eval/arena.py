@@ -21,7 +21,7 @@ from eval.cli import UserError, command, named_folders, output_folder, parse, re
 from eval.estimates import Z
 from eval.judging.judges import load_judge, position_bias
 from eval.judging.ratings import ratings, read_votes
-from eval.run import model_fingerprint
+from eval.shared.fingerprints import model_fingerprint
 from eval.shared.messages import check_prompt
 
 CHUNK = 64  # prompts that are answered, and pairs that are judged, before they are written
@@ -88,10 +88,10 @@ def answer(
             )
             for start in range(len(done), len(rows), CHUNK):
                 prompts = [row["prompt"] for row in rows[start : start + CHUNK]]
-                new = [
-                    [reply.text for reply in replies]
-                    for replies in replier(prompts, args.samples, hash_seed(args.seed, start, 0))
-                ]
+                groups = replier(prompts, args.samples, hash_seed(args.seed, start, 0))
+                new = []
+                for replies in groups:
+                    new.append([reply.text for reply in replies])
                 there += [
                     {"model": name, "prompt": prompt, "responses": texts, "made_from": made_from[name]}
                     for prompt, texts in zip(prompts, new)
@@ -174,65 +174,69 @@ def table(found: dict) -> str:
     return "\n".join(lines)
 
 
+def check_arguments(args, kind: str) -> None:
+    """Raises `UserError` for numbers out of range, and for options that do nothing with this kind of judge."""
+    least_one = min(args.samples, args.max_new_tokens, args.judge_tokens, args.batch_size)
+    if args.resamples < 100 or least_one < 1 or (args.limit or 2) < 2:
+        raise UserError(
+            "resamples must be at least 100, limit 2, and samples, max_new_tokens, judge_tokens and batch_size 1"
+        )
+    idle = [] if kind == "model" else ["judge_name", "judge_tokens"]
+    if kind == "votes":
+        idle += ["models", "prompts", "limit", "samples", "max_new_tokens", "temperature", "batch_size"]
+    given = [name for name in idle if getattr(args, name) != getattr(ArenaArguments, name, [])]
+    if given:
+        raise UserError(f"--{given[0]} does nothing with the judge {args.judge}: leave it out")
+
+
+def read_prompts(args, models: dict[str, str]) -> list[dict]:
+    """The conversations to answer.
+
+    Raises:
+        UserError: fewer than two models, no file, or a row that is no conversation to answer.
+    """
+    if len(models) < 2 or not args.prompts:
+        raise UserError(
+            "give --prompts, and two models or more to --models as name=folder, but got:"
+            f" {' '.join(args.models) or 'none'}"
+        )
+    rows = read_jsonl(args.prompts, ("prompt",), "give a .jsonl file of conversations to answer")[: args.limit]
+    for number, row in enumerate(rows, 1):
+        check_prompt(row, f"{args.prompts}, line {number}")
+    return rows
+
+
+def hold(args, kind: str, models: dict[str, str]) -> tuple[list[dict], int, dict, Path]:
+    """Have the models answer and the judge vote: the votes, how many pairs got none, the settings of the answers, and
+    the folder that all is in."""
+    rows = read_prompts(args, models)
+    there = own_votes(Path(args.output_dir) / "votes.jsonl")
+    judge = load_judge(args.judge, rows, args.judge_name, args.judge_tokens)
+    output_dir = output_folder(args.output_dir)
+    settings = {name: getattr(args, name) for name in ("samples", "max_new_tokens", "temperature", "limit", "seed")}
+    prompts = [row["prompt"] for row in rows]
+    answers_from = {name: digest(path, model_fingerprint(path), settings, prompts) for name, path in models.items()}
+    answers = answer(args, models, rows, answers_from, output_dir / "answers.jsonl")
+    rng = random.Random(args.seed)
+    meetings = itertools.product(range(len(rows)), range(args.samples), itertools.combinations(models, 2))
+    matches = [(row, sample, *rng.sample(pair, 2)) for row, sample, pair in meetings]
+    made_from = digest(args.judge, judge.made_from, rows, answers_from)
+    votes = vote(judge, kind, matches, rows, answers, made_from, there, output_dir / "votes.jsonl")
+    if not votes:
+        raise UserError(f"the judge {args.judge} has no verdict on any of {len(matches):,} pairs: take another")
+    return votes, len(matches) - len(votes), settings, output_dir
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((ArenaArguments,), argv)
     kind, _, value = args.judge.partition("=")
     models = named_folders(args.models) if args.models else {}
-    if (
-        args.resamples < 100
-        or min(args.samples, args.max_new_tokens, args.judge_tokens, args.batch_size) < 1
-        or (args.limit or 2) < 2
-    ):
-        raise UserError(
-            "resamples must be at least 100, limit 2, and samples, max_new_tokens, judge_tokens and batch_size 1"
-        )
-    idle = [] if kind == "model" else ["judge_name", "judge_tokens"]
-    idle += (
-        ["models", "prompts", "limit", "samples", "max_new_tokens", "temperature", "batch_size"]
-        if kind == "votes"
-        else []
-    )
-    given = [name for name in idle if getattr(args, name) != getattr(ArenaArguments, name, [])]
-    if given:
-        raise UserError(f"--{given[0]} does nothing with the judge {args.judge}: leave it out")
-    unjudged, settings = 0, {}
+    check_arguments(args, kind)
     if kind == "votes":
-        votes, output_dir = read_votes(value), output_folder(args.output_dir)
+        votes, unjudged, settings, output_dir = read_votes(value), 0, {}, output_folder(args.output_dir)
     else:
-        if len(models) < 2 or not args.prompts:
-            raise UserError(
-                "give --prompts, and two models or more to --models as name=folder, but got:"
-                f" {' '.join(args.models) or 'none'}"
-            )
-        rows = read_jsonl(args.prompts, ("prompt",), "give a .jsonl file of conversations to answer")[: args.limit]
-        for number, row in enumerate(rows, 1):
-            check_prompt(row, f"{args.prompts}, line {number}")
-        there = own_votes(Path(args.output_dir) / "votes.jsonl")
-        judge, output_dir = (
-            load_judge(args.judge, rows, args.judge_name, args.judge_tokens),
-            output_folder(args.output_dir),
-        )
-        settings = {
-            "samples": args.samples,
-            "max_new_tokens": args.max_new_tokens,
-            "temperature": args.temperature,
-            "limit": args.limit,
-            "seed": args.seed,
-        }
-        answers_from = {
-            name: digest(path, model_fingerprint(path), settings, [row["prompt"] for row in rows])
-            for name, path in models.items()
-        }
-        answers = answer(args, models, rows, answers_from, output_dir / "answers.jsonl")
-        rng = random.Random(args.seed)
-        meetings = itertools.product(range(len(rows)), range(args.samples), itertools.combinations(models, 2))
-        matches = [(row, sample, *rng.sample(pair, 2)) for row, sample, pair in meetings]
-        made_from = digest(args.judge, judge.made_from, rows, answers_from)
-        votes = vote(judge, kind, matches, rows, answers, made_from, there, output_dir / "votes.jsonl")
-        unjudged = len(matches) - len(votes)
-        if not votes:
-            raise UserError(f"the judge {args.judge} has no verdict on any of {len(matches):,} pairs: take another")
+        votes, unjudged, settings, output_dir = hold(args, kind, models)
     found = ratings(votes, args.resamples, args.seed) | {
         "unjudged": unjudged,
         "position": position_bias(votes),
@@ -242,9 +246,8 @@ def main(argv: list[str] | None = None) -> None:
     for name, path in models.items():
         if name in found["models"]:
             found["models"][name]["model"] = path
-    write_json(
-        output_dir / "ratings.json", found | {"settings": {**settings, "resamples": args.resamples, "seed": args.seed}}
-    )
+    found["settings"] = {**settings, "resamples": args.resamples, "seed": args.seed}
+    write_json(output_dir / "ratings.json", found)
     print(table(found))
 
 

@@ -130,7 +130,6 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
     Raises:
         UserError: missing or malformed file, unknown key, wrong type, missing required key.
     """
-    import yaml
     from trl import TrlParser
 
     class Parser(TrlParser):
@@ -138,48 +137,11 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
             raise UserError(f"{message} (see --help)")
 
     argv = list(sys.argv[1:] if argv is None else argv)
-    bad = [a for a in argv if a.startswith("--config=")]
-    if bad:
-        raise UserError(f"write `--config {bad[0][9:]}` with a space")
-    path, config = None, {}
-    if "--config" in argv:
-        at = argv.index("--config")
-        if at + 1 == len(argv):
-            raise UserError("--config needs a YAML file")
-        path = argv[at + 1]
-        del argv[at : at + 2]
-        if not Path(path).is_file():
-            raise UserError(f"config file {path} does not exist; the recipes' YAML files lie in recipes/<model>/")
-        try:
-            config = yaml.load(Path(path).read_text(), unique_keys(yaml))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is not valid YAML: {error}") from None
-        if not isinstance(config, dict):
-            raise UserError(f"{path} must hold `key: value` lines, but holds {type(config).__name__}")
-        refuse_token(config, path)
-        known = {f.name for cls in dataclass_types for f in dataclasses.fields(cls)} | {"env"}
-        unknown = [str(k) for k in config if k not in known]
-        if unknown:
-            import difflib
-
-            near = difflib.get_close_matches(unknown[0], known, 1)
-            raise UserError(
-                f"{path}: unknown key {', '.join(unknown)}"
-                + (f" (did you mean {near[0]}?)" if near else "; see --help for the keys")
-            )
-    structured = {f.name for cls in dataclass_types for f in dataclasses.fields(cls) if "dict" in str(f.type)}
-    typed = {}
-    for key in [
-        a[2:] for a in argv if a.startswith("--") and a[2:] in structured
-    ]:  # argparse has no type for these: JSON
-        at = argv.index(f"--{key}")
-        try:
-            typed[key] = json.loads(argv[at + 1])
-        except (IndexError, ValueError):
-            example = '[{"path": "file.jsonl"}]' if key.endswith("datasets") else '{"key": 1}'
-            raise UserError(f"--{key} takes JSON, such as '{example}'") from None
-        del argv[at : at + 2]
-    _check_types(dataclass_types, config, path or "command line")
+    path = _take_config_path(argv)
+    where = path or "command line"
+    config = _read_config(path, dataclass_types) if path else {}
+    typed = _take_structured(argv, dataclass_types)
+    _check_types(dataclass_types, config, where)
     _check_types(dataclass_types, typed, "command line")
     config |= typed
     env = config.pop("env", None) or {}
@@ -194,12 +156,67 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
         message = str(error)
         if "are not used by the HfArgumentParser" in message:
             message = f"unknown option {message.split('HfArgumentParser:')[-1].strip()}; see --help"
-        raise UserError(f"{path or 'command line'}: {message}") from None
+        raise UserError(f"{where}: {message}") from None
     seeds = [getattr(part, "seed", None) for part in found]
     negative = [seed for seed in seeds if isinstance(seed, int) and seed < 0]
     if negative:
-        raise UserError(f"{path or 'command line'}: seed must be at least 0, but is {negative[0]}")
+        raise UserError(f"{where}: seed must be at least 0, but is {negative[0]}")
     return found
+
+
+def _take_config_path(argv: list[str]) -> str | None:
+    """The file that follows `--config`, which is taken out of `argv`; None without one."""
+    joined = [word for word in argv if word.startswith("--config=")]
+    if joined:
+        raise UserError(f"write `--config {joined[0][9:]}` with a space")
+    if "--config" not in argv:
+        return None
+    at = argv.index("--config")
+    if at + 1 == len(argv):
+        raise UserError("--config needs a YAML file")
+    path = argv[at + 1]
+    del argv[at : at + 2]
+    return path
+
+
+def _read_config(path: str, dataclass_types: tuple[type, ...]) -> dict:
+    """The keys of a YAML file, each of which a dataclass must have."""
+    import yaml
+
+    if not Path(path).is_file():
+        raise UserError(f"config file {path} does not exist; the recipes' YAML files lie in recipes/<model>/")
+    try:
+        config = yaml.load(Path(path).read_text(), unique_keys(yaml))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path} must hold `key: value` lines, but holds {type(config).__name__}")
+    refuse_token(config, path)
+    known = {f.name for cls in dataclass_types for f in dataclasses.fields(cls)} | {"env"}
+    unknown = [str(key) for key in config if key not in known]
+    if unknown:
+        import difflib
+
+        near = difflib.get_close_matches(unknown[0], known, 1)
+        hint = f" (did you mean {near[0]}?)" if near else "; see --help for the keys"
+        raise UserError(f"{path}: unknown key {', '.join(unknown)}{hint}")
+    return config
+
+
+def _take_structured(argv: list[str], dataclass_types: tuple[type, ...]) -> dict:
+    """The options with mappings in them, for which argparse has no type: JSON, taken out of `argv`."""
+    structured = {f.name for cls in dataclass_types for f in dataclasses.fields(cls) if "dict" in str(f.type)}
+    keys = [word[2:] for word in argv if word.startswith("--") and word[2:] in structured]
+    typed = {}
+    for key in keys:
+        at = argv.index(f"--{key}")
+        try:
+            typed[key] = json.loads(argv[at + 1])
+        except (IndexError, ValueError):
+            example = '[{"path": "file.jsonl"}]' if key.endswith("datasets") else '{"key": 1}'
+            raise UserError(f"--{key} takes JSON, such as '{example}'") from None
+        del argv[at : at + 2]
+    return typed
 
 
 def read_jsonl(path: str | os.PathLike, columns: tuple[str, ...], cure: str) -> list[dict]:

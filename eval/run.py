@@ -21,12 +21,9 @@ Under `accelerate launch` the processes share the tasks out, and the numbers are
 Two models on the same items, paired: `python -m eval.compare`.
 """
 
-import hashlib
 import inspect
-import json
 import logging
 import math
-import shutil
 import time
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -34,23 +31,20 @@ from pathlib import Path
 
 from eval.cli import UserError, command, existing, named_folders, output_folder, parse
 from eval.generation.tool_loop import Toolbox, load_tools
+from eval.lm_harness.results import add_end_token, read, table, together, write
 from eval.lm_harness.tasks import (
     TASKS_DIR,
-    above_chance,
     data_file,
-    dump,
     evaluate,
     load,
     local_task,
-    main_metric,
     manager,
     share_out,
     task_names,
 )
+from eval.shared.fingerprints import fingerprint, model_fingerprint
 from eval.shared.progress_file import ShareDone
 from eval.verifiers import MODULES
-
-MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja")
 
 
 @dataclass
@@ -93,25 +87,6 @@ class EvalArguments:
     )
 
 
-def fingerprint(files: list[Path], by_content: bool) -> str:
-    """Of the files' contents, or where that would take long, of their names, sizes and times."""
-    digest = hashlib.sha256()
-    for path in sorted(files):
-        stat = path.stat()
-        digest.update(f"{path.name} {'' if by_content else (stat.st_size, stat.st_mtime_ns)}\n".encode())
-        if by_content:
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def model_fingerprint(model: str) -> str:
-    """Of the files of a model's folder; a model on the Hub or behind an endpoint has none here."""
-    return fingerprint(
-        [file for pattern in MODEL_FILES for file in Path(model).glob(pattern)] if Path(model).is_dir() else [],
-        by_content=False,
-    )
-
-
 def tool_files(names: list[str], tools: list, tool_tokens: int) -> dict:
     """What of the tools decides the scores: their names, their code, the folders they read; nothing without tools."""
     if not tools:
@@ -147,10 +122,8 @@ def task_fingerprint(name: str, args: EvalArguments) -> str:
             *folder.glob("_*.yaml"),
             *folder.glob(f"{stem}*.yaml"),
             *folder.glob("*.py"),
-            *(
-                TASKS_DIR.parent / f"{m}.py"
-                for m in (*MODULES, "generation/generate", "lm_harness/model", "generation/tool_loop")
-            ),
+            *(TASKS_DIR.parent / f"{module}.py" for module in (*MODULES, "lm_harness/model")),
+            *(TASKS_DIR.parent / "generation").glob("*.py"),
         ]
         return fingerprint([*code, data_file(name, args.data_dir)], by_content=True)
     folders = [Path(args.include_path)] if args.include_path else []
@@ -158,76 +131,6 @@ def task_fingerprint(name: str, args: EvalArguments) -> str:
         name
     ).is_file()
     return f"lm_eval {version('lm_eval')}, {args.num_fewshot}-shot, {fingerprint(files, by_content=False)}"
-
-
-def read(folder: Path) -> dict:
-    """The results in a folder; {} where there are none that this script wrote."""
-    try:
-        results = json.loads((folder / "results.json").read_text())
-        return results if isinstance(results["config"]["made_from"]["tasks"], dict) else {}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def together(old: dict, new: dict, kept: list[str]) -> dict:
-    """`new` results and, of the same model's older ones, the rows `kept`."""
-    parts = {
-        key: {row: value[row] for row in kept if row in value}
-        for key, value in old.items()
-        if isinstance(value, dict) and key != "config"
-    }
-    return {**new, **{key: {**part, **new.get(key, {})} for key, part in parts.items() if part}}
-
-
-def add_end_token(results: dict) -> None:
-    """The row `end_token`, out of the counts in `ended`."""
-    n, ended = sum(n for _, n in results["ended"].values()), sum(ended for ended, _ in results["ended"].values())
-    if n:
-        share = ended / n
-        stderr = math.sqrt(share * (1 - share) / (n - 1)) if n > 1 else "N/A"
-        results["results"]["end_token"] = {
-            "name": "end_token",
-            "alias": "end_token",
-            "sample_len": n,
-            "score,none": share,
-            "score_stderr,none": stderr,
-        }
-        results["n-samples"]["end_token"] = {"original": n, "effective": n}
-        results["higher_is_better"]["end_token"] = {"score": True}
-
-
-def write(results: dict, folder: Path) -> None:
-    """`results.json` and `samples_<task>.jsonl` as lm-eval writes them; the folder appears when all is in it. Samples
-    of other tasks stay."""
-    from lm_eval.utils import sanitize_list
-
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    for task, samples in results.pop("samples").items():
-        with open(part / f"samples_{task}.jsonl", "w", encoding="utf-8") as file:
-            for sample in samples:
-                arguments = {
-                    f"gen_args_{i}": {f"arg_{k}": a for k, a in enumerate(args)}
-                    for i, args in enumerate(sample["arguments"])
-                }
-                texts = {
-                    "resps": sanitize_list(sample["resps"]),
-                    "filtered_resps": sanitize_list(sample["filtered_resps"]),
-                    "target": str(sample["target"]),
-                }
-                file.write(dump({**sample, **texts, "arguments": arguments}) + "\n")
-    for task in results["n-samples"]:
-        kept = folder / f"samples_{task}.jsonl"
-        if kept.exists() and not (part / kept.name).exists():
-            shutil.copy2(kept, part)
-    (part / "results.json").write_text(dump(results, indent=2), encoding="utf-8")
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    part.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def check_target(folder: Path, models: list[str]) -> None:
@@ -250,41 +153,6 @@ def check_target(folder: Path, models: list[str]) -> None:
             f"the results would replace {folder}, which is not of eval.run (no results.json): choose another"
             " --output_dir or name"
         )
-
-
-def _cell(value: float | None, stderr) -> str:
-    return (
-        "–" if value is None else f"{value:.3f}" + (f" ± {stderr:.3f}" if isinstance(stderr, float) else "")
-    )  # "N/A" of a single item
-
-
-def table(output_dir: Path, names: list[str]) -> str:
-    """Score ± standard error of each task and model, and their means above chance, from the files."""
-    results = {name: json.loads((output_dir / name / "results.json").read_text()) for name in names}
-    rows: dict[str, dict[str, str]] = {}
-    for name, found in results.items():
-        for task, row in found["results"].items():
-            key = main_metric(row)
-            if key:
-                label = task.removesuffix("_base") + (
-                    "" if key in ("score,none", "acc,none") else f" ({key.removesuffix(',none')})"
-                )
-                rows.setdefault(label, {})[name] = _cell(row[key], row.get(key.replace(",", "_stderr,", 1)))
-        for group, children in [*found["group_subtasks"].items(), ("all tasks", found["n-samples"])]:
-            mean = above_chance(found, [child for child in children if child in found["n-samples"]])
-            if mean:
-                rows.setdefault(f"{group}: above chance", {})[name] = _cell(mean["value"], mean["stderr"])
-    last = [label for label in rows if label.startswith(("end_token", "all tasks:"))]
-    width = max(map(len, rows)) + 2
-    lines = [f"{'task':<{width}}" + "".join(f"{name:>18}" for name in names)]
-    return "\n".join(
-        lines
-        + [
-            f"{label:<{width}}" + "".join(f"{rows[label].get(name, '–'):>18}" for name in names)
-            for label in [label for label in rows if label not in last] + last
-        ]
-        + ["± is one standard error, as lm-eval prints it"]
-    )
 
 
 @command

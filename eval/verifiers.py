@@ -28,14 +28,13 @@ measured (`eval.guess_check`, `eval.generation.divergence.repeated`) and not pai
 
 import inspect
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable
 
 from eval.checking.answers import Statement, mentioned_number, number, statements, strip
 from eval.checking.countdown import expression, makes
 from eval.checking.numbers import Value, read, same, unwrap
-from eval.checking.thinking import visible
+from eval.checking.visible_reply import reply
 from eval.checking.wording import DENIAL, declines, named, normal_words, plain
 from eval.cli import UserError
 
@@ -44,26 +43,9 @@ MODULES = [
     "verifiers",
     *(
         f"checking/{name}"
-        for name in "answers numbers thinking wording math_code countdown programs tampering".split()
+        for name in "answers numbers thinking wording math_code countdown programs tampering visible_reply".split()
     ),
 ]
-MAX_CHARACTERS = 10_000  # of the reply without its thinking; a worked solution of MATH takes less than half
-
-# Not those that join letters.
-_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
-
-
-def reply(completion: str) -> str:
-    """What the user sees of a completion: the text without its thinking (`eval.checking.thinking`), in NFC, without
-    invisible characters, spaces collapsed; "" when too long.
-    """
-    text = visible(completion).strip().replace("\u2019", "'")
-    if len(text) > MAX_CHARACTERS:
-        return ""
-    text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
-    return "\n".join(
-        " ".join(line.split()) for line in text.splitlines() if line.strip()
-    )  # also keeps the patterns fast
 
 
 # ---- Final answers ----

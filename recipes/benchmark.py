@@ -13,7 +13,8 @@ Each round trains every variant for a few steps, one after the other; the first 
 median seconds of a step, and the ratio to TRL's defaults, taken within each round (median and range over the rounds),
 so that a noisy machine slows both.
 
-    defaults   TRL's trainer, GRPOConfig or PPOConfig as it comes (GRPO with bf16 autocast and gradient checkpointing,
+    defaults   TRL's trainer, GRPOConfig or PPOConfig with its defaults (GRPO with bf16 autocast and gradient
+               checkpointing,
                PPO in float32 whatever its `bf16` says)
     settings   TRL's trainer with the settings of recipes/tiny (GRPO in float32 without checkpointing; PPO with eager
                attention and rollouts all at once)

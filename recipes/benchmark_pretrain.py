@@ -19,12 +19,12 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from unittest import mock
 
 import yaml
 
 from eval.cli import UserError, existing, parse
 from recipes.pipeline.processes import run_step
+from recipes.training.patches import replaced
 
 WARM_UP = 5  # steps that are not counted
 SIZE = 2048  # of the matrices whose product is the peak
@@ -178,7 +178,7 @@ def recipe(argv: list[str], steps: int, compiled: bool) -> dict:
             history.extend(state.log_history)
 
     argv = [*argv, *(["--torch_compile", "true"] if compiled else [])]
-    clocked = mock.patch.object(Stage, "callbacks", lambda stage: [*callbacks(stage), Clock()])
+    clocked = replaced(Stage, callbacks=lambda stage: [*callbacks(stage), Clock()])
     with clocked, contextlib.redirect_stdout(io.StringIO()):
         pretrain.main(argv)
     loss = next(row["train_loss"] for row in reversed(history) if "train_loss" in row)

@@ -15,6 +15,7 @@ many is printed and recorded. Rafailov et al. 2023, "Direct Preference Optimizat
 import dataclasses
 import importlib
 from collections import Counter
+from dataclasses import dataclass
 
 from eval.cli import UserError, command, user_errors
 from eval.generation.encoding import SEAL, encode_text, render, sealing, unseal
@@ -30,6 +31,12 @@ from recipes.training.setup import (
     tell,
 )
 from recipes.training.stage import Stage, logged_tokens
+
+
+@dataclass
+class DPOScriptArguments(DataArguments):
+    METHOD = "direct preference optimisation"
+
 
 LOSSES = (
     *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),
@@ -140,7 +147,7 @@ def usable(pairs, tokenizer, max_length: int | None, where: str) -> tuple:
 def main(argv: list[str] | None = None) -> None:
     from trl import DPOConfig, ModelConfig
 
-    args, training_args, model_args = parse_stage((DataArguments, DPOConfig, ModelConfig), argv)
+    args, training_args, model_args = parse_stage((DPOScriptArguments, DPOConfig, ModelConfig), argv)
 
     # ---- Checks and data, before any work ----
     check(training_args)

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from eval.cli import UserError, command, user_errors
 from eval.generation.generate import encode
 from recipes.training.callbacks import StopAtReward
-from recipes.training.monitor import Monitor, MonitorArguments, held_out, verdicts
+from recipes.training.monitor import Monitor, MonitorArguments, held_out
+from recipes.training.scores import verdicts
 from recipes.training.setup import (
     DataArguments,
     leave_out,
@@ -28,14 +29,16 @@ from recipes.training.setup import (
     load_model,
     parse_stage,
     positions,
+    report_left_out,
     require_rows,
-    tell,
 )
 from recipes.training.stage import Stage, logged_tokens
 
 
 @dataclass
 class GRPOScriptArguments(DataArguments, MonitorArguments):
+    METHOD = "GRPO"
+
     rewards: list[str] = field(default_factory=lambda: ["final_number"], metadata={"help": "names in eval.verifiers"})
     tools: list[str] = field(default_factory=list, metadata={"help": "python, search=<index folder>, module:function"})
     stop_reward: float | None = field(
@@ -74,7 +77,7 @@ def usable(data, tests: tuple, where: str, rewards: list[str], left_out: Counter
                 f"no row of {where} can be judged by {', '.join(rewards)}: name the verifier that reads their "
                 "answers, or by_row where they name one each"
             )
-    tell(left_out, rows, where)
+    report_left_out(left_out, rows, where)
     return data
 
 

@@ -15,7 +15,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
-from recipes.training.monitor import Monitor, MonitorArguments, held_out, reward_model
+from recipes.training.monitor import Monitor, MonitorArguments, held_out
+from recipes.training.scores import reward_model
 from recipes.training.setup import (
     DataArguments,
     leave_out,
@@ -24,15 +25,17 @@ from recipes.training.setup import (
     load_model,
     parse_stage,
     positions,
+    report_left_out,
     require_rows,
     rows_per_step,
-    tell,
 )
 from recipes.training.stage import Stage
 
 
 @dataclass
 class PPOScriptArguments(DataArguments, MonitorArguments):
+    METHOD = "PPO"
+
     max_prompt_length: int = field(default=512, metadata={"help": "longer prompts, in tokens, are left out"})
 
 
@@ -94,7 +97,7 @@ def short_prompts(train, args, training_args, model_args, tokenizer) -> tuple:
         most = min(most, room - training_args.response_length)
     why = f"the prompt has more than {most} tokens"
     train = leave_out(train, lambda row: len(row["input_ids"]) <= most, why, left_out)
-    tell(left_out, rows_in)
+    report_left_out(left_out, rows_in)
     batch = rows_per_step(training_args)
     require_rows(
         train,

@@ -29,6 +29,8 @@ from recipes.training.stage import Stage, device_name, peak_flops
 
 @dataclass
 class PretrainArguments(ScriptArguments, OptimizerArguments):
+    METHOD = "pretraining"
+
     model_config: dict | None = field(
         default=None,
         metadata={"help": "a new model: keys of AutoConfig, with model_type; unset: continue model_name_or_path"},

@@ -14,20 +14,20 @@ token is the one of `hf auth login` or HF_TOKEN.
 """
 
 import functools
-import json
 import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from eval.cli import UserError, command, output_folder, parse, user_errors, whole
-from eval.report.card import model_card
 from eval.report.chapters import Story
 from eval.report.data_card import DATA_SETS, data_set_card, describe
 from eval.report.experiments import Experiments
 from eval.report.figures import compact
-from eval.report.summary import STAGES, Run, summarize
-from recipes.publishing.hub import check_access, insist, model_files, public, public_record, push
+from eval.report.stages import stages
+from eval.report.summary import Run, summarize
+from recipes.publishing.hub import check_access, insist, public, push
+from recipes.publishing.model_repository import on_hub, stage_files
 
 SPLITS = ("train", "validation", "test")
 MORE = {"refusals": ("probes",), "preferences": ("rankings",)}  # further files, each a configuration of its own
@@ -54,81 +54,13 @@ class PushArguments:
     )
 
 
-def on_hub(record: dict) -> dict[str, str]:
-    """Path -> Hub id of what a stage says that it was made from; a record that does not say so names none."""
-    return record.get("on_hub") or {}
-
-
-def stage_files(
-    folder: Path,
-    repo_id: str,
-    license: str,
-    run: Path | None = None,
-    results: dict[str, tuple[str, dict]] | None = None,
-    numbers: dict | None = None,
-    **card,
-) -> dict[str, Path | bytes]:
-    """What the repository of a stage holds: weights, tokenizer, card, `stage.json` and the results of its evaluation.
-
-    Args:
-        run: the run's folder (default: the one around).
-        results: file -> (setting, lm-eval's JSON), as `evaluations` finds them.
-        numbers: of the stage, from the report's summary.
-        card: further arguments of `model_card`.
-
-    Raises:
-        UserError: no weights, or a file is not as its step writes it.
-    """
-    files, run, results = model_files(folder), run or folder.resolve().parent, results or {}
-    try:
-        record = public_record(json.loads((folder / "stage.json").read_text()), run)
-        results = {name: (setting, public_record(found, run)) for name, (setting, found) in results.items()}
-        template = "".join(
-            (folder / name).read_text() for name in ("chat_template.jinja", "tokenizer_config.json") if name in files
-        )
-        adapter = json.loads((folder / "adapter_config.json").read_text()) if "adapter_config.json" in files else None
-        base = adapter["base_model_name_or_path"] if adapter else None
-        if adapter and base not in on_hub(record):  # a folder of this machine
-            if not card.get("base_model"):
-                raise UserError(
-                    f"{folder} is an adapter of the model in {base}, which is on no Hub: push that stage, too"
-                )
-            files["adapter_config.json"] = (
-                json.dumps(adapter | {"base_model_name_or_path": card["base_model"]}, indent=2) + "\n"
-            ).encode()
-        made = model_card(
-            repo_id,
-            record,
-            {setting: found for setting, found in results.values()},
-            numbers or {},
-            license=license,
-            tools="tools" in template,
-            adapter=bool(adapter),
-            **card,
-        )
-    except (OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{folder}: stage.json or the results are not as their step writes them ({type(error).__name__}: {error});"
-            " run the step again"
-        ) from None
-    shown = {"stage.json": record}
-    shown |= {name: {k: v for k, v in found.items() if k != "samples"} for name, (_, found) in results.items()}
-    texts = {"README.md": public(f"{made}\n", run)}
-    texts |= {name: json.dumps(value, indent=2) + "\n" for name, value in shown.items()}
-    return files | {name: text.encode() for name, text in texts.items()}
-
-
 class Pushed:
     """What of a run goes where."""
 
     def __init__(self, args: PushArguments):
         self.args, self.run = args, Run(args.run_dir)
         folder = self.folder = self.run.folder
-        found = {path.parent.name: self.run(f"{path.parent.name}/stage.json") for path in folder.glob("*/stage.json")}
-        order = {stage: i for i, stage in enumerate(STAGES)}
-        self.records = {
-            name: found[name] for name in sorted(found, key=lambda name: (order.get(name, len(order)), name))
-        }
+        self.records = {stage.name: stage.record for stage in stages(self.run)}
         self.on_hub = {name: on_hub(record) for name, record in self.records.items()}
         there = [name for name in DATA_SETS if (folder / name / "train.jsonl").exists()]
         both = args.stages is None and args.datasets is None

@@ -32,6 +32,8 @@ from recipes.training.stage import Stage, logged_tokens
 class RewardScriptArguments(DataArguments, OptimizerArguments):
     """Keys of this stage beside RewardConfig's."""
 
+    METHOD = "reward modelling"
+
     margin_per_place: float = field(
         default=0.0,
         metadata={

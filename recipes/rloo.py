@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, user_errors
 from eval.generation.generate import encode
-from recipes.training.monitor import Monitor, MonitorArguments, Scores, held_out, reward_model, verdicts
+from recipes.training.monitor import Monitor, MonitorArguments, held_out
+from recipes.training.scores import Scores, reward_model, verdicts
 from recipes.training.setup import (
     DataArguments,
     leave_out,
@@ -37,6 +38,8 @@ PENALTY = 1.0  # of recipes.ppo, too
 
 @dataclass
 class RLOOScriptArguments(DataArguments, MonitorArguments):
+    METHOD = "RLOO"
+
     reward_model_path: str | None = field(default=None, metadata={"help": "folder or Hub id of a reward model"})
     rewards: list[str] = field(default_factory=list, metadata={"help": "names in eval.verifiers"})
     missing_eos_penalty: float | None = field(

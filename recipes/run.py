@@ -23,11 +23,14 @@ import resource
 import signal
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from eval.cli import UserError, command, existing, output_folder, refuse_token, write_json
+from eval.report.commands import command_of, evaluated, outputs
+from eval.shared.run_folder import moved
 from recipes.pipeline.processes import run_step
 from recipes.pipeline.time_left import Running, Watch, read_share, seconds_left, whole_seconds
 
@@ -42,15 +45,6 @@ HEAVY = (
     ),
     *("trl.experimental.ppo", "lm_eval.evaluator", "lm_eval.models.huggingface"),
 )
-
-
-def moved(value, old: str, new: str):
-    """`value` with the folder `old` replaced by `new` in every string within it."""
-    if isinstance(value, dict):
-        return {k: moved(v, old, new) for k, v in value.items()}
-    if isinstance(value, list):
-        return [moved(v, old, new) for v in value]
-    return value.replace(old, new) if isinstance(value, str) else value
 
 
 def step_argv(step: dict, pipeline: dict, out: Path, state: Path, seed: int, overrides: list[str]) -> list[str]:
@@ -159,8 +153,12 @@ def read_pipeline(path: str) -> dict:
     return pipeline
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
+def read_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
+    """The command line, checked, and the pipeline that it names.
+
+    Raises:
+        UserError: see `read_pipeline`; a negative seed, or a --set that is malformed or names no step.
+    """
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pipeline", help="YAML with recipe, output_dir and steps")
     parser.add_argument("--output_dir", help="folder of the run; default: the pipeline's own")
@@ -170,75 +168,143 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     pipeline = read_pipeline(args.pipeline)
-    steps = pipeline["steps"]
     if args.seed < 0:
         raise UserError(f"--seed must not be negative, but is {args.seed}")
     bad = [item for item in args.set if "=" not in item]
     if bad:
         raise UserError(f"--set takes STEP.KEY=VALUE, not {bad[0]}")
-    unknown = {item.split(".")[0] for item in args.set} - {step["name"] for step in steps}
+    unknown = {item.split(".")[0] for item in args.set} - {step["name"] for step in pipeline["steps"]}
     if unknown:
         raise UserError(f"--set names no step of {args.pipeline}: {', '.join(sorted(unknown))}")
-    out = output_folder(args.output_dir or pipeline["output_dir"])
-    held = lock(out)
-    state = out / pipeline.get("state", "")
-    (state / "steps").mkdir(parents=True, exist_ok=True)
+    return args, pipeline
+
+
+@dataclass
+class Times:
+    """What the finished steps took.
+
+    Attributes:
+        seconds: of this step in all its runs, as far as it is known.
+        whole: from start to end; None where a resumed step does not tell.
+        peak: resident memory of the largest step in GiB.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    whole: dict[str, float | None] = field(default_factory=dict)
+    peak: float = 0.0
+
+    def add(self, name: str, record: dict) -> None:
+        """Count a step in by its record."""
+        self.seconds[name] = record["seconds"]
+        self.whole[name] = record.get("whole_seconds", record["seconds"])
+        self.peak = max(self.peak, record["peak_rss_gb"])
+
+    @property
+    def spent(self) -> float:
+        return sum(self.seconds.values())
+
+
+class Pipeline:
+    """A run of a pipeline into a folder, which this process holds while it lives.
+
+    Attributes:
+        out: folder of the run.
+        state: where its markers, configs and times are: `out`, or a folder within.
+    """
+
+    def __init__(self, args: argparse.Namespace, pipeline: dict):
+        self.args, self.pipeline, self.steps = args, pipeline, pipeline["steps"]
+        self.out = output_folder(args.output_dir or pipeline["output_dir"])
+        self.held = lock(self.out)
+        self.state = self.out / pipeline.get("state", "")
+        (self.state / "steps").mkdir(parents=True, exist_ok=True)
+        self.times = Times()
+
+    def run(self) -> None:
+        """Run the steps that are not done."""
+        commands = [self.argv(step) for step in self.steps]
+        self._write_commands(commands)
+        for number, (step, argv) in enumerate(zip(self.steps, commands), 1):
+            config = Path(argv[1]).read_text() if "config" in step else ""
+            content = [step["module"], step.get("processes", 1), argv, config]
+            fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+            marker = self.state / "steps" / f"{step['name']}.json"
+            record = finished(marker, fingerprint, self.out)
+            if record is None:
+                record = self._run_step(number, step, argv, marker) | {"fingerprint": fingerprint}
+                write_json(marker, record)
+                marker.with_suffix(".share").unlink(missing_ok=True)
+            self.times.add(step["name"], record)
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        self.times.peak = max(self.times.peak, own)
+        self._write_times()
+
+    def argv(self, step: dict) -> list[str]:
+        """The command line of a step; its config is copied."""
+        return step_argv(step, self.pipeline, self.out, self.state, self.args.seed, self.args.set)
+
+    def _run_step(self, number: int, step: dict, argv: list[str], marker: Path) -> dict:
+        """Run a step in processes of its own; its record."""
+        name, module, processes = step["name"], step["module"], step.get("processes", 1)
+        share = marker.with_suffix(".share")
+        before = read_share(share) or {"share": 0.0}  # of a run that was killed in this step
+        left = seconds_left(self.steps, self.times.whole, Running(name, 0.0, before["share"]))
+        so_far = f"{self.times.spent:.0f} s so far · about {left:.0f} s left"
+        print(f"\n━━ [{number}/{len(self.steps)}] {name} · {so_far}", flush=True)
+        self._write_times()
+        start = time.monotonic()
+        if step.get("imports") == "heavy":
+            for library in HEAVY:
+                importlib.import_module(library)
+        watch = Watch(self.steps, self.times.whole, name, share, start)
+        code, memory = run_step(module, argv, self.held, processes, marker.with_suffix(".log"), share, watch)
+        if code < 0:
+            by = signal.Signals(-code).name
+            print(
+                f"error: step {name} was killed by {by} (for memory, perhaps); the same command goes on from its"
+                " last checkpoint",
+                file=sys.stderr,
+            )
+        if code:
+            raise SystemExit(code if code > 0 else 1)
+        end = time.monotonic()
+        return {
+            "module": module,
+            "command": command_of(module, argv),
+            "seconds": round(end - start, 2),
+            "whole_seconds": whole_seconds(read_share(share), start, end),
+            "peak_rss_gb": round(memory, 3),
+        }
+
+    def _write_commands(self, commands: list[list[str]]) -> None:
+        """`commands.json`: which command writes what, for the report; the last one is the whole pipeline."""
+        rows = []
+        for step, argv in zip(self.steps, commands):
+            writes = outputs(argv)
+            if "config" in step and not writes:
+                writes = [str(yaml.safe_load(Path(argv[1]).read_text()).get("output_dir"))]
+            rows.append({"command": command_of(step["module"], argv), "outputs": writes, "models": evaluated(argv)})
+        whole = command_of("recipes.run", [self.args.pipeline, "--output_dir", str(self.out)])
+        rows.append({"command": whole, "outputs": [str(self.out)], "models": []})
+        write_json(self.state / "commands.json", {"steps": rows})
+
+    def _write_times(self) -> None:
+        write_json(self.state / "seconds.json", summary(self.pipeline, self.args.seed, self.times))
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args, pipeline = read_arguments(argv)
     os.environ.setdefault("HF_HUB_OFFLINE", str(int(pipeline.get("offline", False))))
-    seconds, whole, peak, spent = {}, {}, 0.0, 0.0
-    for number, step in enumerate(steps, 1):
-        name = step["name"]
-        options = step_argv(step, pipeline, out, state, args.seed, args.set)
-        config = Path(options[1]).read_text() if "config" in step else ""
-        fingerprint = hashlib.sha256(
-            json.dumps([step["module"], step.get("processes", 1), options, config]).encode()
-        ).hexdigest()
-        marker = state / "steps" / f"{name}.json"
-        record = finished(marker, fingerprint, out)
-        if record is None:
-            share = marker.with_suffix(".share")
-            before = read_share(share) or {"share": 0.0}  # of a run that was killed in this step
-            left = seconds_left(steps, whole, Running(name, 0.0, before["share"]))
-            so_far = f"{spent:.0f} s so far · about {left:.0f} s left"
-            print(f"\n━━ [{number}/{len(steps)}] {name} · {so_far}", flush=True)
-            write_json(state / "seconds.json", summary(pipeline, args.seed, seconds, peak))
-            start = time.monotonic()
-            if step.get("imports") == "heavy":
-                for module in HEAVY:
-                    importlib.import_module(module)
-            watch = Watch(steps, whole, name, share, start)
-            log = marker.with_suffix(".log")
-            code, memory = run_step(step["module"], options, held, step.get("processes", 1), log, share, watch)
-            if code < 0:
-                by = signal.Signals(-code).name
-                print(
-                    f"error: step {name} was killed by {by} (for memory, perhaps); the same command goes on from its"
-                    " last checkpoint",
-                    file=sys.stderr,
-                )
-            if code:
-                raise SystemExit(code if code > 0 else 1)
-            end = time.monotonic()
-            record = {
-                "seconds": round(end - start, 2),
-                "whole_seconds": whole_seconds(read_share(share), start, end),
-                "peak_rss_gb": round(memory, 3),
-                "fingerprint": fingerprint,
-            }
-            write_json(marker, record)
-            share.unlink(missing_ok=True)
-        seconds[name] = record["seconds"]
-        whole[name] = record.get("whole_seconds", record["seconds"])
-        peak = max(peak, record["peak_rss_gb"])
-        spent += record["seconds"]
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    write_json(state / "seconds.json", summary(pipeline, args.seed, seconds, max(peak, own)))
+    run = Pipeline(args, pipeline)
+    run.run()
     print(
-        f"\n━━ {pipeline['recipe']} · {spent:.0f} s · peak memory {max(peak, own):.1f} GiB ·"
-        f" {out / 'report' / 'index.html'}"
+        f"\n━━ {pipeline['recipe']} · {run.times.spent:.0f} s · peak memory {run.times.peak:.1f} GiB ·"
+        f" {run.out / 'report' / 'index.html'}"
     )
 
 
-def summary(pipeline: dict, seed: int, seconds: dict, peak: float) -> dict:
+def summary(pipeline: dict, seed: int, times: Times) -> dict:
     """The content of `seconds.json`; the report, the last step, sees the steps before it."""
     from recipes.training.stage import git_commit
 
@@ -246,8 +312,8 @@ def summary(pipeline: dict, seed: int, seconds: dict, peak: float) -> dict:
         "recipe": pipeline["recipe"],
         "seed": seed,
         "git_commit": git_commit(),
-        "seconds": {"total": round(sum(seconds.values()), 1), **seconds},
-        "peak_rss_gb": round(peak, 2),
+        "seconds": {"total": round(times.spent, 1), **times.seconds},
+        "peak_rss_gb": round(times.peak, 2),
     }
 
 

@@ -35,6 +35,8 @@ from recipes.training.stage import Stage, logged_tokens
 class SFTScriptArguments(DataArguments, OptimizerArguments):
     """Keys of this stage beside SFTConfig's."""
 
+    METHOD = "supervised fine-tuning"
+
     pack_rows: bool = field(
         default=False,
         metadata={

@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from data_prep.preferences import places
+from data_prep.shared.rankings import places
 from eval.cli import UserError, output_folder, read_jsonl
 
 KINDS = {"rank": ("open", "rank", "skip"), "write": ("open", "edit", "accept", "reject", "skip")}

@@ -4,7 +4,7 @@
     "teknium/OpenHermes-2.5")
 
 A data set is recognised by its columns and, where several forms share them, by what its first row holds. What it
-becomes hangs on what the stage wants, its goal:
+becomes depends on what the stage wants, its goal:
 
     messages   `messages` and `tools` (JSON, or null): recipes.sft, data_prep.conversations
     pair       `prompt`, `chosen`, `rejected` (messages) and `rank_distance`: recipes.reward, data_prep.preferences

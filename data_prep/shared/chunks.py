@@ -1,5 +1,5 @@
-"""Rows made out of rows by long work, a chunk at a time: a killed run goes on behind its last whole chunk, to the same
-bytes."""
+"""Rows made out of rows by long work, a chunk at a time: a killed run resumes after its last whole chunk, with the
+same bytes."""
 
 import fcntl
 import itertools
@@ -92,7 +92,7 @@ def by_chunks(
 
     Args:
         column: what every row of `path` has.
-        seed: of the whole; each chunk's hangs on it and on the chunk's place.
+        seed: of the whole; each chunk's depends on it and on the chunk's place.
         start: loads what is needed, if anything is left to do, and returns `work(rows, seed)`, which returns a row for
             each.
     """

@@ -25,8 +25,8 @@ class Progress:
 
 
 def end_with_parent(parent) -> None:
-    """In a worker process, whose `parent_process()` this is: when that is killed, nobody must write on beside the run
-    that takes up the work."""
+    """In a worker process, whose `parent_process()` this is: when that is killed, nobody may go on writing alongside
+    the run that takes up the work."""
 
     def watch():
         parent.join()

@@ -234,7 +234,7 @@ def chosen(data, where: dict, what: str):
     return data
 
 
-def say(where: str, rows: int, left_out: Counter) -> None:
+def print_left_out(where: str, rows: int, left_out: Counter) -> None:
     """What was left out of how many rows, and why: once, by the first process of a run."""
     if left_out and os.environ.get("RANK", "0") == "0":
         print(
@@ -256,8 +256,21 @@ def keep(folder: str | Path, counts: list[dict]) -> None:
 
 def count(where: str, form: str, rows: int, left_out: Counter) -> dict:
     """The record of a source; what was left out of it is said."""
-    say(where, rows, left_out)
+    print_left_out(where, rows, left_out)
     return {"path": where, "form": form, "rows_in": rows, "left_out": dict(left_out)}
+
+
+def refuse_drafts(data):
+    """The data; raises `UserError` where rows are drafts of `data_prep.synthesize`: a column `status` that is draft,
+    or not accepted where others are."""
+    statuses = data["status"][:] if "status" in data.column_names else []
+    drafts = [status for status in statuses if status != "accepted"]
+    if {"draft", "accepted"} & set(statuses) and drafts:
+        raise UserError(
+            f"{len(drafts):,} rows of the data are drafts (status {drafts[0]!r}): a person edits them and sets "
+            "the status to accepted; see data_prep/labelling/labelling_guidelines.md"
+        )
+    return data
 
 
 def load_sources(

@@ -84,7 +84,7 @@ def page(template: str, **values) -> str:
     )
 
 
-def seen(tokenizer, example: dict) -> dict:
+def tokens_of(tokenizer, example: dict) -> dict:
     """An example in a tokenizer's eyes: `tokens` (id, bytes, text, loss, special), the number of all of them, and a
     `note`."""
     note, mask = "", None
@@ -167,7 +167,7 @@ def run(args: Arguments) -> None:
     tokenizers = {name: load_tokenizer(name) for name in args.tokenizers}
     examples = read_examples(args)
     rows = [
-        {**example, "seen": {name: seen(tokenizer, example) for name, tokenizer in tokenizers.items()}}
+        {**example, "seen": {name: tokens_of(tokenizer, example) for name, tokenizer in tokenizers.items()}}
         for example in examples
     ]
     out = output_folder(args.output_dir)

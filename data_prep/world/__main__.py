@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
         write_jsonl(out / "eval" / f"{task}.jsonl", rows)
     write_jsonl(out / "probes" / "rhymes" / "rhymes.jsonl", rhymes.documents(args.seed))
     write_jsonl(out / "probes" / "unseen_rhymes.jsonl", rhymes.unseen(args.seed))
-    write_jsonl(out / "probes" / "told.jsonl", facts.told(world))
+    write_jsonl(out / "probes" / "told.jsonl", facts.statement_questions(world))
     print(f"{out}: {len(articles)} articles, {args.textbooks} exercise documents, {args.conversations} conversations")
 
 

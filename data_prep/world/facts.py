@@ -320,7 +320,7 @@ def library(world: World) -> list[dict]:
     return pages
 
 
-def told(world: World, count: int = 250, statements: int = 16) -> list[dict]:
+def statement_questions(world: World, count: int = 250, statements: int = 16) -> list[dict]:
     """Questions about names of nobody in particular, whose facts are made up here, and in `context` what a text might
     say of them: what `eval.probes.in_context` asks.
 

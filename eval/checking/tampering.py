@@ -56,8 +56,8 @@ def _text(node: ast.AST) -> str:
 
 
 def _looks(arguments: ast.arguments, returned: list[ast.expr | None]) -> bool:
-    """Whether a comparing method returns something that hangs on all that it is given; constants alone, where they are
-    both True and False."""
+    """Whether a comparing method returns something that depends on all that it is given; constants alone, where they
+    are both True and False."""
     names = {a.arg for a in arguments.posonlyargs + arguments.args}
     mentions = [_names(value) for value in returned if value is not None and not _foregone(value)]
     constants = {value.value for value in returned if isinstance(value, ast.Constant)}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from eval.cli import UserError
 from eval.judging.ratings import over_prompts
-from eval.run import fingerprint, model_fingerprint
+from eval.shared.fingerprints import fingerprint, model_fingerprint
 from eval.verifiers import MODULES, get_verifier, reply, reward_function
 
 Pair = tuple[dict, list[str]]  # a row of the prompts, and two answers

@@ -91,78 +91,107 @@ def _groups(names: list[str], edges, kind: str) -> list[set[str]]:
     return [{name for name, label in zip(names, labels) if label == group} for group in range(count)]
 
 
+class _Counts:
+    """Votes, counted.
+
+    Attributes:
+        names: the models.
+        cells: (model, model, winner) -> column of `counts`; the models in alphabetical order.
+        counts: how many votes each prompt has of each kind, [prompts, cells].
+        edges: points that each model won against each other, [models, models].
+        record: of each model its wins, losses and ties.
+        rates: model -> other -> (prompt, points) of each vote.
+        left: (prompt, points of the left answer) of each vote that was no tie.
+    """
+
+    def __init__(self, votes: list[dict]):
+        import numpy as np
+
+        self.names = sorted({name for vote in votes for name in vote["models"]})
+        prompts = [json.dumps(vote["prompt"], sort_keys=True) for vote in votes]
+        self.places = {prompt: at for at, prompt in enumerate(dict.fromkeys(prompts))}
+        met = sorted({tuple(sorted(vote["models"])) for vote in votes})
+        self.cells = {(*pair, winner): at for at, (pair, winner) in enumerate(itertools.product(met, WINNERS))}
+        self.counts = np.zeros((len(self.places), len(self.cells)))
+        self.edges = np.zeros((len(self.names), len(self.names)))
+        self.record: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+        self.rates: dict[str, dict[str, list]] = defaultdict(lambda: defaultdict(list))
+        self.left: list[tuple[str, float]] = []
+        for vote, prompt in zip(votes, prompts):
+            self._add(vote, prompt)
+
+    def _add(self, vote: dict, prompt: str) -> None:
+        a, b = vote["models"]
+        winner = vote["winner"]
+        points = {"a": 1.0, "b": 0.0, "tie": 0.5}[winner]
+        swapped = {"a": "b", "b": "a"}.get(winner, "tie")
+        cell = (a, b, winner) if a < b else (b, a, swapped)
+        self.counts[self.places[prompt], self.cells[cell]] += 1
+        for one, other, value in ((a, b, points), (b, a, 1 - points)):
+            self.record[one][{1.0: 0, 0.0: 1}.get(value, 2)] += 1
+            self.rates[one][other].append((prompt, value))
+            self.edges[self.names.index(one), self.names.index(other)] += value
+        if winner != "tie":
+            self.left.append((prompt, points))
+
+    def top(self) -> set[str]:
+        """The models that no other model beat or tied with: all of them, where the votes bound their ratings."""
+        import numpy as np
+
+        for group in _groups(self.names, self.edges, "strong"):
+            inside = np.isin(self.names, list(group))
+            if not self.edges[~inside][:, inside].any():
+                return group
+        raise AssertionError("of the strongly connected groups one is always at the top")
+
+
+def _rate(counts: _Counts, resamples: int, seed: int) -> tuple[dict, dict | None]:
+    """The rating of each model, and its (low, high); None where the votes do not bound them."""
+    import numpy as np
+    from evalica import Winner
+
+    kinds = dict(zip(WINNERS, (Winner.X, Winner.Y, Winner.Draw)))
+    names, prompts = counts.names, len(counts.places)
+    rows = [(x, y, kinds[winner]) for x, y, winner in counts.cells]
+    more = np.array([winner == "tie" for *_, winner in counts.cells], float)
+    rated = dict(zip(names, _fit(names, rows, counts.counts.sum(0) + more)))
+    if len(counts.top()) < len(names):
+        return rated, None
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(prompts, [1 / prompts] * prompts, size=resamples) @ counts.counts
+    fits = [_fit(names, rows, weights + more) for weights in drawn]
+    bounds = np.percentile(fits, [2.5, 97.5], axis=0).T.tolist()
+    return rated, dict(zip(names, bounds))
+
+
 def ratings(votes: list[dict], resamples: int = 1000, seed: int = 0) -> dict:
     """`models` ({name: rating, low, high, n, wins, losses, ties}, best first), `win_rates` ({name: {other: {"value",
     "stderr", "n"}}}, n prompts, a tie is half), `prompts`, `votes`, `ties`, and `left`: how often the left answer won
     of those that were no tie.
 
     `low` and `high` are the 2.5 and 97.5 % percentiles of the bootstrap; None where some models won every vote against
-    the others, which bounds
-    nothing: `note` says so, else it is None.
+    the others, which bounds nothing: `note` says so, else it is None.
 
     Raises:
         UserError: fewer than two prompts; models that never met, not even through others.
     """
-    import numpy as np
-    from evalica import Winner
-
-    names = sorted({name for vote in votes for name in vote["models"]})
-    prompts = [json.dumps(vote["prompt"], sort_keys=True) for vote in votes]
-    places = {prompt: at for at, prompt in enumerate(dict.fromkeys(prompts))}
-    if len(places) < 2:
+    counts = _Counts(votes)
+    if len(counts.places) < 2:
         raise UserError(
             "ratings need votes about at least 2 prompts for an interval, but there"
-            f" {'is 1' if places else 'are none'}"
+            f" {'is 1' if counts.places else 'are none'}"
         )
-    kinds = dict(zip(WINNERS, (Winner.X, Winner.Y, Winner.Draw)))
-    met = sorted({tuple(sorted(vote["models"])) for vote in votes})
-    cells = {(*pair, winner): at for at, (pair, winner) in enumerate(itertools.product(met, WINNERS))}
-    counts, edges = np.zeros((len(places), len(cells))), np.zeros((len(names), len(names)))
-    record, rates, left = defaultdict(lambda: [0, 0, 0]), defaultdict(lambda: defaultdict(list)), []
-    for vote, prompt in zip(votes, prompts):
-        (a, b), winner = vote["models"], vote["winner"]
-        points = {"a": 1.0, "b": 0.0, "tie": 0.5}[winner]
-        counts[
-            places[prompt], cells[(a, b, winner) if a < b else (b, a, {"a": "b", "b": "a"}.get(winner, "tie"))]
-        ] += 1
-        for one, other, value in ((a, b, points), (b, a, 1 - points)):
-            record[one][{1.0: 0, 0.0: 1}.get(value, 2)] += 1
-            rates[one][other].append((prompt, value))
-            edges[names.index(one), names.index(other)] += value
-        left += [(prompt, points)] if winner != "tie" else []
-    apart = _groups(names, edges, "weak")
+    apart = _groups(counts.names, counts.edges, "weak")
     if len(apart) > 1:
         raise UserError(
             f"{', '.join(sorted(apart[0]))} never met {', '.join(sorted(apart[1]))}, not even through other models:"
             " rate them apart, or let them meet"
         )
-    rows, more = (
-        [(x, y, kinds[winner]) for x, y, winner in cells],
-        np.array([winner == "tie" for *_, winner in cells], float),
-    )
-    rated = dict(zip(names, _fit(names, rows, counts.sum(0) + more)))
-    inside = {frozenset(group): np.isin(names, list(group)) for group in _groups(names, edges, "strong")}
-    top = next(
-        group for group, mask in inside.items() if not edges[~mask][:, mask].any()
-    )  # that no other model beat or tied with
-    bounded = len(top) == len(names)
-    if bounded:
-        drawn = (
-            np.random.default_rng(seed).multinomial(len(places), [1 / len(places)] * len(places), size=resamples)
-            @ counts
-        )
-        bounds = dict(
-            zip(
-                names,
-                np.percentile(
-                    [_fit(names, rows, weights + more) for weights in drawn], [2.5, 97.5], axis=0
-                ).T.tolist(),
-            )
-        )
+    rated, bounds = _rate(counts, resamples, seed)
     models = {}
-    for name in sorted(names, key=lambda name: -rated[name]):
-        wins, losses, ties = record[name]
-        low, high = bounds[name] if bounded else (None, None)
+    for name in sorted(counts.names, key=lambda name: -rated[name]):
+        wins, losses, ties = counts.record[name]
+        low, high = bounds[name] if bounds else (None, None)
         models[name] = {
             "rating": float(rated[name]),
             "low": low,
@@ -172,18 +201,21 @@ def ratings(votes: list[dict], resamples: int = 1000, seed: int = 0) -> dict:
             "losses": losses,
             "ties": ties,
         }
-    note = (
-        f"no intervals: {', '.join(sorted(top))} won every vote against the others, so that none says how far apart"
-        " they are; take more prompts, or fewer models"
-    )
+    note = None
+    if not bounds:
+        note = (
+            f"no intervals: {', '.join(sorted(counts.top()))} won every vote against the others, so that none says how"
+            " far apart they are; take more prompts, or fewer models"
+        )
+    rates = counts.rates
     return {
         "models": models,
-        "note": None if bounded else note,
+        "note": note,
         "win_rates": {
             one: {other: over_prompts(rates[one][other]) for other in models if other in rates[one]} for one in models
         },
-        "prompts": len(places),
+        "prompts": len(counts.places),
         "votes": len(votes),
         "ties": sum(vote["winner"] == "tie" for vote in votes),
-        "left": over_prompts(left),
+        "left": over_prompts(counts.left),
     }

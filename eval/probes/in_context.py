@@ -100,6 +100,57 @@ def check(row: dict, where: str, shots: int, verifier, brings_context: bool) -> 
         ) from None
 
 
+def check_arguments(args, rows: list[dict], verifier) -> None:
+    """Raises `UserError` for arguments out of range, and for rows that cannot be asked so often or judged."""
+    least_one = min(args.max_new_tokens, args.batch_size, 1 if args.limit is None else args.limit)
+    speakers = len(args.speakers) == 2 and all(args.speakers)
+    if not speakers or not args.shots or min(args.shots) < 0 or least_one < 1:
+        raise UserError("speakers must be two, shots at least 0, max_new_tokens, batch_size and limit at least 1")
+    if "{answer}" not in args.reply:
+        raise UserError(f"reply must have {{answer}} in it, but is {args.reply!r}")
+    most = max(args.shots)
+    for number, row in enumerate(rows, 1):
+        check(row, f"{args.rows}, line {number}", most, verifier, "context" in rows[0])
+    if "context" not in rows[0] and len(rows) <= most:
+        raise UserError(
+            f"{args.rows} has {len(rows)} rows, too few for {most} examples beside a question: ask for fewer --shots"
+        )
+
+
+def measure(model, tokenizer, rows: list[dict], shots: int, args, verifier, progress) -> dict:
+    """`accuracy` after so many examples, `tokens` of a prompt on average, and the first question as `example`.
+
+    Raises:
+        UserError: the verifier can judge no answer.
+    """
+    from eval.generation.generate import generate
+
+    texts = prompts(rows, shots, args)
+    done = generate(
+        model,
+        tokenizer,
+        texts,
+        max_new_tokens=args.max_new_tokens,
+        temperature=0,
+        batch_size=args.batch_size,
+        stop_strings=["\n"],
+        progress=progress,
+    )
+    judged = []
+    for row, (reply,) in zip(rows[: args.limit], done):
+        score = verifier(reply.text, **row)
+        if score is not None:
+            judged.append((score, row["question"], reply.text))
+    if not judged:
+        raise UserError(f"{args.rows}: {args.verifier} can judge no answer to these rows: choose another verifier")
+    right, question, text = judged[0]
+    return {
+        "accuracy": accuracy([score for score, _, _ in judged]),
+        "tokens": sum(len(tokenizer.encode(text)) for text in texts) / len(texts),
+        "example": {"question": question, "text": text, "right": right},
+    }
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((InContextArguments,), argv)
@@ -107,78 +158,26 @@ def main(argv: list[str] | None = None) -> None:
     rows = read_jsonl(
         args.rows, ("question", "answer"), "give rows with question and answer, such as those of runs/tiny/world/eval"
     )
-    if (
-        len(args.speakers) != 2
-        or not all(args.speakers)
-        or not args.shots
-        or min(args.shots) < 0
-        or min(args.max_new_tokens, args.batch_size) < 1
-        or (args.limit is not None and args.limit < 1)
-    ):
-        raise UserError("speakers must be two, shots at least 0, max_new_tokens, batch_size and limit at least 1")
-    if "{answer}" not in args.reply:
-        raise UserError(f"reply must have {{answer}} in it, but is {args.reply!r}")
-    for number, row in enumerate(rows, 1):
-        check(row, f"{args.rows}, line {number}", max(args.shots), verifier, "context" in rows[0])
-    if "context" not in rows[0] and len(rows) <= max(args.shots):
-        raise UserError(
-            f"{args.rows} has {len(rows)} rows, too few for {max(args.shots)} examples beside a question: ask for"
-            " fewer --shots"
-        )
-    asked = rows[: args.limit]
+    check_arguments(args, rows, verifier)
     output_file(args.output, [*models.values(), args.rows])
     from tqdm import tqdm
 
-    from eval.generation.generate import generate
     from eval.generation.models import load_models
 
     loaded, results = load_models(models), {}
-    with tqdm(total=len(models) * len(args.shots) * len(asked), unit="answer", mininterval=1) as bar:
+    total = len(models) * len(args.shots) * len(rows[: args.limit])
+    with tqdm(total=total, unit="answer", mininterval=1) as bar:
         for name, (model, tokenizer) in loaded.items():
             results[name] = {"shots": {}, "tokens": {}, "examples": {}}
             for shots in sorted(set(args.shots)):
-                texts = prompts(rows, shots, args)
-                done = generate(
-                    model,
-                    tokenizer,
-                    texts,
-                    max_new_tokens=args.max_new_tokens,
-                    temperature=0,
-                    batch_size=args.batch_size,
-                    stop_strings=["\n"],
-                    progress=bar.update,
-                )
-                judged = [
-                    (score, row, g.text)
-                    for row, (g,) in zip(asked, done)
-                    if (score := verifier(g.text, **row)) is not None
-                ]
-                if not judged:
-                    raise UserError(
-                        f"{args.rows}: {args.verifier} can judge no answer to these rows: choose another verifier"
-                    )
-                results[name]["shots"][shots] = accuracy([score for score, _, _ in judged])
-                results[name]["tokens"][shots] = sum(len(tokenizer.encode(text)) for text in texts) / len(texts)
-                results[name]["examples"][shots] = {
-                    "question": judged[0][1]["question"],
-                    "text": judged[0][2],
-                    "right": judged[0][0],
-                }
-            bar.write(
-                f"{name}: "
-                + ", ".join(f"{shots}: {m['value']:.3f}" for shots, m in results[name]["shots"].items())
-                + f" (n = {len(judged)})"
-            )
-    write_json(
-        args.output,
-        {
-            "rows": args.rows,
-            "verifier": args.verifier,
-            "speakers": args.speakers,
-            "seed": args.seed,
-            "models": results,
-        },
-    )
+                found = measure(model, tokenizer, rows, shots, args, verifier, bar.update)
+                results[name]["shots"][shots] = found["accuracy"]
+                results[name]["tokens"][shots] = found["tokens"]
+                results[name]["examples"][shots] = found["example"]
+            figures = [f"{shots}: {m['value']:.3f}" for shots, m in results[name]["shots"].items()]
+            bar.write(f"{name}: {', '.join(figures)} (n = {found['accuracy']['n']})")
+    settings = {"rows": args.rows, "verifier": args.verifier, "speakers": args.speakers, "seed": args.seed}
+    write_json(args.output, {**settings, "models": results})
 
 
 if __name__ == "__main__":

@@ -52,6 +52,55 @@ def pair(rng: random.Random, larger: int, smaller: int, same_whole: bool) -> tup
             return f"{whole}.{fraction}", f"{other}.{rest}"
 
 
+def replies(model, tokenizer, questions: list[str], base: bool, args, progress) -> list[str]:
+    """The greedy reply to each question; a base model completes an answer that has begun with `SAYS`."""
+    from eval.generation.generate import generate
+
+    if base:
+        prompts = [f"Question: {question}\nAnswer: {SAYS}" for question in questions]
+    else:
+        prompts = [[{"role": "user", "content": question}] for question in questions]
+    done = generate(
+        model,
+        tokenizer,
+        prompts,
+        max_new_tokens=args.max_new_tokens,
+        temperature=0,
+        batch_size=args.batch_size,
+        stop_strings=["\n"] if base else None,
+        progress=progress,
+    )
+    return [reply.text for (reply,) in done]
+
+
+def by_cell(cells: list[tuple], right: list, questions: list[str], texts: list[str]) -> dict[str, dict]:
+    """The share that is right in each cell of both maps, with the first mistake.
+
+    Args:
+        cells: (whether the whole part is the same, digits of one number, digits of the other) of each question.
+    """
+    places: dict[tuple, list[int]] = {}
+    for place, cell in enumerate(cells):
+        places.setdefault(cell, []).append(place)
+    found = {"same_whole": {}, "other_whole": {}}
+    for (same, i, j), at in places.items():
+        measured = accuracy([right[place] for place in at])
+        wrong = next((place for place in at if not right[place]), None)
+        if wrong is not None:
+            measured["wrong"] = {"question": questions[wrong], "text": texts[wrong]}
+        found["same_whole" if same else "other_whole"][f"{i},{j}"] = measured
+    return found
+
+
+def shown(found: dict[str, dict]) -> str:
+    """Mean and least of each map, for the terminal."""
+    parts = []
+    for key, part in found.items():
+        values = [m["value"] for m in part.values()]
+        parts.append(f"{key} {sum(values) / len(values):.3f}, least {min(values):.2f}")
+    return ", ".join(parts)
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((JaggedArguments,), argv)
@@ -65,11 +114,11 @@ def main(argv: list[str] | None = None) -> None:
     rng, sizes = random.Random(args.seed), range(1, args.digits + 1)
     cells = [(same, i, j) for same in (True, False) for i in sizes for j in sizes for _ in range(args.each)]
     pairs = [pair(rng, i, j, same) for same, i, j in cells]
-    questions = [args.question.replace("{a}", a).replace("{b}", b) for a, b in (rng.sample(p, 2) for p in pairs)]
+    orders = [rng.sample(numbers, 2) for numbers in pairs]
+    questions = [args.question.replace("{a}", a).replace("{b}", b) for a, b in orders]
     output_file(args.output, list(models.values()))
     from tqdm import tqdm
 
-    from eval.generation.generate import generate
     from eval.generation.models import load_models, require_chat_template
 
     loaded, results = load_models(models), {}
@@ -78,47 +127,14 @@ def main(argv: list[str] | None = None) -> None:
             require_chat_template(tokenizer, models[name])
     with tqdm(total=len(models) * len(questions), unit="reply", mininterval=1) as bar:
         for name, (model, tokenizer) in loaded.items():
-            asked = [
-                f"Question: {q}\nAnswer: {SAYS}" if name in args.base else [{"role": "user", "content": q}]
-                for q in questions
-            ]
-            stop = ["\n"] if name in args.base else None
-            done = generate(
-                model,
-                tokenizer,
-                asked,
-                max_new_tokens=args.max_new_tokens,
-                temperature=0,
-                batch_size=args.batch_size,
-                stop_strings=stop,
-                progress=bar.update,
-            )
-            right = [
-                final_number(f"{SAYS}{g.text}" if name in args.base else g.text, answer)
-                for (g,), (answer, _) in zip(done, pairs)
-            ]
-            found = {"same_whole": {}, "other_whole": {}}
-            for same, part in zip((True, False), found.values()):
-                for i, j in ((i, j) for i in sizes for j in sizes):
-                    at = [place for place, cell in enumerate(cells) if cell == (same, i, j)]
-                    wrong = next((place for place in at if not right[place]), None)
-                    part[f"{i},{j}"] = accuracy([right[place] for place in at]) | (
-                        {} if wrong is None else {"wrong": {"question": questions[wrong], "text": done[wrong][0].text}}
-                    )
-            results[name] = found
-            bar.write(
-                f"{name}: "
-                + ", ".join(
-                    f"{key} {sum(m['value'] for m in part.values()) / len(part):.3f}, least"
-                    f" {min(m['value'] for m in part.values()):.2f}"
-                    for key, part in found.items()
-                )
-            )
-    write_json(
-        args.output,
-        {"digits": args.digits, "each": args.each, "question": args.question, "seed": args.seed, "models": results},
-        ensure_ascii=False,
-    )
+            base = name in args.base
+            texts = replies(model, tokenizer, questions, base, args, bar.update)
+            whole = [f"{SAYS}{text}" if base else text for text in texts]
+            right = [final_number(text, answer) for text, (answer, _) in zip(whole, pairs)]
+            results[name] = by_cell(cells, right, questions, texts)
+            bar.write(f"{name}: {shown(results[name])}")
+    settings = {"digits": args.digits, "each": args.each, "question": args.question, "seed": args.seed}
+    write_json(args.output, {**settings, "models": results}, ensure_ascii=False)
 
 
 if __name__ == "__main__":

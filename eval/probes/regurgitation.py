@@ -185,69 +185,73 @@ def examples(tokenizer, passages: list[Passage], continuations: list[list[int]],
     return list(shown.values())
 
 
+def all_passages(tokenizer, args) -> dict:
+    """Passages by how often they were read, those of `unseen` as read 0 times.
+
+    Raises:
+        UserError: all of `unseen` stands in the training documents.
+    """
+    groups = passages(args.documents, args.documents, tokenizer, args)
+    if not args.unseen:
+        return groups
+    others = passages(args.unseen, args.documents, tokenizer, args)
+    if 0 not in others:
+        raise UserError(
+            f"{' '.join(args.unseen)}: each of {sum(map(len, others.values()))} passages stands in the"
+            " training documents: give documents that were held out"
+        )
+    return {0: others[0], **groups}
+
+
+def continuations(model, tokenizer, chosen: list, name: str, args) -> dict[int, list[list[int]]]:
+    """By the tokens given, what the model continues each passage with, greedily."""
+    from tqdm import tqdm
+
+    from eval.generation.generate import generate
+
+    continued = {}
+    with tqdm(total=len(chosen) * len(args.prefix_tokens), unit="passage", mininterval=1, desc=name) as bar:
+        for prefix in sorted(set(args.prefix_tokens)):
+            done = generate(
+                model,
+                tokenizer,
+                [passage.ids[: -args.suffix_tokens][-prefix:] for passage in chosen],
+                max_new_tokens=args.suffix_tokens,
+                temperature=0,
+                batch_size=args.batch_size,
+                progress=bar.update,
+            )
+            continued[prefix] = [generation.token_ids for (generation,) in done]
+    return continued
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((RegurgitationArguments,), argv)
     models = named_folders(args.models)
-    if (
-        min([args.suffix_tokens, args.documents_read, args.per_group, args.batch_size, *args.prefix_tokens], default=0)
-        < 1
-        or not args.prefix_tokens
-    ):
+    least = min([args.suffix_tokens, args.documents_read, args.per_group, args.batch_size, *args.prefix_tokens])
+    if least < 1 or not args.prefix_tokens:
         raise UserError("prefix_tokens, suffix_tokens, documents_read, per_group and batch_size must be at least 1")
     if not args.documents:
         raise UserError("documents is empty: give what the models were trained on")
     output_file(args.output, [*models.values(), *args.documents, *args.unseen])
-    from tqdm import tqdm
-
-    from eval.generation.generate import generate
     from eval.generation.models import load_models
 
     results = {}
     for name, (model, tokenizer) in load_models(models).items():
-        groups = passages(args.documents, args.documents, tokenizer, args)
-        if args.unseen:
-            others = passages(args.unseen, args.documents, tokenizer, args)
-            if 0 not in others:
-                raise UserError(
-                    f"{' '.join(args.unseen)}: each of {sum(map(len, others.values()))} passages stands in the"
-                    " training documents: give documents that were held out"
-                )
-            groups = {0: others[0], **groups}
-        chosen, said = [passage for group in groups.values() for passage in group], {}
-        with tqdm(total=len(chosen) * len(args.prefix_tokens), unit="passage", mininterval=1, desc=name) as bar:
-            for prefix in sorted(set(args.prefix_tokens)):
-                prompts = [passage.ids[: -args.suffix_tokens][-prefix:] for passage in chosen]
-                done = generate(
-                    model,
-                    tokenizer,
-                    prompts,
-                    max_new_tokens=args.suffix_tokens,
-                    temperature=0,
-                    batch_size=args.batch_size,
-                    progress=bar.update,
-                )
-                said[prefix] = [generation.token_ids for (generation,) in done]
+        groups = all_passages(tokenizer, args)
+        chosen = [passage for group in groups.values() for passage in group]
+        continued = continuations(model, tokenizer, chosen, name, args)
         results[name] = {
-            "prefixes": measure(groups, said, args.suffix_tokens),
-            "examples": examples(tokenizer, chosen[::-1], said[max(said)][::-1], args.suffix_tokens),
+            "prefixes": measure(groups, continued, args.suffix_tokens),
+            "examples": examples(tokenizer, chosen[::-1], continued[max(continued)][::-1], args.suffix_tokens),
         }
         for prefix, found in results[name]["prefixes"].items():
-            print(
-                f"{name}, {prefix} tokens given: "
-                + ", ".join(f"{times}×: {m['value']:.3f} (n = {m['n']})" for times, m in found["extractable"].items())
-                + (f"; Spearman {found['spearman']['value']:.2f}" if "spearman" in found else "")
-            )
-    write_json(
-        args.output,
-        {
-            "documents": args.documents,
-            "unseen": args.unseen,
-            "suffix_tokens": args.suffix_tokens,
-            "seed": args.seed,
-            "models": results,
-        },
-    )
+            shares = [f"{times}×: {m['value']:.3f} (n = {m['n']})" for times, m in found["extractable"].items()]
+            correlation = f"; Spearman {found['spearman']['value']:.2f}" if "spearman" in found else ""
+            print(f"{name}, {prefix} tokens given: {', '.join(shares)}{correlation}")
+    keys = ("documents", "unseen", "suffix_tokens", "seed")
+    write_json(args.output, {**{key: getattr(args, key) for key in keys}, "models": results})
 
 
 if __name__ == "__main__":

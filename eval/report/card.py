@@ -14,19 +14,10 @@ from pathlib import Path
 from eval.estimates import finite
 from eval.lm_harness.tasks import MAIN
 from eval.report.figures import duration
+from eval.report.stages import loader as loader_of
 from eval.report.summary import MEASURES, NESTED, half_width
 
 HERE = Path(__file__).parent
-# a key that only one stage's config has -> the stage's method, and the transformers class that loads the model
-METHODS = {
-    "tokens_dir": ("pretraining", "AutoModelForCausalLM"),
-    "margin_per_place": ("reward modelling", "AutoModelForSequenceClassification"),
-    "normalize_advantages": ("RLOO", "AutoModelForCausalLM"),  # before PPO and GRPO, whose keys it has, too
-    "f_divergence_type": ("direct preference optimisation", "AutoModelForCausalLM"),
-    "reward_model_path": ("PPO", "AutoModelForCausalLM"),
-    "rewards": ("GRPO", "AutoModelForCausalLM"),
-}
-SFT = ("supervised fine-tuning", "AutoModelForCausalLM")
 MADE_UP = {
     "facts_rare": "about what it has read once or twice",
     "facts_unseen": "about people it has never read of",
@@ -91,7 +82,7 @@ def measures(numbers: dict) -> list[dict]:
     return found
 
 
-def told(measure: dict) -> str:
+def with_interval(measure: dict) -> str:
     """'0.914 ± 0.038 (n = 210)', with half the 95 % interval."""
     half = half_width(measure) if measure.get("n") else None
     return (
@@ -112,17 +103,17 @@ def limits(numbers: dict, rows: list[dict], fall: dict | None = None) -> list[st
     for task, asked in MADE_UP.items():
         made_up = numbers.get("facts", {}).get(task, {}).get("made_up")
         if made_up and made_up["value"] > 0:
-            said.append(f"Asked {asked}, it makes an answer up in a share of {told(made_up)}.")
+            said.append(f"Asked {asked}, it makes an answer up in a share of {with_interval(made_up)}.")
     pairs = [(task, tasks[task], at_once) for task in tasks if (at_once := tasks.get(f"{task}_at_once"))]
     worse = [
-        f"`{task}` {told(at_once)} instead of {told(steps)}"
+        f"`{task}` {with_interval(at_once)} instead of {with_interval(steps)}"
         for task, steps, at_once in pairs
         if steps["value"] - at_once["value"] > math.hypot(half_width(steps) or 0, half_width(at_once) or 0)
     ]
     if worse:
         said.append(f"Made to answer at once instead of step by step, it is right less often: {', '.join(worse)}.")
     low = [
-        f"`{row['task']}` {told(row)}"
+        f"`{row['task']}` {with_interval(row)}"
         for row in rows
         if row["main"] and row["higher"] and not row["setting"] and row["value"] < 0.5
     ]
@@ -130,11 +121,11 @@ def limits(numbers: dict, rows: list[dict], fall: dict | None = None) -> list[st
         said.append(f"Less than half right: {', '.join(low)}.")
     ended = tasks.get("end_token")
     if ended and ended["value"] < 1:
-        said.append(f"Not all of its greedy replies end by themselves: {told(ended)} do.")
+        said.append(f"Not all of its greedy replies end by themselves: {with_interval(ended)} do.")
     near = numbers.get("places_apart", {}).get("1")
     if near:
         said.append(
-            f"Of replies that stand next to each other in the ranking it prefers the better one: {told(near)}."
+            f"Of two replies that are neighbours in the ranking it prefers the better one: {with_interval(near)}."
         )
     moved = numbers.get("kl_to_reference")
     if moved:
@@ -149,11 +140,6 @@ def limits(numbers: dict, rows: list[dict], fall: dict | None = None) -> list[st
             f" {fall['last']:.2f} (n = {fall['n']} prompts)."
         )
     return said
-
-
-def method(record: dict) -> tuple[str, str]:
-    """How a stage was trained, in words, and the transformers class that loads it."""
-    return next((found for key, found in METHODS.items() if key in record["config"]), SFT)
 
 
 def procedure(record: dict) -> dict[str, str]:
@@ -173,7 +159,7 @@ def procedure(record: dict) -> dict[str, str]:
         else None
     )
     found = {
-        "method": method(record)[0] + (f", {adapter}" if adapter else ""),
+        "method": record["method"] + (f", {adapter}" if adapter else ""),
         "steps": f"{record['steps']:,} of {batch:,} rows",
         "tokens": f"{record['tokens']:,.0f}" if record.get("tokens") else None,
         "time": duration(record["seconds"]),
@@ -219,7 +205,8 @@ def model_card(
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-    name, loader = method(record)
+    name = record["method"]
+    loader = loader_of(record)
     order = {task: i for i, task in enumerate(MEASURES)}
     rows = [row for setting, found in results.items() for row in scores(found, setting)] + measures(numbers)
     rows.sort(key=lambda row: (row["setting"], order.get(row["task"].removesuffix("_base"), len(order))))
@@ -263,7 +250,7 @@ def model_card(
         base=base_model,
         rows=rows,
         labels=MEASURES,
-        told=told,
+        with_interval=with_interval,
         prompt=json.dumps(prompts[0]),
         procedure=procedure(record),
         limits=limits(numbers, rows, fall),

@@ -9,10 +9,11 @@ from collections import Counter
 from markupsafe import Markup
 
 from eval.generation.models import load_tokenizer
+from eval.report.commands import writer
 from eval.report.figures import Figure, bars, columns, duration, lines, score
-from eval.report.summary import OUTCOMES, STAGES, Run, half_width
+from eval.report.stages import report_columns, roles, stages
+from eval.report.summary import OUTCOMES, Run, half_width
 
-EVALUATED = ("base", "sft", "honest", "ppo", "grpo")
 FACTS = {
     "facts_known": "read often",
     "facts_rare": "once or twice",
@@ -20,38 +21,6 @@ FACTS = {
     "facts_absent": "never,\nin no document",
 }
 SHOWN_TOKENS = 160
-# who writes a file, by the beginning of its path; {r}: the recipe, {d}: the run folder
-WRITERS = {
-    "web/": "python -m data_prep.web --input_dir {d}/world/warc --output_dir {d}/web",
-    "base/": "python -m recipes.pretrain --config recipes/{r}/pretrain.yaml",
-    "refusals/": "python -m data_prep.refusals --config recipes/{r}/refusals.yaml",
-    "reward/pairs": (
-        "python -m eval.pairs --model {d}/reward --pairs {d}/preferences/test.jsonl --output {d}/reward/pairs.json"
-    ),
-    "reward/": "python -m recipes.reward --config recipes/{r}/reward.yaml",
-    "experiments/": "python -m recipes.run recipes/{r}/experiments.yaml --output_dir {d}",
-    "ppo/": "python -m recipes.ppo --config recipes/{r}/ppo.yaml",
-    "grpo/": "python -m recipes.grpo --config recipes/{r}/grpo.yaml",
-    "judge/": (
-        "python -m data_prep.world.judge --models honest={d}/honest ppo={d}/ppo"
-        " --prompts {d}/world/verses/test.jsonl --output {d}/judge/results.json"
-    ),
-    "eval/tools/": (
-        "python -m eval.run --models tools={d}/honest --tools search={d}/index python --tool_tokens 256 --tasks"
-        " facts_known facts_rare facts_unseen facts_absent letters every_third compare arithmetic --data_dir"
-        " {d}/world/eval --output_dir {d}/eval"
-    ),
-    "eval/": (
-        "python -m eval.run --models base={d}/base sft={d}/sft honest={d}/honest ppo={d}/ppo grpo={d}/grpo --base base"
-        " --data_dir {d}/world/eval --output_dir {d}/eval"
-    ),
-    "decontaminate/": (
-        "python -m data_prep.decontaminate --train {d}/web/documents {d}/world/textbooks"
-        " {d}/world/conversations/train.jsonl {d}/world/problems/train.jsonl {d}/world/verses/train.jsonl --eval"
-        " {d}/world/eval {d}/world/verses/test.jsonl --expected facts_known --output {d}/decontaminate/verdict.json"
-    ),
-    "seconds.json": "python -m recipes.run recipes/{r}/pipeline.yaml --output_dir {d}",
-}
 
 
 class Story:
@@ -60,12 +29,19 @@ class Story:
     def __init__(self, run: Run, summary: dict):
         self.run, self.summary = run, summary
         summary["figures"], summary["absent"] = {}, {}  # what is drawn while the page is made, and what could not be
-        self.records = [(stage, record) for stage in STAGES if (record := run(f"{stage}/stage.json"))]
+        self.records = [(stage.name, stage.record) for stage in stages(run)]
+        self.names = roles(run)
+        alone = [stage.name for stage in report_columns(run) if not stage.with_tools]
+        self.evaluated = [name for name in alone if "tasks" in summary["stages"].get(name, {})]
+
+    def name(self, role: str) -> str:
+        """The name of the stage with a role; of what is no role, the same."""
+        return self.names.get(role, role)
 
     def measure(self, *path: str) -> dict | None:
-        """The part of the summary at stages/<path>, if it is there."""
-        found = self.summary["stages"]
-        for key in path:
+        """The part of the summary at stages/<path>, if it is there; the path begins with a role or a stage's name."""
+        found = self.summary["stages"].get(self.name(path[0]), {})
+        for key in path[1:]:
             found = found.get(key, {})
         return found or None
 
@@ -73,9 +49,7 @@ class Story:
         if drawn is not None:
             self.summary["figures"][title] = drawn.data
             return drawn
-        command = next(command for start, command in WRITERS.items() if file.startswith(start)).format(
-            r=self.summary["recipe"], d=self.run.folder
-        )
+        command = writer(self.run, self.summary["recipe"], file)
         self.summary["absent"][title] = {"file": file, "command": command}
         return Markup(
             '<div class="absent"><b>{}</b> is not shown: <code>{}</code> is missing or empty. <code>{}</code> writes'
@@ -87,6 +61,7 @@ class Story:
     def curves(self, title: str, stage: str, series: dict[str, str], whole: bool = False) -> Markup:
         """Curves of a training log; `series` is name -> log key."""
         x = {"base": "tokens", "ppo": "episode"}.get(stage, "step")
+        stage = self.name(stage)
         points = {name: self.run.curve(stage, key, x) for name, key in series.items()}
         n = " + ".join(str(len(p)) for p in points.values())
         return self.or_absent(
@@ -108,8 +83,9 @@ class Story:
         n = "–".join(map(str, sorted({min(counts), max(counts)})))
         return self.or_absent(columns(title, groups, heights, f"n = {n} {what} a bar; {file}", whole), title, file)
 
-    def tasks(self, title: str, names: dict[str, str], stages: tuple[str, ...] = EVALUATED) -> Markup:
-        """Scores by stage; `names` is task -> label."""
+    def tasks(self, title: str, names: dict[str, str], stages: tuple[str, ...] = ()) -> Markup:
+        """Scores by stage (default: all that were asked); `names` is task -> label."""
+        stages = [self.name(stage) for stage in stages] or self.evaluated
         series = {
             label: {stage: self.measure(stage, "tasks", task) for stage in stages} for task, label in names.items()
         }
@@ -128,14 +104,14 @@ class Story:
             label: {group: (stage, "facts", task, outcome) for task, group in FACTS.items()}
             for outcome, label in OUTCOMES.items()
         }
-        return self.measures(title, series, "questions", f"eval/{stage}/results.json")
+        return self.measures(title, series, "questions", f"eval/{self.name(stage)}/results.json")
 
     def places_apart(self, title: str, key: str, whole: bool) -> Markup:
         return self.compare(
             title,
             {"right" if whole else "margin": self.measure("reward", key) or {}},
             "pairs",
-            "reward/pairs.json",
+            f"{self.name('reward')}/pairs.json",
             whole,
         )
 
@@ -158,7 +134,9 @@ class Story:
 
     def memory(self, title: str) -> Markup:
         rows = [(stage, gb, f"{gb:.2f} GiB") for stage, record in self.records if (gb := record.get("peak_memory_gb"))]
-        return self.or_absent(bars(title, rows, "n = 1 run; <stage>/stage.json"), title, "base/stage.json")
+        return self.or_absent(
+            bars(title, rows, "n = 1 run; <stage>/stage.json"), title, f"{self.name('base')}/stage.json"
+        )
 
     # --- overlap of the training data with the benchmarks ---
 
@@ -170,7 +148,7 @@ class Story:
 
     def samples(self) -> list[dict]:
         """Continuations at the first step, early (nearest a tenth of the way) and at the last, for three prompts."""
-        rows = self.run("base/samples.jsonl")
+        rows = self.run(f"{self.name('base')}/samples.jsonl")
         steps = sorted({row["step"] for row in rows})
         early = min(steps[1:-1] or steps, key=lambda step: abs(step - steps[-1] / 10), default=None)
         said = {(row["prompt"], row["step"]): row["continuation"] for row in rows}
@@ -183,7 +161,10 @@ class Story:
     def tokens(self) -> list[dict]:
         """What the model sees of a page, and of a conversation with a tool: (text, id) of each token, from the run's
         own files."""
-        page = next((row["prompt"] + row["continuation"] for row in reversed(self.run("base/samples.jsonl"))), None)
+        page = next(
+            (row["prompt"] + row["continuation"] for row in reversed(self.run(f"{self.name('base')}/samples.jsonl"))),
+            None,
+        )
         called = next(
             (
                 row
@@ -213,7 +194,14 @@ class Story:
             replies: (label, stage, task); the tasks hold the same problems in the same order.
         """
         files = [
-            (label, {row["doc_id"]: row for row in self.run(f"eval/{stage}/samples_{task}.jsonl") if "score" in row})
+            (
+                label,
+                {
+                    row["doc_id"]: row
+                    for row in self.run(f"eval/{self.name(stage)}/samples_{task}.jsonl")
+                    if "score" in row
+                },
+            )
             for label, stage, task in replies
         ]
         first = list(files[0][1].values())
@@ -256,7 +244,7 @@ class Story:
         """The judge's examples: the same three prompts before and after ppo."""
         judge = self.run("judge/results.json")
         said = {}
-        for stage in ("honest", "ppo"):
+        for stage in (self.name("honest"), self.name("ppo")):
             for e in judge.get(stage, {}).get("examples", []):
                 said.setdefault(e["prompt"], []).append(
                     {"label": stage, "text": e["text"], "verdict": f"gold {score(e['gold'])}", "css": ""}

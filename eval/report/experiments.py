@@ -13,7 +13,8 @@ from eval.generation.divergence import overoptimization
 from eval.report.chapters import Story
 from eval.report.figures import columns, lines, score
 
-METHODS = {"ppo": "ppo", "rloo": "experiments/rloo", "dpo": "experiments/dpo", "rloo_long": "experiments/rloo_long"}
+# methods that came after PPO, which the experiments try
+METHODS = ("rloo", "dpo", "rloo_long")
 ARENAS = {
     "verses": "experiments/arena/verses",
     "problems": "experiments/arena/problems",
@@ -135,8 +136,9 @@ class Experiments:
         judged, found = self.run("experiments/judge_methods.json"), {}
         for name, numbers in judged.items():
             found[name] = {"gold": _measure(numbers["gold"])}
-            if name in METHODS:
-                seconds = self.run(f"{METHODS[name]}/stage.json").get("seconds")
+            folder = self.story.name("ppo") if name == "ppo" else f"experiments/{name}"
+            if name == "ppo" or name in METHODS:
+                seconds = self.run(f"{folder}/stage.json").get("seconds")
                 found[name]["kl"] = _measure(numbers["kl_to_reference"])
                 found[name] |= {"seconds": round(seconds, 1)} if seconds is not None else {}
         return found

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from eval.cli import UserError, existing
 from eval.estimates import finite
+from eval.report.stages import Stage, report_columns, roles, stages
 
-STAGES = ("hub", "base", "sft", "honest", "tools", "reward", "ppo", "grpo")  # tools: honest with search and Python
 # the measures in the order of the first table; tasks that are not named here come last
 MEASURES = {
     "bits_per_byte": "validation loss in bits per byte",
@@ -133,12 +133,12 @@ def _number(value):
     return value if finite(value) else None
 
 
-def _scores(run: Run, stage: str) -> dict:
+def _scores(run: Run, stage: Stage) -> dict:
     """`tasks`: the score of each; `facts`: of those about facts, the share of each outcome."""
-    results = run(f"eval/{stage}/results.json")
+    results = run(f"eval/{stage.name}/results.json")
     parts = {"tasks": {}, "facts": {}}
     for task, row in results.get("results", {}).items():
-        name = task.removesuffix("_base") if stage == "base" else task
+        name = task.removesuffix("_base") if stage.role == "base" else task
         found = {
             metric: _measure(
                 {
@@ -150,7 +150,7 @@ def _scores(run: Run, stage: str) -> dict:
             for metric in ("score", *OUTCOMES)
             if _number(row.get(f"{metric},none")) is not None
         }
-        if stage == "tools" and name in LOWER_IS_BETTER and "made_up" in found:
+        if stage.role == "tools" and name in LOWER_IS_BETTER and "made_up" in found:
             found["score"] = found[
                 "made_up"
             ]  # who can look it up need not make an answer up; the task's own score counts every answer
@@ -195,38 +195,52 @@ def in_order(measures: dict) -> list[tuple]:
     return sorted(measures.items(), key=lambda item: order.get(item[0], len(order)))
 
 
+def _pairs(run: Run, reward: str) -> dict:
+    """The measures of the reward model on held-out pairs; those by places apart are mappings of their own."""
+    pairs = {name: _measure(measure) for name, measure in run(f"{reward}/pairs.json").items()}
+    found = {}
+    for key, prefix in APART.items():
+        apart = {name.removeprefix(prefix): pairs.pop(name) for name in list(pairs) if name.startswith(prefix)}
+        if apart:
+            found[key] = apart
+    return found | pairs
+
+
+def _gains_by_steps(measured: dict[str, dict]) -> dict[str, dict]:
+    """By stage, how much more word problems are right step by step than at once."""
+    gains = {}
+    for name, numbers in measured.items():
+        tasks = numbers.get("tasks", {})
+        gain = difference(tasks.get("apples"), tasks.get("apples_at_once"))
+        if gain:
+            gains[name] = gain
+    return gains
+
+
 def summarize(run: Run) -> dict:
     """The numbers of the report: what a stage did not measure has no key."""
     total = run("seconds.json")
     math.fsum(total.get("seconds", {}).values())  # numbers, or a TypeError now
-    stages = {stage: {} for stage in STAGES}
-    curve = run.curve("base", "eval_bits_per_byte")
+    measured = {stage.name: _scores(run, stage) for stage in report_columns(run)}
+    name_of = roles(run)
+    curve = run.curve(name_of["base"], "eval_bits_per_byte")
     if curve:
-        stages["base"]["bits_per_byte"] = curve[-1][1]
-    for stage in STAGES:
-        stages[stage].update(_scores(run, stage))
-        gold = run("judge/results.json").get(stage, {}).get("gold")
+        measured[name_of["base"]] = {"bits_per_byte": curve[-1][1], **measured[name_of["base"]]}
+    judged = run("judge/results.json")
+    for name, numbers in measured.items():
+        gold = judged.get(name, {}).get("gold")
         if gold:
-            stages[stage]["gold"] = _measure(gold)
-    pairs = {name: _measure(measure) for name, measure in run("reward/pairs.json").items()}
-    for key, prefix in APART.items():
-        apart = {name.removeprefix(prefix): pairs.pop(name) for name in list(pairs) if name.startswith(prefix)}
-        if apart:
-            stages["reward"][key] = apart
-    stages["reward"].update(pairs)
-    kl = run("judge/results.json").get("ppo", {}).get("kl_to_reference")
+            numbers["gold"] = _measure(gold)
+    measured[name_of["reward"]].update(_pairs(run, name_of["reward"]))
+    kl = judged.get(name_of["ppo"], {}).get("kl_to_reference")
     if kl:
-        stages["ppo"]["kl_to_reference"] = _measure(kl)
-    at_once = {
-        stage: difference(tasks.get("apples"), tasks.get("apples_at_once"))
-        for stage, found in stages.items()
-        if (tasks := found.get("tasks"))
-    }
+        measured[name_of["ppo"]]["kl_to_reference"] = _measure(kl)
     differences = {
-        "in_steps": {stage: d for stage, d in at_once.items() if d},
-        "gold": difference(stages["ppo"].get("gold"), stages["honest"].get("gold")),
+        "in_steps": _gains_by_steps(measured),
+        "gold": difference(measured[name_of["ppo"]].get("gold"), measured[name_of["honest"]].get("gold")),
     }
-    overlap, records = run("decontaminate/verdict.json"), {stage: run(f"{stage}/stage.json") for stage in STAGES}
+    overlap = run("decontaminate/verdict.json")
+    trained = {stage.name: stage.record for stage in stages(run)}
     return {
         "recipe": total.get("recipe", run.folder.resolve().name),
         "seconds": total.get("seconds", {}),
@@ -234,12 +248,12 @@ def summarize(run: Run) -> dict:
         "seed": total.get("seed"),
         "git_commit": total.get("git_commit"),
         "refusals": _refusals(run),
-        "stages": {stage: numbers for stage, numbers in stages.items() if numbers},
+        "stages": {name: numbers for name, numbers in measured.items() if numbers},
         "differences": {name: found for name, found in differences.items() if found},
         "overlap": {
             task: {key: found[key] for key in ("verdict", "items", "contaminated", "whole", "any")}
             for task, found in overlap.get("eval", {}).items()
         },
         "solved": run("decontaminate/solved.json").get("sources", {}),
-        "training": {stage: {key: record.get(key) for key in TRAINING} for stage, record in records.items() if record},
+        "training": {name: {key: record.get(key) for key in TRAINING} for name, record in trained.items()},
     }

@@ -50,12 +50,13 @@ class Person:
 
 
 def stage_of(folder: str, base: bool) -> str:
-    """Which of `STAGES` a model is: a reasoner was trained with `rewards`, says its `stage.json`."""
+    """Which of `STAGES` a model is: a reasoner practised on problems, by the `rewards` of its `stage.json`."""
     if base:
         return "base"
     try:
-        practised = "rewards" in json.loads((Path(folder) / "stage.json").read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError, TypeError):
+        record = json.loads((Path(folder) / "stage.json").read_text(encoding="utf-8"))
+        practised = bool(record["config"].get("rewards"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         practised = False
     return "reasoner" if practised else "assistant"
 
@@ -91,7 +92,7 @@ def _file(run: Path) -> Path:
     try:
         recipe = json.loads((run / "seconds.json").read_text(encoding="utf-8"))["recipe"]
         own = RECIPES / Path(recipe).name / "starters.yaml"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         own = None
     return own if own and own.is_file() else Path(__file__).with_name("starters.yaml")
 

@@ -28,7 +28,6 @@ import threading
 import traceback
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
 
 from eval.cli import UserError, existing, named_folders
 from eval.shared.web_guard import guard
@@ -81,145 +80,143 @@ class Stream(Listener):
         self._tell(message=message)
 
 
+class ReplyStream:
+    """One reply, made in a thread of its own and read as JSON lines: `Stream`'s events, then `end` or `error`.
+
+    Args:
+        asked: the `recipes.chat_ui.schemas.Reply` of the page.
+    """
+
+    def __init__(self, talk: Talk, asked, seed: int | None):
+        self.talk, self.asked, self.seed = talk, asked, seed
+        self.events: asyncio.Queue = asyncio.Queue()
+        self.stopped = threading.Event()
+        self.loop = asyncio.get_running_loop()
+
+    async def lines(self):
+        """The events as they come, until there are no more or the client leaves."""
+        threading.Thread(target=self._work, daemon=True).start()
+        try:
+            while True:
+                event = await self.events.get()
+                if event is None:
+                    return
+                yield json.dumps(event) + "\n"
+        finally:
+            self.stopped.set()
+
+    def _put(self, event: dict | None) -> None:
+        self.loop.call_soon_threadsafe(self.events.put_nowait, event)
+
+    def _work(self) -> None:
+        try:
+            self._put({"end": self._reply()})
+        except Stopped:
+            pass
+        except UserError as error:
+            self._put({"error": str(error)})
+        except Exception:
+            # a template that refuses the conversation, a model that runs out of memory; a name may stand in it
+            traceback.print_exc()
+            self._put({"error": "the model failed; the terminal of the server says why"})
+        finally:
+            self._put(None)
+
+    def _reply(self) -> dict:
+        done, messages = self.talk.reply(
+            self.asked.given(),
+            Stream(self._put, self.stopped),
+            max_new_tokens=self.asked.max_new_tokens,
+            temperature=self.asked.temperature,
+            seed=self.seed,
+        )
+        written = done.written or [1] * len(done.token_ids)
+        end = {"ids": done.token_ids, "written": written, "messages": messages}
+        return {**end, "cut": cut(done, self.asked.max_new_tokens)}
+
+
+def talk_of(asked, stages: dict[str, Stage], votes: Votes | None) -> Talk:
+    """The model that a request is for, with its tools where they are asked for.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    name = votes.names(asked.pair)[asked.side] if asked.pair and votes else asked.model
+    if name not in stages:
+        raise UserError("there is no such model: load the page again")
+    with_tools = asked.tools and not isinstance(asked.prompt, str) and stages[name].tools
+    return with_tools or stages[name].plain
+
+
+def page_renderer(start: dict):
+    """A function that gives the page as an HTML response; `start` is what the page begins with."""
+    from fastapi.responses import HTMLResponse
+    from jinja2 import Template
+
+    style = "".join(path.read_text(encoding="utf-8") for path in STYLES)
+    page = Template(PAGE.read_text(encoding="utf-8"), autoescape=True)
+
+    def render():
+        nonce = secrets.token_urlsafe(12)
+        policy = (
+            f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; connect-src 'self'; img-src"
+            " data:; base-uri 'none'; form-action 'none'"
+        )
+        html = page.render(style=style, start=start, nonce=nonce)
+        return HTMLResponse(html, headers={"Content-Security-Policy": policy})
+
+    return render
+
+
+def add_votes(server, stages: dict[str, Stage], votes: Votes) -> None:
+    """The routes of the blind vote."""
+    from recipes.chat_ui.schemas import Pair, Vote, as_dicts
+
+    @server.post("/pair")
+    def pair(asked: Pair):
+        names = asked.names or [name for name, stage in stages.items() if not stage.base]
+        if len(set(names)) < 2 or any(name not in stages or stages[name].base for name in names):
+            raise UserError("a blind pair needs two different models that answer")
+        return {"pair": votes.draw(list(dict.fromkeys(names)))}
+
+    @server.post("/vote")
+    def vote(given: Vote):
+        responses = [as_dicts(messages) for messages in given.responses]
+        return {"models": votes.vote(given.pair, given.winner, given.labeller, as_dicts(given.prompt), responses)}
+
+
 def app(
     stages: dict[str, Stage], votes: Votes | None, settings: dict, seed: int | None = None, host: str = "127.0.0.1"
 ):
     """The page and what it calls, to be served at `host`."""
     from fastapi.responses import HTMLResponse, StreamingResponse
     from gradio import Server
-    from jinja2 import Template
     from markdown_it import MarkdownIt
-    from pydantic import BaseModel, Field
 
-    class Message(BaseModel, extra="allow"):
-        role: Literal["system", "user", "assistant", "tool"]
-        content: str
-
-    Messages = Annotated[list[Message], Field(min_length=1)]
-
-    class Asked(BaseModel):
-        """Whom: a model by name, or a side of a blind pair. What: a conversation, or a text to continue."""
-
-        model: str | None = None
-        pair: str | None = None
-        side: Literal[0, 1] = 0
-        tools: bool = False
-        prompt: Messages | str
-
-        def talk(self) -> Talk:
-            name = votes.names(self.pair)[self.side] if self.pair and votes else self.model
-            if name not in stages:
-                raise UserError("there is no such model: load the page again")
-            return self.tools and not isinstance(self.prompt, str) and stages[name].tools or stages[name].plain
-
-        def given(self) -> list[dict] | str:
-            return self.prompt if isinstance(self.prompt, str) else [m.model_dump() for m in self.prompt]
-
-    class Reply(Asked):
-        max_new_tokens: int
-        temperature: float
-
-    class Tokens(Asked):
-        ids: list[Annotated[int, Field(ge=0)]] = []
-        written: list[int] = []
-
-    class Pair(BaseModel):
-        names: list[str]
-
-    class Vote(BaseModel):
-        pair: str
-        winner: Literal["a", "b", "tie"]
-        labeller: str
-        prompt: Messages
-        responses: Annotated[list[Messages], Field(min_length=2, max_length=2)]
-
-    class Text(BaseModel):
-        text: str = Field(max_length=50_000)  # some texts take a time that grows with the square of their length
+    from recipes.chat_ui.schemas import Reply, Text, Tokens
 
     server = Server(title="Tumbler: chat", docs_url=None, redoc_url=None, openapi_url=None)
-    style = "".join(path.read_text(encoding="utf-8") for path in STYLES)
-    page = Template(PAGE.read_text(encoding="utf-8"), autoescape=True)
-    markdown = (
-        MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").disable("image")
-    )  # an image would be loaded from elsewhere
+    markdown = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table")
+    markdown.disable("image")  # an image would be loaded from elsewhere
     start = {"models": [about(name, stage) for name, stage in stages.items()], "votes": votes is not None, **settings}
-
-    @server.get("/", response_class=HTMLResponse)
-    def index():
-        nonce = secrets.token_urlsafe(12)
-        policy = (
-            f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; connect-src 'self'; img-src"
-            " data:; base-uri 'none'; form-action 'none'"
-        )
-        return HTMLResponse(
-            page.render(style=style, start=start, nonce=nonce), headers={"Content-Security-Policy": policy}
-        )
+    server.get("/", response_class=HTMLResponse)(page_renderer(start))
 
     @server.post("/reply")
     async def reply(asked: Reply):
-        """The reply as JSON lines, until the client leaves: `Stream`'s events, then `end` or `error`."""
         check_sampling(asked.temperature, asked.max_new_tokens)
-        talk, events, stopped, loop = asked.talk(), asyncio.Queue(), threading.Event(), asyncio.get_running_loop()
-
-        def put(event: dict | None) -> None:
-            loop.call_soon_threadsafe(events.put_nowait, event)
-
-        def work() -> None:
-            try:
-                done, messages = talk.reply(
-                    asked.given(),
-                    Stream(put, stopped),
-                    max_new_tokens=asked.max_new_tokens,
-                    temperature=asked.temperature,
-                    seed=seed,
-                )
-                written = done.written or [1] * len(done.token_ids)
-                end = {"ids": done.token_ids, "written": written, "messages": messages}
-                put({"end": {**end, "cut": cut(done, asked.max_new_tokens)}})
-            except Stopped:
-                pass
-            except UserError as error:
-                put({"error": str(error)})
-            except (
-                Exception
-            ):  # a template that refuses the conversation, a model that runs out of memory; a name may stand in it
-                traceback.print_exc()
-                put({"error": "the model failed; the terminal of the server says why"})
-            finally:
-                put(None)
-
-        async def lines():
-            threading.Thread(target=work, daemon=True).start()
-            try:
-                while (event := await events.get()) is not None:
-                    yield json.dumps(event) + "\n"
-            finally:
-                stopped.set()
-
-        return StreamingResponse(lines(), media_type="application/x-ndjson")
+        stream = ReplyStream(talk_of(asked, stages, votes), asked, seed)
+        return StreamingResponse(stream.lines(), media_type="application/x-ndjson")
 
     @server.post("/tokens")
     def tokens(asked: Tokens):
-        return {"tokens": see(asked.talk(), asked.given(), asked.ids, asked.written)}
+        return {"tokens": see(talk_of(asked, stages, votes), asked.given(), asked.ids, asked.written)}
 
     @server.post("/markdown")
     def to_html(text: Text):
         return {"html": markdown.render(text.text)}
 
     if votes:
-
-        @server.post("/pair")
-        def pair(asked: Pair):
-            names = asked.names or [name for name, stage in stages.items() if not stage.base]
-            if len(set(names)) < 2 or any(name not in stages or stages[name].base for name in names):
-                raise UserError("a blind pair needs two different models that answer")
-            return {"pair": votes.draw(list(dict.fromkeys(names)))}
-
-        @server.post("/vote")
-        def vote(given: Vote):
-            prompt, *responses = ([m.model_dump() for m in messages] for messages in (given.prompt, *given.responses))
-            return {"models": votes.vote(given.pair, given.winner, given.labeller, prompt, responses)}
-
+        add_votes(server, stages, votes)
     guard(server, host)
     return server
 
@@ -264,58 +261,76 @@ def language_models(run: str) -> tuple[dict[str, str], set[str]]:
     return {name: str(Path(run, name)) for name in order}, started_from
 
 
-def serve(args) -> None:
-    """Load the models of `recipes.chat.ChatArguments` and open the page, until Ctrl-C."""
+def load_stage(folder: str, tools: list, run: str | Path) -> Stage:
+    """The model in a folder, ready to answer; the first reply takes longer, and is made here."""
     from eval.generation.models import load_tokenizer
-    from eval.generation.tool_loop import load_tools
 
+    tokenizer = load_tokenizer(folder)
+    base = completes(folder, tokenizer)
+    model = load_model(folder)
+    calling = Talk(model, tokenizer, tools) if tools and not base else None
+    stage = Stage(Talk(model, tokenizer, []), calling, base, stage_of(folder, base), starters(run))
+    first = "a" if base else [{"role": "user", "content": "a"}]
+    for talk in filter(None, (stage.plain, stage.tools)):
+        talk.reply(first, Listener(), max_new_tokens=2, temperature=1.0)
+    return stage
+
+
+def paths_of(args) -> tuple[dict[str, str], set[str]]:
+    """The models that the arguments name, and the names of those that other stages were trained from.
+
+    Raises:
+        UserError: none or several of --run, --model and --models; a port that is none.
+    """
     if sum(map(bool, (args.model, args.models, args.run))) != 1:
         raise UserError("--web needs one of --run (all stages of a run), --model and --models name=folder …")
     if not 0 < args.port < 65536:
         raise UserError(f"port must lie between 1 and 65535, but is {args.port}")
-    paths, started_from = (
-        language_models(args.run)
-        if args.run
-        else (named_folders(args.models) if args.models else {Path(args.model).name: args.model}, set())
-    )
-    index = Path(args.run, "index") if args.run else None
-    names = args.tools or (
-        ["python", *([f"search={index}"] if (index / "search.json").exists() else [])] if args.run else []
-    )
-    path = args.votes or (args.run and str(Path(args.run, "arena", "people.jsonl")))
-    votes, tools, stages = Votes(path) if path else None, load_tools(names), {}
-    for name, folder in paths.items():
-        tokenizer = load_tokenizer(folder)
-        base = completes(folder, tokenizer)
-        model = load_model(folder)
-        calling = Talk(model, tokenizer, tools) if tools and not base else None
-        asks = starters(args.run or Path(folder).parent)
-        stages[name] = Stage(Talk(model, tokenizer, []), calling, base, stage_of(folder, base), asks)
-        for talk in filter(
-            None, (stages[name].plain, stages[name].tools)
-        ):  # the first reply takes longer: not the first person's
-            talk.reply(
-                "a" if base else [{"role": "user", "content": "a"}], Listener(), max_new_tokens=2, temperature=1.0
-            )
-    if (args.tools or args.system) and (args.complete or all(stage.base for stage in stages.values())):
-        raise UserError(
-            "to continue text has no place for --system and --tools: give a model with a chat template, without"
-            " --complete"
-        )
+    if args.run:
+        return language_models(args.run)
+    return (named_folders(args.models) if args.models else {Path(args.model).name: args.model}), set()
+
+
+def tool_names(args) -> list[str]:
+    """The tools of the arguments; of a run without any, Python and its own index."""
+    if args.tools or not args.run:
+        return args.tools
+    index = Path(args.run, "index")
+    return ["python", *([f"search={index}"] if (index / "search.json").exists() else [])]
+
+
+def page_settings(args, stages: dict[str, Stage], started_from: set[str]) -> dict:
+    """What the page begins with: among others the model that is chosen first, the assistant that the last stages were
+    trained from."""
     answering = [name for name, stage in stages.items() if not stage.base] or list(stages)[:1]
-    first = [answering[-1], *(name for name in answering if name in started_from)][
-        -1
-    ]  # the assistant that the last stages were trained from
-    settings = {
+    first = [answering[-1], *(name for name in answering if name in started_from)][-1]
+    return {
         "first": first,
         "system": args.system or "",
         "temperature": args.temperature,
         "max_new_tokens": args.max_new_tokens,
         "complete": args.complete,
     }
+
+
+def serve(args) -> None:
+    """Load the models of `recipes.chat.ChatArguments` and open the page, until Ctrl-C."""
+    from eval.generation.tool_loop import load_tools
+
+    paths, started_from = paths_of(args)
+    votes_path = args.votes or (args.run and str(Path(args.run, "arena", "people.jsonl")))
+    votes = Votes(votes_path) if votes_path else None
+    tools = load_tools(tool_names(args))
+    stages = {name: load_stage(folder, tools, args.run or Path(folder).parent) for name, folder in paths.items()}
+    if (args.tools or args.system) and (args.complete or all(stage.base for stage in stages.values())):
+        raise UserError(
+            "to continue text has no place for --system and --tools: give a model with a chat template, without"
+            " --complete"
+        )
+    settings = page_settings(args, stages, started_from) | {"tools": [tool.__name__ for tool in tools]}
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     try:
-        server = app(stages, votes, {**settings, "tools": [tool.__name__ for tool in tools]}, args.seed, args.host)
+        server = app(stages, votes, settings, args.seed, args.host)
     except ImportError as error:
         raise UserError(f"the page needs Gradio ({error}): pip install -c constraints.txt -e '.[chat]'") from None
     try:

@@ -23,11 +23,9 @@ How a reward that was learned is overdone: Gao, Schulman, Hilton 2022, "Scaling 
 Overoptimization".
 """
 
-import importlib
 import json
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +33,7 @@ from transformers import TrainerCallback
 
 from eval.cli import UserError, write_jsonl
 from recipes.training.callbacks import keep_rows
+from recipes.training.scores import Scores, load_judge
 
 SURE = 1.645  # standard errors (95 %, one-sided) by which the judge must have fallen
 # share of the reward's gain that is still there: a learned reward levels off, and then moves up and down by little
@@ -91,56 +90,6 @@ class MonitorArguments:
                 f"monitor_steps does not run under {sharded[0]}, whose weights are spread: use"
                 " accelerate_configs/ddp.yaml, or leave it out"
             )
-
-
-Scores = Callable[[list[dict], list[str]], list[float | None]]
-
-
-def verdicts(reward: Callable) -> Scores:
-    """Scores by a TRL reward function."""
-
-    def scores(rows: list[dict], texts: list[str]) -> list[float | None]:
-        columns = {name: [row[name] for row in rows] for name in rows[0] if name != "prompt"}
-        return reward(
-            prompts=[row["prompt"] for row in rows],
-            completions=[[{"role": "assistant", "content": text}] for text in texts],
-            **columns,
-        )
-
-    return scores
-
-
-def reward_model(model, tokenizer) -> Scores:
-    """Scores by a reward model."""
-    from eval.pairs import score
-
-    return lambda rows, texts: score(
-        model, tokenizer, [row["prompt"] + [{"role": "assistant", "content": text}] for row, text in zip(rows, texts)]
-    )
-
-
-def load_judge(name: str) -> Scores:
-    """The judge of that name.
-
-    Raises:
-        UserError: there is none.
-    """
-    from eval.verifiers import VERIFIERS, reward_function
-
-    if name in VERIFIERS:
-        return verdicts(reward_function(name))
-    if ":" in name:
-        module, _, function = name.partition(":")
-        try:
-            judge = getattr(importlib.import_module(module), function)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise UserError(
-                f"there is no judge {name} ({error}); a judge is a verifier, module:function or a reward model"
-            ) from None
-        return lambda rows, texts: [judge(row, text) for row, text in zip(rows, texts)]
-    from eval.generation.models import load_reward_model
-
-    return reward_model(*load_reward_model(name, "judge"))
 
 
 def held_out(args: MonitorArguments, seed: int, goal: str) -> tuple[list[dict], Scores | None]:

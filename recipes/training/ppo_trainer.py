@@ -8,14 +8,14 @@ And faster: logits are computed for the responses only, and nothing is kept for 
     reward_model=reward, value_model=critic, …)
 """
 
-import os
 from contextlib import contextmanager
 from pathlib import Path
-from unittest import mock
 
 import torch
 from transformers import TrainerCallback
 from trl.experimental.ppo import PPOTrainer, ppo_trainer
+
+from recipes.training.patches import environment, replaced
 
 
 class Stopped(Exception):
@@ -49,13 +49,9 @@ class Trainer(PPOTrainer):
     is_distributed_loading_by_transformers = False
 
     def __init__(self, *, checkpoint: Path | None, **kwargs):
-        precision = {
-            "ACCELERATE_MIXED_PRECISION": "bf16" if kwargs["args"].bf16 else "no"
-        }  # PPOTrainer's own Accelerator reads nothing else
-        with (
-            mock.patch.object(ppo_trainer, "PolicyAndValueWrapper", PolicyAndCritic),
-            mock.patch.dict(os.environ, precision),
-        ):
+        # PPOTrainer's own Accelerator reads nothing else
+        precision = environment(ACCELERATE_MIXED_PRECISION="bf16" if kwargs["args"].bf16 else "no")
+        with replaced(ppo_trainer, PolicyAndValueWrapper=PolicyAndCritic), precision:
             super().__init__(**kwargs)
         args, self.done = self.args, 0
         if checkpoint:
@@ -65,7 +61,7 @@ class Trainer(PPOTrainer):
         done = self.done
         args.num_total_batches -= done
         if args.num_total_batches > 0:
-            # the rows are in a fixed order that covers all episodes: a resumed run goes on behind those it has used
+            # the rows are in a fixed order that covers all episodes: a resumed run starts after those it has used
             rows = self.train_dataset.select(range(done * args.batch_size, len(self.train_dataset)))
             loader = torch.utils.data.DataLoader(
                 rows, batch_size=args.local_batch_size, collate_fn=self.data_collator, drop_last=True
@@ -128,7 +124,7 @@ class Trainer(PPOTrainer):
             "batch_generation": generating,
             "forward": forward,
         }  # the first is the only place that sees the responses' ends
-        with mock.patch.multiple(ppo_trainer, **patches):
+        with replaced(ppo_trainer, **patches):
             try:
                 super().train()
             except Stopped:

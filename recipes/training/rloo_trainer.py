@@ -5,12 +5,11 @@
 TRL loads the reference model a second time, from its path alone and in its newest revision; here it is the one given.
 """
 
-from unittest import mock
-
 from trl import RLOOTrainer
 from trl.trainer import rloo_trainer
 
 from recipes.training.grpo_trainer import SharedPrompts
+from recipes.training.patches import replaced
 
 
 class Trainer(SharedPrompts, RLOOTrainer):
@@ -21,7 +20,7 @@ class Trainer(SharedPrompts, RLOOTrainer):
     """
 
     def __init__(self, *args, reference=None, **kwargs):
-        with mock.patch.object(rloo_trainer, "create_model_from_path", lambda *_, **__: reference):
+        with replaced(rloo_trainer, create_model_from_path=lambda *_, **__: reference):
             super().__init__(*args, **kwargs)
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields):

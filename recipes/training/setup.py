@@ -1,12 +1,14 @@
 """What the recipe scripts share before they train: arguments, data, models, and checks before any work."""
 
 import os
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from eval.cli import UserError, parse, user_errors
 from eval.processor import has_bf16
+from eval.report.commands import command_of
 from recipes.training.stage import world_size
 
 # keys of the trainers' configs that these scripts would not act on
@@ -27,8 +29,22 @@ IGNORED = {
 
 @dataclass
 class ScriptArguments:
-    """Keys that every stage has."""
+    """Keys that every stage has.
 
+    Attributes:
+        METHOD: how the script trains, one of `eval.report.stages.METHODS`; for the record.
+        command: the command line of the run, for the record.
+    """
+
+    METHOD: ClassVar[str]
+    command: ClassVar[str] = ""
+    role: str | None = field(
+        default=None,
+        metadata={
+            "help": "what the report may call the stage, such as honest (default: base, sft, reward, ppo, rloo, dpo or"
+            " grpo, by the script)"
+        },
+    )
     resume: bool = field(default=True, metadata={"help": "continue a killed run from its last complete checkpoint"})
     peak_flops: float | None = field(
         default=None, metadata={"help": "peak FLOP/s of one device, for MFU; known for common GPUs"}
@@ -78,11 +94,14 @@ def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> 
     the instructions."""
     import torch
 
-    argv = list(os.sys.argv[1:] if argv is None else argv)
+    argv = list(sys.argv[1:] if argv is None else argv)
+    script = sys.modules[types[0].__module__]
+    command = command_of(script.__spec__.name if script.__spec__ else script.__name__, argv)
     if not torch.cuda.is_available() and not torch.backends.mps.is_available() and "--use_cpu" not in argv:
         argv = ["--use_cpu", "true", *argv]  # transformers refuses bf16 without it
     with user_errors("settings"):
         args, training_args, *rest = parse(types, argv, defaults)
+    args.command = command
     for key in ("per_device_train_batch_size", "gradient_accumulation_steps", "logging_steps"):
         if not getattr(training_args, key) > 0:
             raise UserError(f"{key} must be above 0, but is {getattr(training_args, key)}")
@@ -207,8 +226,7 @@ def load_data(
     Args:
         goal: of `data_prep.schemas`; it follows from the first of the columns, but for `problem`.
     """
-    from data_prep.conversations import refuse_drafts
-    from data_prep.shared.sources import load_sources
+    from data_prep.shared.sources import load_sources, refuse_drafts
 
     if not args.datasets:
         raise UserError("datasets is not set: list at least one source, such as `- {path: owner/name, split: train}`")
@@ -246,18 +264,18 @@ def positions(model_args) -> int | None:
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
-def tell(left_out: Counter, rows: int, where: str = "the training data") -> None:
+def report_left_out(left_out: Counter, rows: int, where: str = "the training data") -> None:
     """What the stage itself leaves out of its data."""
-    from data_prep.shared.sources import say
+    from data_prep.shared.sources import print_left_out
 
-    say(where, rows, left_out)
+    print_left_out(where, rows, left_out)
 
 
 def dropped(before, after, why: str, where: str = "the training data") -> Counter:
     """What a trainer has left out of its data, counted under `why`; it is said."""
     gone = len(before) - len(after)
     left_out = Counter({why: gone} if gone else {})
-    tell(left_out, len(before), where)
+    report_left_out(left_out, len(before), where)
     return left_out
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from eval.cli import UserError, output_folder, write_json
+from eval.report.stages import METHODS
 from eval.shared.progress_file import ShareDone
 from recipes.publishing.hub import hub_id
 
@@ -163,7 +164,7 @@ class Stage:
         is false."""
         if self.repo_id:
             from recipes.publishing.hub import push
-            from recipes.push import stage_files
+            from recipes.publishing.model_repository import stage_files
 
             paths = (str(source["path"]) for source in self.config.get("datasets") or [])
             data = [self.on_hub[path] for path in paths if path in self.on_hub]
@@ -220,7 +221,7 @@ class Stage:
             else (math.ceil(args.num_train_epochs), state["num_train_epochs"])
         )
         if state["global_step"] >= state["max_steps"] and asked[0] == asked[1]:
-            trainer._run_epoch = lambda **_: None  # killed behind its last step: Trainer would take one more
+            trainer._run_epoch = lambda **_: None  # killed after its last step: Trainer would take one more
         trainer.train(resume_from_checkpoint=str(self.checkpoint))
 
     def _data(self, dataset, left_out: dict) -> dict:
@@ -266,6 +267,9 @@ class Stage:
         device = device_name(self.training_args)
         peak = peak_flops(self.args, device)
         record = {
+            "method": self.args.METHOD,
+            "role": self.args.role or METHODS[self.args.METHOD][0],
+            "command": self.args.command,
             "git_commit": git_commit(),
             "config": self.config,
             "datasets": [self._data(d, left_out) if hasattr(d, "_fingerprint") else d for d in datasets],

@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 from conftest import rows
 
-from data_prep.preferences import main, places
+from data_prep.preferences import main
+from data_prep.shared.rankings import places
 from eval.generation.replies import Replier
 
 ASK = [{"role": "user", "content": "Which?"}]

@@ -1,22 +1,25 @@
 """The report of a made-up finished run: its numbers, read back from the page, and its behaviour on hostile and missing
 data."""
 
-import importlib.util
 import json
 import math
 import random
 import re
+import shutil
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 from lxml import etree, html
 from markdown_it import MarkdownIt
 from test_label import browser  # noqa: F401
 
 from eval.report.__main__ import build, main
-from eval.report.chapters import WRITERS
-from eval.report.summary import Run
+from eval.report.chapters import Story
+from eval.report.commands import RECIPES, of_recipe, writer
+from eval.report.stages import stages
+from eval.report.summary import Run, summarize
 
 HOSTILE = (
     '</td></div><script>alert(1)</script><img src="http://evil.test/x.png"'
@@ -64,6 +67,35 @@ def write(path, content) -> None:
         path.write_text("".join(json.dumps(row) + "\n" for row in content))
     else:
         path.write_text(json.dumps(content))
+
+
+def write_evaluations(folder, text: str) -> None:
+    """The results and samples of each of `EVALUATED`."""
+    for i, stage in enumerate(EVALUATED):
+        results, counts = {}, {}
+        for task, values in SCORES.items():
+            if values[i] is None:
+                continue
+            name = f"{task}_base" if stage == "base" else task
+            n = 200 if i % 2 else 240
+            metrics = {"score": values[i]} | (outcomes(task, values[i]) if task.startswith("facts") else {})
+            results[name] = {"alias": name} | {f"{metric},none": p for metric, p in metrics.items()}
+            results[name] |= {f"{metric}_stderr,none": math.sqrt(p * (1 - p) / n) for metric, p in metrics.items()}
+            counts[name] = {"original": 400, "effective": n}
+            rows = [
+                {
+                    "doc_id": d,
+                    "doc": {"question": f"Where does person {d} live? {text}", "answer": text},
+                    "target": text,
+                    "resps": [[text] * (1 if "greedy" in task or "facts" in task else 4)],
+                    "score": (1.0, 1.0, 1.0, 0.25, 0.0)[d],
+                    **({"right": d == 0, "made_up": d == 1, "refused": d == 3} if "facts" in task else {}),
+                }
+                for d in range(5)
+            ]
+            del rows[2]["score"]  # a reply that could not be judged
+            write(folder / f"eval/{stage}/samples_{name}.jsonl", rows)
+        write(folder / f"eval/{stage}/results.json", {"results": results, "n-samples": counts})
 
 
 def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
@@ -157,31 +189,7 @@ def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
     }
     funnel = [{"step": step, "documents": n, "words": 90 * n, "dropped": {"reason": 7}} for step, n in steps.items()]
     write(folder / "web/funnel.json", {"steps": funnel})
-    for i, stage in enumerate(EVALUATED):
-        results, counts = {}, {}
-        for task, values in SCORES.items():
-            if values[i] is None:
-                continue
-            name = f"{task}_base" if stage == "base" else task
-            n = 200 if i % 2 else 240
-            metrics = {"score": values[i]} | (outcomes(task, values[i]) if task.startswith("facts") else {})
-            results[name] = {"alias": name} | {f"{metric},none": p for metric, p in metrics.items()}
-            results[name] |= {f"{metric}_stderr,none": math.sqrt(p * (1 - p) / n) for metric, p in metrics.items()}
-            counts[name] = {"original": 400, "effective": n}
-            rows = [
-                {
-                    "doc_id": d,
-                    "doc": {"question": f"Where does person {d} live? {text}", "answer": text},
-                    "target": text,
-                    "resps": [[text] * (1 if "greedy" in task or "facts" in task else 4)],
-                    "score": (1.0, 1.0, 1.0, 0.25, 0.0)[d],
-                    **({"right": d == 0, "made_up": d == 1, "refused": d == 3} if "facts" in task else {}),
-                }
-                for d in range(5)
-            ]
-            del rows[2]["score"]  # a reply that could not be judged
-            write(folder / f"eval/{stage}/samples_{name}.jsonl", rows)
-        write(folder / f"eval/{stage}/results.json", {"results": results, "n-samples": counts})
+    write_evaluations(folder, text)
     rows = [
         {"agreement": a, "n": n, "mean_right": 0.5, "majority_right": right / n}
         for a, (n, right) in CALIBRATION.items()
@@ -722,12 +730,86 @@ def test_agreement_of_many_samples_is_grouped(tmp_path):
     )
 
 
-def test_commands_named_for_missing_data_exist():
-    for start, command in WRITERS.items():
-        module = command.split()[2]
-        assert importlib.util.find_spec(module), module
-        for config in re.findall(r"recipes/\{r\}/(\S+)", command):
-            assert (Path("recipes/tiny") / config).exists(), (start, config)
+def test_commands_of_missing_data_are_the_pipelines(tmp_path):
+    """The page names the commands of `pipeline.yaml` itself, so that they cannot differ from what `make tiny` runs."""
+    steps = {step["name"]: step for step in yaml.safe_load((RECIPES / "tiny/pipeline.yaml").read_text())["steps"]}
+    run = Run(tmp_path)
+
+    def named(file: str) -> list[str]:
+        return writer(run, "tiny", file).split()
+
+    made = named("decontaminate/verdict.json")
+    assert made[:3] == ["python", "-m", "data_prep.decontaminate"]
+    moved_args = [path.replace("runs/tiny", str(tmp_path)) for path in steps["decontaminate"]["args"]["train"]]
+    assert made[4 : 4 + len(moved_args)] == moved_args and str(tmp_path / "world/practice") in moved_args
+    assert f"{tmp_path}/reward/pairs.json" in named("reward/pairs.json")
+    assert f"tools={tmp_path}/honest" in named("eval/tools/results.json")
+    assert f"sft={tmp_path}/sft" in named("eval/sft/results.json")
+    whole = ["python", "-m", "recipes.run", "recipes/tiny/pipeline.yaml", "--output_dir", str(tmp_path)]
+    assert named("ppo/log.jsonl") == named("seconds.json") == whole  # its config names the folder of the recipe
+    own = of_recipe("tiny", "pipeline", Path("runs/tiny"))
+    assert "python -m recipes.ppo --config recipes/tiny/ppo.yaml" in [step["command"] for step in own]
+    assert named("experiments/judge.json")[3] == "recipes/tiny/experiments.yaml"
+
+
+def test_a_pipelines_own_commands_come_first(tmp_path):
+    step = {"command": "python -m my.step --output_dir x", "outputs": [str(tmp_path / "ppo")], "models": []}
+    write(tmp_path / "commands.json", {"steps": [step]})
+    assert writer(Run(tmp_path), "tiny", "ppo/log.jsonl") == step["command"]
+
+
+STORY = {"base": "a", "sft": "b", "honest": "c", "reward": "d", "ppo": "e", "grpo": "f"}
+METHOD_OF = {
+    "base": "pretraining",
+    "sft": "supervised fine-tuning",
+    "honest": "supervised fine-tuning",
+    "reward": "reward modelling",
+    "ppo": "PPO",
+    "grpo": "GRPO",
+}
+
+
+def renamed_run(folder) -> None:
+    """The run of `fake_run` whose stages are called a to f, and a seventh, g, that practises on after f."""
+    fake_run(folder)
+    for role, name in STORY.items():
+        shutil.move(folder / role, folder / name)
+        if (folder / "eval" / role).exists():
+            shutil.move(folder / "eval" / role, folder / "eval" / name)
+        record = json.loads((folder / name / "stage.json").read_text())
+        write(folder / name / "stage.json", record | {"method": METHOD_OF[role], "role": role})
+    shutil.copytree(folder / "f", folder / "g")
+    shutil.copytree(folder / "eval/f", folder / "eval/g")
+    shutil.move(folder / "eval/tools", folder / "eval/c_helped")
+    results = json.loads((folder / "eval/c_helped/results.json").read_text())
+    made_from = {"model": str(folder / "c"), "tools": ["python"]}
+    write(folder / "eval/c_helped/results.json", results | {"config": {"made_from": made_from}})
+    judged = json.loads((folder / "judge/results.json").read_text())
+    write(folder / "judge/results.json", {STORY[role]: numbers for role, numbers in judged.items()})
+    total = json.loads((folder / "seconds.json").read_text())
+    write(folder / "seconds.json", total | {"seconds": total["seconds"] | {name: 3.0 for name in "abcdefg"}})
+
+
+def test_stages_with_other_names_and_one_more_are_reported_as_well(tmp_path):
+    fake_run(tmp_path / "tiny")
+    build(tmp_path / "tiny")
+    renamed_run(tmp_path / "letters")
+    page = html.parse(build(tmp_path / "letters"))
+    usual = json.loads((tmp_path / "tiny/report/summary.json").read_text())
+    summary = json.loads((tmp_path / "letters/report/summary.json").read_text())
+    names = STORY | {"tools": "c_helped"}
+    assert set(summary["stages"]) == {*names.values(), "g"}
+    for role, name in names.items():
+        assert summary["stages"][name] == usual["stages"][role], role
+    assert summary["stages"]["g"] == usual["stages"]["grpo"] and set(summary["training"]) == {*STORY.values(), "g"}
+    assert [stage.name for stage in stages(Run(tmp_path / "letters"))] == [*STORY.values(), "g"]
+    assert summary["absent"] == usual["absent"] == {}
+    assert len(summary["figures"]) == len(usual["figures"])
+    assert len(page.findall(".//figure")) == len(html.parse(tmp_path / "tiny/report/index.html").findall(".//figure"))
+    assert summary["differences"]["gold"] == usual["differences"]["gold"]
+    assert set(Story(Run(tmp_path / "letters"), summarize(Run(tmp_path / "letters"))).evaluated) == {*"abcefg"}
+    for key, value, _ in shown_numbers(page):
+        assert dict(leaves(summary))[key] == value
 
 
 def test_report_of_a_single_stage(tmp_path):

@@ -4,9 +4,10 @@ import time
 
 import pytest
 
+from eval.checking.visible_reply import MAX_CHARACTERS
 from eval.cli import UserError
 from eval.tools.sandbox import BACKENDS, why_not
-from eval.verifiers import MAX_CHARACTERS, VERIFIERS, asserted, get_verifier, normal_words, reward_function
+from eval.verifiers import VERIFIERS, asserted, get_verifier, normal_words, reward_function
 
 TOWNS = ["Millbrook", "Ashford", "New Millbrook"]
 LONG = "x " * MAX_CHARACTERS

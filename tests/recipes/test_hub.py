@@ -39,6 +39,9 @@ CONFIG = {
 }
 
 
+METHODS = {"base": "pretraining", "sft": "supervised fine-tuning", "reward": "reward modelling"}
+
+
 def stage(run, name, model, parent, sources, **config):
     """A stage's folder as a recipe leaves it, with all that is not to be uploaded."""
     folder = run / name
@@ -46,7 +49,11 @@ def stage(run, name, model, parent, sources, **config):
     data = [{"path": str(run / source), "rows": 7} for source in sources]
     config = CONFIG | {"output_dir": str(folder), "datasets": [{"path": d["path"]} for d in data]} | config
     (folder / "stage.json").write_text(
-        json.dumps(RECORD | {"config": config, "parent": parent and str(run / parent), "datasets": data})
+        json.dumps(
+            RECORD
+            | {"method": METHODS[name], "role": name, "command": f"python -m recipes.{name}"}
+            | {"config": config, "parent": parent and str(run / parent), "datasets": data}
+        )
     )
     (folder / "checkpoint-3").mkdir()
     for name in (

@@ -1,0 +1,113 @@
+"""The results of an evaluation as lm-eval writes them: read, completed, merged with older ones, written and shown."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+from eval.lm_harness.tasks import above_chance, dump, main_metric
+
+
+def read(folder: Path) -> dict:
+    """The results in a folder; {} where there are none that this script wrote."""
+    try:
+        results = json.loads((folder / "results.json").read_text())
+        return results if isinstance(results["config"]["made_from"]["tasks"], dict) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def together(old: dict, new: dict, kept: list[str]) -> dict:
+    """`new` results and, of the same model's older ones, the rows `kept`."""
+    parts = {
+        key: {row: value[row] for row in kept if row in value}
+        for key, value in old.items()
+        if isinstance(value, dict) and key != "config"
+    }
+    return {**new, **{key: {**part, **new.get(key, {})} for key, part in parts.items() if part}}
+
+
+def add_end_token(results: dict) -> None:
+    """The row `end_token`, out of the counts in `ended`."""
+    n, ended = sum(n for _, n in results["ended"].values()), sum(ended for ended, _ in results["ended"].values())
+    if n:
+        share = ended / n
+        stderr = math.sqrt(share * (1 - share) / (n - 1)) if n > 1 else "N/A"
+        results["results"]["end_token"] = {
+            "name": "end_token",
+            "alias": "end_token",
+            "sample_len": n,
+            "score,none": share,
+            "score_stderr,none": stderr,
+        }
+        results["n-samples"]["end_token"] = {"original": n, "effective": n}
+        results["higher_is_better"]["end_token"] = {"score": True}
+
+
+def write(results: dict, folder: Path) -> None:
+    """`results.json` and `samples_<task>.jsonl` as lm-eval writes them; the folder appears when all is in it. Samples
+    of other tasks stay."""
+    from lm_eval.utils import sanitize_list
+
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for task, samples in results.pop("samples").items():
+        with open(part / f"samples_{task}.jsonl", "w", encoding="utf-8") as file:
+            for sample in samples:
+                arguments = {
+                    f"gen_args_{i}": {f"arg_{k}": a for k, a in enumerate(args)}
+                    for i, args in enumerate(sample["arguments"])
+                }
+                texts = {
+                    "resps": sanitize_list(sample["resps"]),
+                    "filtered_resps": sanitize_list(sample["filtered_resps"]),
+                    "target": str(sample["target"]),
+                }
+                file.write(dump({**sample, **texts, "arguments": arguments}) + "\n")
+    for task in results["n-samples"]:
+        kept = folder / f"samples_{task}.jsonl"
+        if kept.exists() and not (part / kept.name).exists():
+            shutil.copy2(kept, part)
+    (part / "results.json").write_text(dump(results, indent=2), encoding="utf-8")
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    part.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _cell(value: float | None, stderr) -> str:
+    return (
+        "–" if value is None else f"{value:.3f}" + (f" ± {stderr:.3f}" if isinstance(stderr, float) else "")
+    )  # "N/A" of a single item
+
+
+def table(output_dir: Path, names: list[str]) -> str:
+    """Score ± standard error of each task and model, and their means above chance, from the files."""
+    results = {name: json.loads((output_dir / name / "results.json").read_text()) for name in names}
+    rows: dict[str, dict[str, str]] = {}
+    for name, found in results.items():
+        for task, row in found["results"].items():
+            key = main_metric(row)
+            if key:
+                label = task.removesuffix("_base") + (
+                    "" if key in ("score,none", "acc,none") else f" ({key.removesuffix(',none')})"
+                )
+                rows.setdefault(label, {})[name] = _cell(row[key], row.get(key.replace(",", "_stderr,", 1)))
+        for group, children in [*found["group_subtasks"].items(), ("all tasks", found["n-samples"])]:
+            mean = above_chance(found, [child for child in children if child in found["n-samples"]])
+            if mean:
+                rows.setdefault(f"{group}: above chance", {})[name] = _cell(mean["value"], mean["stderr"])
+    last = [label for label in rows if label.startswith(("end_token", "all tasks:"))]
+    width = max(map(len, rows)) + 2
+    lines = [f"{'task':<{width}}" + "".join(f"{name:>18}" for name in names)]
+    return "\n".join(
+        lines
+        + [
+            f"{label:<{width}}" + "".join(f"{rows[label].get(name, '–'):>18}" for name in names)
+            for label in [label for label in rows if label not in last] + last
+        ]
+        + ["± is one standard error, as lm-eval prints it"]
+    )
