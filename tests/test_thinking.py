@@ -104,3 +104,19 @@ def test_generation_goes_on_in_a_thought(tokenizer):
     assert found.text == "<think>\nIs it 5?\n\nNo.</think>It is 4." and found.finished
     assert greedy(tokenizer, f"Is it 5?{end}", "<think>").text == "<think>Is it 5?"  # an end without a reply
     assert greedy(tokenizer, f"It is 4.\n\nAnd 5.{end}", stop_strings=["\n\n"]).text == "It is 4."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<longcat_think>a</longcat_think>b",
+        "<mm:think>a</mm:think>b",
+        "<|think|>a<|/think|>b",
+        "&lt;think&gt;a&lt;/think&gt;b",
+        "<think>a</think\n>b",
+    ],
+)
+def test_further_marks_of_thinking(text):
+    from eval.thinking import visible
+
+    assert visible(text) == "b" and thinks(text) and visible(text[: text.index("a") + 1]) == ""
