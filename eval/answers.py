@@ -204,7 +204,7 @@ def statements(text: str) -> list[Statement]:
     last = text.rpartition("\n")[2]
     if not markers and (bold := re.fullmatch(r"(?:\*\*|__)([^*_\n]{1,80})(?:\*\*|__)[.!]?", last.strip())):
         found.append(Statement("bold", bold[1]))
-    elif not markers and (concluded := _CONCLUSION.fullmatch(last.strip())) and _meant(last, len(last)):
+    elif not markers and (concluded := _CONCLUSION.fullmatch(last.strip())) and not _DOUBT.search(last):
         found.append(Statement("bold", concluded["bold"] or concluded["value"]))
     return found
 
