@@ -109,14 +109,14 @@ def test_generation_goes_on_in_a_thought(tokenizer):
 @pytest.mark.parametrize(
     "text",
     [
-        "<longcat_think>a</longcat_think>b",
-        "<mm:think>a</mm:think>b",
-        "<|think|>a<|/think|>b",
-        "&lt;think&gt;a&lt;/think&gt;b",
-        "<think>a</think\n>b",
+        "<longcat_think>Q</longcat_think>b",
+        "<mm:think>Q</mm:think>b",
+        "<|think|>Q<|/think|>b",
+        "&lt;think&gt;Q&lt;/think&gt;b",
+        "<think>Q</think\n>b",
     ],
 )
 def test_further_marks_of_thinking(text):
     from eval.thinking import visible
 
-    assert visible(text) == "b" and thinks(text) and visible(text[: text.index("a") + 1]) == ""
+    assert visible(text) == "b" and thinks(text) and visible(text[: text.index("Q") + 1]) == ""
