@@ -7,6 +7,7 @@ Bad input raises `UserError`; `command` turns it into one line on stderr and exi
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import hashlib
 import json
@@ -15,30 +16,58 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 import types
 import typing
 from pathlib import Path
 
 MIN_FREE_BYTES = 256 * 2**20
+WAIT = 30.0  # seconds for which the other processes leave the first to say what is wrong
 
 
 class UserError(Exception):
     """Bad input. The message is one line: what was expected, where, and what to do."""
 
 
+def _say(message: str) -> None:
+    """The line on stderr; of several processes the first says it, and the launcher ends the others while they wait."""
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(WAIT)
+    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one behind it, says that the disk is full: torch and safetensors have their own errors."""
+    while error is not None:
+        said = str(error)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return True
+        if "No space left on device" in said or "PytorchStreamWriter failed" in said or "inline_container" in said:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def command(main):
-    """Wrap a `main(argv=None)`: a `UserError` becomes one line on stderr and exit code 2, Ctrl-C exit code 130 without
-    a traceback."""
+    """Wrap a `main(argv=None)`: a `UserError` and a full disk become one line on stderr and exit code 2, Ctrl-C exit
+    code 130 without a traceback."""
 
     @functools.wraps(main)
     def run(argv: list[str] | None = None):
         try:
             return main(argv)
         except UserError as error:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            _say(str(error))
             raise SystemExit(2) from None
         except KeyboardInterrupt:
             raise SystemExit(130) from None
+        except Exception as error:
+            if not disk_full(error):
+                raise
+            name = getattr(error, "filename", None)
+            where = f" for {name}" if name else ""
+            _say(f"there is no space left on the disk{where}: free some and run the same command again")
+            raise SystemExit(2) from None
 
     return run
 
@@ -134,7 +163,9 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
 
     class Parser(TrlParser):
         def error(self, message):
-            raise UserError(f"{message} (see --help)")
+            named = re.match(r"argument (--\w+)", message)
+            place = f"{path}: " if path and named and named[1] not in argv else ""
+            raise UserError(f"{place}{message} (see --help)")
 
     argv = list(sys.argv[1:] if argv is None else argv)
     path = _take_config_path(argv)

@@ -18,7 +18,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from eval.cli import UserError, command, user_errors
-from eval.generation.encoding import SEAL, encode_text, render, sealing, unseal
+from eval.generation.encoding import SEAL, common, encode_text, marks_of, render, sealing, unseal
 from recipes.training.setup import (
     DataArguments,
     leave_out,
@@ -111,17 +111,27 @@ def texts(row: dict, tokenizer) -> dict:
     if not pair["prompt"]:
         said = str(row["chosen"])[:80]
         raise UserError(f"a pair has no prompt: give `prompt`, or replies that begin alike, not {said!r}")
-    found, end = {"prompt": str(render(tokenizer, pair["prompt"], add_generation_prompt=True))}, tokenizer.eos_token
-    for side in ("chosen", "rejected"):
-        whole = render(tokenizer, pair["prompt"] + pair[side])
-        try:
-            reply = whole[split(whole, found["prompt"]) :]
-            if end not in reply and render(tokenizer, [*pair["prompt"], *pair[side], NEXT]).startswith(whole + end):
-                reply += end  # GLM ends a turn with the header of the next
-            found[side] = reply[: reply.rindex(end) + len(end)]
-        except ValueError:
-            must = f"the chat template must write the prompt, the reply and the end token {end}"
-            raise UserError(f"{must}: mend tokenizer.chat_template") from None
+    prompt, end = render(tokenizer, pair["prompt"], add_generation_prompt=True), tokenizer.eos_token
+    wholes = {side: render(tokenizer, pair["prompt"] + pair[side]) for side in ("chosen", "rejected")}
+    must = UserError(
+        f"the chat template must write the prompt, the reply and the end token {end}: mend tokenizer.chat_template"
+    )
+    try:
+        places = {side: split(whole, prompt) for side, whole in wholes.items()}
+    except ValueError:  # DeepSeek's and Nemotron's headers begin a thought that a reply need not have
+        same = min(common(whole, prompt) for whole in wholes.values())
+        marks = [mark.end() for mark in marks_of(tokenizer).pattern.finditer(prompt) if mark.end() <= same]
+        if not marks:
+            raise must from None
+        prompt, places = prompt[: marks[-1]], dict.fromkeys(wholes, marks[-1])
+    found = {"prompt": str(prompt)}
+    for side, whole in wholes.items():
+        reply = whole[places[side] :]
+        if end not in reply and render(tokenizer, [*pair["prompt"], *pair[side], NEXT]).startswith(whole + end):
+            reply += end  # GLM ends a turn with the header of the next
+        if end not in reply:
+            raise must
+        found[side] = reply[: reply.rindex(end) + len(end)]
     if tokenizer.bos_token and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]:
         found["prompt"] = found["prompt"].removeprefix(tokenizer.bos_token)  # TRL's tokenising writes it
     sides = (found["prompt"] + found[side] for side in ("chosen", "rejected"))

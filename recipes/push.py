@@ -206,6 +206,11 @@ def main(argv: list[str] | None = None) -> None:
     with user_errors("--namespace or --prefix"):
         for name in (*pushed.data_sets, *pushed.stages):
             validate_repo_id(pushed.id(name))
+    if without := [name for name in pushed.stages if not list((pushed.folder / name).glob("tokenizer*"))]:
+        refused = f"{pushed.folder / without[0]} is not whole, its tokenizer is missing: train the stage again"
+        if not args.dry_run:
+            raise UserError(f"{refused}, or leave it out")
+        print(f"note: without --dry_run this is refused: {refused}")
     if not args.dry_run:
         check_access(args.namespace)
     repos = [(pushed.id(name), "dataset", pushed.data_set(name)) for name in pushed.data_sets] + [

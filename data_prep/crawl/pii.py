@@ -13,6 +13,9 @@ numbers does; a part number written 3-2-4; ten digits written 3-3-4 that begin w
 section of four parts where no word says that it is one (`LABEL`), which reads as an IP address.
 """
 
+import contextlib
+import ipaddress
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -77,6 +80,11 @@ LABEL = re.compile(
 )
 
 
+# Of the range that is given to hosts, 2000::/3; what is shorter may be a name in code (a::b)
+_LONG_ADDRESS = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])")
+_NUMBERS = re.compile(r"@[0-9.]+\Z")  # numpy@1.26.4, bob@8.8.8.8
+
+
 def addresses(text: str, found: Iterator[re.Match]) -> Iterator[tuple[int, int]]:
     """Spans of those IP addresses that stand alone, and that no word before them calls a version, a section or an
     identifier."""
@@ -84,6 +92,14 @@ def addresses(text: str, found: Iterator[re.Match]) -> Iterator[tuple[int, int]]
         before = text[max(0, match.start() - 60) : match.start()]
         if not (_DOTTED_BEFORE.search(before) or _DOTTED_AFTER.match(text, match.end()) or LABEL.search(before)):
             yield match.span()
+
+
+def long_addresses(text: str) -> Iterator[tuple[int, int]]:
+    """Spans of public IPv6 addresses."""
+    for match in _LONG_ADDRESS.finditer(text):
+        with contextlib.suppress(ValueError):  # times, ratios and names of code look alike
+            if ipaddress.IPv6Address(match[0]).is_global:
+                yield match.span()
 
 
 def _free(text: str, start: int, end: int) -> bool:
@@ -250,10 +266,12 @@ class PII(PIIFormatter):
 
     def _spans(self, kind: str, text: str) -> Iterator[tuple[int, int]]:
         if kind == "emails":
-            return (match.span() for match in self.emails_replacer.regex.finditer(text)) if "@" in text else iter(())
+            found = self.emails_replacer.regex.finditer(text) if "@" in text else iter(())
+            return (match.span() for match in found if not _NUMBERS.search(match[0]))
         if kind == "ips":
             replacer = self.ip_replacer
-            return addresses(text, (match for match in replacer.regex.finditer(text) if replacer.validator(match[0])))
+            found = (match for match in replacer.regex.finditer(text) if replacer.validator(match[0]))
+            return itertools.chain(addresses(text, found), long_addresses(text))
         if kind == "phones":
             return phones(text, self.phone_regions)
         return {"ibans": ibans, "cards": cards, "ssns": ssns}[kind](text)

@@ -69,6 +69,8 @@ def _load(source: dict, split: str, **more):
             raise UserError(f"data source {path} is empty: expected at least one row")
         separator = {"sep": "\t"} if ".tsv" in path else {}
         return load_dataset(kind, data_files={split: here or path}, split=split, **separator, **more)
+    if kind and Path(path).is_dir():
+        raise UserError(f"data source {path} is a folder, though its name is a file's: give the files, {path}/*")
     if (Path(path) / "state.json").exists():
         return load_from_disk(path)
     if Path(path).is_dir() or (path.count("/") <= 1 and not kind):
@@ -151,6 +153,17 @@ def _first(data, rows: int | None, streaming: bool):
     return data if rows is None else data.select(range(min(rows, len(data))))
 
 
+def require_utf8(data, path: str) -> None:
+    """Raises `UserError` for texts that are no UTF-8: JSON's reader lets them pass, and each use of them fails."""
+    import pyarrow
+
+    try:
+        data.data.validate(full=True)
+    except pyarrow.ArrowInvalid as error:
+        said = str(error).splitlines()[0]
+        raise UserError(f"data source {path} is not UTF-8 ({said}): write it in UTF-8, iconv does it") from None
+
+
 def load_source(source: dict):
     """One source as a `datasets.Dataset`.
 
@@ -200,6 +213,8 @@ def load_source(source: dict):
         raise UserError(f"data source {path}: {' '.join(str(error).split())[:300]}") from None
     finally:
         logging.set_verbosity(verbosity)
+    if files:
+        require_utf8(data, path)
     rename = source.get("rename")
     if rename:
         missing = set(rename) - set(data.column_names)

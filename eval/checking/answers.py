@@ -12,7 +12,8 @@ A statement is one of
     hash     #### V on a line of its own
     box      \boxed{V}, \fbox{V}, \framebox{V} with nested braces, \boxed 7
     tag      <answer>V</answer>
-    bold     a last line that is nothing but **V**, where there is no other statement
+    bold     where there is no other statement, a last line that is nothing but **V**, or that concludes with it: "So
+             she makes **V** a day.", "Thus x = V."
 
 Behind V may stand what closes brackets, mathematics, bold and quotations, a full stop or exclamation mark, and a
 courtesy ("I hope it is correct.", "Let me know if …"). A statement of the kinds `is` and `label` whose sentence takes
@@ -53,6 +54,11 @@ _MARKER = re.compile(
 _KINDS_OF_MARKERS = ("box", "hash", "tag", "is", "label", "foreign")
 _MARKUP = r"(?:[^\w\n]|\b[0-9]{1,2}[.)]\s)*"  # bold, heading, list, quotation, emoji
 _OPENS = re.compile(rf"(?:^|\n|[.!?:;。！？]|\*\*)\s*{_MARKUP}$")
+_CONCLUSION = re.compile(  # a last line: "So she makes **$18** every day.", "Thus $x = 18$."
+    r"(?:so|thus|therefore|hence|altogether|in total|in conclusion)\b[^*=0-9\n]{0,80}"
+    r"(?:\*\*(?P<bold>[^*\n]{1,40})\*\*[^*=0-9\n]{0,60}|=(?P<value>[^=\n]{1,40}))",
+    re.IGNORECASE,
+)
 _TURN = re.compile(r".*(?:[.!?:;\n。！？]|,)", re.DOTALL)
 _DOUBT = re.compile(
     r"\b(?:not|never|no|nor|cannot|\w+n't|false|wrong|incorrect|doubt|deny|denies|unless|suppose|supposing|assume"
@@ -198,6 +204,8 @@ def statements(text: str) -> list[Statement]:
     last = text.rpartition("\n")[2]
     if not markers and (bold := re.fullmatch(r"(?:\*\*|__)([^*_\n]{1,80})(?:\*\*|__)[.!]?", last.strip())):
         found.append(Statement("bold", bold[1]))
+    elif not markers and (concluded := _CONCLUSION.fullmatch(last.strip())) and not _DOUBT.search(last):
+        found.append(Statement("bold", concluded["bold"] or concluded["value"]))
     return found
 
 

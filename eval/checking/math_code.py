@@ -260,11 +260,36 @@ def _unreadable(answer: str) -> bool:
     return len(re.findall(r"[A-Za-z]{3,}", bare)) > 1 or not answer.strip()
 
 
+def _choice(expression: str) -> str | None:
+    """The letter of a choice, alone or in brackets before what it stands for: C, (C), (C) 5."""
+    found = re.fullmatch(r"\(([A-Z])\)(?:[\s.:].*)?|([A-Z])[.)]?(?:(?<=[.)])\s.*)?", unwrap(expression))
+    return (found[1] or found[2]) if found else None
+
+
+def _in_the_form_of(answer: str, stated: str) -> str:
+    r"""A chain such as 5 \le x < 7 as an interval where the answer is one, and \pm as its two values where the answer
+    lists them.
+    """
+    chain = re.fullmatch(
+        r"\s*([^<>=]+?)\s*(\\leq?(?![a-z])|<|\\lt)\s*[A-Za-z]\s*(\\leq?(?![a-z])|<|\\lt)\s*([^<>=]+)", stated
+    )
+    if chain and re.fullmatch(r"\s*(?:\\left)?[\[(][^,]+,[^,]+[\])]\s*", answer):
+        opening, closing = ("[" if "le" in chain[2] else "("), ("]" if "le" in chain[3] else ")")
+        return f"{opening}{chain[1]},{chain[4]}{closing}"
+    both = re.fullmatch(r"([^,]*)\\pm([^,]+)", stated)
+    if both and "," in answer and r"\pm" not in answer:
+        begin = both[1].strip()
+        return f"{begin} + {both[2]}, {begin} - {both[2]}" if begin else f"{both[2]}, -{both[2]}"
+    return stated
+
+
 def _verdict(stated: str, answer: str, gold: list) -> bool:
     from math_verify import verify
 
-    digits = _digits(answer)
-    if digits:
+    stated = _in_the_form_of(answer, stated)
+    if re.fullmatch(r"\(?[A-Z]\)?", unwrap(answer)) and (letter := _choice(stated)):
+        return letter == _choice(answer)
+    if digits := _digits(answer):
         said = _digits(stated) or (re.sub(r"\s", "", stated).lower(), "")
         return said[0] == digits[0] and said[1] in ("", digits[1])
     number, expected = _number(stated), _number(answer)

@@ -23,7 +23,9 @@ from dataclasses import dataclass
 
 LONGEST = 100_000  # characters of a program
 _FENCE = re.compile(r"(?P<before>.*?)(?P<marks>`{3,}|~{3,})(?P<label>[^`\n]*)$")
-_LABEL = re.compile(r"[\w+#.-]*|\{[^{}]*\}|\w+[ ,:]+\w+=.*")
+_LABEL = re.compile(r"[\w+#.-]*|\{[^{}]*\}|\w+[ ,:]+\w+=.*|(?:python3?|py) (?:def|class|import|from|async def) .+")
+_AT_ONCE = re.compile(r"(python3?|py)\s+((?:def|class|import|from|async def) .+)", re.IGNORECASE)  # no line between
+_INDENTED = re.compile("^[ \u00a0\u2003]*\u00a0[ \u00a0\u2003]*")
 _QUOTE = re.compile(r"^(?:[ \t]*>[ ]?)+")
 _PYTHON = re.compile(r"[{.\s]*(?:i?python|py)(?:[23](?:\.[0-9]+)?)?(?:[\s,:;.}{]|$)", re.IGNORECASE)
 _TAGGED = re.compile(
@@ -56,7 +58,9 @@ class Block:
 
 
 def _lines(text: str) -> list[str]:
-    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    """The lines; web pages and chats make no-break spaces of indentation, which Python does not read."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return [_INDENTED.sub(lambda found: " " * len(found[0]), line) for line in lines]
 
 
 def _dedented(lines: list[str], indent: int) -> str:
@@ -102,6 +106,8 @@ def blocks(text: str) -> list[Block]:
             and (_LABEL.fullmatch(fence["label"].strip()) and fence["label"].strip() if ended else _opens(fence))
         ):
             marks, label, inside = fence["marks"], fence["label"].strip(), []
+            if at_once := _AT_ONCE.fullmatch(label):
+                label, inside = at_once[1], [at_once[2]]
             indent = 0 if fence["before"].strip() else len(fence["before"])
         elif marks and not ended:
             inside.append(line)

@@ -5,10 +5,11 @@ thinking is marked.
 
 Read are
 
-    tags        <think>, <thinking>, <thought>, <reasoning>, <analysis>, <reflection>, <scratchpad>, <seed:think> … and
-                their closing tags, in any letter case; [THINK]…[/THINK]; ◁think▷…◁/think▷;
-                <|begin_of_thought|>…<|end_of_thought|>; <|START_THINKING|>… <|END_THINKING|>;
-                <|inner_prefix|>…<|inner_suffix|>; <|channel>thought…<channel|>; <unused94>thought…<unused95>
+    tags        <think>, <thinking>, <thought>, <reasoning>, <analysis>, <reflection>, <scratchpad>, <seed:think>,
+                <longcat_think> … and their closing tags, in any letter case, as HTML's &lt;think&gt; too; <|think|>;
+                [THINK]…[/THINK]; ◁think▷…◁/think▷; <|begin_of_thought|>…<|end_of_thought|>; <|START_THINKING|>…
+                <|END_THINKING|>; <|inner_prefix|>…<|inner_suffix|>; <|channel>thought…<channel|>;
+                <unused94>thought…<unused95>
     channels    gpt-oss's <|channel|>analysis<|message|>…<|end|>…<|channel|>final<|message|>…: only the channel final
                 is seen; the same where the special tokens were left out when decoding ("analysis…assistantfinal…")
     sentences   "Here is my thought process: … Here is my response: …" and "Thinking... … ...done thinking."
@@ -22,15 +23,15 @@ import functools
 import re
 
 _NAMES = (
-    "think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratchpad|inner_monologue|antthinking|seed:think"
+    r"(?:\w{1,20}[:_])?think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratchpad|inner_monologue|antthinking"
     "|think_never_used_[0-9a-f]+"
 )
 _OPEN = (
-    rf"<\s*(?:{_NAMES})\s*>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|START_THINKING\|>|<\|inner_prefix\|>"
+    rf"<\s*(?:{_NAMES})\s*>|&lt;(?:{_NAMES})&gt;|<\|think\|>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|START_THINKING\|>|<\|inner_prefix\|>"
     rf"|<\|channel>\s*thought\b|<unused94>"
 )
 _CLOSE = (
-    rf"<\s*/\s*(?:{_NAMES})\s*>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|END_THINKING\|>|<\|inner_suffix\|>"
+    rf"<\s*/\s*(?:{_NAMES})\s*>|&lt;/(?:{_NAMES})&gt;|<\|/think\|>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|END_THINKING\|>|<\|inner_suffix\|>"
     rf"|<channel\|>|<unused95>"
 )
 _TAG = re.compile(
@@ -71,7 +72,7 @@ _END_TOKEN = re.compile(r"(?:<\|\w{1,40}\|>|</s>|<eos>|<end_of_turn>|<turn\|>|<�
 
 @functools.lru_cache(maxsize=1024)
 def _name(tag: str) -> str:
-    bare = tag.lower().translate(_ENDS)
+    bare = "".join(tag.lower().replace("&lt;", "").replace("&gt;", "").translate(_ENDS).split())
     return _PARTNERS.get(bare, bare)
 
 

@@ -33,9 +33,15 @@ def load_pretrained(auto_class, path: str, what: str, new_head: bool = False, **
         StrictDataclassError,
         SafetensorError,
     ) as error:  # transformers' messages run over many lines
-        raise UserError(
-            f"{what} {path} cannot be loaded ({str(error).strip().splitlines()[0][:200]}): {CURE}"
-        ) from None
+        if stages := sorted(file.parent.name for file in Path(path).glob("*/config.json")):
+            raise UserError(
+                f"{what} {path} is no model but a folder of some: give "
+                f"{' or '.join(str(Path(path) / s) for s in stages)}"
+            ) from None
+        said = str(error).strip().splitlines()[0][:200]
+        if not hasattr(auto_class, "from_config") and Path(path).is_dir() and not list(Path(path).glob("tokenizer*")):
+            said = "it holds no tokenizer (tokenizer.json)"  # transformers speaks of its backends
+        raise UserError(f"{what} {path} cannot be loaded ({said}): {CURE}") from None
     missing = sorted(
         key for key in info["missing_keys"] if not (new_head and key.split(".")[0] in ("score", "classifier"))
     )

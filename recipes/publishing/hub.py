@@ -10,6 +10,7 @@ requests that make a repository, check a card and commit it sends once, so `insi
 """
 
 import fnmatch
+import json
 import mmap
 import re
 import socket
@@ -51,7 +52,7 @@ def model_files(folder: Path) -> dict[str, Path]:
     """What of a stage's folder is the model; links are left out.
 
     Raises:
-        UserError: no weights.
+        UserError: no weights, or see `check_whole`.
     """
     found = {
         path.name: path
@@ -62,7 +63,32 @@ def model_files(folder: Path) -> dict[str, Path]:
     }
     if not any(name.endswith(".safetensors") for name in found):
         raise UserError(f"{folder} holds no weights (*.safetensors, no links): train the stage, or leave it out")
+    check_whole(folder, found)
     return found
+
+
+def check_whole(folder: Path, files: dict[str, Path]) -> None:
+    """Raises `UserError` for a model that nobody could load: without its config, or with weights that are missing or
+    cut off."""
+    from safetensors import SafetensorError, safe_open
+
+    cure = "train the stage again, or leave it out"
+    if "adapter_config.json" not in files and "config.json" not in files:
+        raise UserError(f"{folder} is not whole, config.json is missing: {cure}")
+    keys = set()
+    for name in (name for name in files if name.endswith(".safetensors")):
+        try:
+            with safe_open(files[name], "pt") as weights:
+                keys |= set(weights.keys())
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{folder} is not whole, {name} cannot be read ({error}): {cure}") from None
+    for name in (name for name in files if name.endswith(".safetensors.index.json")):
+        try:
+            named = set(json.loads(files[name].read_text())["weight_map"])
+        except (ValueError, KeyError, TypeError, OSError):
+            raise UserError(f"{folder} is not whole, {name} cannot be read: {cure}") from None
+        if lost := named - keys:
+            raise UserError(f"{folder} is not whole, {len(lost)} weights of {name} are missing: {cure}")
 
 
 def mask(text: str) -> str:

@@ -11,6 +11,7 @@ complete checkpoint (`trainer_state.json` is what a checkpoint writes last).
 """
 
 import dataclasses
+import fcntl
 import json
 import math
 import os
@@ -27,6 +28,8 @@ from eval.report.stages import METHODS
 from eval.shared.progress_file import ShareDone
 from recipes.publishing.hub import hub_id
 
+PATIENCE = 10  # seconds that a killed stage's helpers may take to go
+_HELD: dict[tuple[int, int], int] = {}  # (device, number) of a folder -> the descriptor by which this process holds it
 # Dense bf16 peak in FLOP/s by the name CUDA reports (vendors' data sheets); `peak_flops` overrides.
 PEAK_FLOPS = {
     "H200": 989e12,
@@ -91,6 +94,41 @@ def logged_tokens(history: list[dict]) -> int | None:
     return next((log["num_tokens"] for log in reversed(history) if "num_tokens" in log), None)
 
 
+def hold(folder: Path) -> tuple[int, int]:
+    """Hold a stage's folder until `release`, or until this process ends; its first process does, for all. The folder
+    itself is locked, so that no file of it is left.
+
+    Returns:
+        What `release` takes.
+
+    Raises:
+        UserError: another stage is at work there.
+    """
+    key = (folder.stat().st_dev, folder.stat().st_ino)
+    if os.environ.get("RANK", "0") != "0" or key in _HELD:
+        return key
+    place = os.open(folder, os.O_RDONLY)
+    for _ in range(int(10 * PATIENCE)):
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _HELD[key] = place
+            return key
+        except BlockingIOError:
+            time.sleep(0.1)
+        except OSError as error:  # some network disks lock no folders
+            print(f"note: {folder} cannot be locked ({error.strerror}): let no other stage write there")
+            os.close(place)
+            return key
+    os.close(place)
+    raise UserError(f"another stage is at work in {folder}: wait for it, or choose another output_dir")
+
+
+def release(key: tuple[int, int]) -> None:
+    """Let go of a folder that this process holds."""
+    if key in _HELD:
+        os.close(_HELD.pop(key))
+
+
 class Stage:
     """One run of a recipe into `output_dir`: resume, timing, `stage.json`.
 
@@ -108,6 +146,7 @@ class Stage:
                     f"output_dir {training_args.output_dir} is the model that the stage starts from: choose another"
                 )
         self.folder = output_folder(training_args.output_dir)
+        self._held = hold(self.folder)
         self.config = {k: v for part in (args, training_args, model_args) for k, v in _plain(part).items()}
         data = [str(source.get("path")) for source in self.config.get("datasets") or []]
         self.on_hub = {path: named for path in (self.parent, *rewarding, *data) if (named := hub_id(path))}
@@ -126,6 +165,7 @@ class Stage:
             print(f"{self.folder} is finished (stage.json): delete it to train again")
             ShareDone()(1.0)
             self._push()
+            release(self._held)
         elif self.checkpoint:
             print(f"continuing from {self.checkpoint}")
         self.earlier_seconds = 0.0  # of killed runs, up to their last checkpoint
@@ -261,7 +301,7 @@ class Stage:
 
         trainer.save_model(str(self.folder))
         if not trainer.is_world_process_zero():
-            return
+            return  # the first process alone holds the folder
         trainer.processing_class.save_pretrained(self.folder)
         seconds, world = self.seconds(), trainer.accelerator.num_processes
         device = device_name(self.training_args)
@@ -290,6 +330,7 @@ class Stage:
         write_json(self.folder / "stage.json", record, default=str)
         (self.folder / "progress.json").unlink(missing_ok=True)
         self._push()
+        release(self._held)
 
 
 def _plain(part) -> dict:

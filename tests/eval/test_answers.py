@@ -713,3 +713,21 @@ def test_the_solutions_of_gsm8k_in_ten_ways(shared_data):
 )
 def test_what_is_no_number(text):
     assert read(text) is None
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "```python def double(x): return 2 * x\n```",
+        "```py def double(x): return 2 * x",
+        "```python\ndef double(x):\n\u00a0\u00a0\u00a0\u00a0return 2 * x\n```",
+        "```python\ndef double(x):\n \u00a0 \u00a0return 2 * x\n```",
+    ],
+)
+def test_programs_as_chats_show_them(reply):
+    """cuga-project/cuga-agent pull request 252; web pages make no-break spaces of indentation."""
+    from eval.checking.programs import program
+
+    names: dict = {}
+    exec(program(reply, "assert double(2) == 4"), names)
+    assert names["double"](2) == 4

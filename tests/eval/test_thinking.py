@@ -104,3 +104,19 @@ def test_generation_goes_on_in_a_thought(tokenizer):
     assert found.text == "<think>\nIs it 5?\n\nNo.</think>It is 4." and found.finished
     assert greedy(tokenizer, f"Is it 5?{end}", "<think>").text == "<think>Is it 5?"  # an end without a reply
     assert greedy(tokenizer, f"It is 4.\n\nAnd 5.{end}", stop_strings=["\n\n"]).text == "It is 4."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<longcat_think>Q</longcat_think>b",
+        "<mm:think>Q</mm:think>b",
+        "<|think|>Q<|/think|>b",
+        "&lt;think&gt;Q&lt;/think&gt;b",
+        "<think>Q</think\n>b",
+    ],
+)
+def test_further_marks_of_thinking(text):
+    from eval.checking.thinking import visible
+
+    assert visible(text) == "b" and thinks(text) and visible(text[: text.index("Q") + 1]) == ""

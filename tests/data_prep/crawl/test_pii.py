@@ -230,3 +230,31 @@ def test_the_crawl_s_own_are_valid():
     )
     assert all(luhn.is_valid(number) and CARD.fullmatch(number) for number in crawl.CARDS)
     assert {secret for kind in crawl.PII for secret in [kind]} == {"email", "ip", "phone", "ssn", "card", "iban"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pip install numpy@1.26.4 works",
+        "use std::vector, a::b or dead::beef",
+        "at 12:30:45 and 2024:11:30",
+        "MAC 20:01:48:60:ab:cd here",
+        "the network ::1 and fe80::1 are local",
+        "LinkedAccountId: 215805592",
+        "build number 2024 1130 0917",
+        "issues/123#issuecomment-4345955198",
+        "parcel_id: 12-3456789.000",
+        "on 2024-01-15 12 the",
+        "ratio 0.250750683890174",
+    ],
+)
+def test_what_only_looks_like_personal_data(pii, text):
+    """Public reports: screenpipe issue 2340, NovasPlace/CSM pull request 96, garrytan/gstack pull request 2591."""
+    assert pii.format(text) == text
+
+
+@pytest.mark.parametrize("address", ["2001:4860:4860::8888", "2a00:1450:4001:81b:0:0:0:200e", "2606:4700::1111"])
+def test_long_addresses_go(pii, address):
+    for text in (f"It answers at {address} today.", f"({address})", f"[{address}]:443", f"{address}, then"):
+        assert address not in pii.format(text)
+    assert pii.format("It is 2001:db8::1 here.") == "It is 2001:db8::1 here."  # kept for documents
