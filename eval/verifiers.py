@@ -27,7 +27,7 @@ import inspect
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from eval.answers import Statement, mentioned_number, number, statements, strip
 from eval.cli import UserError
@@ -248,7 +248,7 @@ def asserted(completion: str, values: list[str]) -> set[str]:
     return {value.casefold() for value in values if plain(value).casefold() in found}
 
 
-def names_choice(completion: str, answer: str, choices: list[str] = (), **_) -> float | None:
+def names_choice(completion: str, answer: str, choices: Sequence[str] = (), **_) -> float | None:
     """1 if the reply asserts `answer` and mentions no other of `choices` (the values the attribute can have)."""
     if not (answer := str(answer or "").strip()):
         return None
@@ -266,7 +266,7 @@ def made_up(completion: str, choices: list[str], **_) -> float | None:
     return float(bool(asserted(completion, values)))
 
 
-def refusal(completion: str, choices: list[str] = (), **_) -> float | None:
+def refusal(completion: str, choices: Sequence[str] = (), **_) -> float | None:
     """1 if the reply says that it does not know (`eval.wording` lists the ways), and neither asserts one of `choices`
     nor goes on to an answer.
     """

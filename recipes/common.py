@@ -1,6 +1,7 @@
 """What the recipe scripts share before they train: arguments, data, models, and checks before any work."""
 
 import os
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -67,7 +68,7 @@ def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> 
     the instructions."""
     import torch
 
-    argv = list(os.sys.argv[1:] if argv is None else argv)
+    argv = list(sys.argv[1:] if argv is None else argv)
     if not torch.cuda.is_available() and not torch.backends.mps.is_available() and "--use_cpu" not in argv:
         argv = ["--use_cpu", "true", *argv]  # transformers refuses bf16 without it
     with user_errors("settings"):

@@ -14,6 +14,7 @@ Ahmadian et al. 2024, "Back to Basics".
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from eval.cli import UserError, command, user_errors
 from eval.generate import encode
@@ -145,7 +146,7 @@ def main(argv: list[str] | None = None) -> None:
     functions, parts, penalty = list(verifiers), [], 0.0
     weights = training_args.reward_weights or [1.0] * (len(verifiers) + bool(args.reward_model_path))
     if args.reward_model_path:
-        options = {"what": "reward model", "num_labels": 1}
+        options: dict[str, Any] = {"what": "reward model", "num_labels": 1}
         source = (AutoModelForSequenceClassification, args.reward_model_path, model_args, training_args)
         scores = reward_model(load_model(*source, **options).to(training_args.device), scoring_tokenizer)
         penalty = PENALTY if args.missing_eos_penalty is None else args.missing_eos_penalty
