@@ -29,7 +29,7 @@ measured (`eval.guess_check`, `eval.generation.divergence.repeated`) and not pai
 import inspect
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from eval.checking.answers import Statement, mentioned_number, number, statements, strip
 from eval.checking.countdown import expression, makes
@@ -245,7 +245,7 @@ def asserted(completion: str, values: list[str]) -> set[str]:
     return {value.casefold() for value in values if plain(value).casefold() in found}
 
 
-def names_choice(completion: str, answer: str, choices: list[str] = (), **_) -> float | None:
+def names_choice(completion: str, answer: str, choices: Sequence[str] = (), **_) -> float | None:
     """1 if the reply asserts `answer` and mentions no other of `choices` (the values the attribute can have)."""
     answer = str(answer or "").strip()
     if not answer:
@@ -265,7 +265,7 @@ def made_up(completion: str, choices: list[str], **_) -> float | None:
     return float(bool(asserted(completion, values)))
 
 
-def refusal(completion: str, choices: list[str] = (), **_) -> float | None:
+def refusal(completion: str, choices: Sequence[str] = (), **_) -> float | None:
     """1 if the reply says that it does not know (`eval.checking.wording` lists the ways), and neither asserts one of
     `choices` nor goes on to an answer.
     """

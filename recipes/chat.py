@@ -17,8 +17,10 @@ import io
 import re
 import sys
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from eval.cli import UserError, command, parse
 from recipes.chat_ui.session import Listener, NoRoom, Talk, check_sampling, completes, cut, load_model
@@ -59,7 +61,7 @@ class Screen(Listener):
         marks: control tokens, which are left out where a reply spells them; the page shows every token.
     """
 
-    def __init__(self, marks: list[str] = ()):
+    def __init__(self, marks: Sequence[str] = ()):
         self.region, self.unread = "", ""
         self.marks = re.compile("|".join(map(re.escape, sorted(marks, key=len, reverse=True))) or "(?!)")
 
@@ -135,7 +137,11 @@ def replies(talk: Talk, args: ChatArguments):
         asked = [*said, {"role": "user", "content": line}]
         screen = Screen(marks)
         try:
-            sampling = {"max_new_tokens": args.max_new_tokens, "temperature": args.temperature, "seed": args.seed}
+            sampling: dict[str, Any] = {
+                "max_new_tokens": args.max_new_tokens,
+                "temperature": args.temperature,
+                "seed": args.seed,
+            }
             done, messages = talk.reply(line if args.complete else asked, screen, **sampling)
         except NoRoom as error:
             print(f"({error}; /reset begins a new one)")

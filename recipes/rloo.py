@@ -15,6 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from eval.cli import UserError, command, user_errors
 from eval.generation.generate import encode
@@ -165,7 +166,7 @@ def make_rewards(args, training_args, model_args, verifiers: list, scoring_token
     functions, parts, penalty = list(verifiers), [], 0.0
     weights = training_args.reward_weights or [1.0] * (len(verifiers) + bool(args.reward_model_path))
     if args.reward_model_path:
-        options = {"what": "reward model", "num_labels": 1}
+        options: dict[str, Any] = {"what": "reward model", "num_labels": 1}
         source = (AutoModelForSequenceClassification, args.reward_model_path, model_args, training_args)
         scores = reward_model(load_model(*source, **options).to(training_args.device), scoring_tokenizer)
         penalty = PENALTY if args.missing_eos_penalty is None else args.missing_eos_penalty

@@ -11,12 +11,18 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-READMES = sorted([ROOT / "README.md", ROOT / "data_prep" / "README.md", *ROOT.glob("recipes/*/README.md")])
+READMES = sorted(
+    [
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data_prep/README.md")),
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("recipes/*/README.md"),
+    ]
+)
 SOURCES = sorted(p for folder in ("recipes", "data_prep", "eval") for p in (ROOT / folder).rglob("*.py"))
 YAMLS = sorted(
     [*ROOT.glob("recipes/*/*.yaml"), *ROOT.glob("accelerate_configs/*.yaml"), *ROOT.glob("data_prep/*.yaml")]
 )
-STARTS = ("python -m ", "accelerate launch ", "make ", "sbatch ", "pip install ")
+STARTS = ("python -m ", "python docs/", "accelerate launch ", "make ", "sbatch ", "pip install ", "lm_eval run ")
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 
@@ -33,7 +39,7 @@ def commands(lines: list[str]) -> list[list[str]]:
     dropped."""
     found, text = [], ""
     for line in lines:
-        text += line.strip().removesuffix("\\").rstrip() + " "
+        text += line.strip().removeprefix(".venv/bin/").removesuffix("\\").rstrip() + " "
         if not line.rstrip().endswith("\\"):
             if text.startswith(STARTS):
                 found.append(
@@ -103,9 +109,20 @@ def check(command: list[str]) -> None:
                 assert re.search(rf"^{word.split('=')[0]} \?=", MAKEFILE, re.MULTILINE), f"make has no variable {word}"
             else:
                 assert re.search(rf"^{word}:", MAKEFILE, re.MULTILINE), f"make has no target {word}"
-    elif program == "python":
-        assert rest[0] == "-m"
+    elif program == "python" and rest[:2] == ["-m", "pytest"]:
+        files = [word for word in rest if word.startswith("tests/")]
+        assert files and all((ROOT / file).is_file() for file in files), files
+    elif program == "python" and rest[0] == "-m":
         parse_only(rest[1], rest[2:])
+    elif program == "python":
+        script = ROOT / rest[0]
+        assert script.is_file(), script
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(script.parent)
+            parse_only(script.stem, rest[1:])
+    elif program == "lm_eval":
+        folder = ROOT / rest[rest.index("--include_path") + 1]
+        assert rest[0] == "run" and (folder / f"{rest[rest.index('--tasks') + 1]}.yaml").is_file()
     elif program == "accelerate":
         from accelerate.commands.launch import launch_command_parser
 
@@ -166,15 +183,46 @@ def options() -> set[str]:
 def test_commands(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     found = fenced(path)
-    assert found, f"{path} tells nobody what to type"
+    lists = ("CHANGELOG.md", "data.md", "models.md")
+    assert found or path.name in lists, f"{path} tells nobody what to type"
     for command in found:
         check(command)
 
 
 def test_the_readme_has_the_two_commands_and_one_stage_by_hand():
     found = fenced(ROOT / "README.md")
-    assert ["make", "tiny"] in found and ["make", "test"] in found
+    assert found[0] == ["make", "tiny"]
+    assert found[1][:3] == ["python", "-m", "recipes.chat"]
     assert any(command[0] == "accelerate" for command in found)
+    assert ["make", "test"] in fenced(ROOT / "CONTRIBUTING.md")
+
+
+def test_the_readme_is_short_and_has_its_pictures():
+    text = (ROOT / "README.md").read_text()
+    assert text.count("\n") <= 140
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    assert len(pictures) == 2
+    for picture in pictures:
+        assert (ROOT / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_guides_are_reached_from_the_readme():
+    text = (ROOT / "README.md").read_text()
+    for guide in ROOT.glob("docs/*.md"):
+        assert f"](docs/{guide.name})" in text, guide
+
+
+def test_the_tree_in_the_readme_exists():
+    """Each word with a slash or a suffix in the annotated tree is a path, below the folder that it stands in."""
+    block = re.search(r"## Where things are\n+```text\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    folder = ROOT
+    for line in block.splitlines():
+        place = re.split(r"\s{2,}(?=[^\s])", line.strip())
+        names = [word for part in place for word in part.split() if re.fullmatch(r"[\w-]+(/|\.py)", word)]
+        for name in names:
+            if not line.startswith(" ") or (ROOT / name).is_dir():
+                folder = ROOT / name
+            assert (folder / name).exists() or (ROOT / name).exists(), f"{name} in {folder}"
 
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if in_docstring(p)], ids=name_of)

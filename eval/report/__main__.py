@@ -13,6 +13,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from eval.cli import UserError, command, output_folder, parse
 
@@ -98,7 +99,7 @@ def _build(run, output_dir: str | Path | None) -> Path:
             f"{run.folder} holds no stage and no evaluation: run `make tiny` first, or name another with --run_dir"
         )
     folder = output_dir or run.folder / "report"
-    options = {
+    options: dict[str, Any] = {
         "loader": PackageLoader("eval.report", "."),
         "undefined": StrictUndefined,
         "trim_blocks": True,

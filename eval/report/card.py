@@ -9,6 +9,7 @@ it; the card of a data set: `eval.report.data_card`.
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from eval.estimates import finite
@@ -183,7 +184,7 @@ def model_card(
     *,
     license: str,
     base_model: str | None = None,
-    datasets: list[str] = (),
+    datasets: Sequence[str] = (),
     tools: bool = False,
     adapter: bool = False,
     fall: dict | None = None,

@@ -6,6 +6,7 @@ license="apache-2.0", origin="recipe tiny, seed 0")
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from eval.cli import UserError
@@ -77,7 +78,7 @@ def describe(path: Path) -> dict:
 
 
 def data_set_card(
-    repo_id: str, name: str, files: dict[str, dict[str, dict]], *, license: str, origin: str, facts: list[str] = ()
+    repo_id: str, name: str, files: dict[str, dict[str, dict]], *, license: str, origin: str, facts: Sequence[str] = ()
 ):
     """The card of a data set, as a `huggingface_hub.DatasetCard`; `load_dataset(repo_id)` finds the splits by its
     metadata.

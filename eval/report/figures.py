@@ -9,6 +9,7 @@ width of a phone. A figure is 360 units wide, so that its text is about as large
 import itertools
 import math
 import textwrap
+from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
@@ -84,7 +85,7 @@ class Figure(Markup):
 
 
 def _figure(
-    title: str, parts: list[str], note: str, data: dict, legend: list[str] = (), height: float = HEIGHT
+    title: str, parts: list[str], note: str, data: dict, legend: Sequence[str] = (), height: float = HEIGHT
 ) -> Figure:
     """Wrap drawing parts. `note` says n and where the data lie."""
     keys = Markup("").join(

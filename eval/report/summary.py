@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 from eval.cli import UserError, existing
 from eval.estimates import finite
@@ -76,7 +77,7 @@ class Run:
         self._read = {}
         self.last = ""  # the file that was asked for last
 
-    def __call__(self, name: str) -> dict | list:
+    def __call__(self, name: str) -> Any:
         """Contents of a JSON file ({} when missing) or the rows of a JSONL file ([] when missing)."""
         self.last = name
         if name not in self._read:

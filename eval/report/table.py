@@ -1,6 +1,7 @@
 """The figures of several runs side by side, as the Markdown table of a README.
 
-    python -m eval.report.table --runs runs/tiny runs/tiny-1 runs/tiny-2                  # the headline figures
+    python -m eval.report.table --runs runs/tiny runs/tiny-1 runs/tiny-2                  # all figures
+    python -m eval.report.table --runs runs/tiny --headline true                          # the README's ten
     python -m eval.report.table --runs runs/tiny runs/tiny-1 runs/tiny-2 --seconds true   # seconds a step
 
 Reads each run's `report/summary.json`. A row that no run has measured is left out.
@@ -53,11 +54,24 @@ ROWS = (  # label, stage, path in the summary
     ("grpo · `apples_at_once`, sampled", "grpo", "tasks/apples_at_once"),
     ("grpo · `facts_unseen`, refused", "grpo", "facts/facts_unseen/refused"),
 )
+HEADLINES = (
+    ("People it read about often, completed by the base model", "base", "tasks/facts_known"),
+    ("The same people, asked after SFT: right", "sft", "tasks/facts_known"),
+    ("Strangers, asked after SFT: an answer made up", "sft", "tasks/facts_unseen"),
+    ("Strangers, asked after honesty training: “I don't know”", "honest", "facts/facts_unseen/refused"),
+    ("People it knows, asked after honesty training: right", "honest", "tasks/facts_known"),
+    ("Strangers, with the search tool: right", "tools", "facts/facts_unseen/right"),
+    ("Counting letters without a tool: right", "honest", "tasks/letters"),
+    ("Counting letters with Python: right", "tools", "tasks/letters"),
+    ("Word problems before practice (GRPO): right", "honest", "tasks/apples"),
+    ("Word problems after it: right", "grpo", "tasks/apples"),
+)
 
 
 @dataclass
 class TableArguments:
     runs: list[str] = field(metadata={"help": "folders of runs that have a report"})
+    headline: bool = field(default=False, metadata={"help": "only the ten figures of the README, in plain words"})
     seconds: bool = field(default=False, metadata={"help": "seconds a step instead of the scores"})
 
 
@@ -83,14 +97,23 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
 
 
-def headline(summaries: list[dict]) -> str:
-    head = ["what", "n", *(f"seed {summary['seed']}" for summary in summaries)]
+def scores(summaries: list[dict], figures: tuple[tuple[str, str, str], ...]) -> list[list[str]]:
+    """A row a figure: its label, how many items it is of, and its value and interval in each run."""
     rows = []
-    for label, stage, path in ROWS:
+    for label, stage, path in figures:
         measures = [found(summary, stage, path) for summary in summaries]
         counts = {str(m["n"]) for m in measures if isinstance(m, dict)}
         if any(m is not None for m in measures):
             rows.append([label, " / ".join(sorted(counts)), *map(cell, measures)])
+    return rows
+
+
+def table(summaries: list[dict], headline: bool) -> str:
+    """The Markdown table of the headline figures, or of all with time and memory."""
+    head = ["what", "n", *(f"seed {summary['seed']}" for summary in summaries)]
+    if headline:
+        return markdown(head, scores(summaries, HEADLINES))
+    rows = scores(summaries, ROWS)
     rows.append(["seconds", "", *(f"{summary['seconds']['total']:.0f}" for summary in summaries)])
     rows.append(["peak memory, GiB", "", *(f"{summary['peak_rss_gb']:.1f}" for summary in summaries)])
     return markdown(head, rows)
@@ -116,7 +139,9 @@ def main(argv: list[str] | None = None) -> None:
             summaries.append(json.loads(path.read_text()))
         except ValueError as error:
             raise UserError(f"{path} is not a report's summary: {error}") from None
-    print(seconds(summaries) if args.seconds else headline(summaries))
+    if args.seconds and args.headline:
+        raise UserError("headline and seconds: expected one of them, got both. Give one")
+    print(seconds(summaries) if args.seconds else table(summaries, args.headline))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ computation.
 
 import json
 from pathlib import Path
+from typing import Any
 
 from eval.cli import UserError
 from eval.generation.encoding import render
@@ -151,7 +152,7 @@ class Talk:
 
         limits = {"max_new_tokens": room, "max_tool_calls": MOST_CALLS}
         sampling = {"temperature": temperature, "seed": seed}
-        settings = {**limits, **sampling, "tools": self.tools, "stream": stream}
+        settings: dict[str, Any] = {**limits, **sampling, "tools": self.tools, "stream": stream}
         ((done,),) = generate(self.model, self.tokenizer, [prompt], **settings)
         reader.end()
         return done, done.messages or [{"role": "assistant", "content": "", **reader.said}]

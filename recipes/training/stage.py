@@ -20,6 +20,7 @@ import subprocess
 import time
 import zipfile
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -282,10 +283,10 @@ class Stage:
     def finish(
         self,
         trainer,
-        datasets: list = (),
+        datasets: Sequence = (),
         tokens: int | None = None,
         flops: float | None = None,
-        left_out: dict = MappingProxyType({}),
+        left_out: Mapping = MappingProxyType({}),
     ) -> None:
         """Save the model and its tokenizer, then the record, and push the model if asked.
 
