@@ -24,6 +24,7 @@ METHODS = {
     "normalize_advantages": ("RLOO", "AutoModelForCausalLM"),  # before PPO and GRPO, whose keys it has, too
     "f_divergence_type": ("direct preference optimisation", "AutoModelForCausalLM"),
     "reward_model_path": ("PPO", "AutoModelForCausalLM"),
+    "teacher_model_name_or_path": ("on-policy distillation", "AutoModelForCausalLM"),
     "rewards": ("GRPO", "AutoModelForCausalLM"),
 }
 SFT = ("supervised fine-tuning", "AutoModelForCausalLM")
