@@ -10,10 +10,17 @@ Rows have `prompt` (messages) and what the verifiers in `rewards` read, as for `
     probes.jsonl    each row with `pass_rate`, `passed` and `judged` (counts); in the order of the problems
     train.jsonl     the rows with a pass rate from `least` to `most`, which is what `recipes.grpo` practises on
     summary.json    how many rows have which rate, and where the replies are from
+    solutions.jsonl with `solutions`: up to so many right replies a problem as `messages`, for `recipes.sft`
 
 A killed run resumes after its last whole chunk, and its files are byte-identical; with other thresholds nothing is
 asked again. Online, as a step of training, this is the dynamic sampling of DAPO (Yu et al. 2025, section 3.2); before
 training it costs each problem once.
+
+A reasoner's solutions teach a smaller model by supervised fine-tuning: so were R1's distilled models made
+(DeepSeek-R1, 2025, section 2.4).
+
+    python -m data_prep.pass_rate --model runs/tiny/grpo --problems runs/tiny/world/problems/train.jsonl --samples 1 \
+        --most 1 --solutions 1 --output_dir runs/tiny/solutions
 """
 
 import hashlib
@@ -56,6 +63,7 @@ class PassRateArguments:
     chunk: int = field(default=64, metadata={"help": "problems asked, and written, at a time"})
     batch_size: int = field(default=256, metadata={"help": "replies at a time, of a model that runs here"})
     seed: int = field(default=0, metadata={"help": "of sampling"})
+    solutions: int = field(default=0, metadata={"help": "right replies that are kept of each problem; 0: none"})
 
 
 def check(args: PassRateArguments) -> None:
@@ -72,6 +80,8 @@ def check(args: PassRateArguments) -> None:
         raise UserError(
             f"at temperature 0 all {args.samples} samples would be the same: raise temperature, or take one sample"
         )
+    if args.solutions < 0:
+        raise UserError(f"solutions must not be negative, but is {args.solutions}")
     if args.limit is not None and args.limit < 1 or not args.rewards:
         raise UserError("limit must be at least 1, and rewards name at least one verifier")
     for name in args.rewards:
@@ -90,6 +100,23 @@ def scores(row: dict, text: str, names: list[str]) -> bool | None:
             " data_prep.problems writes such rows"
         ) from None
     return min(given) >= 1 if given else None
+
+
+def right_replies(row: dict, replies: list, names: list[str], most: int) -> list[str]:
+    """The first `most` different replies that came to their end and satisfy every verifier."""
+    right = [reply.text for reply in replies if reply.finished and scores(row, reply.text, names)]
+    return list(dict.fromkeys(right))[:most]
+
+
+def write_solutions(path, probes) -> int:
+    """Right replies as conversations; how many."""
+    count = 0
+    with whole(path) as file:
+        for row in stream(probes):
+            for text in row["solutions"]:
+                file.write(dump({"messages": [*row["prompt"], {"role": "assistant", "content": text}]}))
+                count += 1
+    return count
 
 
 @command
@@ -131,14 +158,14 @@ def main(argv: list[str] | None = None) -> None:
             found = []
             for row, replies in zip(rows, replier([row["prompt"] for row in rows], args.samples, seed)):
                 judged = [right for reply in replies if (right := scores(row, reply.text, args.rewards)) is not None]
-                found.append(
-                    row
-                    | {
-                        "pass_rate": sum(judged) / len(judged) if judged else None,
-                        "passed": sum(judged),
-                        "judged": len(judged),
-                    }
-                )
+                rate = {
+                    "pass_rate": sum(judged) / len(judged) if judged else None,
+                    "passed": sum(judged),
+                    "judged": len(judged),
+                }
+                if args.solutions:
+                    rate["solutions"] = right_replies(row, replies, args.rewards, args.solutions)
+                found.append(row | rate)
             return found
 
         return ask
@@ -146,7 +173,7 @@ def main(argv: list[str] | None = None) -> None:
     by_chunks(probes, out / "problems.jsonl", count, "pass_rate", args.chunk, args.seed, start)
 
     # ---- Keep ----
-    for stale in ("train.jsonl", "summary.json"):
+    for stale in ("train.jsonl", "summary.json", "solutions.jsonl"):
         (out / stale).unlink(missing_ok=True)
     rates, kept = Counter(), 0
     with whole(out / "train.jsonl") as file:
@@ -166,7 +193,7 @@ def main(argv: list[str] | None = None) -> None:
                 )
             ] += 1
             if rate is not None and args.least <= rate <= args.most:
-                file.write(dump(row))
+                file.write(dump({name: value for name, value in row.items() if name != "solutions"}))
                 kept += 1
         told = ", ".join(
             f"{name}: {rates[name]:,}" for name in ("0", "below 0.5", "from 0.5", "1", "unjudged") if rates[name]
@@ -187,6 +214,8 @@ def main(argv: list[str] | None = None) -> None:
             "settings": settings,
         },
     )
+    if args.solutions:
+        print(f"{out / 'solutions.jsonl'}: {write_solutions(out / 'solutions.jsonl', probes):,} right replies")
     print(f"{out / 'train.jsonl'}: {kept:,} of {count:,} problems (pass rates {told})")
 
 

@@ -26,9 +26,9 @@ from recipes.training.setup import (
     load_data,
     load_model,
     parse_stage,
+    report_left_out,
     require_rows,
     rows_per_step,
-    tell,
 )
 from recipes.training.stage import Stage, logged_tokens
 
@@ -149,7 +149,7 @@ def usable(pairs, tokenizer, max_length: int | None, where: str) -> tuple:
     rendered = pairs.map(texts, **options)
     left_out, why = Counter(), f"a reply with its prompt has more than max_length {max_length} tokens"
     kept = leave_out(rendered, lambda row: max_length is None or row["tokens"] <= max_length, why, left_out)
-    tell(left_out, len(pairs), where)
+    report_left_out(left_out, len(pairs), where)
     return kept.remove_columns("tokens"), left_out
 
 

@@ -28,9 +28,9 @@ from recipes.training.setup import (
     load_data,
     load_model,
     parse_stage,
+    report_left_out,
     require_judged,
     require_rows,
-    tell,
 )
 from recipes.training.stage import Stage, logged_tokens
 
@@ -97,7 +97,7 @@ def short_prompts(rows, tokenizer, most: int, where: str) -> tuple:
         return len(encode(tokenizer, [row["prompt"]])[0]) <= most
 
     kept = leave_out(rows, fits, f"the prompt has more than max_prompt_length {most} tokens", left_out)
-    tell(left_out, len(rows), where)
+    report_left_out(left_out, len(rows), where)
     return kept, left_out
 
 

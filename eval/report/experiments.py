@@ -224,6 +224,31 @@ class Experiments:
         )
         return self.or_absent(drawn, title, "experiments/eval/start/results.json")
 
+    def distilled(self, title: str, task: str) -> Markup:
+        """Accuracy of the student against the tokens that it trained on: by the teacher's solutions, by the teacher's
+        distribution, and the mean reward of its own practice, which made the teacher."""
+        told, n = {}, 0
+        for label, name in (("the teacher's solutions", "distill_sft"), ("its distribution", "distill")):
+            points = [(0, score) for score in (self._score("eval/honest", task),) if score is not None]
+            for row in self.run.log(f"experiments/{name}"):
+                results = self.run(f"experiments/eval/{name}-{row['step']}/results.json").get("results", {})
+                if task in results and row.get("num_tokens"):
+                    points.append((row["num_tokens"], results[task]["score,none"]))
+                    n = results[task]["sample_len"]
+            told[label] = points if len(points) > 1 else []
+        if all(told.values()):
+            practice = [r for r in self.run.log("grpo") if r.get("num_tokens") and r.get("reward") is not None]
+            told["its own practice (reward)"] = [(row["num_tokens"], row["reward"]) for row in practice]
+            teacher = self._score("eval/grpo", task)
+            if practice and teacher is not None:
+                told["the teacher"] = [(0, teacher), (practice[-1]["num_tokens"], teacher)]
+        drawn = lines(title, told, "tokens", f"n = {n} problems a point; experiments/eval", whole=True)
+        return self.or_absent(drawn if all(told.values()) else None, title, "experiments/distill/log.jsonl")
+
+    def _score(self, folder: str, task: str) -> float | None:
+        """A task's score from the results in a folder of the run."""
+        return self.run(f"{folder}/results.json").get("results", {}).get(task, {}).get("score,none")
+
     def checking(self, name: str) -> list[dict]:
         """Replies of a model that check themselves."""
         model = self.run("experiments/guess_check.json").get("models", {}).get(name, {})

@@ -20,6 +20,7 @@ METHODS = {
     "RLOO": ("rloo", "AutoModelForCausalLM"),
     "direct preference optimisation": ("dpo", "AutoModelForCausalLM"),
     "GRPO": ("grpo", "AutoModelForCausalLM"),
+    "on-policy distillation": ("distilled", "AutoModelForCausalLM"),
 }
 # the roles that the report has chapters for, in its order; tools: the evaluation of honest with search and Python
 ROLES = ("base", "sft", "honest", "tools", "reward", "ppo", "grpo")

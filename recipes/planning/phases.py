@@ -1,5 +1,4 @@
-"""What each stage does with one batch, on shapes: the phases of training whose memory and work
-`recipes.planning.dry_run` tells.
+"""What each stage does with one batch, on shapes: the phases of training that `recipes.planning.dry_run` measures.
 
     with on_shapes() as live:
         phases = PHASES["sft"](live, job, {"model": model})

@@ -18,8 +18,8 @@ OTHERS = 0.3  # and of the other phases' peaks, whose blocks have other sizes
 ROW_TOKEN = 30  # bytes of a token in the rows, as they come and as they are read
 MOST_ROWS = 256 * MIB  # rows lie in a mapped file, which gives way
 SHAPES = 57  # batch shapes whose products PyTorch's oneDNN keeps compiled: its 1,024 over 18 a shape
-COMPILED = {True: 6.6 * MIB, False: 1.0 * MIB}  # of one such shape, in bf16 and in float32
-FRAGMENTS = {True: 0.7 * MIB, False: 0.1 * MIB}  # of one shape more
+COMPILED = {True: 10 * MIB, False: 2 * MIB}  # of one such shape, in bf16 and in float32
+FRAGMENTS = {True: 1.1 * MIB, False: 0.2 * MIB}  # of one shape more
 
 
 def shapes(job: Job, steps: int | None) -> int:

@@ -13,7 +13,7 @@ import yaml
 from conftest import ROOT, SIZES, rows, save_model
 
 pytestmark = pytest.mark.slow
-SCRIPTS = ("pretrain", "sft", "reward", "ppo", "grpo", "rloo", "dpo")
+SCRIPTS = ("pretrain", "sft", "reward", "ppo", "grpo", "rloo", "dpo", "distill")
 RECIPES = sorted(path for path in ROOT.glob("recipes/*/*.yaml") if path.stem.split("_")[0] in SCRIPTS)
 OTHERS = {"tokens", "pipeline", "experiments", "refusals", "conversations", "starters"}
 FAMILIES = {"tiny": "llama", "gpt2-124m": "gpt2", "qwen3-0.6b": "qwen3"}
@@ -49,6 +49,7 @@ SMALL = {  # what two steps on a CPU need
     "grpo": {"max_steps": 2, "per_device_train_batch_size": 32, "max_completion_length": 8},
     "rloo": {"max_steps": 2, "per_device_train_batch_size": 16, "max_completion_length": 8},
     "dpo": {"max_steps": 2, "per_device_train_batch_size": 4, "eval_steps": 1},
+    "distill": {"max_steps": 2, "per_device_train_batch_size": 4, "max_completion_length": 8},
 }
 METRICS = {
     "pretrain": {"loss", "eval_bits_per_byte", "tokens", "tokens_per_second", "flops", "learning_rate", "grad_norm"},
@@ -78,6 +79,7 @@ METRICS = {
         "clip_ratio/region_mean",
     },
     "dpo": {"loss", "rewards/accuracies", "rewards/margins", "eval_rewards/accuracies", "num_tokens"},
+    "distill": {"loss", "num_tokens", "completions/mean_length"},
 }
 
 
@@ -141,6 +143,7 @@ class Stages:
             ("experiments/words/train", self.world / "problems/train"),
             ("experiments/words/test", self.world / "problems/validation"),
             ("experiments/expert", self.world / "conversations"),
+            ("experiments/solutions/solutions", self.world / "conversations/train"),
         ):
             if value.startswith(f"runs/tiny/{prefix}"):
                 return value.replace(f"runs/tiny/{prefix}", str(local))
@@ -170,7 +173,13 @@ class Stages:
         config = yaml.safe_load(path.read_text())
         out = self.folder / recipe / path.stem
         config["output_dir"] = str(out)
-        for key in ("model_name_or_path", "reward_model_path", "tokenizer", "tokens_dir"):
+        for key in (
+            "model_name_or_path",
+            "teacher_model_name_or_path",
+            "reward_model_path",
+            "tokenizer",
+            "tokens_dir",
+        ):
             if config.get(key):
                 config[key] = self.path(config[key], recipe)
         config.pop("model_revision", None)
