@@ -96,8 +96,8 @@ def states(lens, rows: list[list[int]], batch_size: int) -> tuple[list, object]:
     return [torch.cat(parts) for parts in zip(*layers)], torch.cat(logits)
 
 
-def held_out(features, known, people, folds: int, seed: int, choose=None):
-    """Scores of each question by a classifier that was fitted to other people.
+def held_out(features, known, people, folds: int, seed: int, choose=None) -> tuple:
+    """(the score of each question by a classifier that was fitted to other people, its fold).
 
     Args:
         features: questions × width.
@@ -109,14 +109,15 @@ def held_out(features, known, people, folds: int, seed: int, choose=None):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    scores = np.zeros(len(known))
+    scores, fold = np.zeros(len(known)), np.zeros(len(known), int)
     split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    for train, test in split.split(features, known, people):
+    for number, (train, test) in enumerate(split.split(features, known, people)):
         columns = slice(None) if choose is None else choose(features[train], known[train])
         fitted = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
         fitted.fit(features[train][:, columns], known[train])
         scores[test] = fitted.decision_function(features[test][:, columns])
-    return scores
+        fold[test] = number
+    return scores, fold
 
 
 def best_column(features, known) -> list[int]:
@@ -130,32 +131,35 @@ def best_column(features, known) -> list[int]:
     return [int(np.abs(area - 0.5).argmax())]
 
 
-def wins(scores, known, people):
+def wins(scores, known, people, folds):
     """People known × people unknown: in how many pairs of their questions the known one's score is higher (a tie is
-    half a win), and in how many pairs there are."""
+    half a win), and how many pairs there are. Only pairs of one fold count: scores of two classifiers have no common
+    scale."""
     import numpy as np
 
     _, person = np.unique(people, return_inverse=True)
     members = np.eye(person.max() + 1)[person]
     ours, others = known == 1, known == 0
     gaps = scores[ours][:, None] - scores[others][None]
-    better = (gaps > 0) + 0.5 * (gaps == 0)
+    together = folds[ours][:, None] == folds[others][None]
+    better = ((gaps > 0) + 0.5 * (gaps == 0)) * together
     won = members[ours].T @ better @ members[others]
-    pairs = np.outer(members[ours].sum(0), members[others].sum(0))
+    pairs = members[ours].T @ together @ members[others]
     some = members[ours].sum(0) > 0
     return won[some][:, ~some], pairs[some][:, ~some]
 
 
-def auc(scores, known, people, resamples: int, seed: int) -> dict:
-    """{"value", "low", "high", "n", "people"}: the AUC (the share of pairs that are ordered right) and its 95 %
-    interval over people of both kinds, who are drawn with replacement."""
+def auc(scores, known, people, folds, resamples: int, seed: int) -> dict:
+    """{"value", "low", "high", "n", "people"}: the AUC (the share of a fold's pairs that are ordered right) and its
+    95 % interval over people of both kinds, who are drawn with replacement; `folds`: that of each question."""
     import numpy as np
 
-    won, pairs = wins(scores, known, people)
+    won, pairs = wins(scores, known, people, folds)
     rng = np.random.default_rng(seed)
     ours, others = (rng.multinomial(n, [1 / n] * n, size=resamples) for n in won.shape)
-    drawn = ((ours @ won) * others).sum(1) / ((ours @ pairs) * others).sum(1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    right, all_pairs = (((ours @ counts) * others).sum(1) for counts in (won, pairs))
+    some = all_pairs > 0  # few people may be drawn so that no fold holds both kinds
+    low, high = np.quantile(right[some] / all_pairs[some], [0.025, 0.975])
     value = won.sum() / pairs.sum()
     return {
         "value": float(value),
@@ -195,8 +199,8 @@ def measure(lens, rows: list[list[int]], questions: list[Question], args: KnownA
     tokens = sorted({encode_plain(lens.tokenizer, text)[0] for text in args.refusals})
 
     def judged(features, choose=None) -> dict:
-        scores = held_out(features, known, people, args.folds, args.seed, choose)
-        return auc(scores, known, people, args.resamples, args.seed)
+        scores, fold = held_out(features, known, people, args.folds, args.seed, choose)
+        return auc(scores, known, people, fold, args.resamples, args.seed)
 
     with torch.inference_mode():
         found, logits = states(lens, rows, args.batch_size)

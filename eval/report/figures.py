@@ -1,7 +1,7 @@
 """Small SVG figures with real text, and how numbers are printed.
 
-Four kinds are all that the report needs: `lines`, `columns` (with intervals), `bars` and `cells` (a map). They are
-drawn by hand: a plotting library is one more dependency, and its SVG follows neither the page's dark mode nor the
+Five kinds are all that the report needs: `lines`, `columns` (with intervals), `dots`, `bars` and `cells` (a map). They
+are drawn by hand: a plotting library is one more dependency, and its SVG follows neither the page's dark mode nor the
 width of a phone. A figure is 360 units wide, so that its text is about as large as the page's; colours are classes
 (`s0`, `s1`, ...) that the style sheet fills.
 """
@@ -188,6 +188,32 @@ def columns(
     return _figure(
         title, panel.parts, note, data, list(series), HEIGHT - 14 + 12 * any("\n" in group for group in groups)
     )
+
+
+def dots(title: str, series: dict[str, list[tuple[str, float, float]]], x_label: str, note: str) -> Figure | None:
+    """Points from 0 to 1 against a positive cost on a logarithmic axis, each with its name as a tip.
+
+    Args:
+        series: name -> (label, x, y) of its points; empty series are left out.
+    """
+    series = {name: points for name, points in series.items() if points}
+    if not series:
+        return None
+    costs = [math.log10(x) for points in series.values() for _, x, _ in points]
+    low, high = min(costs), max(costs)
+    margin = 0.05 * (high - low) or 0.1
+    panel = Panel([0.0, 1.0], (low - margin, high + margin), whole=True)
+    for mark in sorted({10**power * part for power in range(-6, 7) for part in (1, 2, 5)}):
+        if low - margin <= math.log10(mark) <= high + margin:
+            panel.text(panel.x(math.log10(mark)), HEIGHT - BOTTOM + 15, compact(mark))
+    panel.text((panel.left + WIDTH - RIGHT) / 2, HEIGHT - 4, x_label, css="label")
+    for i, (name, points) in enumerate(series.items()):
+        for label, x, y in points:
+            tip = f"{escape(label)}, {escape(name)}: {score(y)} at {compact(x)}"
+            at = f'cx="{panel.x(math.log10(x)):.1f}" cy="{panel.y(y):.1f}"'
+            panel.parts.append(f'<circle {at} r="4.5" fill-opacity="0.75" class="s{i}"><title>{tip}</title></circle>')
+    drawn = {name: [{"label": label, "x": x, "y": y} for label, x, y in points] for name, points in series.items()}
+    return _figure(title, panel.parts, note, {"x": x_label, "dots": drawn}, list(series))
 
 
 def bars(title: str, rows: list[tuple], note: str) -> Figure | None:

@@ -7,11 +7,12 @@ import math
 from markupsafe import Markup
 
 from eval.report.chapters import Story
-from eval.report.figures import cells, lines
+from eval.report.figures import cells, columns, dots, lines
 from eval.report.summary import half_width
 
 FOLDER = "experiments/probes"
 SHOWN = (0.25, 0.75, 1.25)  # temperatures whose dreams are shown
+PROBED = "sft"  # the stage whose states are probed for what it knows: before it is taught to refuse
 
 
 class Probed:
@@ -39,7 +40,9 @@ class Probed:
                 prefix: {part: found["spearman"][part] + 0 for part in parts}
                 for prefix, found in self.by_prefix().items()
                 if "spearman" in found
-            }
+            },
+            "known": self.knowing(),
+            "ways": self.ways(),
         }
 
     def by_heart(self, title: str) -> Markup:
@@ -136,6 +139,94 @@ class Probed:
             for name, e in wrong.items()
             if e
         ]
+
+    # --- does it know that it does not know ---
+
+    def layers(self, model: str) -> list[dict]:
+        """What `known` found behind each layer of a model."""
+        return self.models("known").get(model, {}).get("layers", [])
+
+    def knowing(self) -> dict:
+        """For the summary: the AUC of the probe and of one neuron behind each layer of `sft`, and of words alone."""
+        parts = ("value", "low", "high", "n", "people")
+
+        def told(area: dict) -> dict:
+            return {part: area[part] + 0 for part in parts}
+
+        found = self.models("known").get(PROBED)
+        if not found:
+            return {}
+        layers = {
+            str(row["layer"]): {"probe": told(row["probe"]), "neuron": told(row["neuron"])} for row in found["layers"]
+        }
+        return {"words": told(found["words"]), "layers": layers}
+
+    def known_or_not(self, title: str) -> Markup:
+        """AUC of telling known from unknown people, by layer of `sft`, and by the words of the question."""
+        found, file = self.knowing(), f"{FOLDER}/known.json"
+        if not found:
+            return self.or_absent(None, title, file)
+
+        def bar(area: dict) -> tuple[float, float]:
+            return area["value"], (area["high"] - area["low"]) / 2
+
+        words = found["words"]
+        layers = found["layers"].values()
+        series = {
+            "all coordinates": [bar(words), *(bar(row["probe"]) for row in layers)],
+            "one": [None, *(bar(row["neuron"]) for row in layers)],
+        }
+        note = f"n = {words['n']} questions about {words['people']} people, each held out; 0.5 is chance; {file}"
+        return self.or_absent(columns(title, ["words", *found["layers"]], series, note), title, file)
+
+    def refusing(self, title: str) -> Markup:
+        """How likely a refusal is behind each layer, by model and kind of people."""
+        file, told, counts = f"{FOLDER}/known.json", {}, set()
+        kinds = {"never read": "unknown", "known": "known"}
+        for model in self.models("known"):
+            for label, kind in kinds.items():
+                points = [(row["layer"], row["refusal"][kind]) for row in self.layers(model)]
+                counts |= {m["n"] for _, m in points}
+                if kind == "unknown" or model == "honest":
+                    told[f"{model}, {label}"] = [(layer, m["value"]) for layer, m in points]
+        n = "–".join(map(str, sorted(counts)))
+        note = f"n = {n} questions a point; {file}"
+        return self.or_absent(lines(title, told, "layer", note, whole=True), title, file)
+
+    def first_choices(self) -> dict:
+        """`question`, the `models`, and for each layer (`rows`) its name and of each model what it would say next."""
+        shown = self.run(f"{FOLDER}/known.json").get("example")
+        if not shown:
+            return {}
+        rows = zip(*shown["models"].values())
+        return {
+            "question": shown["question"],
+            "models": list(shown["models"]),
+            "rows": [(row[0]["layer"], [(m["text"], m["p"]) for m in row]) for row in rows],
+        }
+
+    # --- which model when ---
+
+    def ways(self) -> dict[str, dict]:
+        """Task -> way -> what `ways` found: `right`, `tokens`, `seconds`."""
+        found = self.run(f"{FOLDER}/ways.json").get("tasks", {})
+        parts = ("right", "tokens", "seconds")
+        return {
+            task: {way: {part: m[part] for part in parts} for way, m in row.items()} for task, row in found.items()
+        }
+
+    def against(self, title: str, cost: str, label: str) -> Markup:
+        """Accuracy of each task in each way against a cost a question, `tokens` or `seconds`."""
+        file, drawn, counts = f"{FOLDER}/ways.json", {}, set()
+        for task, row in self.ways().items():
+            for way, m in row.items():
+                spent = m[cost]["value"] if cost == "tokens" else m[cost]
+                drawn.setdefault(way, []).append((task, spent, m["right"]["value"]))
+                counts.add(m["right"]["n"])
+        n = "–".join(map(str, sorted({min(counts), max(counts)}))) if counts else "0"
+        batch = self.run(file).get("batch_size", 0)
+        note = f"n = {n} questions a dot, {batch} at a time; {file}"
+        return self.or_absent(dots(title, drawn, label, note), title, file)
 
     def maps(self) -> list[Markup]:
         """Where each model tells the larger number, by the digits behind the point of both."""

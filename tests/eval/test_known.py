@@ -15,8 +15,8 @@ def people(count: int, each: int) -> tuple[np.ndarray, list[str]]:
 
 
 def area(features, labels, names, choose=None) -> dict:
-    scores = probe.held_out(features, labels, names, 5, 0, choose)
-    return probe.auc(scores, labels, names, 200, 0)
+    scores, fold = probe.held_out(features, labels, names, 5, 0, choose)
+    return probe.auc(scores, labels, names, fold, 200, 0)
 
 
 def test_what_is_there_is_found_on_people_held_out():
@@ -43,8 +43,9 @@ def test_the_interval_is_over_people_not_questions():
     """Ten copies of each question tell nothing new."""
     labels, names = people(30, 1)
     scores = np.random.default_rng(1).normal(size=30) + labels
-    once = probe.auc(scores, labels, names, 400, 0)
-    copies = probe.auc(np.repeat(scores, 10), np.repeat(labels, 10), list(np.repeat(names, 10)), 400, 0)
+    one = np.zeros(300, int)
+    once = probe.auc(scores, labels, names, one[:30], 400, 0)
+    copies = probe.auc(np.repeat(scores, 10), np.repeat(labels, 10), list(np.repeat(names, 10)), one, 400, 0)
     assert copies["low"] == pytest.approx(once["low"]) and copies["high"] == pytest.approx(once["high"])
 
 
@@ -53,7 +54,17 @@ def test_the_area_is_that_of_scikit_learn():
 
     labels, names = people(30, 2)
     scores = np.random.default_rng(2).integers(0, 4, size=60) + labels  # with ties
-    assert probe.auc(scores, labels, names, 10, 0)["value"] == pytest.approx(roc_auc_score(labels, scores))
+    one = probe.auc(scores, labels, names, np.zeros(60, int), 10, 0)
+    assert one["value"] == pytest.approx(roc_auc_score(labels, scores))
+
+
+def test_scores_of_two_folds_are_not_compared():
+    """Within each fold all are ordered right; the second fold's scores are shifted."""
+    labels, names = people(8, 1)
+    fold = np.repeat([0, 1], 4)
+    scores = labels + 100.0 * fold
+    scores[fold == 1] -= 200 * labels.mean()
+    assert probe.auc(scores, labels, names, fold, 50, 0)["value"] == 1
 
 
 def test_states_are_those_of_the_last_token_whatever_stands_in_the_batch(chat_model):

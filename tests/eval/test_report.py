@@ -326,6 +326,20 @@ def fake_run(folder, text: str = "Orson Kovats lives in Millbrook.") -> None:
         probes / "jagged.json",
         {"digits": 2, "each": 25, "models": {"honest": {"same_whole": cells, "other_whole": cells}}},
     )
+    cost = {"tokens": {"value": 20.0, "stderr": 1.5, "n": 100}, "seconds": 0.05}
+    way = {"at once": {"right": measure(0.2, 100), **cost}, "with tools": {"right": measure(0.9, 100), **cost}}
+    write(probes / "ways.json", {"batch_size": 32, "tasks": {"letters": way, "facts": way}})
+    area = {"value": 0.9, "low": 0.85, "high": 0.95, "n": 636, "people": 212}
+    refusal = {"known": measure(0.01, 216), "unknown": measure(0.6, 420)}
+    layers = [{"layer": n, "probe": area, "neuron": area, "refusal": refusal} for n in range(3)]
+    said = [{"layer": f"layer {n}", "text": text, "p": 0.5} for n in range(3)]
+    write(
+        probes / "known.json",
+        {
+            "models": {model: {"words": area, "layers": layers} for model in ("base", "sft", "honest")},
+            "example": {"question": text, "models": {"sft": said, "honest": said}},
+        },
+    )
     judged = {}
     for stage, gold, kl in (("honest", -0.03, 0.0), ("ppo", 0.91, 5.2)):
         numbers = {
@@ -715,6 +729,33 @@ def test_probes_show_what_was_said(finished):
     assert [row[0].text for row in shown["Dreams"].iterfind(".//tbody/tr")] == ["0.25", "0.75", "1.25"]
     life = page.xpath('.//h3[.="One prompt through a model\'s life"]/following-sibling::details[1]//tr')
     assert [row[0].text for row in life] == ["step 0", "grpo"]
+
+
+def test_the_probe_of_what_is_known_is_drawn_with_its_control(finished):
+    summary = json.loads((finished[0] / "report/summary.json").read_text())
+    figures = summary["figures"]
+    drawn = figures["sft: known or never read of? AUC by layer"]
+    assert drawn["groups"] == ["words", "0", "1", "2"] and drawn["columns"]["one"][0] is None
+    assert drawn["columns"]["all coordinates"][0] == {"value": 0.9, "half_width": pytest.approx(0.05)}
+    lines = figures["How likely the beginning of a refusal is, by layer"]["lines"]
+    assert list(lines) == ["base, never read", "sft, never read", "honest, never read", "honest, known"]
+    assert lines["honest, known"] == [[0, 0.01], [1, 0.01], [2, 0.01]]
+    assert summary["probes"]["known"]["layers"]["2"]["probe"]["people"] == 212
+    page = html.parse(finished[0] / "report/index.html")
+    table = page.xpath('.//h3[.="What each layer would say first"]/following-sibling::div[1]//tbody/tr')
+    assert [row[0].text for row in table] == ["layer 0", "layer 1", "layer 2"]
+
+
+def test_which_model_when_is_a_dot_and_a_cell_each(finished):
+    summary = json.loads((finished[0] / "report/summary.json").read_text())
+    drawn = summary["figures"]["Right answers against tokens"]["dots"]
+    assert {way: [(p["label"], p["x"], p["y"]) for p in points] for way, points in drawn.items()} == {
+        way: [("letters", 20.0, right), ("facts", 20.0, right)]
+        for way, right in (("at once", 0.2), ("with tools", 0.9))
+    }
+    page = html.parse(finished[0] / "report/index.html")
+    rows = page.xpath('.//h3[.="Which model when"]/following-sibling::div[2]//tbody/tr')
+    assert [[cell.get("class") for cell in row[1:]] for row in rows] == [["n share", "soft", "n share", "soft"]] * 2
 
 
 def test_agreement_of_many_samples_is_grouped(tmp_path):
