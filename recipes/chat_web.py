@@ -13,7 +13,8 @@ it. Blind, the names are hidden and the sides drawn until the vote, which adds o
     "tie", "judge": "person", "labeller", "time"}
 
 "a" is the first of `models`, which stood on the left; `responses` holds all that came after the first message, `time`
-is in seconds since 1970. The server keeps no conversation, the page does, so people do not meet. It loads nothing from
+is in seconds since 1970. With `--approve` each call of a tool waits until a person allows, edits or refuses it on the
+page, or stops the job (`recipes.approve`). The server keeps no conversation, the page does, so people do not meet. It loads nothing from
 elsewhere. It has no password: `--host` other than this machine lets in whoever reaches it.
 
 Install: pip install -c constraints.txt -e '.[chat]' (Gradio).
@@ -31,6 +32,7 @@ from typing import Annotated, Literal
 
 from eval.cli import UserError, existing, named_folders
 from eval.web_guard import guard
+from recipes.approve import Approval, Decision, Desk, StopJob
 from recipes.seen import see
 from recipes.starters import Starter, stage_of, starters
 from recipes.talk import Listener, Talk, check_sampling, completes, cut, load_model
@@ -57,10 +59,10 @@ class Stopped(Exception):
 
 
 class Stream(Listener):
-    """Passes a reply on, as events (dicts), until it is stopped."""
+    """Passes a reply on, as events (dicts), until it is stopped. `approval` decides on calls; None: they run unasked."""
 
-    def __init__(self, put, stopped: threading.Event):
-        self.put, self.stopped = put, stopped
+    def __init__(self, put, stopped: threading.Event, approval: Approval | None = None):
+        self.put, self.stopped, self.approval = put, stopped, approval
 
     def _tell(self, **event) -> None:
         if self.stopped.is_set():
@@ -75,6 +77,8 @@ class Stream(Listener):
 
     def message(self, message: dict) -> None:
         self._tell(message=message)
+        if self.approval:
+            self.approval.decide(message)
 
 
 def app(
@@ -119,6 +123,18 @@ def app(
         ids: list[Annotated[int, Field(ge=0)]] = []
         written: list[int] = []
 
+    class Decided(BaseModel):
+        ticket: str
+        kind: Literal["allow", "edit", "refuse", "stop"]
+        arguments: dict | None = None
+
+        def decision(self) -> Decision | None:
+            if self.kind == "stop":
+                return None
+            if self.kind == "edit" and self.arguments is None:
+                raise UserError("an edit needs the arguments of the call")
+            return Decision(self.kind, self.arguments if self.kind == "edit" else None)
+
     class Pair(BaseModel):
         names: list[str]
 
@@ -132,6 +148,7 @@ def app(
     class Text(BaseModel):
         text: str = Field(max_length=50_000)  # some texts take a time that grows with the square of their length
 
+    desk = Desk()
     server = Server(title="Tumbler: chat", docs_url=None, redoc_url=None, openapi_url=None)
     style = "".join(path.read_text(encoding="utf-8") for path in STYLES)
     page = Template(PAGE.read_text(encoding="utf-8"), autoescape=True)
@@ -156,6 +173,10 @@ def app(
         """The reply as JSON lines, until the client leaves: `Stream`'s events, then `end` or `error`."""
         check_sampling(asked.temperature, asked.max_new_tokens)
         talk, events, stopped, loop = asked.talk(), asyncio.Queue(), threading.Event(), asyncio.get_running_loop()
+        approval = None
+        if settings.get("approve") and talk.tools:
+            approval = Approval(lambda call: desk.ask(put, stopped, call))
+            talk = Talk(talk.model, talk.tokenizer, [approval.guarded(tool) for tool in talk.tools])
 
         def put(event: dict | None) -> None:
             loop.call_soon_threadsafe(events.put_nowait, event)
@@ -164,16 +185,19 @@ def app(
             try:
                 done, messages = talk.reply(
                     asked.given(),
-                    Stream(put, stopped),
+                    Stream(put, stopped, approval),
                     max_new_tokens=asked.max_new_tokens,
                     temperature=asked.temperature,
                     seed=seed,
                 )
                 written = done.written or [1] * len(done.token_ids)
                 end = {"ids": done.token_ids, "written": written, "messages": messages}
-                put({"end": {**end, "cut": cut(done, asked.max_new_tokens)}})
+                decided = approval.told() if approval else ""
+                put({"end": {**end, "cut": "; ".join(filter(None, (cut(done, asked.max_new_tokens), decided)))}})
             except Stopped:
                 pass
+            except StopJob:
+                put({"stopped": "; ".join(filter(None, ("stopped by a person", approval.told())))})
             except UserError as error:
                 put({"error": str(error)})
             except (
@@ -193,6 +217,11 @@ def app(
                 stopped.set()
 
         return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+    @server.post("/decide")
+    def decide(given: Decided):
+        desk.decide(given.ticket, given.decision())
+        return {}
 
     @server.post("/tokens")
     def tokens(asked: Tokens):
@@ -278,6 +307,8 @@ def serve(args) -> None:
     names = args.tools or (
         ["python", *([f"search={index}"] if (index / "search.json").exists() else [])] if args.run else []
     )
+    if args.approve and not names:
+        raise UserError("--approve asks before tools are called, and there are none: name some with --tools")
     path = args.votes or (args.run and str(Path(args.run, "arena", "people.jsonl")))
     votes, tools, stages = Votes(path) if path else None, load_tools(names), {}
     for name, folder in paths.items():
@@ -308,6 +339,7 @@ def serve(args) -> None:
         "temperature": args.temperature,
         "max_new_tokens": args.max_new_tokens,
         "complete": args.complete,
+        "approve": args.approve,
     }
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     try:
