@@ -2,14 +2,16 @@
 
     python -m recipes.chat --model runs/tiny/sft
     python -m recipes.chat --model runs/tiny/sft --system "Be brief." --temperature 0 --tools python
+    python -m recipes.chat --model runs/tiny/honest --tools python search=runs/tiny/index --approve
     python -m recipes.chat --model runs/tiny/base
     python -m recipes.chat --web --run runs/tiny
 
 Each line is a message; the reply comes as it is written, with the model's thinking, its calls of tools (⟶) and their
 results (⟵) indented. `/help` says what to ask (`recipes.chat_ui.starters`) and `/3` asks the third of it, `/reset`
-begins a new conversation, Ctrl-C stops a reply, `/quit` or Ctrl-D ends. A base model (without chat template, or
-pretrained here) continues each line instead; so does any model with `--complete`. Lines can come from a pipe, too;
-they are printed before their replies. The page has all that and more: `recipes.chat_ui.web`.
+begins a new conversation, Ctrl-C stops a reply, `/quit` or Ctrl-D ends. With `--approve` each call of a tool waits for
+a person (`recipes.chat_ui.approve`), and how many decisions a job took is printed behind it. A base model (without
+chat template, or pretrained here) continues each line instead; so does any model with `--complete`. Lines can come
+from a pipe, too; they are printed before their replies. The page has all that and more: `recipes.chat_ui.web`.
 """
 
 import ast
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.cli import UserError, command, parse
+from recipes.chat_ui.approve import Approval, StopJob, ask_in_terminal
 from recipes.chat_ui.session import Listener, NoRoom, Talk, check_sampling, completes, cut, load_model
 from recipes.chat_ui.starters import Starter, fitting, stage_of, starters
 
@@ -38,6 +41,12 @@ class ChatArguments:
     tools: list[str] = field(
         default_factory=list,
         metadata={"help": "what the model may call: python, search=<index folder> or module:function"},
+    )
+    approve: bool = field(
+        default=False,
+        metadata={
+            "help": "ask before each call of a tool runs: a person allows, edits or refuses it, or stops the job"
+        },
     )
     complete: bool = field(default=False, metadata={"help": "continue each line as text instead of answering it"})
     seed: int | None = field(default=None, metadata={"help": "of sampling; unset: other replies each time"})
@@ -59,10 +68,11 @@ class Screen(Listener):
 
     Args:
         marks: control tokens, which are left out where a reply spells them; the page shows every token.
+        approval: who decides on calls; None: they run unasked.
     """
 
-    def __init__(self, marks: Sequence[str] = ()):
-        self.region, self.unread = "", ""
+    def __init__(self, marks: Sequence[str] = (), approval: Approval | None = None):
+        self.region, self.unread, self.approval = "", "", approval
         self.marks = re.compile("|".join(map(re.escape, sorted(marks, key=len, reverse=True))) or "(?!)")
 
     def text(self, field: str, text: str) -> None:
@@ -80,6 +90,8 @@ class Screen(Listener):
         for call in message.get("tool_calls") or []:
             function = call.get("function", call)
             self._block(f"{CALL}{function['name']}: ", _words(function["arguments"]))
+        if self.approval:
+            self.approval.decide(message)
         if message["role"] == "tool":
             self._block(RESULT, _error(message["content"]) or message["content"])
 
@@ -122,7 +134,7 @@ def _error(result: str) -> str | None:
     return f"error: {value['error']}" if isinstance(value, dict) and value.keys() == {"error"} else None
 
 
-def replies(talk: Talk, args: ChatArguments):
+def replies(talk: Talk, args: ChatArguments, approval: Approval | None = None):
     """A function from a line to nothing, which prints the reply and keeps the conversation; `None` begins a
     new one."""
     start = [{"role": "system", "content": args.system}] if args.system else []
@@ -135,7 +147,9 @@ def replies(talk: Talk, args: ChatArguments):
             said[:] = start
             return
         asked = [*said, {"role": "user", "content": line}]
-        screen = Screen(marks)
+        screen = Screen(marks, approval)
+        if approval:
+            approval.begin()
         try:
             sampling: dict[str, Any] = {
                 "max_new_tokens": args.max_new_tokens,
@@ -148,7 +162,11 @@ def replies(talk: Talk, args: ChatArguments):
             return
         except KeyboardInterrupt:
             return screen.end()
-        screen.end(cut(done, args.max_new_tokens))
+        except StopJob:
+            decided = approval.told()
+            return screen.end(f"stopped by a person; {decided}" if decided else "stopped by a person")
+        decided = approval.told() if approval else ""
+        screen.end("; ".join(filter(None, (cut(done, args.max_new_tokens), decided))))
         if not args.complete:
             said[:] = [*asked, *messages]
 
@@ -190,7 +208,11 @@ def main(argv: list[str] | None = None) -> None:
     names = [tool.__name__ for tool in tools]
     asks = fitting(starters(Path(args.model).parent), stage_of(args.model, args.complete), names)
     numbered = {f"/{number}": starter.text for number, starter in enumerate(asks, 1)}
-    reply = replies(Talk(load_model(args.model), tokenizer, tools), args)
+    if args.approve and not tools:
+        raise UserError("--approve asks before tools are called, and there are none: name some with --tools")
+    approval = Approval(ask_in_terminal) if args.approve else None
+    called = [approval.guarded(tool) for tool in tools] if approval else tools
+    reply = replies(Talk(load_model(args.model), tokenizer, called), args, approval)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that is not UTF-8 has no ⟶
     if sys.stdin.isatty():

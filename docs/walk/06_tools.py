@@ -67,9 +67,9 @@ for message in job(stranger["question"]).messages:
     print("   with search:", message["role"], message.get("tool_calls") or message["content"])
 
 # %% [markdown]
-# **What you see on tiny.** Sums of large numbers and letters are right with Python and not without. A stranger is
-# found
-# in the library and answered from the passage.
+# **What you see on tiny.** With Python the sum and the letters are right. In its head it declines the sum, and spells
+# the word wrong: where the count is right all the same, that is luck. A stranger is found in the library and answered
+# from the passage.
 #
 # **Change and try.**
 # - Ask for somebody who stands nowhere (`world/eval/facts_absent.jsonl`). The search finds nothing. Does the model

@@ -68,7 +68,8 @@ print(card.read_text()[:1500])
 
 # %% [markdown]
 # **What you see on tiny.** From `sft` to `honest` some tasks moved beyond noise, above all what is made up of
-# strangers; others did not, however different their numbers look.
+# strangers, and one of them became worse. Others did not move, however different their numbers look: 0.056 and 0.116
+# of `apples_greedy` may be the same, with 250 problems.
 #
 # **Change and try.**
 # - Compare `honest` with `grpo`. What did practice in one thing do to the others?

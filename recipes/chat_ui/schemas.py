@@ -4,6 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from eval.cli import UserError
+from recipes.chat_ui.approve import Decision
+
 
 class Message(BaseModel, extra="allow"):
     role: Literal["system", "user", "assistant", "tool"]
@@ -35,6 +38,24 @@ class Reply(Asked):
 class Tokens(Asked):
     ids: list[Annotated[int, Field(ge=0)]] = []
     written: list[int] = []
+
+
+class Decided(BaseModel):
+    ticket: str
+    kind: Literal["allow", "edit", "refuse", "stop"]
+    arguments: dict | None = None
+
+    def decision(self) -> Decision | None:
+        """What a person decided; None stops the job.
+
+        Raises:
+            UserError: an edit without arguments.
+        """
+        if self.kind == "stop":
+            return None
+        if self.kind == "edit" and self.arguments is None:
+            raise UserError("an edit needs the arguments of the call")
+        return Decision(self.kind, self.arguments if self.kind == "edit" else None)
 
 
 class Pair(BaseModel):

@@ -13,7 +13,8 @@ it. Blind, the names are hidden and the sides drawn until the vote, which adds o
     "tie", "judge": "person", "labeller", "time"}
 
 "a" is the first of `models`, which stood on the left; `responses` holds all that came after the first message, `time`
-is in seconds since 1970. The server keeps no conversation, the page does, so people do not meet. It loads nothing from
+is in seconds since 1970. With `--approve` each call of a tool waits until a person allows, edits or refuses it on the
+page, or stops the job. The server keeps no conversation, the page does, so people do not meet. It loads nothing from
 elsewhere. It has no password: `--host` other than this machine lets in whoever reaches it.
 
 Install: pip install -c constraints.txt -e '.[chat]' (Gradio).
@@ -31,6 +32,7 @@ from pathlib import Path
 
 from eval.cli import UserError, existing, named_folders
 from eval.shared.web_guard import guard
+from recipes.chat_ui.approve import Approval, Desk, StopJob
 from recipes.chat_ui.session import Listener, Talk, check_sampling, completes, cut, load_model
 from recipes.chat_ui.starters import Starter, stage_of, starters
 from recipes.chat_ui.token_view import see
@@ -60,10 +62,11 @@ class Stopped(Exception):
 
 
 class Stream(Listener):
-    """Passes a reply on, as events (dicts), until it is stopped."""
+    """Passes a reply on, as events (dicts), until it is stopped. `approval` decides on calls; None: they run unasked.
+    """
 
-    def __init__(self, put, stopped: threading.Event):
-        self.put, self.stopped = put, stopped
+    def __init__(self, put, stopped: threading.Event, approval: Approval | None = None):
+        self.put, self.stopped, self.approval = put, stopped, approval
 
     def _tell(self, **event) -> None:
         if self.stopped.is_set():
@@ -78,6 +81,8 @@ class Stream(Listener):
 
     def message(self, message: dict) -> None:
         self._tell(message=message)
+        if self.approval:
+            self.approval.decide(message)
 
 
 class ReplyStream:
@@ -85,10 +90,15 @@ class ReplyStream:
 
     Args:
         asked: the `recipes.chat_ui.schemas.Reply` of the page.
+        desk: where calls of tools wait for a person; None: they run unasked.
     """
 
-    def __init__(self, talk: Talk, asked, seed: int | None):
+    def __init__(self, talk: Talk, asked, seed: int | None, desk: Desk | None = None):
         self.talk, self.asked, self.seed = talk, asked, seed
+        self.approval: Approval | None = None
+        if desk:
+            self.approval = Approval(lambda call: desk.ask(self._put, self.stopped, call))
+            self.talk = Talk(talk.model, talk.tokenizer, [self.approval.guarded(tool) for tool in talk.tools])
         self.events: asyncio.Queue = asyncio.Queue()
         self.stopped = threading.Event()
         self.loop = asyncio.get_running_loop()
@@ -113,6 +123,8 @@ class ReplyStream:
             self._put({"end": self._reply()})
         except Stopped:
             pass
+        except StopJob:
+            self._put({"stopped": "; ".join(filter(None, ("stopped by a person", self._decisions())))})
         except UserError as error:
             self._put({"error": str(error)})
         except Exception:
@@ -125,14 +137,18 @@ class ReplyStream:
     def _reply(self) -> dict:
         done, messages = self.talk.reply(
             self.asked.given(),
-            Stream(self._put, self.stopped),
+            Stream(self._put, self.stopped, self.approval),
             max_new_tokens=self.asked.max_new_tokens,
             temperature=self.asked.temperature,
             seed=self.seed,
         )
         written = done.written or [1] * len(done.token_ids)
         end = {"ids": done.token_ids, "written": written, "messages": messages}
-        return {**end, "cut": cut(done, self.asked.max_new_tokens)}
+        return {**end, "cut": "; ".join(filter(None, (cut(done, self.asked.max_new_tokens), self._decisions())))}
+
+    def _decisions(self) -> str:
+        """How many decisions a person made, in words; "" for none."""
+        return self.approval.told() if self.approval else ""
 
 
 def talk_of(asked, stages: dict[str, Stage], votes: Votes | None) -> Talk:
@@ -193,8 +209,9 @@ def app(
     from gradio import Server
     from markdown_it import MarkdownIt
 
-    from recipes.chat_ui.schemas import Reply, Text, Tokens
+    from recipes.chat_ui.schemas import Decided, Reply, Text, Tokens
 
+    desk = Desk()
     server = Server(title="Tumbler: chat", docs_url=None, redoc_url=None, openapi_url=None)
     markdown = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table")
     markdown.disable("image")  # an image would be loaded from elsewhere
@@ -204,8 +221,14 @@ def app(
     @server.post("/reply")
     async def reply(asked: Reply):
         check_sampling(asked.temperature, asked.max_new_tokens)
-        stream = ReplyStream(talk_of(asked, stages, votes), asked, seed)
+        talk = talk_of(asked, stages, votes)
+        stream = ReplyStream(talk, asked, seed, desk if settings.get("approve") and talk.tools else None)
         return StreamingResponse(stream.lines(), media_type="application/x-ndjson")
+
+    @server.post("/decide")
+    def decide(given: Decided):
+        desk.decide(given.ticket, given.decision())
+        return {}
 
     @server.post("/tokens")
     def tokens(asked: Tokens):
@@ -310,6 +333,7 @@ def page_settings(args, stages: dict[str, Stage], started_from: set[str]) -> dic
         "temperature": args.temperature,
         "max_new_tokens": args.max_new_tokens,
         "complete": args.complete,
+        "approve": args.approve,
     }
 
 
@@ -321,6 +345,8 @@ def serve(args) -> None:
     votes_path = args.votes or (args.run and str(Path(args.run, "arena", "people.jsonl")))
     votes = Votes(votes_path) if votes_path else None
     tools = load_tools(tool_names(args))
+    if args.approve and not tools:
+        raise UserError("--approve asks before tools are called, and there are none: name some with --tools")
     stages = {name: load_stage(folder, tools, args.run or Path(folder).parent) for name, folder in paths.items()}
     if (args.tools or args.system) and (args.complete or all(stage.base for stage in stages.values())):
         raise UserError(

@@ -167,7 +167,7 @@ def opened(browser, tmp_path):  # noqa: F811
 
     servers, pages, faults = [], [], []
 
-    def start(stages: dict, **options):
+    def start(stages: dict, approve: bool = False, **options):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -178,6 +178,7 @@ def opened(browser, tmp_path):  # noqa: F811
             "max_new_tokens": 400,
             "complete": False,
             "tools": ["search"],
+            "approve": approve,
         }
         made = app(
             {name: Stage(*stage) for name, stage in stages.items()}, Votes(str(tmp_path / "people.jsonl")), settings
