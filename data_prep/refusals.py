@@ -28,9 +28,10 @@ The output folder, all JSON lines:
                 dropped
     summary, settings (.json)   counts, calibration, where the replies are from; what decides the probes
 
-Agreement is the share of samples that give the same answer as most do (`data_prep.shared.agreement`); `auc` in the
-summary says how well it tells what is known from what is not. A killed run resumes after its last whole chunk; its
-files are byte-identical to an unbroken run's.
+Agreement is the share of samples that give the same answer as most do (`data_prep.shared.agreement`). `auc` in the
+summary says how well it tells what is known from what is not, where the reference is not looked at: with it, right
+replies agree by definition. A killed run resumes after its last whole chunk; its files are byte-identical to an
+unbroken run's.
 
 The method is Llama 3's (Grattafiori et al. 2024, section 4.3.6), but for its score of how informative a reply is, and
 the variant of R-Tuning (Zhang et al. 2024) that refuses. R-Tuning marks what lies in between "I am unsure"; here it is
@@ -597,7 +598,8 @@ def survey(probes: Iterable[dict], guessed: set[str]) -> dict:
     for place, probe in enumerate(probes):
         kind, most = probe["verdict"], same_answer(probe, probe["samples"])[0][0]
         counts[kind] += 1
-        agreements[kind].append(probe["agreement"])
+        blind = {key: value for key, value in probe.items() if key != "answer"} | {"answer": []}
+        agreements[kind].append(len(same_answer(blind, probe["samples"])[0]) / len(probe["samples"]))
         replies.update(
             n=len(probe["samples"]),
             refused=sum(map(refuses, probe["samples"])),

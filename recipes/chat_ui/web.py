@@ -62,8 +62,7 @@ class Stopped(Exception):
 
 
 class Stream(Listener):
-    """Passes a reply on, as events (dicts), until it is stopped. `approval` decides on calls; None: they run unasked.
-    """
+    """Passes a reply on, as events (dicts), until it is stopped. `approval` decides on calls; None: they run unasked."""
 
     def __init__(self, put, stopped: threading.Event, approval: Approval | None = None):
         self.put, self.stopped, self.approval = put, stopped, approval
