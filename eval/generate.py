@@ -215,6 +215,18 @@ def generate(
     return out
 
 
+def forward_parameters(model) -> set[str]:
+    """Names of the parameters of the architecture's `forward`, which compiled and PEFT models hide."""
+    inner = getattr(model, "_orig_mod", model)
+    inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
+    return set(inspect.signature(inner.forward).parameters)
+
+
+def cache_parameter(parameters: set[str]) -> str:
+    """The name under which such a `forward` takes its cache: `cache` since transformers 5.24."""
+    return "cache" if "cache" in parameters else "past_key_values"
+
+
 def _draws(streams: list[list[int]], max_new_tokens: int):
     """Numbers in [0, 1): [streams, max_new_tokens]."""
     import numpy as np
@@ -233,9 +245,8 @@ def _continue(
     from transformers import DynamicCache
 
     device, ends = model.device, end_token_ids(model.generation_config.eos_token_id, tokenizer)
-    inner = getattr(model, "_orig_mod", model)  # compiled and PEFT models hide what the architecture takes
-    inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
-    takes = inspect.signature(inner.forward).parameters
+    takes = forward_parameters(model)
+    cache_name = cache_parameter(takes)
     tail = max((len(s.encode()) for s in stop_strings), default=0) + 8  # tokens enough to hold any stop string
     ids, mask = _padded(rows, device)
     cache = DynamicCache(config=model.config)
@@ -249,11 +260,8 @@ def _continue(
         )
         if "logits_to_keep" in takes:
             extra["logits_to_keep"] = 1
-        return (
-            model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **extra)
-            .logits[:, -1]
-            .float()
-        )
+        extra[cache_name] = cache
+        return model(input_ids=ids, attention_mask=mask, use_cache=True, **extra).logits[:, -1].float()
 
     tokens: list[list[int]] = [[] for _ in range(len(rows) * repeats)]
     begin = turns.begin if turns else [0] * len(tokens)  # of the current turn
