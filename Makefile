@@ -1,6 +1,6 @@
 # make tiny   the whole education on two CPU cores, into runs/tiny        (SEED=1 RUN=runs/tiny-1 for another)
 # make experiments   the long experiments on what `make tiny` has left there
-# make test   the tests   (make test-fast: without the slow ones; make test-latest: recipes and trainers with the newest TRL)
+# make test   the tests   (make test-fast: without the slow ones; make test-latest: the trainers with the newest TRL)
 # All set up .venv first; it is rebuilt only when the pins change.
 # CONSTRAINTS=constraints-latest.txt   the newest TRL instead, in .venv-latest: without PPO, so not for tiny
 # make .venv-vllm/.ready   vLLM on the CPU, in an environment of its own
@@ -25,8 +25,8 @@ experiments: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest $(TESTS)
 
-# the tests of recipes and trainers with the newest TRL
-TRAINERS = recipes rl_trainers rloo dpo monitor resume ddp generate_tools
+# the tests of the trainers with the newest TRL
+TRAINERS = rl_trainers rloo dpo
 test-latest:
 	$(MAKE) test CONSTRAINTS=constraints-latest.txt \
 	  TESTS="$(foreach name,$(TRAINERS),$(shell find tests -name test_$(name).py))"
