@@ -1,11 +1,14 @@
 # make tiny   the whole education on two CPU cores, into runs/tiny        (SEED=1 RUN=runs/tiny-1 for another)
 # make experiments   the long experiments on what `make tiny` has left there
 # make smol   a real pretrained model with real facts, into runs/smol       (SEED=1 RUN=runs/smol-1 for another)
-# make test   the tests   (make test-fast: without the slow ones)
+# make test   the tests   (make test-fast: without the slow ones; make test-latest: the trainers with the newest TRL)
 # make check   format, lint and types; changes nothing   (make format: mends what ruff can mend)
 # All set up .venv first; it is rebuilt only when the pins change.
+# CONSTRAINTS=constraints-latest.txt   the newest TRL instead, in .venv-latest: without PPO, so not for tiny
+# make .venv-vllm/.ready   vLLM on the CPU, in an environment of its own
 PYTHON ?= python3
-VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+VENV ?= .venv$(CONSTRAINTS:constraints%.txt=%)
 SEED ?= 0
 RUN ?= runs/tiny
 smol: RUN = runs/smol
@@ -32,7 +35,13 @@ $(VENV)/.smol: $(VENV)/.ready
 	touch $@
 
 test: $(VENV)/.ready
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(TESTS)
+
+# the tests of the trainers with the newest TRL
+TRAINERS = rl_trainers rloo dpo
+test-latest:
+	$(MAKE) test CONSTRAINTS=constraints-latest.txt \
+	  TESTS="$(foreach name,$(TRAINERS),$(shell find tests -name test_$(name).py))"
 
 test-fast: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest -m "not slow"
@@ -47,11 +56,20 @@ format: $(VENV)/.ready
 	$(VENV)/bin/ruff format .
 
 # torch goes first, so that no other package's range chooses its build
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or 3.12 is needed, this is " + sys.version.split()[0] + "; set PYTHON=python3.11")'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt torch
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(VENV)/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) torch
+	$(VENV)/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[test]'
 	touch $@
 
-.PHONY: tiny experiments smol test test-fast check format
+# vLLM pins transformers below ours; the media packages that it asks for are built for another torch
+.venv-vllm/.ready: requirements-vllm.txt
+	$(PYTHON) -m venv --clear .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet $$(grep '^torch==' requirements-vllm.txt)
+	.venv-vllm/bin/python -m pip install --quiet --requirement requirements-vllm.txt
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	.venv-vllm/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+.PHONY: tiny experiments smol test test-fast test-latest check format

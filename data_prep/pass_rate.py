@@ -62,6 +62,7 @@ class PassRateArguments:
     revision: str | None = field(default=None, metadata={"help": "of the model on the Hub"})
     chunk: int = field(default=64, metadata={"help": "problems asked, and written, at a time"})
     batch_size: int = field(default=256, metadata={"help": "replies at a time, of a model that runs here"})
+    backend: str = field(default="transformers", metadata={"help": "of a model that runs here: transformers or vllm"})
     seed: int = field(default=0, metadata={"help": "of sampling"})
     solutions: int = field(default=0, metadata={"help": "right replies that are kept of each problem; 0: none"})
 
@@ -151,7 +152,13 @@ def main(argv: list[str] | None = None) -> None:
     # ---- Ask ----
     def start():
         replier = Replier(
-            args.model, args.max_new_tokens, args.temperature, args.model_name, args.revision, args.batch_size
+            args.model,
+            args.max_new_tokens,
+            args.temperature,
+            args.model_name,
+            args.revision,
+            args.batch_size,
+            args.backend,
         )
 
         def ask(rows: list[dict], seed: int) -> list[dict]:

@@ -88,6 +88,7 @@ class PreferencesArguments:
     temperature: float = field(default=1.0, metadata={"help": "of sampling"})
     chunk: int = field(default=256, metadata={"help": "prompts answered, and written, at a time"})
     batch_size: int = field(default=256, metadata={"help": "answers at a time, of a model that runs here"})
+    backend: str = field(default="transformers", metadata={"help": "of a model that runs here: transformers or vllm"})
     seed: int = field(default=0, metadata={"help": "of sampling and ranking"})
 
 
@@ -137,7 +138,14 @@ def answers(args: PreferencesArguments, rows: list[dict]) -> list[dict]:
 
     def start():
         repliers = [
-            Replier(name, args.max_new_tokens, args.temperature, args.model_name, batch_size=args.batch_size)
+            Replier(
+                name,
+                args.max_new_tokens,
+                args.temperature,
+                args.model_name,
+                batch_size=args.batch_size,
+                backend=args.backend,
+            )
             for name in args.model
         ]
 
@@ -224,6 +232,8 @@ def given_rankings(path: str) -> list[dict]:
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((PreferencesArguments,), argv)
+    if args.backend == "vllm" and isinstance(args.model, list) and len(args.model) > 1:
+        raise UserError("backend vllm keeps the GPU's memory for one model: give one, or leave the option out")
     if args.pairs not in PAIRS:
         raise UserError(f"pairs must be one of {', '.join(PAIRS)}, but is {args.pairs}")
     if (

@@ -176,6 +176,10 @@ class RefusalsArguments:
     passage_characters: int = field(default=1500, metadata={"help": "of a document that the writer sees"})
     chunk: int = field(default=64, metadata={"help": "questions asked, and written, at a time"})
     batch_size: int = field(default=256, metadata={"help": "replies at a time, of a model that runs here"})
+    backend: str = field(
+        default="transformers",
+        metadata={"help": "of `model` where it runs here: transformers or vllm; judge and writer run on transformers"},
+    )
     seed: int = field(default=0, metadata={"help": "of sampling and drawing"})
 
 
@@ -464,7 +468,8 @@ def start_model(args: RefusalsArguments, role: str, weights: bool = True) -> Rep
     name, revision = args.model_name if itself else getattr(args, f"{role}_name"), args.revision if itself else None
     if not weights and not name:
         return require_chat_template(load_tokenizer(model, revision=revision), model)
-    return Replier(model, max_new_tokens, temperature, name=name, revision=revision, batch_size=args.batch_size)
+    backend = args.backend if role == "model" else "transformers"
+    return Replier(model, max_new_tokens, temperature, name, revision, args.batch_size, backend)
 
 
 def verified(row: dict, text: str, args: RefusalsArguments) -> bool | None:

@@ -93,6 +93,7 @@ class SynthesizeArguments:
         metadata={"help": "share of 5-grams (Jaccard) that two drafts of a prompt have in common; 1 allows all"},
     )
     batch_size: int = field(default=64, metadata={"help": "drafts at a time, of a model that runs here"})
+    backend: str = field(default="transformers", metadata={"help": "of a model that runs here: transformers or vllm"})
     chunk: int = field(default=64, metadata={"help": "prompts whose drafts are written together"})
     seed: int = field(default=0, metadata={"help": "of sampling"})
 
@@ -425,7 +426,13 @@ def main(argv: list[str] | None = None) -> None:
 
     # ---- Draft ----
     replier = Replier(
-        args.model, args.max_new_tokens, args.temperature, args.model_name, args.revision, args.batch_size
+        args.model,
+        args.max_new_tokens,
+        args.temperature,
+        args.model_name,
+        args.revision,
+        args.batch_size,
+        args.backend,
     )
     progress = output.begin(replier.provenance)
     provenance = replier.provenance | {"guidelines_sha256": digest, "seed": args.seed}

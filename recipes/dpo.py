@@ -74,7 +74,8 @@ def for_trainer(args, config: type, **changes):
     for field in dataclasses.fields(args):
         made = field.default_factory is not dataclasses.MISSING
         default = field.default_factory() if made else field.default
-        if field.name not in (*own, "loss_type") and getattr(args, field.name) != default:
+        is_set = getattr(args, field.name) not in (default, None)  # some defaults are "auto" until they are resolved
+        if field.name not in (*own, "loss_type") and is_set:
             raise UserError(f"{field.name} is not used with loss_type {args.loss_type[0]}: leave it out")
     kept = {field.name for field in dataclasses.fields(args)} & own
     return config(**{name: getattr(args, name) for name in kept} | changes)

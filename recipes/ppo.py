@@ -13,6 +13,7 @@ when it stops: `recipes.training.monitor`.
 
 from collections import Counter
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 from eval.cli import UserError, command, user_errors
 from recipes.training.monitor import Monitor, MonitorArguments, held_out
@@ -28,6 +29,7 @@ from recipes.training.setup import (
     report_left_out,
     require_rows,
     rows_per_step,
+    sharding,
 )
 from recipes.training.stage import Stage
 
@@ -39,12 +41,28 @@ class PPOScriptArguments(DataArguments, MonitorArguments):
     max_prompt_length: int = field(default=512, metadata={"help": "longer prompts, in tokens, are left out"})
 
 
+def require_ppo_trainer() -> None:
+    """Raises `UserError` where TRL is newer than its last release with PPOTrainer."""
+    import trl
+
+    if find_spec("trl.experimental.ppo") is None:
+        raise UserError(
+            f"recipes.ppo needs PPOTrainer, which TRL 1.12 has and TRL {trl.__version__} has not: set up the pins of"
+            " constraints.txt (pip install trl==1.12.0), or train by recipes.rloo"
+        )
+
+
 def check(args) -> None:
     """Raises `UserError` for what PPOTrainer would ignore or do wrong without a word."""
     if args.gradient_accumulation_steps > 1 and args.num_mini_batches > 1:
         raise UserError(
             "gradient_accumulation_steps above 1 with num_mini_batches above 1 makes fewer optimiser steps than it"
             " says: keep one of them at 1"
+        )
+    if sharding() == "FSDP":
+        raise UserError(
+            "PPO does not run under FSDP, as its trainer samples without gathering the weights: take"
+            " accelerate_configs/ddp.yaml or zero2.yaml"
         )
     if args.max_steps > 0:
         raise UserError(
@@ -180,6 +198,7 @@ def make_monitor(args, training_args, stage: Stage, tokenizer, watched, judge, m
 
 @command
 def main(argv: list[str] | None = None) -> None:
+    require_ppo_trainer()
     from trl import ModelConfig
     from trl.experimental.ppo import PPOConfig
 

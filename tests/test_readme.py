@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import PPO_IS_THERE, ROOT
 
 READMES = sorted(
     [
@@ -154,10 +154,12 @@ def options() -> set[str]:
     from accelerate.commands.launch import launch_command_parser
     from transformers import TrainingArguments
     from trl import GRPOConfig, ModelConfig, RewardConfig, SFTConfig
-    from trl.experimental.ppo import PPOConfig
 
     known = {option for action in launch_command_parser()._actions for option in action.option_strings}
-    for cls in (TrainingArguments, SFTConfig, RewardConfig, PPOConfig, GRPOConfig, ModelConfig):
+    configs = [TrainingArguments, SFTConfig, RewardConfig, GRPOConfig, ModelConfig]
+    if PPO_IS_THERE:
+        configs.append(importlib.import_module("trl.experimental.ppo").PPOConfig)
+    for cls in configs:
         known |= {f"--{f.name}" for f in dataclasses.fields(cls)}
     for path in SOURCES:
         known |= {

@@ -1,6 +1,7 @@
 """Replies of a chat model that lies in a folder, on the Hub, or behind an OpenAI-compatible endpoint.
 
     replies = Replier("runs/tiny/sft", max_new_tokens=64)
+    replies = Replier("Qwen/Qwen3-8B", max_new_tokens=64, backend="vllm")    # in this process
     replies = Replier("http://localhost:8000/v1", max_new_tokens=64, name="Qwen/Qwen3-8B")    # key: OPENAI_API_KEY
     replies([[{"role": "user", "content": "Who are you?"}]], samples=5)[0][0].text
 
@@ -30,6 +31,7 @@ TRIES, WAIT, LONGEST_WAIT = (
     60.0,
 )  # WAIT · 2^n seconds before try n + 1, half a minute in all; or what the server asks for
 TIMEOUT = 600.0  # seconds without a word: an answer comes when it is whole
+BACKENDS = ("transformers", "vllm")
 BUSY = {408, 409, 425, 429, 500, 502, 503, 504}
 CURES = {
     401: "set OPENAI_API_KEY to a key that it takes",
@@ -56,6 +58,7 @@ class Replier:
         name: of the model behind the endpoint.
         revision: of a model on the Hub.
         batch_size: replies at a time, of a model that runs here.
+        backend: transformers or vllm, of a model that runs here.
 
     Attributes:
         provenance: what identifies the source of a reply, to be kept with it; `revision` is the commit of a model on
@@ -63,7 +66,7 @@ class Replier:
 
     Raises:
         UserError: the model cannot be loaded or has no chat template; an endpoint without `name`, or with a URL that
-            is none.
+            is none; another backend, or one with an endpoint.
     """
 
     def __init__(
@@ -74,7 +77,10 @@ class Replier:
         name: str | None = None,
         revision: str | None = None,
         batch_size: int = 256,
+        backend: str = "transformers",
     ):
+        if backend not in BACKENDS:
+            raise UserError(f"backend is {' or '.join(BACKENDS)}, but is {backend}")
         if max_new_tokens < 1 or batch_size < 1 or not 0 <= temperature < math.inf:
             raise UserError(
                 "max_new_tokens and batch_size must be at least 1 and temperature at least 0, but are"
@@ -87,6 +93,10 @@ class Replier:
                 f"revision {revision} is for models on the Hub, but the model is"
                 f" {'an endpoint' if url else f'the folder {model}'}: leave it out"
             )
+        if url and backend != "transformers":
+            raise UserError(
+                f"backend {backend} is of a model that runs here, but {model} is an endpoint: leave it out"
+            )
         if url:
             self._reply = _Endpoint(model, name, max_new_tokens, temperature)
         elif name:
@@ -95,7 +105,7 @@ class Replier:
                 " http://localhost:8000/v1"
             )
         else:
-            revision = self._load(model, revision)
+            revision = self._load(model, revision, backend)
         self.provenance = {
             "model": name or model,
             "endpoint": model if url else None,
@@ -113,8 +123,9 @@ class Replier:
         """
         return self._reply(conversations, samples, seed)
 
-    def _load(self, model: str, revision: str | None) -> str | None:
+    def _load(self, model: str, revision: str | None, backend: str) -> str | None:
         """The revision, by its commit where the Hub has one."""
+        import torch
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
 
@@ -123,17 +134,20 @@ class Replier:
         logging.disable_progress_bar()
         self.tokenizer = load_tokenizer(model, revision=revision)
         require_chat_template(self.tokenizer, model)
-        self.model = load_pretrained(AutoModelForCausalLM, model, "model", revision=revision, dtype="auto")
         self._reply = self._here
+        if backend == "vllm":
+            from eval.generation.vllm_batch import load
+
+            self.model = load(model, revision)
+            return revision
+        self.model = load_pretrained(AutoModelForCausalLM, model, "model", revision=revision, dtype="auto")
+        if torch.cuda.is_available():
+            self.model.to("cuda")
         return getattr(self.model.config, "_commit_hash", None) or revision
 
     def _here(self, conversations: list[list[dict]], samples: int, seed: int) -> list[list[Reply]]:
-        import torch
-
         from eval.generation.generate import generate
 
-        if torch.cuda.is_available():
-            self.model.to("cuda")
         done = generate(
             self.model,
             self.tokenizer,

@@ -71,7 +71,7 @@ class Sampler:
         self.parked: CachedRows | None = None
         self.returning: dict[int, list[int]] = {}
         self.waited = 0  # steps since the first of `returning` came
-        self.arguments = _forward_arguments(model)
+        self.arguments = forward_parameters(model)
 
     def run(self) -> list[Generation]:
         """Sample until every continuation has ended."""
@@ -128,7 +128,8 @@ class Sampler:
             extra["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         if "logits_to_keep" in self.arguments:
             extra["logits_to_keep"] = 1
-        output = self.model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **extra)
+        extra[cache_parameter(self.arguments)] = cache
+        output = self.model(input_ids=ids, attention_mask=mask, use_cache=True, **extra)
         return output.logits[:, -1].float()
 
     def _choose(self, logits):
@@ -225,9 +226,13 @@ class Sampler:
         return self.batch.mask
 
 
-def _forward_arguments(model):
-    """The names that the architecture's `forward` takes; compiled and PEFT models hide them."""
+def forward_parameters(model) -> set[str]:
+    """Names of the parameters of the architecture's `forward`, which compiled and PEFT models hide."""
     inner = getattr(model, "_orig_mod", model)
-    if hasattr(inner, "get_base_model"):
-        inner = inner.get_base_model()
-    return inspect.signature(inner.forward).parameters
+    inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
+    return set(inspect.signature(inner.forward).parameters)
+
+
+def cache_parameter(parameters: set[str]) -> str:
+    """The name under which such a `forward` takes its cache: `cache` since transformers 5.24."""
+    return "cache" if "cache" in parameters else "past_key_values"

@@ -7,12 +7,99 @@
 vLLM batches by itself: a row whose turn ends in a call leaves the engine, and comes back as a new request when its
 result is there, with all of its tokens as the prompt; the prefix cache has read them before. The model's end tokens
 are those of its generation config, as vLLM reads it.
+
+`load` starts the engine. What vLLM prints stays in a file that is shown where it fails; VLLM_LOGGING_LEVEL=INFO shows
+all of it.
 """
 
+import os
+import sys
+import tempfile
 import zlib
+from contextlib import contextmanager
 
 from eval.checking.thinking import may_think
+from eval.cli import UserError
 from eval.generation.results import Generation, Settings, as_generation, collect_results, end_token_ids
+
+
+@contextmanager
+def quiet():
+    """Keep what vLLM and its processes print off the screen, unless VLLM_LOGGING_LEVEL is set.
+
+    Raises:
+        UserError: the block fails; with the last lines that were printed.
+    """
+    if "VLLM_LOGGING_LEVEL" in os.environ:
+        yield
+        return
+    os.environ["VLLM_LOGGING_LEVEL"] = "ERROR"
+    sys.stdout.flush()
+    sys.stderr.flush()
+    screen = os.dup(1), os.dup(2)
+    with tempfile.TemporaryFile("w+", errors="replace") as printed:
+        os.dup2(printed.fileno(), 1)
+        os.dup2(printed.fileno(), 2)
+        failed = None
+        try:
+            yield
+        except Exception as error:
+            failed = error
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for kept, number in zip(screen, (1, 2)):
+                os.dup2(kept, number)
+                os.close(kept)
+            del os.environ["VLLM_LOGGING_LEVEL"]
+        if failed:
+            printed.seek(0)
+            said = " · ".join(line.strip() for line in printed.read().splitlines()[-3:])
+            raise UserError(
+                f"vLLM does not start ({type(failed).__name__}: {failed}; {said[-300:]}): VLLM_LOGGING_LEVEL=INFO"
+                " shows all that it says"
+            ) from None
+
+
+def options(path: str, revision: str | None = None) -> dict:
+    """What vLLM is asked for beside the model: its weights' own precision (vLLM would halve float32), and on a
+    processor without a GPU no compilation, a cache of 2 GiB and the engine in this process.
+
+    Raises:
+        UserError: vLLM is not installed, or the model has no config.
+    """
+    import importlib.util
+
+    if importlib.util.find_spec("vllm") is None:
+        raise UserError(
+            "backend vllm needs vLLM: make .venv-vllm/.ready (CPU) or pip install vllm (GPU), or leave the option out"
+        )
+    import torch
+    from transformers import AutoConfig
+
+    try:
+        dtype = AutoConfig.from_pretrained(path, revision=revision).dtype
+    except (OSError, ValueError) as error:
+        raise UserError(f"model {path} cannot be loaded ({str(error).splitlines()[0][:200]})") from None
+    found = {"dtype": "auto" if dtype is None else str(dtype).removeprefix("torch."), "enable_prefix_caching": True}
+    if not torch.cuda.is_available():
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        found["enforce_eager"] = True
+    return found
+
+
+def load(path: str, revision: str | None = None):
+    """The `vllm.LLM` of a folder or Hub id.
+
+    Raises:
+        UserError: vLLM is not installed, or cannot load it.
+    """
+    settings = options(path, revision)
+    with quiet():
+        from vllm import LLM
+
+        return LLM(path, revision=revision, tokenizer_revision=revision, **settings)
 
 
 def draws(streams: list[list[int]], max_new_tokens: int) -> list[int]:

@@ -164,13 +164,13 @@ def load_lm(backend: str, path: str, tokenizer, device: str, **options):
         UserError: it cannot be loaded, or vLLM is not installed.
     """
     if backend == "vllm":
-        try:
+        from eval.generation import vllm_batch
+
+        settings = vllm_batch.options(path)
+        with vllm_batch.quiet():
             from lm_eval.models.vllm_causallms import VLLM
-        except ImportError as error:
-            raise UserError(
-                f"--backend vllm needs vLLM ({error}): pip install vllm, or leave the option out"
-            ) from None
-        return type("GenerateVLLM", (Generates, VLLM), {})(pretrained=path, **options)
+
+            return type("GenerateVLLM", (Generates, VLLM), {})(pretrained=path, **settings, **options)
     from transformers import AutoModelForCausalLM
 
     from eval.generation.models import load_pretrained

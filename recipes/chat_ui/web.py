@@ -62,7 +62,8 @@ class Stopped(Exception):
 
 
 class Stream(Listener):
-    """Passes a reply on, as events (dicts), until it is stopped. `approval` decides on calls; None: they run unasked."""
+    """Passes a reply on, as events (dicts), until it is stopped; `approval` decides on calls, which run unasked
+    without one."""
 
     def __init__(self, put, stopped: threading.Event, approval: Approval | None = None):
         self.put, self.stopped, self.approval = put, stopped, approval

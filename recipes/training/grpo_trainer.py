@@ -8,6 +8,10 @@ leaves the batch, and with `tools` the calls of a row run while the others go on
 `eval.generation.tool_loop`. In the training pass, too, each prompt is read once for all its completions, and
 completions of like length are read together. Where a setting asks for what that does not do (vLLM, images, top-k,
 gradient checkpointing, …) TRL's own code runs. `python -m recipes.benchmark --stage grpo …` measures the difference.
+
+TRL has no public place for a training pass of one's own, so its methods are overridden here; tests/test_rl_trainers.py
+compares each with TRL's, and CI runs it with every TRL of constraints*.txt. Arguments that differ between versions are
+passed on as they come.
 """
 
 from collections import Counter
@@ -21,6 +25,7 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import entropy_from_logits, selective_log_softmax
 
 from eval.generation.generate import Generation, encode, generate
+from eval.generation.sampler import cache_parameter, forward_parameters
 from eval.generation.tool_loop import result_ids
 
 LENGTHS = 4  # groups of like length that a batch is read in
@@ -42,8 +47,12 @@ class SharedPrompts:
             and not a.generation_kwargs
         )
         self.draws_itself = plain and not (a.use_vllm or self.use_transformers_continuous_batching or images)
-        takes = {"position_ids", "logits_to_keep", "past_key_values"} <= set(self.model_kwarg_keys)
+        parameters = forward_parameters(self.model)
+        self.cache_name = cache_parameter(parameters)
+        takes = {"position_ids", "logits_to_keep", self.cache_name} <= parameters
         own = images or a.activation_checkpointing or self.aux_loss_enabled
+        # RLOO's settings have no entropy bonus
+        self.rewards_entropy = bool(getattr(a, "entropy_coef", 0.0) or getattr(a, "use_adaptive_entropy", False))
         self.shares_prompts = takes and not own and all(type(layer) is DynamicLayer for layer in layers)
 
     def _tokenize_prompts(self, prompts):
@@ -89,7 +98,7 @@ class SharedPrompts:
         columns = torch.stack([input_ids, attention_mask], -1)[:, :-logits_to_keep]
         prompts, whose = columns.unique(dim=0, return_inverse=True)
         cache = DynamicCache()
-        first = _forward(model, prompts[..., 0], prompts[..., 1], cache, 1)
+        first = self._forward(model, prompts[..., 0], prompts[..., 1], cache, 1)
         lengths = completion_mask.sum(1)
         logps = first.new_zeros(completions.shape)
         entropies = first.new_zeros(completions.shape) if compute_entropy else None
@@ -105,14 +114,21 @@ class SharedPrompts:
                     completions[rows, : width - 1],
                     torch.cat([prompts[whose[rows], :, 1], completion_mask[rows, : width - 1]], 1),
                 )
-                logits = torch.cat([logits, _forward(model, ids, mask, own, width - 1)], 1)
+                logits = torch.cat([logits, self._forward(model, ids, mask, own, width - 1)], 1)
             logits = logits / self.temperature
             logps[rows, :width] = selective_log_softmax(logits, completions[rows, :width])
             if compute_entropy:
-                bonus = getattr(self, "_entropy_bonus_enabled", False)  # RLOO has none
-                with torch.set_grad_enabled(torch.is_grad_enabled() and bonus):
+                with torch.set_grad_enabled(torch.is_grad_enabled() and self.rewards_entropy):
                     entropies[rows, :width] = entropy_from_logits(logits)
         return logps, entropies, None
+
+    def _forward(self, model, ids, mask, cache, logits_to_keep: int):
+        """Logits [rows, logits_to_keep, vocabulary] of the last columns of `ids`, which stand behind what `cache`
+        holds; `mask` covers both."""
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, self.cache_name: cache}
+        with self.accelerator.autocast():
+            return model(**inputs, use_cache=True, logits_to_keep=logits_to_keep).logits[:, -logits_to_keep:]
 
 
 class Trainer(SharedPrompts, GRPOTrainer):
@@ -136,9 +152,9 @@ class Trainer(SharedPrompts, GRPOTrainer):
         rendering = {"chat_template": self.chat_template, **self.chat_template_kwargs}
         return result_ids(self.processing_class, tool_messages, **rendering)
 
-    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, has_tool_images=False):
+    def _generate_single_turn(self, prompt_ids, *args, **kwargs):
         if not self.draws_itself:
-            return super()._generate_single_turn(prompt_ids, images, multimodal_fields, has_tool_images)
+            return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         limits = {"max_result_tokens": self.max_result_tokens, "max_tool_calls": self.max_tool_calling_iterations}
         self.drawn = self.draw(prompt_ids, **({"tools": self.tools, **limits} if self.tools else {}))
         return [reply.token_ids for reply in self.drawn], None
@@ -161,17 +177,3 @@ class Trainer(SharedPrompts, GRPOTrainer):
             failed,
             [[] for _ in prompts],
         )
-
-
-def _forward(model, ids, mask, cache, logits_to_keep: int):
-    """Logits [rows, logits_to_keep, vocabulary] of the last columns of `ids`, which stand behind what `cache` holds;
-    `mask` covers both."""
-    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-    return model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=logits_to_keep,
-    ).logits[:, -logits_to_keep:]

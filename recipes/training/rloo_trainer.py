@@ -23,7 +23,7 @@ class Trainer(SharedPrompts, RLOOTrainer):
         with replaced(rloo_trainer, create_model_from_path=lambda *_, **__: reference):
             super().__init__(*args, **kwargs)
 
-    def _generate_single_turn(self, prompt_ids, images, multimodal_fields):
+    def _generate_single_turn(self, prompt_ids, *args, **kwargs):
         if not self.draws_itself:
-            return super()._generate_single_turn(prompt_ids, images, multimodal_fields)
+            return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         return [reply.token_ids for reply in self.draw(prompt_ids)]

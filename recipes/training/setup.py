@@ -89,6 +89,24 @@ class DataArguments(ScriptArguments):
     rows_in_all: ClassVar[int | None] = None  # of the training data, where a dry run has read the first ones alone
 
 
+def sharding() -> str | None:
+    """FSDP or DEEPSPEED where `accelerate launch` was asked to spread the weights by it."""
+    asked = (name for name in ("DEEPSPEED", "FSDP") if os.environ.get(f"ACCELERATE_USE_{name}", "false") == "true")
+    return next(asked, None)
+
+
+def require_sharding() -> None:
+    """Raises `UserError` where accelerate would not spread the weights, though asked to: on a CPU, where it says
+    nothing and trains a whole copy in each process."""
+    from accelerate import DistributedType, PartialState
+
+    if sharding() and PartialState().distributed_type in (DistributedType.NO, DistributedType.MULTI_CPU):
+        raise UserError(
+            f"{sharding()} was asked for, but accelerate spreads nothing on a CPU and would train whole copies: take"
+            " accelerate_configs/cpu_ddp.yaml, or GPUs"
+        )
+
+
 def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> tuple:
     """Parse, and settle what the hardware decides: without a GPU the stage runs on the CPU, in bf16 only where it has
     the instructions."""
@@ -102,6 +120,7 @@ def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> 
     with user_errors("settings"):
         args, training_args, *rest = parse(types, argv, defaults)
     args.command = command
+    require_sharding()
     for key in ("per_device_train_batch_size", "gradient_accumulation_steps", "logging_steps"):
         if not getattr(training_args, key) > 0:
             raise UserError(f"{key} must be above 0, but is {getattr(training_args, key)}")
@@ -137,10 +156,9 @@ def optimizer_factory(args: OptimizerArguments, training_args) -> dict:
         return {}
     if args.optimizer != "muon":
         raise UserError(f"optimizer must be muon or unset (then `optim` decides), but is {args.optimizer}")
-    sharded = [k for k in ("DEEPSPEED", "FSDP") if os.environ.get(f"ACCELERATE_USE_{k}", "false") == "true"]
-    if sharded:
+    if sharding():
         raise UserError(
-            f"optimizer: muon does not run under {sharded[0]}: use accelerate_configs/ddp.yaml, or unset it"
+            f"optimizer: muon does not run under {sharding()}: use accelerate_configs/ddp.yaml, or unset it"
         )
     from recipes.training.muon import MuonFactory
 

@@ -33,7 +33,7 @@ class Fake:
     systems: Counter
     says: staticmethod
 
-    def __init__(self, model, max_new_tokens, temperature=1.0, name=None, revision=None, batch_size=256):
+    def __init__(self, model, max_new_tokens, temperature=1.0, name=None, revision=None, batch_size=256, backend=""):
         self.model, self.provenance = (
             model,
             {"model": name or model, "temperature": temperature, "max_new_tokens": max_new_tokens},

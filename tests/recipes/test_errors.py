@@ -532,6 +532,35 @@ def test_what_ppo_would_ignore(fails, changes, message):
     assert message in fails("ppo", **changes)
 
 
+@pytest.mark.parametrize("engine", ["FSDP", "DEEPSPEED"])
+def test_sharding_on_a_cpu_is_refused(fails, monkeypatch, engine):
+    """accelerate would train whole copies, and say nothing."""
+    monkeypatch.setenv(f"ACCELERATE_USE_{engine}", "true")
+    assert f"{engine} was asked for, but accelerate spreads nothing on a CPU" in fails("dpo")
+
+
+@pytest.mark.ppo
+def test_ppo_does_not_run_under_fsdp(monkeypatch):
+    from types import SimpleNamespace
+
+    from eval.cli import UserError
+    from recipes.ppo import check
+
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(UserError, match="PPO does not run under FSDP"):
+        check(SimpleNamespace(gradient_accumulation_steps=1, num_mini_batches=1))
+
+
+def test_a_trl_without_the_trainer_is_named(monkeypatch, capsys):
+    from recipes import ppo
+
+    monkeypatch.setattr(ppo, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as stop:
+        ppo.main(["--config", "recipes/tiny/ppo.yaml"])
+    told = capsys.readouterr().err
+    assert stop.value.code == 2 and "needs PPOTrainer, which TRL 1.12 has" in told and "recipes.rloo" in told
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [

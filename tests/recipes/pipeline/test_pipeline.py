@@ -14,7 +14,7 @@ import pytest
 import yaml
 from conftest import ROOT, rows
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ppo]
 TASKS = (
     "facts_known",
     "facts_rare",
