@@ -27,6 +27,7 @@ import hashlib
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from data_prep.shared.chunks import by_chunks, dump, same_settings, stream
 from data_prep.shared.dataset_rows import find_parts, read_rows
@@ -165,7 +166,7 @@ def main(argv: list[str] | None = None) -> None:
             found = []
             for row, replies in zip(rows, replier([row["prompt"] for row in rows], args.samples, seed)):
                 judged = [right for reply in replies if (right := scores(row, reply.text, args.rewards)) is not None]
-                rate = {
+                rate: dict[str, Any] = {
                     "pass_rate": sum(judged) / len(judged) if judged else None,
                     "passed": sum(judged),
                     "judged": len(judged),

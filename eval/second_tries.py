@@ -20,6 +20,7 @@ Reasoners", count such behaviours with a judge model; here the form is known, an
 import math
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from eval.cli import UserError, command, named_folders, output_file, parse, read_jsonl, write_json
 from eval.estimates import accuracy
@@ -78,7 +79,7 @@ def measure(rows: list[dict], replies: list[list], rewards: list[list[float]]) -
     checks = [sum(bool(CHECKS.search(thinking(reply.text))) for reply in group) / tries for group in replies]
     again = [[tries_again(reply.text) for reply in group] for group in replies]
     lengths = [sum(len(reply.token_ids) for reply in group) / tries for group in replies]
-    found = {
+    found: dict[str, Any] = {
         "accuracy": accuracy([sum(verdicts) / tries for verdicts in rewards]),
         "tokens": accuracy(lengths),
         "checks": accuracy(checks),

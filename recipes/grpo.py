@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from eval.cli import UserError, command, user_errors
 from eval.generation.generate import encode
@@ -123,10 +124,10 @@ class Data:
         left_out: how many training rows were left out, by reason.
     """
 
-    train: object
-    evaluation: object
-    watched: object
-    judge: object
+    train: Any
+    evaluation: Any
+    watched: Any
+    judge: Any
     left_out: Counter
 
 

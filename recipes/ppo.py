@@ -14,6 +14,7 @@ when it stops: `recipes.training.monitor`.
 from collections import Counter
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from typing import Any
 
 from eval.cli import UserError, command, user_errors
 from recipes.training.monitor import Monitor, MonitorArguments, held_out
@@ -134,11 +135,11 @@ class Models:
         reference: the policy's start; None where the policy is an adapter, without which it is the start.
     """
 
-    policy: object
-    reference: object
-    reward: object
-    critic: object
-    peft_config: object
+    policy: Any
+    reference: Any
+    reward: Any
+    critic: Any
+    peft_config: Any
 
 
 def load_models(training_args, model_args, checkpoint) -> Models:

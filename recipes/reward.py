@@ -11,6 +11,7 @@ is cut off.
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from eval.cli import UserError, command, user_errors
 from recipes.training.setup import (
@@ -97,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
         pairs = tokenized(train, tokenizer, args.margin_per_place)
         held_out = tokenized(evaluation, tokenizer, args.margin_per_place)
     path = model_args.model_name_or_path
-    new_head = {"new_head": True, "num_labels": 1}
+    new_head: dict[str, Any] = {"new_head": True, "num_labels": 1}
     with user_errors("the reward model's settings"):
         trainer = RewardTrainer(
             model=load_model(AutoModelForSequenceClassification, path, model_args, training_args, **new_head),

@@ -110,10 +110,10 @@ class Data:
         left_out: how many training rows were left out, by reason.
     """
 
-    train: object
-    evaluation: object
-    watched: object
-    judge: object
+    train: Any
+    evaluation: Any
+    watched: Any
+    judge: Any
     left_out: Counter
 
 

@@ -73,7 +73,7 @@ def job(people: list[str], homes: dict[str, str]) -> dict:
 
 def lesson(people: list[str], homes: dict[str, str], search) -> dict:
     """A conversation that looks up each of them; the results are what the tool returned."""
-    messages = [{"role": "user", "content": question(people)}]
+    messages: list[dict] = [{"role": "user", "content": question(people)}]
     for person in people:
         arguments = {"query": f"who is {person}"}
         call = {"type": "function", "function": {"name": "search", "arguments": arguments}}

@@ -1,6 +1,7 @@
 """Rows of a batch with their keys and values: taken out of it, aligned and joined, without computing them again."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from eval.cli import UserError
 
@@ -10,8 +11,8 @@ class CachedRows:
     """Rows of a forward pass: which continuation each is, its keys and values, and its mask [rows, columns]."""
 
     live: list[int]
-    cache: object
-    mask: object
+    cache: Any
+    mask: Any
 
     def keep(self, at: list[int]) -> "CachedRows":
         """The rows `at`, without the columns on the left that none of them uses."""

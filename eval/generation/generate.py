@@ -28,10 +28,10 @@ from eval.generation.results import Generation, Settings, end_token_ids
 __all__ = ["Generation", "encode", "end_token_ids", "generate"]
 
 
-def encode(tokenizer, prompts: list[list[dict]] | list[str] | list[list[int]], **rendering) -> list[list[int]]:
-    """Token ids of each prompt; conversations end in the header of the assistant's turn. `rendering` goes to
-    `eval.generation.encoding.render`. What a prompt spells never becomes a control token, unless it is a `Rendering`.
-    Prompts that are token ids already stay as they are.
+def encode(tokenizer, prompts: list, **rendering) -> list[list[int]]:
+    """Token ids of each prompt: a conversation, which ends in the header of the assistant's turn, a text, or token ids,
+    which stay as they are. `rendering` goes to `eval.generation.encoding.render`. What a prompt spells never becomes a
+    control token, unless it is a `Rendering`.
 
     Raises:
         UserError: conversations, but the tokenizer has no chat template or one that refuses them; a prompt that is

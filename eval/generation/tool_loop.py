@@ -28,6 +28,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import cached_property, partial
+from typing import Any
 
 from eval.cli import UserError
 from eval.generation.encoding import common, encode_conversation, encode_plain, marks_of, render, until_end
@@ -110,7 +111,10 @@ class Toolbox:
             raise UserError(f"a tool must have types and a docstring that describes its arguments: {error}") from None
         self.tokenizer, self.functions = tokenizer, {tool.__name__: tool for tool in tools}
         self.max_result_tokens, self.time_limit = max_result_tokens, time_limit
-        self.rendering = {"tools": tools, "chat_template": self.chat_template}  # for eval.generation.encoding.render
+        self.rendering: dict[str, Any] = {
+            "tools": tools,
+            "chat_template": self.chat_template,
+        }  # for eval.generation.encoding.render
 
     def read(self, token_ids: list[int], prefix: list[int]) -> dict:
         """The message in the tokens of one turn; `prefix` are all before it."""

@@ -16,6 +16,7 @@ without attention shows no heads.
 import os
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from eval.cli import UserError, command, named_folders, output_folder, parse
 
@@ -120,17 +121,18 @@ def page(looker: Looker, args: InsideArguments, served: bool) -> str:
 
     from eval.probes.lens import TEMPERATURES
 
+    looks: dict[str, Any] = {}
     start = {
         "served": served,
         "text": args.text,
         "temperature": args.temperature,
         "temperatures": TEMPERATURES,
         "models": {name: looker.about(name, args.text) for name in looker.lenses},
-        "looks": {},
+        "looks": looks,
     }
     if not served:
         for name in looker.lenses:
-            start["looks"][name] = looker.recorded(name, args.text, args.draws, args.temperature)
+            looks[name] = looker.recorded(name, args.text, args.draws, args.temperature)
     loader = ChoiceLoader([PackageLoader("eval.probes", "."), PackageLoader("eval.report", ".")])
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

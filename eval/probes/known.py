@@ -15,6 +15,7 @@ The lens (`eval.probes.lens`) says behind each layer how likely the first token 
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from eval.cli import UserError, command, named_folders, output_file, parse, read_jsonl, write_json
 from eval.estimates import accuracy
@@ -77,7 +78,7 @@ def read_questions(args: KnownArguments) -> tuple[list[Question], int]:
     return found, left_out
 
 
-def states(lens, rows: list[list[int]], batch_size: int) -> tuple[list, object]:
+def states(lens, rows: list[list[int]], batch_size: int) -> tuple[list, Any]:
     """(behind the embedding and each layer the hidden state at the last token of each row, questions × width; the
     logits there, questions × vocabulary)."""
     import torch

@@ -15,6 +15,7 @@ Cost is per question: the new tokens, results of tools among them, and the secon
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from eval.cli import UserError, command, existing, output_file, parse, read_jsonl, write_json
 from eval.estimates import accuracy
@@ -78,7 +79,7 @@ def measure(model, tokenizer, job: Job, tools: list, args: WaysArguments) -> dic
     from eval.verifiers import get_verifier
 
     prompts = [[{"role": "user", "content": row["question"]}] for row in job.rows]
-    limits = {"max_new_tokens": args.max_new_tokens, "batch_size": args.batch_size}
+    limits: dict[str, Any] = {"max_new_tokens": args.max_new_tokens, "batch_size": args.batch_size}
     begun = time.perf_counter()
     done = [said for (said,) in generate(model, tokenizer, prompts, temperature=0, tools=tools or None, **limits)]
     seconds = time.perf_counter() - begun

@@ -102,9 +102,7 @@ def _figure(
     return figure
 
 
-def lines(
-    title: str, series: dict[str, list[tuple[float, float]]], x_label: str, note: str, whole: bool = False
-) -> Figure | None:
+def lines(title: str, series: dict[str, list], x_label: str, note: str, whole: bool = False) -> Figure | None:
     """Curves. Noisy ones (over 40 points) are drawn thin, with their running mean over a tenth of the points on top.
 
     Args:

@@ -14,6 +14,7 @@ utilisation. Estimated beside measured: docs/dry_run.md.
 import math
 import os
 import time
+from typing import Any
 
 from eval.cli import UserError
 from recipes.planning.held_bytes import Held, held_bytes, sharding
@@ -43,7 +44,7 @@ def describe(path: str, model_args, num_labels: int | None = None):
     from eval.generation.models import load_pretrained
 
     revision = model_args.model_revision if path == model_args.model_name_or_path else None
-    options = {"num_labels": num_labels} if num_labels else {}
+    options: dict[str, Any] = {"num_labels": num_labels} if num_labels else {}
     return load_pretrained(AutoConfig, path, "model", revision=revision, **options)
 
 

@@ -11,6 +11,7 @@ computed. The shapes are those of TRL's trainers and of `recipes.training.grpo_t
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -39,13 +40,13 @@ class Job:
     """
 
     stage: str
-    args: object
-    training_args: object
-    model_args: object
+    args: Any
+    training_args: Any
+    model_args: Any
     lengths: list[int]
     rows: int | None
     learned: float = 1.0
-    config: object = None
+    config: Any = None
     models: dict[str, str] = field(default_factory=dict)
     vocabulary: int = 0
 

@@ -7,6 +7,7 @@ on a GPU none of it counts, as there the tensors fill the memory.
 """
 
 import random
+from collections.abc import Sequence
 
 from recipes.planning.phases import Job, shape
 
@@ -35,7 +36,7 @@ def shapes(job: Job, steps: int | None) -> int:
     return len(seen)
 
 
-def process_bytes(job: Job, steps: int | None, held: float, needs: list[float]) -> float:
+def process_bytes(job: Job, steps: int | None, held: float, needs: Sequence[float]) -> float:
     """Peak bytes of the process.
 
     Args:

@@ -34,7 +34,8 @@ def stage_files(
     Raises:
         UserError: no weights, or a file is not as its step writes it.
     """
-    files, run, results = model_files(folder), run or folder.resolve().parent, results or {}
+    files: dict[str, Path | bytes] = {**model_files(folder)}
+    run, results = run or folder.resolve().parent, results or {}
     try:
         record = public_record(json.loads((folder / "stage.json").read_text()), run)
         results = {name: (setting, public_record(found, run)) for name, (setting, found) in results.items()}

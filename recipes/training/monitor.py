@@ -92,7 +92,7 @@ class MonitorArguments:
             )
 
 
-def held_out(args: MonitorArguments, seed: int, goal: str) -> tuple[list[dict], Scores | None]:
+def held_out(args, seed: int, goal: str) -> tuple[list[dict], Scores | None]:
     """The rows of `monitor_datasets`, [] where none are asked for, and the judge, if there is one: before any work.
 
     Raises:
