@@ -29,8 +29,8 @@ __all__ = ["Generation", "encode", "end_token_ids", "generate"]
 
 
 def encode(tokenizer, prompts: list, **rendering) -> list[list[int]]:
-    """Token ids of each prompt: a conversation, which ends in the header of the assistant's turn, a text, or token ids,
-    which stay as they are. `rendering` goes to `eval.generation.encoding.render`. What a prompt spells never becomes a
+    """Token ids of each prompt: a conversation, which ends in the header of the assistant's turn, a text, or token
+    ids, which stay as they are. `rendering` goes to `eval.generation.encoding.render`. What a prompt spells never becomes a
     control token, unless it is a `Rendering`.
 
     Raises:
