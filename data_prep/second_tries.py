@@ -46,7 +46,7 @@ class Problem:
 
 
 def draw(rng: random.Random, split: str) -> Problem:
-    """A problem of the split, which hangs on the numbers and the target, whatever their order."""
+    """A problem of the split, which is decided by the numbers and the target, whatever their order."""
     while True:
         numbers = tuple(rng.sample(range(SMALLEST, LARGEST + 1), COUNT))
         pairs = list(itertools.combinations(numbers, 2))

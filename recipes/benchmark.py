@@ -5,7 +5,7 @@ lengths and rewards.
     python -m recipes.benchmark --stage ppo --model runs/tiny/honest --reward_model runs/tiny/reward --data \
         runs/tiny/world/verses/train.jsonl
 
-And of `recipes.pretrain` beside a plain PyTorch loop, see `recipes.benchmark_pretrain`:
+And of `recipes.pretrain` beside a plain PyTorch loop, see `recipes.planning.benchmark_pretrain`:
 
     python -m recipes.benchmark --stage pretrain --config recipes/tiny/pretrain.yaml
 
@@ -156,7 +156,7 @@ def step_seconds(trainer) -> list[float]:
 def main(argv: list[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
     if ("--stage", "pretrain") in zip(argv, argv[1:]):
-        from recipes.benchmark_pretrain import compare
+        from recipes.planning.benchmark_pretrain import compare
 
         return compare(argv)
     (args,) = parse((BenchmarkArguments,), argv)

@@ -70,7 +70,7 @@ def backticked(path: Path) -> list[str]:
 def parse_only(module: str, argv: list[str]) -> None:
     """Let the module's own `main` read the arguments, and stop it there."""
     import eval.cli
-    import recipes.benchmark_pretrain
+    import recipes.planning.benchmark_pretrain
     import recipes.training.setup
 
     assert importlib.util.find_spec(module), f"no module {module}"
@@ -90,7 +90,7 @@ def parse_only(module: str, argv: list[str]) -> None:
         for place in (
             script,
             recipes.training.setup,
-            recipes.benchmark_pretrain,
+            recipes.planning.benchmark_pretrain,
         ):  # to the last recipes.benchmark hands on
             patch.setattr(place, "parse", parse, raising=False)
         patch.setattr(

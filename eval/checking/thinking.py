@@ -23,15 +23,18 @@ import functools
 import re
 
 _NAMES = (
-    r"(?:\w{1,20}[:_])?think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratchpad|inner_monologue|antthinking"
+    r"(?:\w{1,20}[:_])?think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratchpad"
+    r"|inner_monologue|antthinking"
     "|think_never_used_[0-9a-f]+"
 )
 _OPEN = (
-    rf"<\s*(?:{_NAMES})\s*>|&lt;(?:{_NAMES})&gt;|<\|think\|>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|START_THINKING\|>|<\|inner_prefix\|>"
+    rf"<\s*(?:{_NAMES})\s*>|&lt;(?:{_NAMES})&gt;|<\|think\|>|\[THINK\]|◁think▷|<\|begin_of_thought\|>"
+    rf"|<\|START_THINKING\|>|<\|inner_prefix\|>"
     rf"|<\|channel>\s*thought\b|<unused94>"
 )
 _CLOSE = (
-    rf"<\s*/\s*(?:{_NAMES})\s*>|&lt;/(?:{_NAMES})&gt;|<\|/think\|>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|END_THINKING\|>|<\|inner_suffix\|>"
+    rf"<\s*/\s*(?:{_NAMES})\s*>|&lt;/(?:{_NAMES})&gt;|<\|/think\|>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>"
+    rf"|<\|END_THINKING\|>|<\|inner_suffix\|>"
     rf"|<channel\|>|<unused95>"
 )
 _TAG = re.compile(

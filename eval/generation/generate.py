@@ -30,8 +30,8 @@ __all__ = ["Generation", "encode", "end_token_ids", "generate"]
 
 def encode(tokenizer, prompts: list, **rendering) -> list[list[int]]:
     """Token ids of each prompt: a conversation, which ends in the header of the assistant's turn, a text, or token
-    ids, which stay as they are. `rendering` goes to `eval.generation.encoding.render`. What a prompt spells never becomes a
-    control token, unless it is a `Rendering`.
+    ids, which stay as they are. `rendering` goes to `eval.generation.encoding.render`. What a prompt spells never
+    becomes a control token, unless it is a `Rendering`.
 
     Raises:
         UserError: conversations, but the tokenizer has no chat template or one that refuses them; a prompt that is

@@ -99,9 +99,7 @@ class Lens:
             off = (self.says(state[0]) - logits).abs().max() / (logits.abs().max() + 1e-9)
         if off < 0.02:
             return ""
-        return (
-            "The model does more than a norm and the output embeddings behind its last layer, and the lens does not."
-        )
+        return "The model does more than a norm and the output embeddings after its last layer, and the lens does not."
 
     def says(self, hidden):
         """Logits (tokens × vocabulary) of hidden states (tokens × width) behind any layer."""

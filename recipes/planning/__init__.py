@@ -1,1 +1,2 @@
-"""What a run would need, worked out from shapes before any weight is loaded: `--dry_run` of each recipe."""
+"""What a run would need, worked out from shapes before any weight is loaded (`--dry_run` of each recipe), and a plain
+loop to measure pretraining against."""

@@ -6,7 +6,6 @@ data, intake, rows = first_rows([{"path": "owner/name"}], "messages", ("messages
 import glob
 import tempfile
 from pathlib import Path
-from unittest import mock
 
 FIRST = 2000  # rows that are read of each source
 
@@ -43,11 +42,12 @@ def short(source):
 
 def first_rows(sources: list[dict], *form) -> tuple:
     """What `data_prep.shared.sources.load_sources` gives of the first rows, and the number of rows in all or None."""
-    from datasets import Dataset
+    from datasets import Dataset, config
 
     from data_prep.shared.sources import load_sources
+    from recipes.training.patches import replaced
 
-    with tempfile.TemporaryDirectory() as folder, mock.patch("datasets.config.HF_DATASETS_CACHE", folder):
+    with tempfile.TemporaryDirectory() as folder, replaced(config, HF_DATASETS_CACHE=folder):
         data, intake = load_sources([short(source) for source in sources], *form)
         data = data.select(range(min(len(data), FIRST * len(sources))))
         data = Dataset.from_dict(data.to_dict(), features=data.features)  # in memory: what is made of it is, too

@@ -29,7 +29,7 @@ def benchmark(config, tokens_dir, **options) -> str:
     """What the command prints; in a process of its own, as it forks."""
     argv = ["--stage", "pretrain", "--config", config, "--tokens_dir", tokens_dir, "--steps", 4, "--rounds", 1]
     argv += [word for key, value in options.items() for word in (f"--{key}", value)]
-    small = "import recipes.benchmark_pretrain as b; b.SIZE, b.PEAK_SECONDS = 128, 0.1"
+    small = "import recipes.planning.benchmark_pretrain as b; b.SIZE, b.PEAK_SECONDS = 128, 0.1"
     command = [sys.executable, "-c", f"{small}; import recipes.benchmark; recipes.benchmark.main()", *map(str, argv)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -219,7 +219,7 @@ def measure(name: str, how: str, args: PretrainBenchmarkArguments, options: list
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / f"compiled-{name}")  # the first round compiles, for both
     argv = [name, how, str(WARM_UP + args.steps), str(result), *options]
     with (folder / "held").open("w") as held:
-        code, _ = run_step("recipes.benchmark_pretrain", argv, held, args.processes, folder / "other.log")
+        code, _ = run_step("recipes.planning.benchmark_pretrain", argv, held, args.processes, folder / "other.log")
     shutil.rmtree(folder / "model", ignore_errors=True)
     if code:
         raise SystemExit(code if code > 0 else 1)
