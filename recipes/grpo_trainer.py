@@ -40,16 +40,16 @@ class SharedPrompts:
             and a.repetition_penalty == 1.0
             and not a.generation_kwargs
         )
-        self.draws_itself = plain and not (a.use_vllm or self.use_transformers_continuous_batching or images)
+        turns = getattr(self, "environment_factories", None) is not None  # RLOO has none
+        others = a.use_vllm or self.use_transformers_continuous_batching or images or turns
+        self.draws_itself = plain and not others
         takes = {"position_ids", "logits_to_keep", "past_key_values"} <= set(self.model_kwarg_keys)
         own = images or a.activation_checkpointing or self.aux_loss_enabled
         self.shares_prompts = takes and not own and all(type(layer) is DynamicLayer for layer in layers)
 
     def _tokenize_prompts(self, prompts):
         """As TRL's, but what a prompt spells never becomes a control token."""
-        environments = getattr(self, "environment_factories", None)  # RLOO has none
-        images = isinstance(self.processing_class, ProcessorMixin)
-        if images or environments is not None or not is_conversational({"prompt": prompts[0]}):
+        if isinstance(self.processing_class, ProcessorMixin) or not is_conversational({"prompt": prompts[0]}):
             return super()._tokenize_prompts(prompts)
         return encode(self.processing_class, prompts, **self.rendering), None, {}
 

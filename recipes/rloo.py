@@ -27,13 +27,14 @@ from recipes.common import (
     require_rows,
 )
 from recipes.monitor import Monitor, MonitorArguments, Scores, held_out, reward_model, verdicts
+from recipes.rubric_reward import RubricRewardArguments, check_rubric, rubric_of
 from recipes.stage import Stage, logged_tokens
 
 PENALTY = 1.0  # of recipes.ppo, too
 
 
 @dataclass
-class RLOOScriptArguments(DataArguments, MonitorArguments):
+class RLOOScriptArguments(DataArguments, RubricRewardArguments, MonitorArguments):
     reward_model_path: str | None = field(default=None, metadata={"help": "folder or Hub id of a reward model"})
     rewards: list[str] = field(default_factory=list, metadata={"help": "names in eval.verifiers"})
     missing_eos_penalty: float | None = field(
@@ -45,6 +46,8 @@ class RLOOScriptArguments(DataArguments, MonitorArguments):
 def check(args, training_args) -> None:
     """Raises `UserError` for rewards that cannot be added up, and for what would be ignored."""
     names = [args.reward_model_path] * bool(args.reward_model_path) + args.rewards
+    check_rubric(args, names)
+    names += [args.rubric] * bool(args.rubric)
     if not names:
         raise UserError("there is no reward: set reward_model_path (a folder or Hub id) or rewards (verifiers)")
     weights, penalty = training_args.reward_weights, args.missing_eos_penalty
@@ -117,7 +120,7 @@ def main(argv: list[str] | None = None) -> None:
     watched, judge = held_out(args, training_args.seed, goal)
     for verifier in verifiers:
         verifier([""], **{column: [value] for column, value in train[0].items()})  # raises where a column is lacking
-    if not args.reward_model_path:  # which judges every row
+    if verifiers and not args.reward_model_path and not args.rubric:  # which judge every row
         require_judged(verifiers, args.rewards, "the data", train)
         require_judged(verifiers, args.rewards, "monitor_datasets", watched)
     train, evaluation = (short_prompts(rows, tokenizer, args.max_prompt_length) for rows in (train, evaluation))
@@ -151,7 +154,8 @@ def main(argv: list[str] | None = None) -> None:
     if not model_args.use_peft and (watched or training_args.beta):
         reference = load_model(AutoModelForCausalLM, path, model_args, training_args).to(training_args.device)
     functions, parts, penalty = list(verifiers), [], 0.0
-    weights = training_args.reward_weights or [1.0] * (len(verifiers) + bool(args.reward_model_path))
+    rubric, named = rubric_of(args), bool(args.reward_model_path)
+    weights = training_args.reward_weights or [1.0] * (len(verifiers) + named + bool(rubric))
     if args.reward_model_path:
         options = {"what": "reward model", "num_labels": 1}
         source = (AutoModelForSequenceClassification, args.reward_model_path, model_args, training_args)
@@ -161,7 +165,11 @@ def main(argv: list[str] | None = None) -> None:
         functions.insert(0, reward_function(scores, ends, penalty))
         parts.append((weights[0], scores))
     if verifiers:
-        parts.append((1.0, verdicts(verifier_function(args.rewards, weights[-len(verifiers) :]))))
+        own = weights[named : named + len(verifiers)]
+        parts.append((1.0, verdicts(verifier_function(args.rewards, own))))
+    if rubric:
+        functions.append(rubric.by_rubric)
+        parts.append((weights[-1], rubric))
 
     # ---- Train ----
     callbacks = stage.callbacks(num_generations=training_args.num_generations)
