@@ -1,11 +1,13 @@
-"""Environments of several turns in GRPO: their rules and what is refused."""
+"""Environments of several turns in GRPO: their rules, what is refused, and two steps of training."""
 
 import importlib
+import itertools
+import json
 
 import pytest
 import yaml
-from conftest import save_model
-from test_generate_tools import qwen
+from conftest import rows, save_model
+from test_generate_tools import END, qwen, qwen_call
 
 from eval.cli import UserError
 
@@ -77,6 +79,29 @@ def run(config: dict, folder):
     main = importlib.import_module("recipes.grpo").main
     main(["--config", str(folder / "grpo.yaml"), "--output_dir", str(folder / "out")])
     return folder / "out"
+
+
+def test_grpo_plays_turn_by_turn_and_is_paid_by_the_environment(config, tmp_path, monkeypatch):
+    """The turns are written for the model, as random weights call no tool: 8, then 4, then the end."""
+    from recipes.grpo_trainer import Trainer
+
+    texts = [f"{qwen_call('guess', number=number)}{END}" for number in (8, 4)] + [f"Done.{END}"]
+    seen, turns = [], itertools.cycle(texts)
+
+    def turn(self, prompt_ids, *_, **__):
+        written = self.processing_class.encode(next(turns), add_special_tokens=False)
+        seen.append(self.processing_class.batch_decode(prompt_ids))
+        return [written for _ in prompt_ids], None
+
+    monkeypatch.setattr(Trainer, "_generate_single_turn", turn)
+    out = run(config, tmp_path)
+    log = rows(out / "log.jsonl")
+    assert json.loads((out / "stage.json").read_text())["steps"] == 2 and len(seen) == 6
+    numbers = [int(row["answer"]) for row in rows(tmp_path / "data/train.jsonl")]
+    told = {"found" if n == 8 else "lower" if n < 8 else "higher" for n in numbers}
+    assert all(any(f"{word}" in text for word in told) for text in seen[1])
+    assert all(0 <= row["rewards/GuessNumber/mean"] <= 1 for row in log[:2])
+    assert log[0]["tools/call_frequency"] == 2 and log[0]["tools/failure_frequency"] == 0
 
 
 def test_a_template_that_writes_calls_in_another_way_is_refused(config, chat_model, tmp_path, capsys):
