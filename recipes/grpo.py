@@ -7,7 +7,8 @@
 Rows are of a published set (docs/data.md), or hold `prompt` (messages) and the columns that the rewards read
 (`answer`, `tests`, …). `rewards` names verifiers of `eval.verifiers`, the functions that also score the benchmarks;
 `reward_weights` weighs them. With `tools` the model may call them while it answers; what they return is not trained
-on. A watch over the run, and when it stops: `recipes.training.monitor`.
+on. A watch over the run, and when it stops: `recipes.training.monitor`. Problems of several turns:
+`recipes.training.environments`. Written criteria as one more reward: `recipes.training.rubric_reward`.
 """
 
 import contextlib
@@ -19,9 +20,12 @@ from typing import Any
 
 from eval.cli import UserError, command, user_errors
 from eval.generation.generate import encode
+from eval.verifiers import COLUMNS, reward_function
 from recipes.training.callbacks import StopAtReward
+from recipes.training.environments import load_environment, pays, reading_calls
 from recipes.training.monitor import Monitor, MonitorArguments, held_out
-from recipes.training.scores import verdicts
+from recipes.training.rubric_reward import RubricRewardArguments, check_rubric, rubric_of
+from recipes.training.scores import Scores, verdicts, weighted
 from recipes.training.setup import (
     DataArguments,
     leave_out,
@@ -37,11 +41,15 @@ from recipes.training.stage import Stage, logged_tokens
 
 
 @dataclass
-class GRPOScriptArguments(DataArguments, MonitorArguments):
+class GRPOScriptArguments(DataArguments, RubricRewardArguments, MonitorArguments):
     METHOD = "GRPO"
 
     rewards: list[str] = field(default_factory=lambda: ["final_number"], metadata={"help": "names in eval.verifiers"})
     tools: list[str] = field(default_factory=list, metadata={"help": "python, search=<index folder>, module:function"})
+    environment: str | None = field(
+        default=None,
+        metadata={"help": "module:class of an environment of several turns (recipes.training.environments)"},
+    )
     stop_reward: float | None = field(
         default=None,
         metadata={"help": "stop when the mean reward of the last stop_window logged steps has reached this"},
@@ -50,6 +58,31 @@ class GRPOScriptArguments(DataArguments, MonitorArguments):
     max_result_tokens: int | None = field(
         default=None, metadata={"help": "of one tool's result (default: a quarter of max_completion_length)"}
     )
+
+
+def check(args, training_args) -> None:
+    """Raises `UserError` for rewards that cannot be added up or judge themselves, and for what is no environment."""
+    weights, names = training_args.reward_weights, [*args.rewards, *filter(None, [args.rubric])]
+    if not names and not (args.environment and pays(load_environment(args.environment))):
+        raise UserError(
+            "there is no reward: rewards must name at least one verifier, or set rubric, or an environment with a"
+            " get_reward"
+        )
+    if weights and len(weights) != len(names):
+        raise UserError(
+            f"reward_weights must hold one number for each of {', '.join(names) or 'no reward'}, but are {weights}"
+        )
+    if args.rewards == [args.judge]:
+        raise UserError(
+            f"judge {args.judge} is the reward itself, and cannot tell whether that is gamed: name another, or none"
+        )
+    check_rubric(args, args.rewards or ([args.environment] if args.environment else []))
+    if args.stop_window < 1:
+        raise UserError(f"stop_window must be at least 1 logged step, but is {args.stop_window}")
+    if args.environment and args.monitor_steps:
+        raise UserError("monitor_steps samples without an environment's turns: leave one of them out")
+    if args.environment:
+        load_environment(args.environment)
 
 
 def judgeable(rewards: list) -> Callable[[dict], bool]:
@@ -73,13 +106,20 @@ def usable(data, tests: tuple, where: str, rewards: list[str], left_out: Counter
     rows = len(data)
     for number, (keep, why) in enumerate(tests):
         data = leave_out(data, keep, why, left_out)
-        if not number and not len(data):
+        if not number and rewards and not len(data):
             raise UserError(
                 f"no row of {where} can be judged by {', '.join(rewards)}: name the verifier that reads their "
                 "answers, or by_row where they name one each"
             )
     report_left_out(left_out, rows, where)
     return data
+
+
+def watched_reward(names: list[str], rubric, weights: list[float] | None) -> Scores:
+    """The rewards of the watch: verifiers, and the rubric where there is one, weighted as in training."""
+    weights = weights or [1.0] * (len(names) + bool(rubric))
+    parts = [(1.0, verdicts(reward_function(names, weights[: len(names)])))] if names else []
+    return weighted([*parts, (weights[-1], rubric)]) if rubric else weighted(parts)
 
 
 def length(tokenizer, row: dict, tools: list) -> int:
@@ -98,21 +138,6 @@ def reads_thinking(tokenizer):
         with contextlib.suppress(ValueError):
             return reading(tokenizer)
     return tokenizer
-
-
-def check(args, training_args) -> None:
-    """Raises `UserError` for rewards, a judge or a stop rule that cannot work."""
-    if not args.rewards or (training_args.reward_weights and len(training_args.reward_weights) != len(args.rewards)):
-        raise UserError(
-            "rewards must name at least one verifier, and reward_weights hold one number for each, but they are"
-            f" {args.rewards} and {training_args.reward_weights}"
-        )
-    if args.rewards == [args.judge]:
-        raise UserError(
-            f"judge {args.judge} is the reward itself, and cannot tell whether that is gamed: name another, or none"
-        )
-    if args.stop_window < 1:
-        raise UserError(f"stop_window must be at least 1 logged step, but is {args.stop_window}")
 
 
 @dataclass
@@ -137,8 +162,6 @@ def read_data(args, training_args, model_args, tokenizer, rewards: list, tools: 
     Raises:
         UserError: a verifier lacks a column, no row can be judged, or fewer are left than one batch needs.
     """
-    from eval.verifiers import COLUMNS
-
     train, evaluation = load_data(args, ("prompt",), training_args, COLUMNS, goal="problem")
     watched, judge = held_out(args, training_args.seed, "problem")
     for reward in rewards:  # raises where a verifier lacks a column
@@ -146,8 +169,9 @@ def read_data(args, training_args, model_args, tokenizer, rewards: list, tools: 
     if args.max_result_tokens is not None and not tools:
         raise UserError("max_result_tokens is of tools' results: name tools, or leave it out")
     room = (positions(model_args) or sys.maxsize) - training_args.max_completion_length
+    judged = [(judgeable(rewards), f"{', '.join(args.rewards)} cannot judge it")] if rewards else []
     tests = (
-        (judgeable(rewards), f"{', '.join(args.rewards)} cannot judge it"),
+        *judged,
         (
             lambda row: length(tokenizer, row, tools) <= room,
             f"the prompt has more than the {room} tokens that a completion leaves of the model's positions",
@@ -167,17 +191,14 @@ def read_data(args, training_args, model_args, tokenizer, rewards: list, tools: 
     return Data(train, evaluation, watched, judge, left_out)
 
 
-def make_monitor(args, training_args, model_args, stage: Stage, tokenizer, data: Data, tools: list) -> Monitor:
+def make_monitor(args, training_args, model_args, stage: Stage, tokenizer, data: Data, tools: list, reward) -> Monitor:
     """The watch over the run, with the start model as reference (an adapter's is the model without it)."""
     from transformers import AutoModelForCausalLM
-
-    from eval.verifiers import reward_function
 
     reference = None
     if not model_args.use_peft:
         reference = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
         reference = reference.to(training_args.device)
-    reward = verdicts(reward_function(args.rewards, training_args.reward_weights))
     options = {}
     if tools:
         most = training_args.max_tool_calling_iterations  # None: no limit
@@ -208,11 +229,13 @@ def main(argv: list[str] | None = None) -> None:
 
     # ---- Checks and data, before any work ----
     from eval.generation.tool_loop import Toolbox, load_tools
-    from eval.verifiers import reward_function
 
     check(args, training_args)
     rewards = [reward_function(name) for name in args.rewards]
     tokenizer = reads_thinking(load_chat_tokenizer(model_args, "the sft model"))
+    environment = load_environment(args.environment) if args.environment else None
+    if environment:
+        tokenizer = reading_calls(tokenizer, environment)
     tools = load_tools(args.tools)
     if tools:
         Toolbox(tokenizer, tools, args.max_result_tokens or 1, 1.0)  # raises where its template has no place for them
@@ -236,18 +259,22 @@ def main(argv: list[str] | None = None) -> None:
 
     set_seed(training_args.seed)
     model = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
+    rubric = rubric_of(args)
+    functions = [*rewards, rubric.by_rubric] if rubric else rewards
     callbacks = stage.callbacks(num_generations=training_args.num_generations)
     if args.stop_reward is not None:
         callbacks.append(StopAtReward(args.stop_reward, args.stop_window))
     monitor = None
     if data.watched:
-        monitor = make_monitor(args, training_args, model_args, stage, tokenizer, data, tools)
+        reward = watched_reward(args.rewards, rubric, training_args.reward_weights)
+        monitor = make_monitor(args, training_args, model_args, stage, tokenizer, data, tools, reward)
         callbacks.append(monitor)
     with user_errors("GRPO's settings"):
         trainer = Trainer(
             model=model,
-            reward_funcs=rewards,
+            reward_funcs=functions or None,
             tools=tools or None,
+            environment_factory=environment,
             max_result_tokens=args.max_result_tokens,
             args=training_args,
             train_dataset=data.train,

@@ -20,7 +20,8 @@ from typing import Any
 from eval.cli import UserError, command, user_errors
 from eval.generation.generate import encode
 from recipes.training.monitor import Monitor, MonitorArguments, held_out
-from recipes.training.scores import Scores, reward_model, verdicts
+from recipes.training.rubric_reward import RubricRewardArguments, check_rubric, rubric_of
+from recipes.training.scores import Scores, reward_model, verdicts, weighted
 from recipes.training.setup import (
     DataArguments,
     leave_out,
@@ -38,7 +39,7 @@ PENALTY = 1.0  # of recipes.ppo, too
 
 
 @dataclass
-class RLOOScriptArguments(DataArguments, MonitorArguments):
+class RLOOScriptArguments(DataArguments, RubricRewardArguments, MonitorArguments):
     METHOD = "RLOO"
 
     reward_model_path: str | None = field(default=None, metadata={"help": "folder or Hub id of a reward model"})
@@ -52,6 +53,8 @@ class RLOOScriptArguments(DataArguments, MonitorArguments):
 def check(args, training_args) -> None:
     """Raises `UserError` for rewards that cannot be added up, and for what would be ignored."""
     names = [args.reward_model_path] * bool(args.reward_model_path) + args.rewards
+    check_rubric(args, names)
+    names += [args.rubric] * bool(args.rubric)
     if not names:
         raise UserError("there is no reward: set reward_model_path (a folder or Hub id) or rewards (verifiers)")
     weights, penalty = training_args.reward_weights, args.missing_eos_penalty
@@ -74,17 +77,6 @@ def reward_function(scores: Scores, ends: set[int], penalty: float) -> Callable[
         return [score if ids[-1] in ends else score - penalty for score, ids in zip(found, completion_ids)]
 
     return reward_model
-
-
-def weighted(parts: list[tuple[float, Scores]]) -> Scores:
-    """The weighted sum of scores, over those that could judge a reply; None where none could."""
-
-    def scores(rows: list[dict], texts: list[str]) -> list[float | None]:
-        each = [[None if s is None else weight * s for s in part(rows, texts)] for weight, part in parts]
-        judged = [[s for s in of_reply if s is not None] for of_reply in zip(*each)]
-        return [sum(found) if found else None for found in judged]
-
-    return scores
 
 
 def short_prompts(rows, tokenizer, most: int, where: str) -> tuple:
@@ -130,7 +122,7 @@ def read_data(args, training_args, tokenizer, verifiers: list) -> Data:
     watched, judge = held_out(args, training_args.seed, goal)
     for verifier in verifiers:
         verifier([""], **{column: [value] for column, value in train[0].items()})  # raises where a column is lacking
-    if not args.reward_model_path:  # which judges every row
+    if verifiers and not args.reward_model_path and not args.rubric:  # which judge every row
         require_judged(verifiers, args.rewards, "the data", train)
         require_judged(verifiers, args.rewards, "monitor_datasets", watched)
     train, left_out = short_prompts(train, tokenizer, args.max_prompt_length, "the training data")
@@ -164,7 +156,8 @@ def make_rewards(args, training_args, model_args, verifiers: list, scoring_token
     from eval.verifiers import reward_function as verifier_function
 
     functions, parts, penalty = list(verifiers), [], 0.0
-    weights = training_args.reward_weights or [1.0] * (len(verifiers) + bool(args.reward_model_path))
+    rubric, named = rubric_of(args), bool(args.reward_model_path)
+    weights = training_args.reward_weights or [1.0] * (len(verifiers) + named + bool(rubric))
     if args.reward_model_path:
         options: dict[str, Any] = {"what": "reward model", "num_labels": 1}
         source = (AutoModelForSequenceClassification, args.reward_model_path, model_args, training_args)
@@ -173,7 +166,11 @@ def make_rewards(args, training_args, model_args, verifiers: list, scoring_token
         functions.insert(0, reward_function(scores, ends, penalty))
         parts.append((weights[0], scores))
     if verifiers:
-        parts.append((1.0, verdicts(verifier_function(args.rewards, weights[-len(verifiers) :]))))
+        own = weights[named : named + len(verifiers)]
+        parts.append((1.0, verdicts(verifier_function(args.rewards, own))))
+    if rubric:
+        functions.append(rubric.by_rubric)
+        parts.append((weights[-1], rubric))
     return Rewards(functions, weighted(parts), weights[0] * penalty)
 
 

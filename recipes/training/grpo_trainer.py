@@ -46,7 +46,9 @@ class SharedPrompts:
             and a.repetition_penalty == 1.0
             and not a.generation_kwargs
         )
-        self.draws_itself = plain and not (a.use_vllm or self.use_transformers_continuous_batching or images)
+        turns = getattr(self, "environment_factories", None) is not None  # RLOO has none
+        others = a.use_vllm or self.use_transformers_continuous_batching or images or turns
+        self.draws_itself = plain and not others
         parameters = forward_parameters(self.model)
         self.cache_name = cache_parameter(parameters)
         takes = {"position_ids", "logits_to_keep", self.cache_name} <= parameters
@@ -57,9 +59,7 @@ class SharedPrompts:
 
     def _tokenize_prompts(self, prompts):
         """As TRL's, but what a prompt spells never becomes a control token."""
-        environments = getattr(self, "environment_factories", None)  # RLOO has none
-        images = isinstance(self.processing_class, ProcessorMixin)
-        if images or environments is not None or not is_conversational({"prompt": prompts[0]}):
+        if isinstance(self.processing_class, ProcessorMixin) or not is_conversational({"prompt": prompts[0]}):
             return super()._tokenize_prompts(prompts)
         return encode(self.processing_class, prompts, **self.rendering), None, {}
 

@@ -57,3 +57,14 @@ def load_judge(name: str) -> Scores:
     from eval.generation.models import load_reward_model
 
     return reward_model(*load_reward_model(name, "judge"))
+
+
+def weighted(parts: list[tuple[float, Scores]]) -> Scores:
+    """The weighted sum of scores, over those that could judge a reply; None where none could."""
+
+    def scores(rows: list[dict], texts: list[str]) -> list[float | None]:
+        each = [[None if s is None else weight * s for s in part(rows, texts)] for weight, part in parts]
+        judged = [[s for s in of_reply if s is not None] for of_reply in zip(*each)]
+        return [sum(found) if found else None for found in judged]
+
+    return scores

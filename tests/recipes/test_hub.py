@@ -741,6 +741,7 @@ def test_a_recipe_pushes_what_it_has_trained(run, hub, client, world, tmp_path, 
         ("grpo", "GRPO"),
         ("rloo", "RLOO"),
         ("dpo", "direct preference optimisation"),
+        ("distill", "on-policy distillation"),
     ],
 )
 def test_every_recipe_pushes(
@@ -783,6 +784,13 @@ def test_every_recipe_pushes(
             "max_completion_length": 4,
         },
         "dpo": {"datasets": data(preferences / "train.jsonl"), "max_steps": 1, "per_device_train_batch_size": 2},
+        "distill": {
+            "datasets": data(world / "verses/train.jsonl"),
+            "teacher_model_name_or_path": chat_model,
+            "max_steps": 1,
+            "per_device_train_batch_size": 2,
+            "max_completion_length": 4,
+        },
     }[script]
     keys |= {
         "model_name_or_path": chat_model,
