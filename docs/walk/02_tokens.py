@@ -8,7 +8,7 @@
 from markupsafe import Markup
 from walk import RUN, show
 
-from data_prep.tokenizer_pages.show import seen
+from data_prep.tokenizer_pages.show import tokens_of
 from eval.generation.models import load_tokenizer
 
 tokenizer = load_tokenizer(str(RUN / "tokenizer"))
@@ -16,7 +16,7 @@ tokenizer = load_tokenizer(str(RUN / "tokenizer"))
 
 def colour(text: str) -> Markup:
     """A text as the tokenizer cuts it, a colour for each token."""
-    tokens = seen(tokenizer, {"text": text})["tokens"]
+    tokens = tokens_of(tokenizer, {"text": text})["tokens"]
     pieces = [Markup('<span title="{}">{}</span>').format(t["id"], t["text"] or t["bytes"]) for t in tokens]
     return Markup('<div class="tokens">{}<small>{} tokens</small></div>').format(Markup("").join(pieces), len(tokens))
 

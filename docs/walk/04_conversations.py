@@ -7,7 +7,7 @@
 from markupsafe import Markup
 from walk import read, show, stage
 
-from data_prep.tokenizer_pages.show import seen
+from data_prep.tokenizer_pages.show import tokens_of
 
 tokenizer = stage("sft")[1]
 conversations = read("world/conversations/train.jsonl")
@@ -15,7 +15,7 @@ conversations = read("world/conversations/train.jsonl")
 
 def masked(messages: list[dict]) -> Markup:
     """A conversation in tokens; what the model learns to write is underlined."""
-    tokens = seen(tokenizer, {"messages": messages})["tokens"]
+    tokens = tokens_of(tokenizer, {"messages": messages})["tokens"]
     line = "text-decoration: underline 2px"
     pieces = [Markup('<span style="{}">{}</span> ').format(line if t["loss"] else "", t["text"]) for t in tokens]
     return Markup('<div class="tokens">{}<small>underlined: carries loss</small></div>').format(

@@ -48,10 +48,10 @@ def test_the_student_comes_closer_to_its_teacher(config, tmp_path):
 
 
 def test_the_card_names_the_method():
-    from eval.report.card import METHODS
+    from eval.report.stages import METHODS
+    from recipes.distill import DistillScriptArguments
 
-    keys = {"teacher_model_name_or_path", "datasets", "beta", "max_completion_length"}
-    assert next(found[0] for key, found in METHODS.items() if key in keys) == "on-policy distillation"
+    assert METHODS[DistillScriptArguments.METHOD] == ("distilled", "AutoModelForCausalLM")
 
 
 @pytest.mark.parametrize(
