@@ -423,6 +423,13 @@ EXPERIMENTS_SHORT = [
         )
     ),
     *("tries_over_steps.samples=2", "tries_over_steps.max_new_tokens=8"),
+    # a reasoner of three steps solves nothing, so that its student learns from other conversations
+    *("solutions.limit=8", "solutions.least=0.0", "solutions.max_new_tokens=8"),
+    'distill_sft.datasets=[{"path": "runs/tiny/world/conversations/train.jsonl"}]',
+    *(f"{arm}.{key}" for arm in ("distill_sft", "distill") for key in ("max_steps=2", "save_steps=1")),
+    *(f"{arm}.per_device_train_batch_size=8" for arm in ("distill_sft", "distill")),
+    *("distill_sft.warmup_steps=1", "distill.warmup_steps=1", "distill.max_completion_length=8"),
+    *("eval_distilled.limit=4", "ways.limit=4", "ways.max_new_tokens=8"),
 ]
 
 
@@ -438,6 +445,9 @@ def test_the_experiments_go_on_from_the_run_and_stand_in_its_report(finished):
     ]
     tries = [f"{arm}-0=runs/tiny/experiments/{arm}" for arm in ("primed", "plain")]
     tries += [f"{arm}-2=runs/tiny/experiments/{arm}_grpo/checkpoint-2" for arm in ("primed", "plain")]
+    taught = [
+        f"{arm}-{n}=runs/tiny/experiments/{arm}/checkpoint-{n}" for arm in ("distill_sft", "distill") for n in (1, 2)
+    ]
     command = [
         sys.executable,
         "-m",
@@ -456,6 +466,7 @@ def test_the_experiments_go_on_from_the_run_and_stand_in_its_report(finished):
             *EXPERIMENTS_SHORT,
             f"eval.models={json.dumps(models)}",
             f"tries_over_steps.models={json.dumps(tries)}",
+            f"eval_distilled.models={json.dumps(taught)}",
         ],
         cwd=ROOT,
         env=environment,
