@@ -9,7 +9,9 @@ answer begins. There, behind each layer, a logistic regression tells the two kin
 Bengio 2016; of knowing: Kadavath et al. 2022), and so does the one coordinate ("neuron") that does it best. People are
 held out: whoever is judged was in no training fold, and the coordinate is chosen there, too. The area under the ROC
 curve (AUC) is 0.5 by chance and 1 where all are told apart; its 95 % interval is a bootstrap over people. `words` is a
-logistic regression on which tokens a question holds, which should find nothing.
+logistic regression on which tokens a question holds, the control. Where known and unknown people share their first and
+last names evenly, as in the tiny world, it falls below 0.5: without the person held out, the name stands more often on
+the other side. So does a probe that learns names.
 
 The lens (`eval.probes.lens`) says behind each layer how likely the first token of a refusal is there, by kind.
 """

@@ -148,18 +148,18 @@ class Probed:
 
     def knowing(self) -> dict:
         """For the summary: the AUC of the probe and of one neuron behind each layer of `sft`, and of words alone."""
-        parts = ("value", "low", "high", "n", "people")
-
-        def told(area: dict) -> dict:
-            return {part: area[part] + 0 for part in parts}
-
         found = self.models("known").get(PROBED)
         if not found:
             return {}
+
+        def told(area: dict) -> dict:
+            return {part: area[part] + 0 for part in ("value", "low", "high")}
+
         layers = {
             str(row["layer"]): {"probe": told(row["probe"]), "neuron": told(row["neuron"])} for row in found["layers"]
         }
-        return {"words": told(found["words"]), "layers": layers}
+        words = found["words"]
+        return {"n": words["n"], "people": words["people"], "words": told(words), "layers": layers}
 
     def known_or_not(self, title: str) -> Markup:
         """AUC of telling known from unknown people, by layer of `sft`, and by the words of the question."""
@@ -176,7 +176,7 @@ class Probed:
             "all coordinates": [bar(words), *(bar(row["probe"]) for row in layers)],
             "one": [None, *(bar(row["neuron"]) for row in layers)],
         }
-        note = f"n = {words['n']} questions about {words['people']} people, each held out; 0.5 is chance; {file}"
+        note = f"n = {found['n']} questions about {found['people']} people, each held out; 0.5 is chance; {file}"
         return self.or_absent(columns(title, ["words", *found["layers"]], series, note), title, file)
 
     def refusing(self, title: str) -> Markup:
@@ -208,20 +208,21 @@ class Probed:
     # --- which model when ---
 
     def ways(self) -> dict[str, dict]:
-        """Task -> way -> what `ways` found: `right`, `tokens`, `seconds`."""
-        found = self.run(f"{FOLDER}/ways.json").get("tasks", {})
-        parts = ("right", "tokens", "seconds")
-        return {
-            task: {way: {part: m[part] for part in parts} for way, m in row.items()} for task, row in found.items()
-        }
+        """Task -> way -> what `ways` found: `right`, and `tokens` and `seconds` a question."""
+        told: dict[str, dict] = {}
+        for task, row in self.run(f"{FOLDER}/ways.json").get("tasks", {}).items():
+            told[task] = {
+                way: {"right": m["right"], "tokens": m["tokens"]["value"], "seconds": m["seconds"]}
+                for way, m in row.items()
+            }
+        return told
 
     def against(self, title: str, cost: str, label: str) -> Markup:
         """Accuracy of each task in each way against a cost a question, `tokens` or `seconds`."""
         file, drawn, counts = f"{FOLDER}/ways.json", {}, set()
         for task, row in self.ways().items():
             for way, m in row.items():
-                spent = m[cost]["value"] if cost == "tokens" else m[cost]
-                drawn.setdefault(way, []).append((task, spent, m["right"]["value"]))
+                drawn.setdefault(way, []).append((task, m[cost], m["right"]["value"]))
                 counts.add(m["right"]["n"])
         n = "–".join(map(str, sorted({min(counts), max(counts)}))) if counts else "0"
         batch = self.run(file).get("batch_size", 0)

@@ -520,6 +520,10 @@ def test_every_number_of_the_page_stands_in_the_json_and_back(finished):
             assert len(tips) == len(drawn[title].findall(".//svg/circle")) == len(figure["lines"]) and all(
                 figure["lines"].values()
             )
+        elif "dots" in figure:
+            points = [point for row in figure["dots"].values() for point in row]
+            assert len(tips) == len(drawn[title].findall(".//svg/circle")) == len(points) > 0
+            assert [tip.split(": ")[1].split()[0] for tip in tips] == [f"{point['y']:.3f}" for point in points]
         elif "cells" in figure:
             named = [
                 (f"{name}, {group}", cell)
@@ -612,7 +616,7 @@ def test_page_is_self_contained_and_each_figure_has_n(finished):
     ]
     assert "prefers-color-scheme: dark" in text and "@media print" in text and "width=device-width" in text
     figures = page.findall(".//figure")
-    assert len(figures) == 42 and not page.findall(".//div[@class='absent']")
+    assert len(figures) == 46 and not page.findall(".//div[@class='absent']")
     for figure in figures:
         assert re.search(r"\bn = \d", figure.find("small").text), etree.tostring(figure)
         assert figure.findall(".//svg//text")
@@ -740,7 +744,7 @@ def test_the_probe_of_what_is_known_is_drawn_with_its_control(finished):
     lines = figures["How likely the beginning of a refusal is, by layer"]["lines"]
     assert list(lines) == ["base, never read", "sft, never read", "honest, never read", "honest, known"]
     assert lines["honest, known"] == [[0, 0.01], [1, 0.01], [2, 0.01]]
-    assert summary["probes"]["known"]["layers"]["2"]["probe"]["people"] == 212
+    assert summary["probes"]["known"]["people"] == 212
     page = html.parse(finished[0] / "report/index.html")
     table = page.xpath('.//h3[.="What each layer would say first"]/following-sibling::div[1]//tbody/tr')
     assert [row[0].text for row in table] == ["layer 0", "layer 1", "layer 2"]
