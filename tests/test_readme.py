@@ -112,6 +112,8 @@ def check(command: list[str]) -> None:
     elif program == "python" and rest[:2] == ["-m", "pytest"]:
         files = [word for word in rest if word.startswith("tests/")]
         assert files and all((ROOT / file).is_file() for file in files), files
+    elif program == "python" and rest[:2] == ["-m", "recipes.launch"]:
+        check(["accelerate", "launch", *rest[2:]])
     elif program == "python" and rest[0] == "-m":
         parse_only(rest[1], rest[2:])
     elif program == "python":
@@ -168,7 +170,7 @@ def options() -> set[str]:
             for name in name
             if name
         }
-        known |= set(re.findall(r'add_argument\("(--\w+)"', path.read_text()))
+        known |= set(re.findall(r'add_argument\(\s*"(--\w+)"', path.read_text()))
     return known | {
         "--config",
         "--help",

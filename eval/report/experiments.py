@@ -227,6 +227,8 @@ class Experiments:
     def distilled(self, title: str, task: str) -> Markup:
         """Accuracy of the student against the tokens that it trained on: by the teacher's solutions, by the teacher's
         distribution, and the mean reward of its own practice, which made the teacher."""
+        if not self.run.log("experiments/distill_sft") and not self.run.log("experiments/distill"):
+            return Markup("")  # a run of before there was distillation lacks nothing
         told, n = {}, 0
         for label, name in (("the teacher's solutions", "distill_sft"), ("its distribution", "distill")):
             points = [(0, score) for score in (self._score("eval/honest", task),) if score is not None]

@@ -98,9 +98,9 @@ def sharding() -> str | None:
 def require_sharding() -> None:
     """Raises `UserError` where accelerate would not spread the weights, though asked to: on a CPU, where it says
     nothing and trains a whole copy in each process."""
-    from accelerate import DistributedType, PartialState
+    import torch
 
-    if sharding() and PartialState().distributed_type in (DistributedType.NO, DistributedType.MULTI_CPU):
+    if sharding() and not torch.accelerator.is_available():
         raise UserError(
             f"{sharding()} was asked for, but accelerate spreads nothing on a CPU and would train whole copies: take"
             " accelerate_configs/cpu_ddp.yaml, or GPUs"
@@ -112,6 +112,7 @@ def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> 
     the instructions."""
     import torch
 
+    require_sharding()
     argv = list(sys.argv[1:] if argv is None else argv)
     script = sys.modules[types[0].__module__]
     command = command_of(script.__spec__.name if script.__spec__ else script.__name__, argv)
@@ -120,7 +121,6 @@ def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> 
     with user_errors("settings"):
         args, training_args, *rest = parse(types, argv, defaults)
     args.command = command
-    require_sharding()
     for key in ("per_device_train_batch_size", "gradient_accumulation_steps", "logging_steps"):
         if not getattr(training_args, key) > 0:
             raise UserError(f"{key} must be above 0, but is {getattr(training_args, key)}")

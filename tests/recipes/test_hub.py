@@ -616,7 +616,8 @@ def record_of(folder, path: str, parent: str, **more) -> None:
     (folder / "config.json").write_text("{}")
     data = [{"path": path, "fingerprint": "x", "rows": 4}]
     config = CONFIG | {"output_dir": "run/sft", "datasets": [{"path": path}]}
-    record = RECORD | {"config": config, "datasets": data, "parent": parent} | more
+    made = {"method": "supervised fine-tuning", "role": "sft", "command": "python -m recipes.sft"}
+    record = RECORD | made | {"config": config, "datasets": data, "parent": parent} | more
     (folder / "stage.json").write_text(json.dumps(record))
 
 

@@ -67,14 +67,19 @@ def test_pairs_are_the_template_s_token_by_token(tokenizer):
         wanted = wanted if wanted[-1] == end else [*wanted, end]  # GLM ends a turn with the header of the next
         assert reward == wanted and dpo in (
             wanted,
-            plain[: plain.index(end, len(wanted) - 1) + 1],
+            up_to_end(plain, len(wanted) - 1, end),
             dpo_end(plain, end),
         )
 
 
-def dpo_end(plain: list[int], end: int) -> list[int]:
+def up_to_end(plain: list[int], start: int, end: int) -> list[int] | None:
+    """Up to the first end token from `start` on; None where there is none, as in GLM's last turn."""
+    return plain[: plain.index(end, start) + 1] if end in plain[start:] else None
+
+
+def dpo_end(plain: list[int], end: int) -> list[int] | None:
     """Up to the last end token: Phi-3's template writes two, GLM's none behind the last turn."""
-    return plain[: len(plain) - plain[::-1].index(end)]
+    return plain[: len(plain) - plain[::-1].index(end)] if end in plain else None
 
 
 def test_hostile_prompts_and_pairs(tokenizer):
