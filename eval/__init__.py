@@ -9,3 +9,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning OpenMP threads cost up to 18 × on shared cores
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # data loaders fork
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # PPOTrainer lives in trl.experimental
+
+from eval.shared.moved import install  # noqa: E402  (after the settings)
+
+install()

@@ -283,3 +283,7 @@ def run(args: ScoreArguments) -> None:
 @command
 def main(argv: list[str] | None = None) -> None:
     run(*parse((ScoreArguments,), argv))
+
+
+if __name__ == "__main__":
+    main()

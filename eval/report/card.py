@@ -16,6 +16,7 @@ from eval.estimates import finite
 from eval.lm_harness.tasks import MAIN
 from eval.report.figures import duration
 from eval.report.stages import loader as loader_of
+from eval.report.stages import method_of
 from eval.report.summary import MEASURES, NESTED, half_width
 
 HERE = Path(__file__).parent
@@ -160,7 +161,7 @@ def procedure(record: dict) -> dict[str, str]:
         else None
     )
     found = {
-        "method": record["method"] + (f", {adapter}" if adapter else ""),
+        "method": method_of(record) + (f", {adapter}" if adapter else ""),
         "steps": f"{record['steps']:,} of {batch:,} rows",
         "tokens": f"{record['tokens']:,.0f}" if record.get("tokens") else None,
         "time": duration(record["seconds"]),
@@ -206,7 +207,7 @@ def model_card(
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-    name = record["method"]
+    name = method_of(record)
     loader = loader_of(record)
     order = {task: i for i, task in enumerate(MEASURES)}
     rows = [row for setting, found in results.items() for row in scores(found, setting)] + measures(numbers)

@@ -22,6 +22,16 @@ METHODS = {
     "GRPO": ("grpo", "AutoModelForCausalLM"),
     "on-policy distillation": ("distilled", "AutoModelForCausalLM"),
 }
+# a key that only one method's config has: the method of a record that does not name it, as older ones
+KEYS = {
+    "tokens_dir": "pretraining",
+    "margin_per_place": "reward modelling",
+    "normalize_advantages": "RLOO",  # before PPO and GRPO, whose keys it has, too
+    "f_divergence_type": "direct preference optimisation",
+    "reward_model_path": "PPO",
+    "teacher_model_name_or_path": "on-policy distillation",
+    "rewards": "GRPO",
+}
 # the roles that the report has chapters for, in its order; tools: the evaluation of honest with search and Python
 ROLES = ("base", "sft", "honest", "tools", "reward", "ppo", "grpo")
 
@@ -48,13 +58,20 @@ def role_of(name: str, record: dict) -> str:
     return record.get("role") or name
 
 
+def method_of(record: dict) -> str:
+    """How a stage was trained; a record that does not say so is known by its config."""
+    config = record.get("config") or {}
+    told = (method for key, method in KEYS.items() if key in config)
+    return record.get("method") or next(told, "supervised fine-tuning")
+
+
 def loader(record: dict) -> str:
     """The transformers class that loads a stage's model.
 
     Raises:
         KeyError: the record names no method of `METHODS`.
     """
-    return METHODS[record["method"]][1]
+    return METHODS[method_of(record)][1]
 
 
 def stages(run) -> list[Stage]:
