@@ -12,6 +12,7 @@ import importlib.machinery
 import importlib.util
 import sys
 import warnings
+from typing import Any
 
 MOVED = {  # old name: new name
     "data_prep.chunks": "data_prep.shared.chunks",
@@ -82,7 +83,10 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.specs: dict[str, importlib.machinery.ModuleSpec] = {}  # of the new modules, by old name
 
     def find_spec(self, name, path=None, target=None):
-        return importlib.util.spec_from_loader(name, self) if name in MOVED else None
+        if name not in MOVED:
+            return None
+        file = importlib.util.find_spec(MOVED[name]).origin  # `python -m` names it in its help
+        return importlib.util.spec_from_loader(name, self, origin=file)
 
     def create_module(self, spec):
         new = MOVED[spec.name]
@@ -97,8 +101,8 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def get_code(self, name: str):
         """What `python -m` runs under an old name."""
-        spec = importlib.util.find_spec(MOVED[name])
-        return spec.loader.get_code(MOVED[name])
+        loader: Any = importlib.util.find_spec(MOVED[name]).loader
+        return loader.get_code(MOVED[name])
 
 
 def install() -> None:
