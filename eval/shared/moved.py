@@ -1,7 +1,7 @@
 """Modules that moved into folders keep their old names for one release, with a DeprecationWarning.
 
     import eval.harness                  # is eval.lm_harness.model
-    python -m data_prep.score            # runs data_prep.crawl.score
+    python -m data_prep.score --web_dir runs/tiny/web --truth runs/tiny/world/truth.json   # runs data_prep.crawl.score
 
 `eval/__init__.py` installs it, as it is the first of our modules that any command loads.
 """
