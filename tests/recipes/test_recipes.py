@@ -132,6 +132,15 @@ class Stages:
             save_model(folder, tokenizer, family)
         return str(folder)
 
+    def index(self) -> Path:
+        """What the search tool reads."""
+        from eval.tools.search import build
+
+        folder = self.folder / "index"
+        if not folder.exists():
+            build([self.documents], folder)
+        return folder
+
     def countdown(self) -> Path:
         """Problems of the kind that second tries practise."""
         folder = self.folder / "countdown"
@@ -205,6 +214,8 @@ class Stages:
             if config.get(key):
                 config[key] = self.path(config[key], recipe)
         config.pop("model_revision", None)
+        if config.get("tools"):
+            config["tools"] = [tool.replace("runs/tiny/index", str(self.index())) for tool in config["tools"]]
         for key in ("datasets", "eval_datasets", "monitor_datasets"):
             if config.get(key):
                 config[key] = [self.data(source, recipe) for source in config[key]]
