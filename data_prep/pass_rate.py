@@ -32,7 +32,7 @@ from typing import Any
 from data_prep.shared.chunks import by_chunks, dump, same_settings, stream
 from data_prep.shared.dataset_rows import find_parts, read_rows
 from eval.cli import UserError, command, output_folder, parse, whole, write_json
-from eval.generation.replies import Replier
+from eval.generation.replies import replier_of
 from eval.shared.fingerprints import model_fingerprint
 from eval.shared.messages import check_prompt
 from eval.verifiers import get_verifier
@@ -152,15 +152,7 @@ def main(argv: list[str] | None = None) -> None:
 
     # ---- Ask ----
     def start():
-        replier = Replier(
-            args.model,
-            args.max_new_tokens,
-            args.temperature,
-            args.model_name,
-            args.revision,
-            args.batch_size,
-            args.backend,
-        )
+        replier = replier_of(args)
 
         def ask(rows: list[dict], seed: int) -> list[dict]:
             found = []

@@ -32,7 +32,7 @@ from data_prep.shared.dataset_rows import columns_of, find_parts, read_rows
 from data_prep.shared.ngrams import Index, words
 from data_prep.shared.progress import Progress
 from eval.cli import UserError, command, existing, output_folder, parse, sha256, write_json
-from eval.generation.replies import Replier
+from eval.generation.replies import Replier, replier_of
 from eval.shared.fingerprints import model_fingerprint
 
 GUIDELINES = Path(__file__).parent / "labelling" / "labelling_guidelines.md"
@@ -425,15 +425,7 @@ def main(argv: list[str] | None = None) -> None:
         return
 
     # ---- Draft ----
-    replier = Replier(
-        args.model,
-        args.max_new_tokens,
-        args.temperature,
-        args.model_name,
-        args.revision,
-        args.batch_size,
-        args.backend,
-    )
+    replier = replier_of(args)
     progress = output.begin(replier.provenance)
     provenance = replier.provenance | {"guidelines_sha256": digest, "seed": args.seed}
     reject = Filter(args, words(guidelines))

@@ -8,7 +8,7 @@ Rows are of a published set (docs/data.md), or hold `prompt` (messages) and the 
 (`answer`, `tests`, …). `rewards` names verifiers of `eval.verifiers`, the functions that also score the benchmarks;
 `reward_weights` weighs them. With `tools` the model may call them while it answers; what they return is not trained
 on. A watch over the run, and when it stops: `recipes.training.monitor`. Problems of several turns:
-`recipes.training.environments`. Written criteria as one more reward: `recipes.training.rubric_reward`.
+`recipes.rewards.environments`. Written criteria as one more reward: `recipes.rewards.rubric_reward`.
 """
 
 import contextlib
@@ -16,16 +16,15 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from eval.cli import UserError, command, user_errors
 from eval.generation.generate import encode
 from eval.verifiers import COLUMNS, reward_function
+from recipes.rewards.environments import load_environment, pays, reading_calls
+from recipes.rewards.rubric_reward import RubricRewardArguments, check_rubric, rubric_of
+from recipes.rewards.scores import Scores, verdicts, weighted
 from recipes.training.callbacks import StopAtReward
-from recipes.training.environments import load_environment, pays, reading_calls
 from recipes.training.monitor import Monitor, MonitorArguments, held_out
-from recipes.training.rubric_reward import RubricRewardArguments, check_rubric, rubric_of
-from recipes.training.scores import Scores, verdicts, weighted
 from recipes.training.setup import (
     DataArguments,
     leave_out,
@@ -37,7 +36,8 @@ from recipes.training.setup import (
     report_left_out,
     require_rows,
 )
-from recipes.training.stage import Stage, logged_tokens
+from recipes.training.stage import Stage
+from recipes.training.watched import Data, train_watched
 
 
 @dataclass
@@ -48,7 +48,7 @@ class GRPOScriptArguments(DataArguments, RubricRewardArguments, MonitorArguments
     tools: list[str] = field(default_factory=list, metadata={"help": "python, search=<index folder>, module:function"})
     environment: str | None = field(
         default=None,
-        metadata={"help": "module:class of an environment of several turns (recipes.training.environments)"},
+        metadata={"help": "module:class of an environment of several turns (recipes.rewards.environments)"},
     )
     stop_reward: float | None = field(
         default=None,
@@ -138,22 +138,6 @@ def reads_thinking(tokenizer):
         with contextlib.suppress(ValueError):
             return reading(tokenizer)
     return tokenizer
-
-
-@dataclass
-class Data:
-    """What GRPO reads: problems to train on, to evaluate on (or None) and to watch (empty without a monitor).
-
-    Attributes:
-        judge: scores the watched replies by another measure than the reward, or None.
-        left_out: how many training rows were left out, by reason.
-    """
-
-    train: Any
-    evaluation: Any
-    watched: Any
-    judge: Any
-    left_out: Counter
 
 
 def read_data(args, training_args, model_args, tokenizer, rewards: list, tools: list) -> Data:
@@ -283,10 +267,7 @@ def main(argv: list[str] | None = None) -> None:
             peft_config=get_peft_config(model_args),
             callbacks=callbacks,
         )
-    stage.train(trainer)
-    if monitor:
-        monitor.keep_best(trainer.accelerator.unwrap_model(trainer.model))
-    stage.finish(trainer, [data.train], logged_tokens(trainer.state.log_history), left_out=data.left_out)
+    train_watched(stage, trainer, monitor, data)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from eval.cli import UserError, command, user_errors
+from recipes.rewards.scores import reward_model
 from recipes.training.monitor import Monitor, MonitorArguments, held_out
-from recipes.training.scores import reward_model
 from recipes.training.setup import (
     DataArguments,
     leave_out,

@@ -19,9 +19,9 @@ from typing import Any
 
 from eval.cli import UserError, command, user_errors
 from eval.generation.generate import encode
+from recipes.rewards.rubric_reward import RubricRewardArguments, check_rubric, rubric_of
+from recipes.rewards.scores import Scores, reward_model, verdicts, weighted
 from recipes.training.monitor import Monitor, MonitorArguments, held_out
-from recipes.training.rubric_reward import RubricRewardArguments, check_rubric, rubric_of
-from recipes.training.scores import Scores, reward_model, verdicts, weighted
 from recipes.training.setup import (
     DataArguments,
     leave_out,
@@ -33,7 +33,8 @@ from recipes.training.setup import (
     require_judged,
     require_rows,
 )
-from recipes.training.stage import Stage, logged_tokens
+from recipes.training.stage import Stage
+from recipes.training.watched import Data, train_watched
 
 PENALTY = 1.0  # of recipes.ppo, too
 
@@ -91,22 +92,6 @@ def short_prompts(rows, tokenizer, most: int, where: str) -> tuple:
     kept = leave_out(rows, fits, f"the prompt has more than max_prompt_length {most} tokens", left_out)
     report_left_out(left_out, len(rows), where)
     return kept, left_out
-
-
-@dataclass
-class Data:
-    """What RLOO reads: rows to train on, to evaluate on (or None) and to watch (empty without a monitor).
-
-    Attributes:
-        judge: scores the watched replies by another measure than the reward, or None.
-        left_out: how many training rows were left out, by reason.
-    """
-
-    train: Any
-    evaluation: Any
-    watched: Any
-    judge: Any
-    left_out: Counter
 
 
 def read_data(args, training_args, tokenizer, verifiers: list) -> Data:
@@ -248,10 +233,7 @@ def main(argv: list[str] | None = None) -> None:
             peft_config=get_peft_config(model_args),
             callbacks=callbacks,
         )
-    stage.train(trainer)
-    if monitor:
-        monitor.keep_best(trainer.accelerator.unwrap_model(trainer.model))
-    stage.finish(trainer, [data.train], logged_tokens(trainer.state.log_history), left_out=data.left_out)
+    train_watched(stage, trainer, monitor, data)
 
 
 if __name__ == "__main__":

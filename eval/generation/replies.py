@@ -270,3 +270,17 @@ class _Endpoint:
 def hash_seed(seed: int, prompt: int, sample: int) -> int:
     """A seed of its own for each reply, below 2³¹."""
     return (seed * 1_000_003 + prompt * 1009 + sample) % 2**31
+
+
+def replier_of(args) -> Replier:
+    """The `Replier` of a command's arguments: `model`, `max_new_tokens`, `temperature`, `model_name`, `revision`,
+    `batch_size` and `backend`."""
+    return Replier(
+        args.model,
+        args.max_new_tokens,
+        args.temperature,
+        args.model_name,
+        args.revision,
+        args.batch_size,
+        args.backend,
+    )

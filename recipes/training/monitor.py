@@ -32,8 +32,8 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 from eval.cli import UserError, write_jsonl
+from recipes.rewards.scores import Scores, load_judge
 from recipes.training.callbacks import keep_rows
-from recipes.training.scores import Scores, load_judge
 
 SURE = 1.645  # standard errors (95 %, one-sided) by which the judge must have fallen
 # share of the reward's gain that is still there: a learned reward levels off, and then moves up and down by little

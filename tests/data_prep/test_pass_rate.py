@@ -35,7 +35,7 @@ def fake(monkeypatch):
                 [Reply(f"The answer is {n if s < n % 5 else n + 1}.", True) for s in range(samples)] for n in numbers
             ]
 
-    monkeypatch.setattr(pass_rate, "Replier", Fake)
+    monkeypatch.setattr(pass_rate, "replier_of", Fake)
     return asked, state
 
 

@@ -78,7 +78,7 @@ def test_what_is_no_rubric_is_refused(tmp_path, text, message):
 
 
 def test_it_may_not_judge_its_own_training_alone(path):
-    from recipes.training.rubric_reward import check_rubric
+    from recipes.rewards.rubric_reward import check_rubric
 
     args = SimpleNamespace(rubric=path, rubric_model="m", judge=None)
     with pytest.raises(UserError, match="the only judge of its own training"):

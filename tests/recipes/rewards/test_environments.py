@@ -49,7 +49,7 @@ class NoTool:
     ],
 )
 def test_what_is_no_environment_is_refused(name, message):
-    from recipes.training.environments import load_environment
+    from recipes.rewards.environments import load_environment
 
     with pytest.raises(UserError, match=message):
         load_environment(name)

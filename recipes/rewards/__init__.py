@@ -1,0 +1,1 @@
+"""What replies earn while a policy trains: verifiers and reward models as scores, written criteria, environments."""
