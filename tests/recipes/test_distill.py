@@ -92,7 +92,7 @@ def test_right_replies_become_conversations(tmp_path, monkeypatch):
             texts = ["The answer is 1.", "The answer is 1.", "0 + 1 = 1. The answer is 1.", "The answer is 2."]
             return [[*(Reply(text, True) for text in texts), Reply("It is 1.", False)] for _ in conversations]
 
-    monkeypatch.setattr(pass_rate, "Replier", Fake)
+    monkeypatch.setattr(pass_rate, "replier_of", Fake)
     problem = {"prompt": [{"role": "user", "content": "0 + 1?"}], "answer": "1"}
     (tmp_path / "p.jsonl").write_text(json.dumps(problem) + "\n")
     options = ["--model", "m", "--problems", str(tmp_path / "p.jsonl"), "--output_dir", str(tmp_path / "out")]
