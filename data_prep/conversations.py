@@ -62,6 +62,9 @@ class ConversationsArguments:
     tokenizer: str | None = field(
         default=None, metadata={"help": "whose template shows calls and results; needed with tools"}
     )
+    chat_template: str | None = field(
+        default=None, metadata={"help": "Jinja file in place of the tokenizer's template, as recipes.sft takes it"}
+    )
     max_result_tokens: int = field(default=256, metadata={"help": "of a tool's result, which is cut there"})
     seed: int = field(default=0, metadata={"help": "of drawing and order"})
 
@@ -243,7 +246,11 @@ class Part:
                 raise UserError(
                     f"part {self.name} has tools: give the tokenizer whose template shows calls and results"
                 )
-            self.box = Toolbox(load_tokenizer(args.tokenizer), self.tools, args.max_result_tokens, TIME_LIMIT)
+            tokenizer = load_tokenizer(args.tokenizer)
+            if args.chat_template:
+                template = existing(args.chat_template, "chat template", "give a Jinja file")
+                tokenizer.chat_template = template.read_text(encoding="utf-8")
+            self.box = Toolbox(tokenizer, self.tools, args.max_result_tokens, TIME_LIMIT)
             self.shown = json.dumps([get_json_schema(tool) for tool in self.tools])
         if self.kind == "identity":
             self.rows = identity(spec["file"], spec.get("override", False))

@@ -45,6 +45,10 @@ class ScriptArguments:
             " grpo, by the script)"
         },
     )
+    merge_adapter: bool = field(
+        default=False,
+        metadata={"help": "with use_peft: write the whole model with the adapter in it, which every later stage takes"},
+    )
     resume: bool = field(default=True, metadata={"help": "continue a killed run from its last complete checkpoint"})
     peak_flops: float | None = field(
         default=None, metadata={"help": "peak FLOP/s of one device, for MFU; known for common GPUs"}
@@ -137,6 +141,8 @@ def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> 
     for key, instead in IGNORED.items():
         if getattr(training_args, key, None):
             raise UserError(f"{key} is not used here: {instead}")
+    if args.merge_adapter and not any(getattr(part, "use_peft", False) for part in rest):
+        raise UserError("merge_adapter goes with use_peft: true, without which there is no adapter to merge")
     if training_args.hub_strategy != type(training_args).hub_strategy:
         raise UserError("hub_strategy is not used here: the model is pushed once, when it is finished")
     if training_args.use_cpu and training_args.bf16 and not has_bf16():

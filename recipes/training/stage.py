@@ -130,6 +130,26 @@ def release(key: tuple[int, int]) -> None:
         os.close(_HELD.pop(key))
 
 
+def merge_adapter(folder: Path, loader: str) -> None:
+    """Put the adapter in a folder into its base model, and write that in the base's precision in its place.
+
+    Args:
+        loader: the transformers class of the base model.
+    """
+    import torch
+    import transformers
+    from peft import PeftConfig, PeftModel
+
+    base = PeftConfig.from_pretrained(str(folder)).base_model_name_or_path
+    head = {"num_labels": 1} if "SequenceClassification" in loader else {}  # a reward model's
+    model = getattr(transformers, loader).from_pretrained(base, **head)
+    dtype = model.dtype
+    merged = PeftModel.from_pretrained(model.to(torch.float32), str(folder)).merge_and_unload()
+    merged.to(dtype).save_pretrained(folder)
+    for path in folder.glob("adapter_*"):
+        path.unlink()
+
+
 class Stage:
     """One run of a recipe into `output_dir`: resume, timing, `stage.json`.
 
@@ -192,7 +212,7 @@ class Stage:
         """Where the first process is to push; asked of the Hub before any work."""
         from recipes.publishing.hub import check_access
 
-        if self.config.get("use_peft") and self.parent not in self.on_hub:
+        if self.config.get("use_peft") and not self.args.merge_adapter and self.parent not in self.on_hub:
             raise UserError(
                 f"push_to_hub: the adapter would need {self.parent}, a folder of this machine: push the run with"
                 " `python -m recipes.push` when it is finished"
@@ -303,6 +323,8 @@ class Stage:
         trainer.save_model(str(self.folder))
         if not trainer.is_world_process_zero():
             return  # the first process alone holds the folder
+        if self.args.merge_adapter:
+            merge_adapter(self.folder, METHODS[self.args.METHOD][1])
         trainer.processing_class.save_pretrained(self.folder)
         seconds, world = self.seconds(), trainer.accelerator.num_processes
         device = device_name(self.training_args)

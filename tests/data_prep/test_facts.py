@@ -6,7 +6,7 @@ import pytest
 import yaml
 from conftest import ROOT, rows
 
-from data_prep.facts import exam, invented, questions
+from data_prep.facts import exam, invented, practice, questions
 from eval.verifiers import refusal
 
 FACTS = ROOT / "recipes" / "smollm2-135m" / "facts"
@@ -86,3 +86,95 @@ def test_a_folder_that_lacks_a_part(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
         questions.main(["--facts_dir", str(tmp_path), "--output_dir", str(tmp_path / "out")])
     assert exit_.value.code == 2 and "lacks a part" in capsys.readouterr().err
+
+
+# ---- Practice with tools ----
+
+ARTICLES = [
+    {
+        "title": f"Article_{number}",
+        "paragraphs": [
+            {
+                "context": f"The {number} castle was built by Anna {number}. " + "It is large. " * 30,
+                "qas": [
+                    {
+                        "question": f"Who built castle {number}?",
+                        "answers": [{"text": f"Anna {number}", "answer_start": 0}],
+                    },
+                    {"question": f"Who sold castle {number}?", "answers": []},
+                ],
+            }
+        ],
+    }
+    for number in range(24)
+]
+
+
+@pytest.fixture(scope="module")
+def practised(tmp_path_factory):
+    """(output folder, SQuAD file) of a run with SQuAD."""
+    out = tmp_path_factory.mktemp("practice")
+    squad = out / "squad.json"
+    squad.write_text(json.dumps({"version": "1", "data": ARTICLES}))
+    arguments = ["--facts_dir", str(FACTS), "--output_dir", str(out / "run"), "--squad", str(squad)]
+    practice.main([*arguments, "--searches", "100", "--codes", "60", "--exam_problems", "20", "--seed", "3"])
+    return out / "run", squad
+
+
+def test_what_is_practised_is_not_examined(practised):
+    out, _ = practised
+    asked = {row["question"] for row in rows(out / "tool_use.jsonl")}
+    asked |= {row["messages"][0]["content"] for row in rows(out / "identity.jsonl")}
+    files = sorted((out / "exam").glob("*.jsonl"))
+    assert len(files) == 10
+    for file in files:
+        examined = {row.get("question", row.get("text")) for row in rows(file)}
+        assert examined and not examined & asked, file.name
+
+
+def test_articles_are_split_and_found(practised, capsys):
+    out, squad = practised
+    passages = practice.squad_passages(str(squad), "train", seed=3)
+    assert "24 questions without an answer left out" in capsys.readouterr().out
+    sides = {side: {p.title for p in passages if p.side == side} for side in questions.SIDES}
+    assert len(sides["train"]) > len(sides["test"]) > 0
+    examined = rows(out / "exam" / "search.jsonl")
+    pasted = rows(out / "exam" / "search_pasted.jsonl")
+    assert {row["answer"][0].replace("Anna", "Article") for row in examined} <= sides["test"]
+    assert all(long["question"].endswith(short["question"]) for short, long in zip(examined, pasted))
+    documents = {row["text"] for row in rows(out / "library" / "documents.jsonl")}
+    assert {p.text for p in passages} <= documents
+    assert "The capital of Peru is Lima." in " ".join(documents)
+
+
+def test_rows_of_the_hub_are_read_as_well(tmp_path):
+    hub = tmp_path / "hub.jsonl"
+    lines = [
+        {"title": a["title"], "context": p["context"], "question": q["question"], "answers": {"text": ["Anna"]}}
+        for a in ARTICLES
+        for p in a["paragraphs"]
+        for q in p["qas"][:1]
+    ]
+    hub.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    passages = practice.squad_passages(str(hub), "train", seed=3)
+    assert [p.questions for p in passages] == [[(f"Who built castle {n}?", ["Anna"])] for n in range(24)]
+
+
+def test_every_problem_has_its_answer(practised):
+    from eval.tools.python import python
+    from eval.verifiers import get_verifier
+
+    found = [row for row in rows(practised[0] / "tool_use.jsonl") if row["tool"] == "python"]
+    assert len(found) == 60 and not any('"' in row["query"] for row in found)
+    for row in found[:20]:
+        reply = row["reply"].replace("{result}", python(row["query"]))
+        assert get_verifier(row["verifier"])(reply, answer=row["answer"]) == 1, row
+
+
+def test_a_file_of_another_form(tmp_path, capsys):
+    other = tmp_path / "other.jsonl"
+    other.write_text(json.dumps({"title": "x", "paragraphs": [{"text": "y"}]}) + "\n")
+    arguments = ["--facts_dir", str(FACTS), "--output_dir", str(tmp_path / "out"), "--squad", str(other)]
+    with pytest.raises(SystemExit) as stopped:
+        practice.main(arguments)
+    assert stopped.value.code == 2 and "not the form of SQuAD" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 CORPUS = [
     "Who are you? I am a small model.",
     "What is 3 + 4? The answer is 7.",
@@ -40,6 +41,7 @@ WRITTEN = {
 {%- for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor -%}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif -%}"""
     ),
+    "smollm2_tools": (ROOT / "recipes" / "smollm2-135m" / "chat_template.jinja").read_text(encoding="utf-8"),
     "smollm3": (
         """{{- '<|im_start|>system\n' -}}{%- if tools %}{% for tool in tools %}{{ tool | tojson + '\n' }}\
 {% endfor %}{% endif %}{{- '<|im_end|>\n' -}}
@@ -226,6 +228,14 @@ FAMILIES = {
         bos="<|im_start|>",
         pad="<|im_end|>",
         tools=False,
+    ),
+    "SmolLM2, our template": Family(
+        "llama",
+        "smollm2_tools",
+        [*CHATML, "<repo_name>", "<filename>"],
+        "<|im_end|>",
+        bos="<|im_start|>",
+        pad="<|im_end|>",
     ),
     "SmolLM3": Family("smollm3", "smollm3", CHATML, "<|im_end|>", QWEN[:4] + THINK, pad="<|im_end|>", thinks=True),
     "OLMo 2": Family(

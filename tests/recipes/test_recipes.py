@@ -421,6 +421,42 @@ def test_lora_trains_adapters_alone(stages, script):
     assert record["steps"] == 2 and METRICS[script] <= {key for row in rows(out / "log.jsonl") for key in row}
 
 
+@pytest.mark.parametrize("script", ["sft", "reward"])
+def test_a_merged_adapter_is_a_model_like_any_other(stages, script):
+    """It says what the base with its adapter says, and no adapter is left beside it."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+    stages.run(ROOT / f"recipes/tiny/{script}.yaml")
+    recipe = yaml.safe_load((stages.folder / f"tiny-{script}.yaml").read_text())
+    logits = {}
+    for name, merged in (("adapter", False), ("merged", True)):
+        out = stages.folder / "merging" / f"{script}-{name}"
+        config = recipe | ADAPTERS | {"output_dir": str(out), "merge_adapter": merged, "learning_rate": 0.05}
+        file = stages.folder / f"merging-{script}.yaml"
+        file.write_text(yaml.safe_dump(config))
+        importlib.import_module(f"recipes.{script}").main(["--config", str(file)])
+        auto, more = AutoModelForCausalLM, {}
+        if script == "reward":
+            auto, more = AutoModelForSequenceClassification, {"num_labels": 1}
+        model = auto.from_pretrained(out, **more)
+        prompt = AutoTokenizer.from_pretrained(out)("Who are you?", return_tensors="pt")
+        with torch.no_grad():
+            logits[name] = model(**prompt).logits
+        assert (out / "adapter_model.safetensors").exists() != merged
+        assert (out / "model.safetensors").exists() == merged
+    torch.testing.assert_close(logits["merged"], logits["adapter"], atol=1e-4, rtol=1e-4)
+
+
+def test_merging_goes_with_an_adapter(stages, capsys):
+    stages.run(ROOT / "recipes/tiny/sft.yaml")
+    with pytest.raises(SystemExit) as stopped:
+        importlib.import_module("recipes.sft").main(
+            ["--config", str(stages.folder / "tiny-sft.yaml"), "--merge_adapter", "true"]
+        )
+    assert stopped.value.code == 2 and "use_peft: true" in capsys.readouterr().err
+
+
 FRESH = """
 import json, sys, torch
 from datasets import load_dataset
