@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from data_prep.conversations import identity as conversations_about_itself
+from data_prep.mixture.identity import identity as conversations_about_itself
 from data_prep.problem_sets import generators
 from data_prep.problem_sets.rows import AT_ONCE, STEPS
 from data_prep.problem_sets.splits import split_of
