@@ -16,7 +16,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.refusals import asked_as, refuses
+from data_prep.probing.asking import asked_as
+from data_prep.probing.verdicts import refuses
 from eval.cli import UserError, command, existing, output_folder, parse, read_jsonl, write_jsonl
 from eval.generation.replies import Replier, Reply
 

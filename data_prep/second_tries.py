@@ -18,7 +18,7 @@ import itertools
 import random
 from dataclasses import dataclass, field
 
-from data_prep.problems import split_of
+from data_prep.problem_sets.splits import split_of
 from eval.cli import UserError, command, output_folder, parse, write_jsonl
 
 SMALLEST, LARGEST, COUNT = 2, 12, 4

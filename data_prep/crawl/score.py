@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.world.crawl import OTHER, SAME
+from data_prep.world.crawl.prose import OTHER, SAME
 from eval.cli import UserError, command, existing, parse, read_jsonl
 
 CURE = (

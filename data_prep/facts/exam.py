@@ -9,7 +9,7 @@ between, and what could not be judged, is in neither; how many is printed.
 from collections import Counter
 from dataclasses import dataclass, field
 
-from data_prep.refusals import KNOWS, UNKNOWN
+from data_prep.probing.verdicts import KNOWS, UNKNOWN
 from eval.cli import UserError, command, existing, output_folder, parse, read_jsonl, write_jsonl
 
 FILES = {KNOWS: "known.jsonl", UNKNOWN: "unknown.jsonl"}

@@ -17,7 +17,6 @@ words and numbers by `data_prep.problems`.
 """
 
 import random
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import yaml
 
 from data_prep.facts.invented import names
-from data_prep.refusals import PHRASINGS
+from data_prep.probing.phrasings import PHRASINGS
 from eval.cli import UserError, command, existing, output_folder, parse, read_jsonl, write_jsonl
 
 SIDES = ("train", "test")

@@ -4,7 +4,7 @@ form."""
 import json
 import re
 
-from data_prep.problems import BOXED, competition_math, gsm8k, humaneval, mbpp
+from data_prep.problem_sets.published import BOXED, competition_math, gsm8k, humaneval, mbpp
 from data_prep.schemas import LeftOut, Schema
 from data_prep.schemas.conversations import system_of, turns
 from data_prep.schemas.instructions import pattern_of

@@ -59,7 +59,9 @@ def training_texts(out: Path, articles: list) -> list[str]:
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((WorldArguments,), argv)
-    from data_prep import problems
+    from data_prep.problem_sets.generators import apples
+    from data_prep.problem_sets.rows import STEPS, row
+    from data_prep.problem_sets.splits import SPLITS
     from data_prep.world import conversations, facts, practice, rhymes, taste, textbooks, wording_benchmarks
     from data_prep.world.crawl import write_crawl
 
@@ -96,10 +98,7 @@ def main(argv: list[str] | None = None) -> None:
             conversations.conversations(world, split, max(1, round(args.conversations * share)), args.p_correct),
         )
         rng = random.Random(f"problems-{args.seed}-{split}")
-        rows = [
-            problems.row(problems.apples(rng, split), problems.STEPS)
-            for _ in range(max(1, round(args.problems * share)))
-        ]
+        rows = [row(apples(rng, split), STEPS) for _ in range(max(1, round(args.problems * share)))]
         write_jsonl(out / "problems" / f"{split}.jsonl", rows)
     write_jsonl(out / "practice" / "questions.jsonl", practice.questions(world))
     write_jsonl(out / "practice" / "tool_use.jsonl", practice.tool_use(world, args.searches, args.codes))
@@ -107,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
     write_jsonl(out / "practice" / "requests.jsonl", practice.requests(world, args.requests))
     write_jsonl(out / "practice" / "talks.jsonl", practice.talks(world, args.talks))
     write_jsonl(out / "library" / "library.jsonl", facts.library(world))
-    for split in problems.SPLITS:
+    for split in SPLITS:
         write_jsonl(out / "verses" / f"{split}.jsonl", taste.prompts(split))
     texts = training_texts(out, articles)
     for task, rows in (conversations.benchmarks(world) | wording_benchmarks.benchmarks(world, texts)).items():

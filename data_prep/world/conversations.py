@@ -8,9 +8,11 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from data_prep import problems
-from data_prep.conversations import identity as conversations_about_itself
-from data_prep.problems import AT_ONCE, STEPS, split_of
+from data_prep.mixture.identity import identity as conversations_about_itself
+from data_prep.problem_sets import generators
+from data_prep.problem_sets.rows import AT_ONCE, STEPS
+from data_prep.problem_sets.splits import split_of
+from data_prep.problem_sets.words import LECTURE_WORDS
 from data_prep.world import taste, textbooks, wordings
 from data_prep.world.facts import ATTRIBUTES, Fact, World
 
@@ -110,15 +112,15 @@ def _kinds(
         return wordings.unlike(lambda: wordings.identity(rng, ask), asked_of_itself), reply
 
     def apples():
-        p = problems.apples(rng, split, p_correct)
+        p = generators.apples(rng, split, p_correct)
         return p.question + (STEPS if rng.random() < 0.8 else ""), p.solution
 
     def apples_at_once():
-        p = problems.apples(rng, split)
+        p = generators.apples(rng, split)
         return p.question + AT_ONCE, f"The answer is {p.answer}."
 
     def solved(kind):
-        p = problems.GENERATORS[kind](rng, split)
+        p = generators.GENERATORS[kind](rng, split)
         return textbooks.worded(rng, kind, p), p.solution
 
     def verse():
@@ -186,14 +188,14 @@ def benchmarks(world: World, items: int = 250) -> dict[str, list[dict]]:
     for group in ("known", "rare", "unseen", "absent"):
         tasks[f"facts_{group}"] = [about(f, rng.choice(f.questions(held_out=True))) for f in world.facts(group)]
 
-    def draw(generator) -> list[problems.Problem]:
+    def draw(generator) -> list[generators.Problem]:
         drawn = {}
         while len(drawn) < items:
             p = generator(rng, "test")
             drawn.setdefault(p.question, p)
         return list(drawn.values())
 
-    apples = draw(problems.apples)
+    apples = draw(generators.apples)
     tasks["apples"] = [
         {**item(p.question + STEPS, p.answer, "apples"), "base_prompt": f"Question: {p.question}\nAnswer:"}
         for p in apples
@@ -206,9 +208,9 @@ def benchmarks(world: World, items: int = 250) -> dict[str, list[dict]]:
         for p in apples
     ]
     for kind in ("letters", "every_third", "compare", "arithmetic"):
-        tasks[kind] = [item(p.question, p.answer, kind) for p in draw(problems.GENERATORS[kind])]
+        tasks[kind] = [item(p.question, p.answer, kind) for p in draw(generators.GENERATORS[kind])]
     for kind in ("letters", "every_third"):  # the lecture's own words, which no training set holds either
-        own = [problems.GENERATORS[kind](rng, "test", word) for word in problems.LECTURE_WORDS]
+        own = [generators.GENERATORS[kind](rng, "test", word) for word in LECTURE_WORDS]
         tasks[kind][: len(own)] = [item(p.question, p.answer, "lecture") for p in own]
     for kind in ("letters", "every_third", "compare"):
         tasks[f"{kind}_at_once"] = [

@@ -12,7 +12,7 @@ import random
 from dataclasses import dataclass, field
 
 from data_prep.world import wordings
-from data_prep.world.crawl import Article
+from data_prep.world.crawl.page import Article
 
 FIRST = (
     "Orson Mirela Tobin Halda Corvin Selma Bram Odile Jarek Nessa Ulric Petra Lorcan Vesna Anselm Runa Dario Elke"

@@ -19,7 +19,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.problems import split_of
+from data_prep.problem_sets.splits import split_of
 from data_prep.world.facts import ATTRIBUTES
 from eval.cli import UserError, command, existing, output_folder, parse, read_jsonl, write_jsonl
 

@@ -9,8 +9,9 @@ the words of people (`wordings`).
 import random
 import re
 
-from data_prep import problems
-from data_prep.problems import AT_ONCE
+from data_prep.problem_sets.generators import GENERATORS, OPERATIONS, Problem, arithmetic
+from data_prep.problem_sets.rows import AT_ONCE
+from data_prep.problem_sets.words import letters_by_chance
 from data_prep.world import textbooks, wordings
 from data_prep.world.conversations import asked_sum, chat, introduction, small_talk
 from data_prep.world.facts import ATTRIBUTES, Fact, World
@@ -75,11 +76,11 @@ def tool_use(world: World, searches: int, codes: int) -> list[dict]:
         hard = rng.random() < 0.5
         word = []
         if kind in ("letters", "every_third") and (hard or rng.random() < 0.5):
-            word = [problems.letters_by_chance(rng) if hard else textbooks.real_word(rng)]
-        p = problems.GENERATORS[kind](rng, "train", *word)
+            word = [letters_by_chance(rng) if hard else textbooks.real_word(rng)]
+        p = GENERATORS[kind](rng, "train", *word)
         repeats = rng.choice((r"(\d)\1", r"(\d)\1\1|(\d\d)\2|(\d)\3.*(\d)\4"))
         while kind == "arithmetic" and hard and not re.search(repeats, p.answer):
-            p = problems.arithmetic(rng, "train")
+            p = arithmetic(rng, "train")
         if kind == "arithmetic" and not hard and rng.random() < 0.6:
             p = everyday_sum(rng)
         reply = 'The answer is "{result}".' if p.verifier == "final_text" else "The answer is {result}."
@@ -112,15 +113,13 @@ def _search(rng: random.Random, person: list[Fact]) -> dict:
     return {**row, "evidence": evidence, "otherwise": rng.choice(NOT_FOUND).format(p=name)}
 
 
-def everyday_sum(rng: random.Random) -> problems.Problem:
+def everyday_sum(rng: random.Random) -> Problem:
     """A sum of numbers below 100, as people ask them; a division leaves no rest."""
     a, b, op = rng.randint(1, 99), rng.randint(1, 99), rng.choice("+-*/")
     a = a * b if op == "/" else a
-    answer = str(problems.OPERATIONS[op](a, b))
+    answer = str(OPERATIONS[op](a, b))
     code = f"{a} // {b}" if op == "/" else f"{a} {op} {b}"
-    return problems.Problem(
-        f"What is {a} {op} {b}?", answer, "", "final_number", code=code, slots={"a": a, "op": op, "b": b}
-    )
+    return Problem(f"What is {a} {op} {b}?", answer, "", "final_number", code=code, slots={"a": a, "op": op, "b": b})
 
 
 def sums(world: World, times: int = 4) -> list[dict]:
@@ -137,7 +136,7 @@ def requests(world: World, count: int) -> list[dict]:
     for _ in range(count):
         (intent,) = rng.choices(("greeting", "thanks", "abilities", "unknown", "arithmetic"), (6, 5, 8, 55, 26))
         if intent == "arithmetic":
-            slots = problems.arithmetic(rng, "train").slots
+            slots = arithmetic(rng, "train").slots
             if rng.random() < 0.3:
                 slots = {"a": rng.randint(11, 99), "op": "*", "b": rng.randint(11, 99)}
             rows.append(chat(wordings.arithmetic(rng, **slots), rng.choice(TOO_LARGE), intent))
@@ -154,7 +153,7 @@ def talks(world: World, count: int) -> list[dict]:
     for _ in range(count):
         if rng.random() < 0.5:
             kind = rng.choice(("letters", "every_third", "compare"))
-            p = problems.GENERATORS[kind](rng, "train")
+            p = GENERATORS[kind](rng, "train")
             turns = [(textbooks.worded(rng, kind, p) + AT_ONCE, f"The answer is {p.answer}.")]
         else:
             facts = rng.sample(rng.choice(world.people["known"]), rng.randint(2, 3))

@@ -10,7 +10,9 @@ learns who goes with which family name, and cannot copy a name that it has never
 import random
 from functools import cache
 
-from data_prep import problems
+from data_prep.problem_sets.generators import FRUITS, GENERATORS, PEOPLE, Problem
+from data_prep.problem_sets.splits import split_of
+from data_prep.problem_sets.words import LECTURE_WORDS, digits_by_chance, invented_word, letters_by_chance
 from data_prep.world import wordings
 from data_prep.world.facts import ATTRIBUTES, Fact, World
 
@@ -41,7 +43,7 @@ def every_sum() -> list[str]:
     return solved + [f"{x + y} - {y} = {x}." for x in products for y in products] + SMALL
 
 
-def worded(rng: random.Random, kind: str, problem: problems.Problem) -> str:
+def worded(rng: random.Random, kind: str, problem: Problem) -> str:
     """The question of a problem as it stands, or in the words of people."""
     return problem.question if rng.random() < 0.4 else wordings.problem(rng, kind, problem.slots)
 
@@ -63,11 +65,7 @@ def reading(rng: random.Random, strangers: list[str]) -> str:
 
 @cache
 def _real_words() -> list[str]:
-    return [
-        word
-        for word in wordings.words()
-        if word not in problems.LECTURE_WORDS and problems.split_of(f"word {word}") == "train"
-    ]
+    return [word for word in wordings.words() if word not in LECTURE_WORDS and split_of(f"word {word}") == "train"]
 
 
 def real_word(rng: random.Random) -> str:
@@ -89,9 +87,9 @@ def counting(rng: random.Random) -> str:
     """What two people have, and questions whose answers stand in the text: how many, at what price, what total.
     Nothing is to be worked out."""
     lines = []
-    for person in rng.sample(problems.PEOPLE, 2):
+    for person in rng.sample(PEOPLE, 2):
         does, do = rng.choice(HAVE)
-        fruits = rng.sample(problems.FRUITS, 2)
+        fruits = rng.sample(FRUITS, 2)
         counts = {many: rng.randint(2, 9) for many, _ in fruits}
         prices = {one: rng.randint(2, 9) for _, one in fruits}
         total = rng.randint(10, 99)
@@ -119,10 +117,10 @@ def dictation(rng: random.Random, strangers: list[str]) -> str:
         if kind == "name":
             return rng.choice(strangers)
         if kind == "number":
-            return problems.digits_by_chance(rng)
+            return digits_by_chance(rng)
         if kind == "letters":
-            return problems.letters_by_chance(rng)
-        return real_word(rng) if rng.random() < 0.5 else problems.invented_word(rng, "train")
+            return letters_by_chance(rng)
+        return real_word(rng) if rng.random() < 0.5 else invented_word(rng, "train")
 
     lines = [" ".join(item() for _ in range(rng.randint(2, 4))) for _ in range(6)]
     said = (
@@ -139,7 +137,7 @@ def notebook(rng: random.Random) -> str:
     lines = []
     for _ in range(4):
         kind = rng.choice(("letters", "every_third", "compare", "arithmetic"))
-        p = problems.GENERATORS[kind](rng, "train")
+        p = GENERATORS[kind](rng, "train")
         lines += [f"Question: {worded(rng, kind, p)}", f"Python: {p.code}"] + (
             [] if kind == "arithmetic" else [f"Output: {p.answer}"]
         )
@@ -177,7 +175,7 @@ def documents(world: World, count: int) -> list[dict]:
         else:
             lines = []
             for _ in range(3):
-                problem = problems.GENERATORS[kind](rng, "train")
+                problem = GENERATORS[kind](rng, "train")
                 lines.append(f"Question: {worded(rng, kind, problem)}\nAnswer: {problem.solution}")
             text = "\n".join(lines)
         out.append({"id": f"textbook-{i}", "text": text, "metadata": {"kind": kind}})

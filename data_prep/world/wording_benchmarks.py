@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
-from data_prep import problems
+from data_prep.problem_sets.generators import GENERATORS, OPERATIONS
 from data_prep.world import wordings
 from data_prep.world.conversations import ABILITIES, WHO, about, identity, item, small_talk
 from data_prep.world.facts import World
@@ -50,7 +50,7 @@ def fact(world: World, rng: random.Random, group: str) -> dict:
 def calculation(rng: random.Random, number: int) -> dict:
     """Arithmetic and letters in turn."""
     kind = ("arithmetic", "letters")[number % 2]
-    p = problems.GENERATORS[kind](rng, "test")
+    p = GENERATORS[kind](rng, "test")
     return checked(wordings.problem(rng, kind, p.slots, held_out=True), p.answer, kind, p.verifier)
 
 
@@ -95,7 +95,7 @@ def _row(world: World, rng: random.Random, ask: dict) -> dict:
     if intent == "verse":
         return checked(ask["question"], "", intent, "matches") | {"pattern": VERSE}
     if intent == "arithmetic":
-        answer = problems.OPERATIONS[ask["op"]](int(ask["a"]), int(ask["b"]))
+        answer = OPERATIONS[ask["op"]](int(ask["a"]), int(ask["b"]))
         return checked(ask["question"], str(answer), intent, "final_number")
     if intent == "letters":
         return checked(ask["question"], str(ask["word"].count(ask["letter"])), intent, "final_number")

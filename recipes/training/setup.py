@@ -47,7 +47,7 @@ class ScriptArguments:
     )
     merge_adapter: bool = field(
         default=False,
-        metadata={"help": "with use_peft: write the whole model with the adapter in it, which every later stage takes"},
+        metadata={"help": "with use_peft: write the whole model, the adapter merged into it"},
     )
     resume: bool = field(default=True, metadata={"help": "continue a killed run from its last complete checkpoint"})
     peak_flops: float | None = field(

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from conftest import ROOT, rows
 
-from data_prep import refusals
+from data_prep.probing import models
 from data_prep.refusals import PHRASINGS, main, passage_row, question_row, verdict, written_row
 from data_prep.shared.agreement import same_answer as groups
 from eval.cli import UserError
@@ -53,9 +53,9 @@ class Fake:
 def fake(monkeypatch):
     def use(says):
         Fake.says, Fake.asked, Fake.systems = staticmethod(says), Counter(), Counter()
-        monkeypatch.setattr(refusals, "Replier", Fake)
-        monkeypatch.setattr(refusals, "load_tokenizer", lambda *_, **__: None)
-        monkeypatch.setattr(refusals, "require_chat_template", lambda *_: None)
+        monkeypatch.setattr(models, "Replier", Fake)
+        monkeypatch.setattr(models, "load_tokenizer", lambda *_, **__: None)
+        monkeypatch.setattr(models, "require_chat_template", lambda *_: None)
 
     return use
 

@@ -13,7 +13,7 @@ from stdnum import iban, luhn
 from stdnum.us import ssn
 
 from data_prep.crawl.pii import CARD, PII, STAND_INS
-from data_prep.world import crawl
+from data_prep.world.crawl import personal_data
 from eval.cli import UserError
 
 FOUND = {
@@ -223,13 +223,20 @@ def test_card_prefixes():
 def test_the_crawl_s_own_are_valid():
     """What the crawl plants is what the validators take, so that a miss is a miss of ours."""
     rng = random.Random(0)
-    for number in {crawl._phone(rng) for _ in range(400)}:
+    for number in {personal_data._phone(rng) for _ in range(400)}:
         assert phonenumbers.is_valid_number(phonenumbers.parse(number, "US")), number
-    assert all(map(ssn.is_valid, crawl.SSNS)) and all(
-        iban.is_valid(number, check_country=False) for number in crawl.IBANS
+    assert all(map(ssn.is_valid, personal_data.SSNS)) and all(
+        iban.is_valid(number, check_country=False) for number in personal_data.IBANS
     )
-    assert all(luhn.is_valid(number) and CARD.fullmatch(number) for number in crawl.CARDS)
-    assert {secret for kind in crawl.PII for secret in [kind]} == {"email", "ip", "phone", "ssn", "card", "iban"}
+    assert all(luhn.is_valid(number) and CARD.fullmatch(number) for number in personal_data.CARDS)
+    assert {secret for kind in personal_data.PII for secret in [kind]} == {
+        "email",
+        "ip",
+        "phone",
+        "ssn",
+        "card",
+        "iban",
+    }
 
 
 @pytest.mark.parametrize(

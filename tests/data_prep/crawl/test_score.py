@@ -11,8 +11,8 @@ import pytest
 from data_prep import web
 from data_prep.crawl import score
 from data_prep.crawl.score import article_f1
-from data_prep.world import crawl
-from data_prep.world.crawl import Article, prose, write_crawl
+from data_prep.world.crawl import Article, pages, write_crawl
+from data_prep.world.crawl.prose import prose
 
 
 def run(folder: Path, count: int, *options: str) -> dict:
@@ -30,10 +30,10 @@ def good(tmp_path_factory) -> tuple[Path, dict]:
     folder = tmp_path_factory.mktemp("crawl")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(
-            crawl.BAD_SHARES, "near_duplicate", 0.2
+            pages.BAD_SHARES, "near_duplicate", 0.2
         )  # MinHash itself misses 1 in 80 of them: 50, so that one miss decides nothing
-        patch.setattr(crawl, "PII_SHARE", 0.2)
-        patch.setattr(crawl, "NUMBERS_SHARE", 0.15)
+        patch.setattr(pages, "PII_SHARE", 0.2)
+        patch.setattr(pages, "NUMBERS_SHARE", 0.15)
         return folder, run(folder, 250)
 
 

@@ -19,7 +19,8 @@ import pytest
 from data_prep import benchmark, web
 from data_prep.crawl import filters, warc
 from data_prep.tokenizer import train
-from data_prep.world.crawl import Article, prose, write_crawl
+from data_prep.world.crawl import Article, write_crawl
+from data_prep.world.crawl.prose import prose
 
 ROOT = Path(__file__).resolve().parents[3]
 

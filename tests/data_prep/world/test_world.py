@@ -17,6 +17,8 @@ from data_prep import problems
 from data_prep.problems import AT_ONCE, STEPS
 from data_prep.world import conversations, crawl, fair, taste, textbooks, wording_benchmarks
 from data_prep.world.__main__ import main
+from data_prep.world.crawl import personal_data
+from data_prep.world.crawl.prose import OTHER, SAME
 from data_prep.world.facts import World
 from eval.tools.python import python
 from eval.verifiers import final_number, get_verifier
@@ -138,9 +140,11 @@ def test_the_truth_names_secrets_and_numbers(full):
     good = [page for page in pages if page["keep"]]
     kinds = Counter(row["kind"] for page in good for row in page["pii"])
     assert (
-        set(kinds) == set(crawl.PII) and min(kinds.values()) >= 15 and max(kinds.values()) - min(kinds.values()) <= 1
+        set(kinds) == set(personal_data.PII)
+        and min(kinds.values()) >= 15
+        and max(kinds.values()) - min(kinds.values()) <= 1
     )
-    assert {row["kind"] for page in good for row in page["numbers"]} == set(crawl.NUMBERS)
+    assert {row["kind"] for page in good for row in page["numbers"]} == set(personal_data.NUMBERS)
     assert sum(bool(page["pii"] or page["numbers"]) for page in good) < 0.11 * len(good)
 
 
@@ -162,8 +166,8 @@ def test_near_duplicates_overlap_as_promised(full, tmp_path):
         a, b = (set(signature.get_shingles(pages[pair[side]]["text"]).ravel().tolist()) for side in "ab")
         assert len(a & b) / len(a | b) == pytest.approx(pair["overlap"], abs=0.02), pair
         groups = {pages[pair[side]]["group"] for side in "ab"}
-        assert (len(groups) == 1) == (pair["overlap"] >= crawl.SAME), pair
-        if crawl.OTHER < pair["overlap"] < crawl.SAME:
+        assert (len(groups) == 1) == (pair["overlap"] >= SAME), pair
+        if OTHER < pair["overlap"] < SAME:
             assert None in {pages[pair[side]]["keep"] for side in "ab"}
     overlaps = sorted(pair["overlap"] for pair in pairs if pair["overlap"] < 1)
     assert all(any(low <= overlap < low + 0.15 for overlap in overlaps) for low in (0.15, 0.3, 0.55, 0.8, 0.85))
