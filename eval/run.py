@@ -92,7 +92,7 @@ def tool_files(names: list[str], tools: list, tool_tokens: int) -> dict:
     if not tools:
         return {}
     code = {
-        *(TASKS_DIR.parent / "tools").glob("*.py"),
+        *(TASKS_DIR.parent / "tools").rglob("*.py"),
         *(Path(inspect.getfile(tool)) for tool in tools if not inspect.isbuiltin(tool)),
     }
     folders = [Path(name.partition("=")[2]) for name in names if "=" in name]
