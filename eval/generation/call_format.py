@@ -17,7 +17,9 @@ import json
 import re
 
 from eval.cli import UserError
-from eval.generation.encoding import common, encode_conversation, marks_of, render, until_end
+from eval.generation.control_tokens import marks_of
+from eval.generation.encoding import common, encode_conversation, until_end
+from eval.generation.rendering import render
 
 USER = {"role": "user", "content": "dummy"}
 NAME, KEY, VALUE, RESULT = "tool_name_a8f3", "argument_b9d4", "value_d6e7", "result_c4f9"

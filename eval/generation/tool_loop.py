@@ -31,7 +31,9 @@ from functools import cached_property, partial
 from typing import Any
 
 from eval.cli import UserError
-from eval.generation.encoding import common, encode_conversation, encode_plain, marks_of, render, until_end
+from eval.generation.control_tokens import marks_of
+from eval.generation.encoding import common, encode_conversation, encode_plain, until_end
+from eval.generation.rendering import render
 
 AT_ONCE = max(4, os.cpu_count() or 1)  # calls that run side by side
 NAMED = {"python": "eval.tools.python:python", "search": "eval.tools.search:Search.search"}
@@ -114,7 +116,7 @@ class Toolbox:
         self.rendering: dict[str, Any] = {
             "tools": tools,
             "chat_template": self.chat_template,
-        }  # for eval.generation.encoding.render
+        }  # for eval.generation.rendering.render
 
     def read(self, token_ids: list[int], prefix: list[int]) -> dict:
         """The message in the tokens of one turn; `prefix` are all before it."""
@@ -177,7 +179,7 @@ class Toolbox:
 
 
 def result_ids(tokenizer, messages: list[dict], **rendering) -> list[int]:
-    """See `Toolbox.suffix`; `rendering` goes to `eval.generation.encoding.render`."""
+    """See `Toolbox.suffix`; `rendering` goes to `eval.generation.rendering.render`."""
     user, call = {"role": "user", "content": "dummy"}, _call(messages[0]["name"])
     prompt, _ = encode_conversation(tokenizer, [user], add_generation_prompt=True, **rendering)
     before, _ = encode_conversation(tokenizer, [user, call], **rendering)

@@ -19,8 +19,10 @@ from lm_eval.models.utils import normalize_gen_kwargs
 
 from eval.checking.thinking import thinks, visible
 from eval.cli import UserError
-from eval.generation.encoding import SEAL, Rendering, encode_text, seal, seal_messages
+from eval.generation.control_tokens import SEAL, seal, seal_messages
+from eval.generation.encoding import encode_text
 from eval.generation.generate import encode, generate
+from eval.generation.rendering import Rendering
 from eval.generation.tool_loop import Toolbox, load_tools
 
 NEUTRAL = {
