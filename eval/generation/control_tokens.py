@@ -145,8 +145,8 @@ def unseal(text: str) -> str:
 
 
 def map_strings(function: Callable[[str], str], value):
-    """A value with `function` applied to each text in it, to those of dicts' keys, too; keys that are names stay as they
-    are, as templates look for them."""
+    """A value with `function` applied to each text in it, to those of dicts' keys, too; keys that are names stay as
+    they are, as templates look for them."""
     if isinstance(value, str):
         return function(value)
     if isinstance(value, dict):
