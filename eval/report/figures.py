@@ -177,10 +177,10 @@ def columns(
             panel.line(left + width / 2, high, left + width / 2, low, "whisker")
             words = compact(value) if abs(value) >= 100 else f"{value:.2f}".replace("-", "−")
             panel.text(left + width / 2, high - 4 if value >= 0 else low + 10, words, css="small")
-    data = {
-        "groups": groups,
-        "columns": {name: [bar and _with_half(*bar) for bar in row] for name, row in series.items()},
-    }
+    drawn = {}
+    for name, bars_ in series.items():
+        drawn[name] = [bar and _with_half(*bar) for bar in bars_]
+    data = {"groups": groups, "columns": drawn}
     return _figure(
         title, panel.parts, note, data, list(series), HEIGHT - 14 + 12 * any("\n" in group for group in groups)
     )
