@@ -105,11 +105,11 @@ def derived(tokenizer) -> dict:
     form = _named_inside if NAME in found[0] else _named_before
     calls = form(body, *found.span(), over, marks_of(tokenizer).pattern)
     marks = marks_of(tokenizer)
-    anchors = {
-        text[[match.start() for match in marks.pattern.finditer(text)][-1] :]
-        for text in (start, again)
-        if marks.pattern.search(text)
-    }
+    anchors = set()
+    for text in (start, again):
+        places = [match.start() for match in marks.pattern.finditer(text)]
+        if places:
+            anchors.add(text[places[-1] :])
     if not anchors:
         raise ValueError("no mark begins a turn")
     fields = {"tool_calls": calls, "content": {"close_pattern": rf"{over}\s*", "content": "text"}}

@@ -126,9 +126,9 @@ class Generates:
                 )
             repeats = max(map(len, places.values()))
             room = self.max_length - max_new_tokens - self.tool_tokens
+            texts = [Rendering(r.args[0]) if self.renders else r.args[0] for r in first]
             prompts = [
-                row[-room:] if room > 0 else row
-                for row in encode(self.tokenizer, [Rendering(r.args[0]) if self.renders else r.args[0] for r in first])
+                row[-room:] if room > 0 else row for row in encode(self.tokenizer, texts)
             ]  # cut as lm-eval does
             generations = generate(
                 self.model,
