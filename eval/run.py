@@ -21,7 +21,6 @@ Under `accelerate launch` the processes share the tasks out, and the numbers are
 Two models on the same items, paired: `python -m eval.compare`.
 """
 
-import inspect
 import logging
 import math
 import time
@@ -33,10 +32,9 @@ from pathlib import Path
 
 from eval.cli import UserError, command, existing, named_folders, output_folder, parse
 from eval.generation.tool_loop import Toolbox, load_tools
-from eval.lm_harness.results import add_end_token, read, table, together, write
+from eval.lm_harness.plans import ModelRun, plan, task_fingerprint
+from eval.lm_harness.results import add_end_token, table, together, write
 from eval.lm_harness.tasks import (
-    TASKS_DIR,
-    data_file,
     evaluate,
     load,
     local_task,
@@ -44,9 +42,7 @@ from eval.lm_harness.tasks import (
     share_out,
     task_names,
 )
-from eval.shared.fingerprints import fingerprint, model_fingerprint
 from eval.shared.progress_file import ShareDone
-from eval.verifiers import MODULES
 
 
 @dataclass
@@ -89,24 +85,6 @@ class EvalArguments:
     )
 
 
-def tool_files(names: list[str], tools: list, tool_tokens: int) -> dict:
-    """What of the tools decides the scores: their names, their code, the folders they read; nothing without tools."""
-    if not tools:
-        return {}
-    code = {
-        *(TASKS_DIR.parent / "tools").rglob("*.py"),
-        *(Path(inspect.getfile(tool)) for tool in tools if not inspect.isbuiltin(tool)),
-    }
-    folders = [Path(name.partition("=")[2]) for name in names if "=" in name]
-    read = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
-    return {
-        "tools": names,
-        "tool_tokens": tool_tokens,
-        "tools_code": fingerprint([*code], by_content=True),
-        "tools_data": fingerprint(read, by_content=False),
-    }
-
-
 def processes() -> tuple[int, int]:
     """This process's number, and how many there are."""
     import torch
@@ -114,26 +92,6 @@ def processes() -> tuple[int, int]:
 
     state = PartialState(cpu=not torch.cuda.is_available())
     return state.process_index, state.num_processes
-
-
-def task_fingerprint(name: str, args: EvalArguments) -> str:
-    """Of what decides a task's scores beside the model and the settings of all tasks."""
-    local = local_task(name)
-    if local:
-        folder, stem = local.parent, local.stem if name in task_names() else ""  # a YAML may include any beside it
-        code = [
-            *folder.glob("_*.yaml"),
-            *folder.glob(f"{stem}*.yaml"),
-            *folder.glob("*.py"),
-            *(TASKS_DIR.parent / f"{module}.py" for module in (*MODULES, "lm_harness/model")),
-            *(TASKS_DIR.parent / "generation").glob("*.py"),
-        ]
-        return fingerprint([*code, data_file(name, args.data_dir)], by_content=True)
-    folders = [Path(args.include_path)] if args.include_path else []
-    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()] + [Path(name)] * Path(
-        name
-    ).is_file()
-    return f"lm_eval {version('lm_eval')}, {args.num_fewshot}-shot, {fingerprint(files, by_content=False)}"
 
 
 def check_target(folder: Path, models: list[str]) -> None:
@@ -156,45 +114,6 @@ def check_target(folder: Path, models: list[str]) -> None:
             f"the results would replace {folder}, which is not of eval.run (no results.json): choose another"
             " --output_dir or name"
         )
-
-
-@dataclass
-class ModelRun:
-    """The evaluation of one model.
-
-    Attributes:
-        base: it completes text, and has no chat template.
-        made_from: what decides the scores.
-        old: the results that are there, {} without.
-        todo: the tasks that are not among these, or were made from something else.
-    """
-
-    name: str
-    path: str
-    base: bool
-    made_from: dict
-    old: dict
-    todo: list[str]
-
-
-def plan(name: str, path: str, prints: dict[str, str], tools: list, args: EvalArguments) -> ModelRun:
-    """What is to be run of a model; `prints`: the tasks with their fingerprints. Equal: the results stand."""
-    made_from = {
-        "limit": args.limit,
-        "seed": args.seed,
-        "backend": args.backend,
-        "model": path,
-        "files": model_fingerprint(path),
-        "chat": name not in args.base,
-    }
-    if made_from["chat"]:
-        made_from |= tool_files(args.tools, tools, args.tool_tokens)
-    old = read(Path(args.output_dir) / name)
-    before = old.get("config", {}).get("made_from", {})
-    done = before.get("tasks", {}) if {**made_from, "tasks": 0} == {**before, "tasks": 0} else {}
-    todo = [task for task in prints if done.get(task) != prints[task]]
-    made_from["tasks"] = {**done, **prints}
-    return ModelRun(name, path, name in args.base, made_from, old, todo)
 
 
 def check_arguments(args: EvalArguments, models: int) -> None:

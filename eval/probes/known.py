@@ -73,8 +73,8 @@ def read_questions(args: KnownArguments) -> tuple[list[Question], int]:
     unknown_people = {q.person for q in found if not q.known}
     if min(len(known_people), len(unknown_people)) < args.folds:
         raise UserError(
-            f"there are {len(known_people)} people known and {len(unknown_people)} unknown, but {args.folds} folds need as many"
-            " of each: give more questions or fewer --folds"
+            f"there are {len(known_people)} people known and {len(unknown_people)} unknown, but {args.folds} folds"
+            " need as many of each: give more questions or fewer --folds"
         )
     both = sorted(known_people & unknown_people)
     if both:

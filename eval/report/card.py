@@ -227,6 +227,24 @@ def eval_result(row: dict, task_type: str):
     )
 
 
+def metadata(repo_id: str, record: dict, rows: list[dict], adapter: bool, *, license, base_model, datasets):
+    """What the Hub reads of the card, as a `huggingface_hub.ModelCardData`."""
+    from huggingface_hub import ModelCardData
+
+    method = method_of(record).lower().replace(" ", "-")
+    task = "text-generation" if loader_of(record) == "AutoModelForCausalLM" else "text-classification"
+    return ModelCardData(
+        license=license,
+        library_name="peft" if adapter else "transformers",
+        pipeline_tag=task,
+        base_model=base_model,
+        datasets=datasets or None,
+        tags=["tumbler", method, *(["lora"] if adapter else [])],
+        model_name=repo_id.split("/")[-1],
+        eval_results=[eval_result(row, task) for row in rows] or None,
+    )
+
+
 def model_card(
     repo_id: str,
     record: dict,
@@ -255,30 +273,18 @@ def model_card(
     Raises:
         KeyError, TypeError, ValueError: the files are not as the stage and `eval.run` write them.
     """
-    from huggingface_hub import ModelCard, ModelCardData
+    from huggingface_hub import ModelCard
 
-    name = method_of(record)
-    loader = loader_of(record)
     rows = sorted_rows(results, numbers)
-    task = "text-generation" if loader == "AutoModelForCausalLM" else "text-classification"
-    data = ModelCardData(
-        license=license,
-        library_name="peft" if adapter else "transformers",
-        pipeline_tag=task,
-        base_model=base_model,
-        datasets=list(datasets) or None,
-        tags=["tumbler", name.lower().replace(" ", "-"), *(["lora"] if adapter else [])],
-        model_name=repo_id.split("/")[-1],
-        eval_results=[eval_result(row, task) for row in rows] or None,
-    )
+    data = metadata(repo_id, record, rows, adapter, license=license, base_model=base_model, datasets=list(datasets))
     prompts = record["config"].get("sample_prompts") or ["Once upon a time"]
     return ModelCard.from_template(
         data,
         str(HERE / "model_card.jinja"),
         repo_id=repo_id,
         record=record,
-        method=name,
-        loader=loader,
+        method=method_of(record),
+        loader=loader_of(record),
         base=base_model,
         rows=rows,
         labels=MEASURES,
