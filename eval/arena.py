@@ -71,7 +71,10 @@ def answer(
     there = [
         row for row in there if made_from.get(row["model"], row["made_from"]) == row["made_from"]
     ]  # also those of models that are not asked now
-    answers = {name: [row["responses"] for row in there if row["model"] == name] for name in models}
+    answers: dict[str, list] = {name: [] for name in models}
+    for row in there:
+        if row["model"] in answers:
+            answers[row["model"]].append(row["responses"])
     with tqdm(
         total=len(models) * len(rows),
         initial=sum(map(len, answers.values())),
@@ -136,14 +139,14 @@ def vote(
     with tqdm(total=len(matches), initial=len(votes), unit="pair", mininterval=1, desc="votes") as bar:
         for start in range(0, len(todo), CHUNK):
             part = todo[start : start + CHUNK]
-            texts = [[answers[name][row][sample] for name in names] for row, sample, *names in part]
-            for match, pair, said in zip(
-                part, texts, judge([(rows[match[0]], pair) for match, pair in zip(part, texts)])
-            ):
-                if said["winner"]:
-                    responses = [[{"role": "assistant", "content": text}] for text in pair]
-                    shown = {"prompt": rows[match[0]]["prompt"], "models": list(match[2:]), "responses": responses}
-                    votes[match] = {**shown, **said, "judge": kind, "match": match, "made_from": made_from}
+            pairs = []
+            for row, sample, *names in part:
+                pairs.append((rows[row], [answers[name][row][sample] for name in names]))
+            for match, (row, texts), verdict in zip(part, pairs, judge(pairs)):
+                if verdict["winner"]:
+                    responses = [[{"role": "assistant", "content": text}] for text in texts]
+                    shown = {"prompt": row["prompt"], "models": list(match[2:]), "responses": responses}
+                    votes[match] = {**shown, **verdict, "judge": kind, "match": match, "made_from": made_from}
             if votes:
                 write_jsonl(path, list(votes.values()))
             bar.update(len(part))

@@ -60,74 +60,69 @@ def scores(results: dict) -> dict[str, float]:
     return {name: results["results"][name]["score,none"] for name in greedy}
 
 
+def lm_eval_command(name: str, path: str, tasks: list[str], output_dir: Path, args: BenchmarkArguments) -> list:
+    """lm-eval's own command for one model."""
+    base = name in args.base
+    command: list = ["lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={path}"]
+    command += ["--tasks", ",".join(f"{task}_base" if base else task for task in tasks)]
+    command += ["--include_path", TASKS_DIR, "--device", "cpu"]
+    if not base:
+        command.append("--apply_chat_template")
+    return [*command, *limit_option(args), "--batch_size", args.batch_size, "--output_path", output_dir]
+
+
+def eval_run_command(
+    models: dict[str, str], tasks: list[str], data_dir: Path, output_dir: Path, args: BenchmarkArguments
+) -> list:
+    """The command of `eval.run` for all models."""
+    command: list = ["eval.run", "--models", *(f"{name}={path}" for name, path in models.items())]
+    if args.base:
+        command += ["--base", *args.base]
+    command += ["--tasks", *tasks, "--batch_size", args.batch_size, *limit_option(args)]
+    return [*command, "--data_dir", data_dir, "--output_dir", output_dir]
+
+
+def limit_option(args: BenchmarkArguments) -> list:
+    return [] if args.limit is None else ["--limit", args.limit]
+
+
+def score_pairs(folder: Path, models: list[str]) -> list[tuple[float, float]]:
+    """(lm-eval's score, ours) of each greedy task of each model."""
+    pairs = []
+    for name in models:
+        (path,) = (folder / "theirs" / name).rglob("results_*.json")
+        theirs = scores(json.loads(path.read_text()))
+        ours = scores(json.loads((folder / "ours" / name / "results.json").read_text()))
+        pairs += [(theirs[task], ours[task]) for task in theirs]
+    return pairs
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((BenchmarkArguments,), argv)
     models = {name: str(Path(path).resolve()) for name, path in named_folders(args.models).items()}
     tasks = args.tasks or task_names()
     data_dir = data_file(tasks[0], args.data_dir).parent.resolve()
-    more = [] if args.limit is None else ["--limit", args.limit]
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         (folder / "runs/tiny/world").mkdir(parents=True)
         (folder / "runs/tiny/world/eval").symlink_to(data_dir)  # where the YAML files look
         alone = {}
         for name, path in models.items():
-            chat = [] if name in args.base else ["--apply_chat_template"]
-            named = ",".join(f"{task}_base" if name in args.base else task for task in tasks)
-            words = [
-                "lm_eval",
-                "run",
-                "--model",
-                "hf",
-                "--model_args",
-                f"pretrained={path}",
-                "--tasks",
-                named,
-                "--include_path",
-                TASKS_DIR,
-                "--device",
-                "cpu",
-                *chat,
-                *more,
-            ]
-            alone[name] = timed(
-                [*words, "--batch_size", args.batch_size, "--output_path", folder / "theirs" / name],
-                folder,
-                args.threads,
-            )
+            words = lm_eval_command(name, path, tasks, folder / "theirs" / name, args)
+            alone[name] = timed(words, folder, args.threads)
             print(f"lm_eval {name:<12} {alone[name]:8.1f} s", flush=True)
-        base = ["--base", *args.base] if args.base else []
-        given = [
-            "--models",
-            *(f"{name}={path}" for name, path in models.items()),
-            *base,
-            "--tasks",
-            *tasks,
-            "--batch_size",
-            args.batch_size,
-            *more,
-        ]
-        together = timed(
-            ["eval.run", *given, "--data_dir", data_dir, "--output_dir", folder / "ours"], folder, args.threads
-        )
-        pairs = []
-        for name in models:
-            (path,) = (folder / "theirs" / name).rglob("results_*.json")
-            theirs, ours = (
-                scores(json.loads(path.read_text())),
-                scores(json.loads((folder / "ours" / name / "results.json").read_text())),
-            )
-            pairs += [(theirs[task], ours[task]) for task in theirs]
+        words = eval_run_command(models, tasks, data_dir, folder / "ours", args)
+        together = timed(words, folder, args.threads)
+        pairs = score_pairs(folder, list(models))
     total = sum(alone.values())
     print(
         f"lm_eval, one command a model: {total:.1f} s; eval.run, all of them: {together:.1f} s: {together / total:.2f}"
         " of it"
     )
-    print(
-        f"scores of greedy tasks: {sum(a == b for a, b in pairs)} of {len(pairs)} equal, the largest difference"
-        f" {max((abs(a - b) for a, b in pairs), default=0):.4f}"
-    )
+    equal = sum(a == b for a, b in pairs)
+    largest = max((abs(a - b) for a, b in pairs), default=0)
+    print(f"scores of greedy tasks: {equal} of {len(pairs)} equal, the largest difference {largest:.4f}")
 
 
 if __name__ == "__main__":

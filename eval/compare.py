@@ -155,10 +155,11 @@ def compare_folders(a: Path, b: Path, names: list[str], same_items: bool) -> dic
     def plain(name: str) -> str:
         return name.removesuffix("_base") if name.removesuffix("_base") in task_names() else name
 
-    theirs, ours = (
-        {plain(name): name for name in found["n-samples"] if name in found["results"] and name != "end_token"}
-        for found in (found_a, found_b)
-    )
+    def tasks_of(results: dict) -> dict[str, str]:
+        names = [name for name in results["n-samples"] if name in results["results"] and name != "end_token"]
+        return {plain(name): name for name in names}
+
+    theirs, ours = tasks_of(found_a), tasks_of(found_b)
     both = [name for name in theirs if name in ours]
     for name in names if same_items else ():
         if plain(name) not in both:
@@ -174,10 +175,9 @@ def compare_folders(a: Path, b: Path, names: list[str], same_items: bool) -> dic
             skipped[name] = why or f"{one.metric} in one, {other.metric} in the other"
             continue
         if one.docs == other.docs:
-            one.values, other.values = (
-                {doc: task.values[doc] for doc in one.docs if doc in one.values and doc in other.values}
-                for task in (one, other)
-            )
+            docs = [doc for doc in one.docs if doc in one.values and doc in other.values]
+            one.values = {doc: one.values[doc] for doc in docs}
+            other.values = {doc: other.values[doc] for doc in docs}
         elif same_items:
             wrong = min(doc for doc in one.docs.keys() | other.docs.keys() if one.docs.get(doc) != other.docs.get(doc))
             raise UserError(

@@ -60,22 +60,35 @@ def measure(rows: list[dict], replies: list[list[str]], seed: int) -> dict:
     """The figures of one model; `replies`: the tries at each row."""
     tries = len(replies[0])
     sizes = [2**i for i in range(tries.bit_length()) if 2**i <= tries]
-    right = [sum(final_number(text, row["answer"]) for text in texts) for row, texts in zip(rows, replies)]
-    votes, rng = [[final_answer(text) for text in texts] for texts in replies], random.Random(seed)
-    checking = [[bool(CHECKS.search(text)) for text in texts] for texts in replies]
-    shown = [
-        {"question": row["prompt"][-1]["content"], "text": text}
-        for row, texts in zip(rows, replies)
-        for text in texts
-        if CHECKS.search(text)
-    ]
+    rng = random.Random(seed)
+    right, votes, checking, shown = [], [], [], []
+    for row, texts in zip(rows, replies):
+        right.append(sum(final_number(text, row["answer"]) for text in texts))
+        votes.append([final_answer(text) for text in texts])
+        checks = [text for text in texts if CHECKS.search(text)]
+        checking.append(len(checks) / tries)
+        shown += [{"question": row["prompt"][-1]["content"], "text": text} for text in checks]
+    best_of, majority = {}, {}
+    for n in sizes:
+        best_of[n] = accuracy([pass_at_k(tries, int(count), n) for count in right])
+    for n in sizes:
+        majority[n] = accuracy([majority_of(n, v, row["answer"], rng) for v, row in zip(votes, rows)])
     return {
-        "best_of": {n: accuracy([pass_at_k(tries, int(r), n) for r in right]) for n in sizes},
-        "majority_of": {
-            n: accuracy([majority_of(n, v, row["answer"], rng) for v, row in zip(votes, rows)]) for n in sizes
-        },
-        "checks_itself": accuracy([sum(c) / tries for c in checking]) | {"examples": shown[:3]},
+        "best_of": best_of,
+        "majority_of": majority,
+        "checks_itself": accuracy(checking) | {"examples": shown[:3]},
     }
+
+
+def _texts(group: list) -> list[str]:
+    return [generation.text for generation in group]
+
+
+def _line(measured: dict, samples: int) -> str:
+    """The figures of a model in a line."""
+    best = ", ".join(f"{n}: {m['value']:.3f}" for n, m in measured["best_of"].items())
+    most = max(measured["majority_of"])
+    return f"best of {best}; majority of {samples} {measured['majority_of'][most]['value']:.3f}"
 
 
 @command
@@ -119,12 +132,8 @@ def main(argv: list[str] | None = None) -> None:
                 seed=args.seed,
                 progress=bar.update,
             )
-            results[name] = measure(rows, [[g.text for g in group] for group in done], args.seed)
-            told = ", ".join(f"{n}: {m['value']:.3f}" for n, m in results[name]["best_of"].items())
-            bar.write(
-                f"{name}: best of {told}; majority of {args.samples}"
-                f" {results[name]['majority_of'][max(results[name]['majority_of'])]['value']:.3f}"
-            )
+            results[name] = measure(rows, [_texts(group) for group in done], args.seed)
+            bar.write(f"{name}: {_line(results[name], args.samples)}")
     write_json(
         args.output,
         {

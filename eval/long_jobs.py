@@ -59,7 +59,9 @@ def verdict(row: dict, text: str) -> list[float | None]:
 
 def measure(rows: list[dict], replies: list) -> dict:
     """The figures of jobs of one length; `replies`: a `Generation` each."""
-    made = [sum(len(message.get("tool_calls") or []) for message in reply.messages) for reply in replies]
+    made = []
+    for reply in replies:
+        made.append(sum(len(message.get("tool_calls") or []) for message in reply.messages))
     hits = [verdict(row, reply.text)[0] for row, reply in zip(rows, replies)]
     return {
         "success": accuracy(hits),

@@ -139,7 +139,9 @@ def main(argv: list[str] | None = None) -> None:
     model, tokenizer = load_reward_model(args.model)
     chosen = score(model, tokenizer, [r["prompt"] + r["chosen"] for r in rows], args.batch_size)
     rejected = score(model, tokenizer, [r["prompt"] + r["rejected"] for r in rows], args.batch_size)
-    results = judge(chosen, rejected, *([r.get(column) for r in rows] for column in ("gold_margin", "rank_distance")))
+    margins = [r.get("gold_margin") for r in rows]
+    distances = [r.get("rank_distance") for r in rows]
+    results = judge(chosen, rejected, margins, distances)
     sides = [
         ((str(r["prompt"]), r[side][-1]["content"]), score)
         for side, scores in (("chosen", chosen), ("rejected", rejected))

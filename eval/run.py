@@ -21,20 +21,20 @@ Under `accelerate launch` the processes share the tasks out, and the numbers are
 Two models on the same items, paired: `python -m eval.compare`.
 """
 
-import inspect
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from eval.cli import UserError, command, existing, named_folders, output_folder, parse
 from eval.generation.tool_loop import Toolbox, load_tools
-from eval.lm_harness.results import add_end_token, read, table, together, write
+from eval.lm_harness.plans import ModelRun, plan, task_fingerprint
+from eval.lm_harness.results import add_end_token, table, together, write
 from eval.lm_harness.tasks import (
-    TASKS_DIR,
-    data_file,
     evaluate,
     load,
     local_task,
@@ -42,9 +42,7 @@ from eval.lm_harness.tasks import (
     share_out,
     task_names,
 )
-from eval.shared.fingerprints import fingerprint, model_fingerprint
 from eval.shared.progress_file import ShareDone
-from eval.verifiers import MODULES
 
 
 @dataclass
@@ -87,24 +85,6 @@ class EvalArguments:
     )
 
 
-def tool_files(names: list[str], tools: list, tool_tokens: int) -> dict:
-    """What of the tools decides the scores: their names, their code, the folders they read; nothing without tools."""
-    if not tools:
-        return {}
-    code = {
-        *(TASKS_DIR.parent / "tools").glob("*.py"),
-        *(Path(inspect.getfile(tool)) for tool in tools if not inspect.isbuiltin(tool)),
-    }
-    folders = [Path(name.partition("=")[2]) for name in names if "=" in name]
-    read = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
-    return {
-        "tools": names,
-        "tool_tokens": tool_tokens,
-        "tools_code": fingerprint([*code], by_content=True),
-        "tools_data": fingerprint(read, by_content=False),
-    }
-
-
 def processes() -> tuple[int, int]:
     """This process's number, and how many there are."""
     import torch
@@ -112,25 +92,6 @@ def processes() -> tuple[int, int]:
 
     state = PartialState(cpu=not torch.cuda.is_available())
     return state.process_index, state.num_processes
-
-
-def task_fingerprint(name: str, args: EvalArguments) -> str:
-    """Of what decides a task's scores beside the model and the settings of all tasks."""
-    if local := local_task(name):
-        folder, stem = local.parent, local.stem if name in task_names() else ""  # a YAML may include any beside it
-        code = [
-            *folder.glob("_*.yaml"),
-            *folder.glob(f"{stem}*.yaml"),
-            *folder.glob("*.py"),
-            *(TASKS_DIR.parent / f"{module}.py" for module in (*MODULES, "lm_harness/model")),
-            *(TASKS_DIR.parent / "generation").glob("*.py"),
-        ]
-        return fingerprint([*code, data_file(name, args.data_dir)], by_content=True)
-    folders = [Path(args.include_path)] if args.include_path else []
-    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()] + [Path(name)] * Path(
-        name
-    ).is_file()
-    return f"lm_eval {version('lm_eval')}, {args.num_fewshot}-shot, {fingerprint(files, by_content=False)}"
 
 
 def check_target(folder: Path, models: list[str]) -> None:
@@ -155,10 +116,12 @@ def check_target(folder: Path, models: list[str]) -> None:
         )
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
-    (args,) = parse((EvalArguments,), argv)
-    models = named_folders(args.models, args.base)
+def check_arguments(args: EvalArguments, models: int) -> None:
+    """Refuse what cannot be, before any work.
+
+    Raises:
+        UserError: a number out of range, or options that do not go together.
+    """
     if (
         min(args.batch_size, args.tool_tokens) < 1
         or (args.limit is not None and args.limit < 1)
@@ -169,9 +132,16 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("--tool_tokens goes with --tools, and does nothing without: leave it out")
     if args.backend not in ("transformers", "vllm"):
         raise UserError(f"--backend is transformers or vllm, but is {args.backend}")
-    if args.backend == "vllm" and len(models) > 1:
+    if args.backend == "vllm" and models > 1:
         raise UserError("--backend vllm keeps the GPU's memory for one model: give one, and run the others after it")
-    names = list(dict.fromkeys(args.tasks or task_names()))
+
+
+def check_tasks(names: list[str], args: EvalArguments) -> None:
+    """Refuse tasks that nobody knows, and options that are for lm-eval's where all are ours.
+
+    Raises:
+        UserError: as the message says.
+    """
     theirs = [name for name in names if not local_task(name)]
     if not theirs and (args.include_path or args.num_fewshot is not None):
         raise UserError(
@@ -182,136 +152,180 @@ def main(argv: list[str] | None = None) -> None:
         existing(args.include_path, "--include_path", "give a folder of lm-eval task YAML")
     if theirs:
         manager(theirs, args.include_path)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    (args,) = parse((EvalArguments,), argv)
+    models = named_folders(args.models, args.base)
+    check_arguments(args, len(models))
+    names = list(dict.fromkeys(args.tasks or task_names()))
+    check_tasks(names, args)
     prints = {name: task_fingerprint(name, args) for name in names}
     for name in models:
         check_target(Path(args.output_dir) / name, list(models.values()))
     tools = load_tools(args.tools)
     output_dir = output_folder(args.output_dir)
     first = processes()[0] == 0
-
-    # What decides the scores. Equal: the results that are there stand.
-    made_from, todo, there = {}, {}, {}
-    for name, path in models.items():
-        made_from[name] = {
-            "limit": args.limit,
-            "seed": args.seed,
-            "backend": args.backend,
-            "model": path,
-            "files": model_fingerprint(path),
-            "chat": name not in args.base,
-        }
-        if made_from[name]["chat"]:
-            made_from[name] |= tool_files(args.tools, tools, args.tool_tokens)
-        there[name] = read(output_dir / name)
-        old = there[name].get("config", {}).get("made_from", {})
-        done = old.get("tasks", {}) if {**made_from[name], "tasks": 0} == {**old, "tasks": 0} else {}
-        todo[name] = [task for task in names if done.get(task) != prints[task]]
-        made_from[name]["tasks"] = {**done, **prints}
-        if first and not todo[name]:
-            print(f"{name}: results are there, from the same files and settings")
-    if any(todo.values()):
-        run(
-            args,
-            {name: path for name, path in models.items() if todo[name]},
-            todo,
-            there,
-            made_from,
-            output_dir,
-            tools,
-        )
+    plans = [plan(name, path, prints, tools, args) for name, path in models.items()]
+    for model in plans:
+        if first and not model.todo:
+            print(f"{model.name}: results are there, from the same files and settings")
+    unfinished = [model for model in plans if model.todo]
+    if unfinished:
+        run(args, unfinished, output_dir, tools)
     if first:
         print(table(output_dir, list(models)))
 
 
-def run(
-    args: EvalArguments,
-    models: dict[str, str],
-    todo: dict[str, list[str]],
-    there: dict[str, dict],
-    made_from: dict[str, dict],
-    output_dir: Path,
-    tools: list,
-) -> None:
-    """Evaluate the models one after the other on their tasks and write each one's results."""
-    import datasets
-    import torch
-    import transformers
-    from tqdm import tqdm
+def load_tokenizers(models: list[ModelRun], tools: list) -> dict:
+    """The tokenizer of each model.
 
+    Raises:
+        UserError: a chat model's has no chat template, or none with a place for tools.
+    """
     from eval.generation.models import load_tokenizer, require_chat_template
-    from eval.lm_harness.model import load_lm
 
-    tokenizers = {name: load_tokenizer(path) for name, path in models.items()}
-    for name, path in models.items():
-        if name not in args.base:
-            require_chat_template(tokenizers[name], path)
+    tokenizers = {model.name: load_tokenizer(model.path) for model in models}
+    for model in models:
+        if not model.base:
+            require_chat_template(tokenizers[model.name], model.path)
             if tools:
-                Toolbox(tokenizers[name], tools, 0, 0)  # raises where the template has no place for them
+                Toolbox(tokenizers[model.name], tools, 0, 0)  # raises where the template has no place for them
+    return tokenizers
+
+
+def load_tasks(models: list[ModelRun], args: EvalArguments) -> dict[str, tuple[dict, dict, dict]]:
+    """What `eval.lm_harness.tasks.load` returns, for each model; equal tasks are loaded once."""
+    loaded: dict[tuple, tuple] = {}
+    tasks = {}
+    for model in models:
+        key = (model.base, *model.todo)
+        if key not in loaded:
+            loaded[key] = load(model.todo, model.base, args.data_dir, args.include_path, args.num_fewshot)
+        tasks[model.name] = loaded[key]
+    return tasks
+
+
+def count_replies(tasks: dict, limit: int | None) -> float:
+    """How many replies the tasks {name: task} ask for."""
+    generating = [task for task in tasks.values() if task.OUTPUT_TYPE == "generate_until"]
+    return sum((task.config.repeats or 1) * min(limit or math.inf, len(task.eval_docs)) for task in generating)
+
+
+class Progress:
+    """A bar over the replies of all models, and the share that is done for who waits for this process."""
+
+    def __init__(self, replies: float, quiet: bool):
+        from tqdm import tqdm
+
+        self.bar = tqdm(total=replies, unit="reply", mininterval=1, disable=quiet)
+        self.replies, self.done = replies, 0
+        self.write_share = ShareDone()
+        self.write_share(0.0)
+
+    def advance(self, model: str, task: str, n: int) -> None:
+        self.bar.set_description(f"{model} {task}", refresh=False)
+        self.bar.update(n)
+        self.done += n
+        self.write_share(self.done / self.replies)
+
+
+def quiet_libraries() -> None:
+    """One bar for all: no bars of the libraries, and only errors of lm-eval's."""
+    import datasets
+    import transformers
+
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
+
+
+def run(args: EvalArguments, models: list[ModelRun], output_dir: Path, tools: list) -> None:
+    """Evaluate the models one after the other on their tasks and write each one's results."""
+    import torch
+
+    tokenizers = load_tokenizers(models, tools)
+    quiet_libraries()
     rank, world = processes()
-    loaded = {}
-    for name in models:
-        key = (name in args.base, *todo[name])
-        if key not in loaded:
-            loaded[key] = load(todo[name], key[0], args.data_dir, args.include_path, args.num_fewshot)
+    tasks = load_tasks(models, args)
     device = f"cuda:{rank % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
-    tasks = {name: loaded[(name in args.base, *todo[name])] for name in models}
-    replies = sum(
-        (t.config.repeats or 1) * min(args.limit or math.inf, len(t.eval_docs))
-        for name in models
-        for t in share_out(tasks[name][0], world)[rank].values()
-        if t.OUTPUT_TYPE == "generate_until"
-    )
-    said, asked = ShareDone(), 0
-    said(0.0)
-    with tqdm(total=replies, unit="reply", mininterval=1, disable=rank > 0) as bar:
-        for name, path in models.items():
-            start = time.time()
-
-            def progress(task, n, name=name):
-                nonlocal asked
-                bar.set_description(f"{name} {task}", refresh=False)
-                bar.update(n)
-                asked += n
-                said(asked / replies)
-
-            options = {
-                "batch_size": args.batch_size,
-                "seed": args.seed,
-                "progress": progress,
-                "tools": [] if name in args.base else tools,
-                "tool_tokens": args.tool_tokens,
-            }
-            lm = load_lm(args.backend, path, tokenizers[name], device, **options)
-            results = evaluate(
-                lm,
-                *tasks[name][:2],
-                chat=name not in args.base,
-                limit=args.limit,
-                rank=rank,
-                world=world,
-                unsafe_code=args.confirm_run_unsafe_code,
+    shares = [share_out(tasks[model.name][0], world)[rank] for model in models]
+    progress = Progress(sum(count_replies(share, args.limit) for share in shares), quiet=rank > 0)
+    with progress.bar:
+        for model in models:
+            own_tools = [] if model.base else tools
+            advance = partial(progress.advance, model.name)
+            results = run_model(
+                model, tokenizers[model.name], tasks[model.name], own_tools, advance, device, (rank, world), args
             )
-            results["config"] = {
-                "model": "tumbler",
-                "model_args": {"pretrained": path},
-                **lm.described,
-                "batch_size": args.batch_size,
-                "limit": args.limit,
-                "random_seed": args.seed,
-                "made_from": made_from[name],
-            }
-            results["date"] = start
-            results["transformers_version"], results["lm_eval_version"] = transformers.__version__, version("lm_eval")
-            results["total_evaluation_time_seconds"] = str(time.time() - start)
-            kept = {task: there[name]["rows"][task] for task in made_from[name]["tasks"] if task not in todo[name]}
-            results = together(there[name], results, [row for rows in kept.values() for row in rows])
-            results["rows"] = kept | tasks[name][2]
-            add_end_token(results)
             if rank == 0:
-                write(results, output_dir / name)
+                write(results, output_dir / model.name)
+
+
+def run_model(
+    model: ModelRun,
+    tokenizer,
+    loaded: tuple[dict, dict, dict],
+    tools: list,
+    progress: Callable[[str, int], None],
+    device: str,
+    process: tuple[int, int],
+    args: EvalArguments,
+) -> dict:
+    """The results of one model, those that stand among them.
+
+    Args:
+        loaded: its tasks, groups and rows, as `eval.lm_harness.tasks.load` returns them.
+        process: this process's number, and how many there are.
+    """
+    import transformers
+
+    from eval.lm_harness.model import load_lm
+
+    start = time.time()
+    tasks, groups, rows = loaded
+    rank, world = process
+    options = {
+        "batch_size": args.batch_size,
+        "seed": args.seed,
+        "progress": progress,
+        "tools": tools,
+        "tool_tokens": args.tool_tokens,
+    }
+    lm = load_lm(args.backend, model.path, tokenizer, device, **options)
+    results = evaluate(
+        lm,
+        tasks,
+        groups,
+        chat=not model.base,
+        limit=args.limit,
+        rank=rank,
+        world=world,
+        unsafe_code=args.confirm_run_unsafe_code,
+    )
+    results["config"] = {
+        "model": "tumbler",
+        "model_args": {"pretrained": model.path},
+        **lm.described,
+        "batch_size": args.batch_size,
+        "limit": args.limit,
+        "random_seed": args.seed,
+        "made_from": model.made_from,
+    }
+    results["date"] = start
+    results["transformers_version"], results["lm_eval_version"] = transformers.__version__, version("lm_eval")
+    results["total_evaluation_time_seconds"] = str(time.time() - start)
+    return with_old(model, results, rows)
+
+
+def with_old(model: ModelRun, results: dict, rows: dict) -> dict:
+    """The new results and the rows of the old ones that stand."""
+    kept = {task: model.old["rows"][task] for task in model.made_from["tasks"] if task not in model.todo}
+    results = together(model.old, results, [row for task_rows in kept.values() for row in task_rows])
+    results["rows"] = kept | rows
+    add_end_token(results)
+    return results
 
 
 if __name__ == "__main__":

@@ -76,10 +76,12 @@ def measure(rows: list[dict], replies: list[list], rewards: list[list[float]]) -
         rewards: N lists of verdicts, one a reply.
     """
     tries = len(replies[0])
-    checks = [sum(bool(CHECKS.search(thinking(reply.text))) for reply in group) / tries for group in replies]
-    again = [[tries_again(reply.text) for reply in group] for group in replies]
-    lengths = [sum(len(reply.token_ids) for reply in group) / tries for group in replies]
-    found: dict[str, Any] = {
+    checks, again, lengths = [], [], []
+    for group in replies:
+        checks.append(sum(bool(CHECKS.search(thinking(reply.text))) for reply in group) / tries)
+        again.append([tries_again(reply.text) for reply in group])
+        lengths.append(sum(len(reply.token_ids) for reply in group) / tries)
+    figures: dict[str, Any] = {
         "accuracy": accuracy([sum(verdicts) / tries for verdicts in rewards]),
         "tokens": accuracy(lengths),
         "checks": accuracy(checks),
@@ -89,13 +91,13 @@ def measure(rows: list[dict], replies: list[list], rewards: list[list[float]]) -
         verdict == 1.0 for verdicts, flags in zip(rewards, again) for verdict, second in zip(verdicts, flags) if second
     ]
     if outcomes:
-        found["success"] = share(outcomes)
+        figures["success"] = share(outcomes)
     shown = zip(rows[:EXAMPLES], replies, rewards)
-    found["examples"] = [
+    figures["examples"] = [
         {"question": row["prompt"][-1]["content"], "text": group[0].text, "right": verdicts[0] == 1.0}
         for row, group, verdicts in shown
     ]
-    return found
+    return figures
 
 
 def read_problems(args: SecondTriesArguments) -> list[dict]:
@@ -143,10 +145,12 @@ def main(argv: list[str] | None = None) -> None:
         prompts = [row["prompt"] for row in rows]
         sampling = {"max_new_tokens": args.max_new_tokens, "temperature": args.temperature, "seed": args.seed}
         replies = generate(model, tokenizer, prompts, num_return_sequences=args.samples, **sampling)
-        rewards = [verdicts(row, [reply.text for reply in group]) for row, group in zip(rows, replies)]
+        rewards = []
+        for row, group in zip(rows, replies):
+            rewards.append(verdicts(row, [reply.text for reply in group]))
         results[name] = measure(rows, replies, rewards)
-        told = ", ".join(f"{key} {m['value']:.3f}" for key, m in results[name].items() if key != "examples")
-        print(f"{name}: {told}", flush=True)
+        figures = ", ".join(f"{key} {m['value']:.3f}" for key, m in results[name].items() if key != "examples")
+        print(f"{name}: {figures}", flush=True)
     settings = {"problems": args.problems, "samples": args.samples, "temperature": args.temperature}
     write_json(args.output, {**settings, "seed": args.seed, "models": results})
 

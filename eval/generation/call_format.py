@@ -17,7 +17,9 @@ import json
 import re
 
 from eval.cli import UserError
-from eval.generation.encoding import common, encode_conversation, marks_of, render, until_end
+from eval.generation.control_tokens import marks_of
+from eval.generation.encoding import common, encode_conversation, until_end
+from eval.generation.rendering import render
 
 USER = {"role": "user", "content": "dummy"}
 NAME, KEY, VALUE, RESULT = "tool_name_a8f3", "argument_b9d4", "value_d6e7", "result_c4f9"
@@ -103,11 +105,11 @@ def derived(tokenizer) -> dict:
     form = _named_inside if NAME in found[0] else _named_before
     calls = form(body, *found.span(), over, marks_of(tokenizer).pattern)
     marks = marks_of(tokenizer)
-    anchors = {
-        text[[match.start() for match in marks.pattern.finditer(text)][-1] :]
-        for text in (start, again)
-        if marks.pattern.search(text)
-    }
+    anchors = set()
+    for text in (start, again):
+        places = [match.start() for match in marks.pattern.finditer(text)]
+        if places:
+            anchors.add(text[places[-1] :])
     if not anchors:
         raise ValueError("no mark begins a turn")
     fields = {"tool_calls": calls, "content": {"close_pattern": rf"{over}\s*", "content": "text"}}

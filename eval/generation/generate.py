@@ -22,7 +22,9 @@ import re
 from collections.abc import Callable
 
 from eval.cli import UserError
-from eval.generation.encoding import Rendering, encode_text, render, seal, unseal
+from eval.generation.control_tokens import seal, unseal
+from eval.generation.encoding import encode_text
+from eval.generation.rendering import Rendering, render
 from eval.generation.results import Generation, Settings, end_token_ids
 
 __all__ = ["Generation", "encode", "end_token_ids", "generate"]
@@ -30,7 +32,7 @@ __all__ = ["Generation", "encode", "end_token_ids", "generate"]
 
 def encode(tokenizer, prompts: list, **rendering) -> list[list[int]]:
     """Token ids of each prompt: a conversation, which ends in the header of the assistant's turn, a text, or token
-    ids, which stay as they are. `rendering` goes to `eval.generation.encoding.render`. What a prompt spells never
+    ids, which stay as they are. `rendering` goes to `eval.generation.rendering.render`. What a prompt spells never
     becomes a control token, unless it is a `Rendering`.
 
     Raises:

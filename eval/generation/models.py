@@ -125,7 +125,8 @@ def set_end_token(tokenizer) -> None:
     Gemma's <eos> and Phi-3's <|endoftext|> end no turn: what stops at the tokenizer's end token, as PPO does, would
     never stop. Base models with a chat template are the same.
     """
-    from eval.generation.encoding import marks_of, render
+    from eval.generation.control_tokens import marks_of
+    from eval.generation.rendering import render
 
     if not tokenizer.chat_template:
         return

@@ -158,7 +158,10 @@ class Replier:
             batch_size=self.batch_size,
             seed=seed,
         )
-        return [[Reply(g.text, g.finished) for g in group] for group in done]
+        replies = []
+        for group in done:
+            replies.append([Reply(g.text, g.finished) for g in group])
+        return replies
 
 
 # ---- Endpoints ----

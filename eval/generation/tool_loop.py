@@ -31,7 +31,9 @@ from functools import cached_property, partial
 from typing import Any
 
 from eval.cli import UserError
-from eval.generation.encoding import common, encode_conversation, encode_plain, marks_of, render, until_end
+from eval.generation.control_tokens import marks_of
+from eval.generation.encoding import common, encode_conversation, encode_plain, until_end
+from eval.generation.rendering import render
 
 AT_ONCE = max(4, os.cpu_count() or 1)  # calls that run side by side
 NAMED = {"python": "eval.tools.python:python", "search": "eval.tools.search:Search.search"}
@@ -66,7 +68,8 @@ def load_tools(names: list[str]) -> list[Callable]:
                 + ("needs what it is made of: search=<index folder>" if method else "is no function")
             )
         tools.append(tool)
-    twice = {tool.__name__ for tool in tools if [t.__name__ for t in tools].count(tool.__name__) > 1}
+    names = [tool.__name__ for tool in tools]
+    twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise UserError(f"two tools have the name {twice.pop()}")
     return tools
@@ -114,7 +117,7 @@ class Toolbox:
         self.rendering: dict[str, Any] = {
             "tools": tools,
             "chat_template": self.chat_template,
-        }  # for eval.generation.encoding.render
+        }  # for eval.generation.rendering.render
 
     def read(self, token_ids: list[int], prefix: list[int]) -> dict:
         """The message in the tokens of one turn; `prefix` are all before it."""
@@ -169,15 +172,15 @@ class Toolbox:
         user = {"role": "user", "content": "dummy"}
         without = through([user, {"role": "assistant", "content": ""}])
         calls = [through([user, _call(name)]) for name in [*self.functions, "dummy"]]
-        return {
-            mark
-            for mark in marks_of(self.tokenizer).ids.values()
-            if any(text.count(mark) > without.count(mark) for text in calls)
-        }
+        marks = set()
+        for mark in marks_of(self.tokenizer).ids.values():
+            if any(text.count(mark) > without.count(mark) for text in calls):
+                marks.add(mark)
+        return marks
 
 
 def result_ids(tokenizer, messages: list[dict], **rendering) -> list[int]:
-    """See `Toolbox.suffix`; `rendering` goes to `eval.generation.encoding.render`."""
+    """See `Toolbox.suffix`; `rendering` goes to `eval.generation.rendering.render`."""
     user, call = {"role": "user", "content": "dummy"}, _call(messages[0]["name"])
     prompt, _ = encode_conversation(tokenizer, [user], add_generation_prompt=True, **rendering)
     before, _ = encode_conversation(tokenizer, [user, call], **rendering)
@@ -238,26 +241,30 @@ class Turns:
     def finished(self, wait: bool) -> dict[int, list[int]]:
         """Rows whose results have all come, with the tokens that go behind their turn; with `wait` at least one, if
         any is open."""
-        while self.open and not (complete := [row for row, turn in self.open.items() if not turn["running"]]):
+        while self.open:
+            complete = [row for row, turn in self.open.items() if not turn["running"]]
+            if complete:
+                return {row: self._close_turn(row) for row in complete}
             ended = self._runner.done(wait)
             for row, name, text in ended:
                 self.open[row]["results"].append((name, text))
                 self._next(row)
             if not ended and not wait:
                 return {}
-        back = {}
-        for row in complete if self.open else []:
-            turn = self.open.pop(row)
-            results = [
-                {"role": "tool", "name": self.toolbox.content(name), "content": self.toolbox.content(text)}
-                for name, text in turn["results"]
-            ]
-            self.messages[row] += results
-            suffix = self.toolbox.suffix(results)
-            back[row] = suffix[suffix[:1] == [turn["end"]] :]  # GLM ends a turn with the header of the next
-            for message in results:
-                self.stream(row, message)
-        return back
+        return {}
+
+    def _close_turn(self, row: int) -> list[int]:
+        """The tokens of a turn's results, which become messages of the row."""
+        turn = self.open.pop(row)
+        results = [
+            {"role": "tool", "name": self.toolbox.content(name), "content": self.toolbox.content(text)}
+            for name, text in turn["results"]
+        ]
+        self.messages[row] += results
+        suffix = self.toolbox.suffix(results)
+        for message in results:
+            self.stream(row, message)
+        return suffix[suffix[:1] == [turn["end"]] :]  # GLM ends a turn with the header of the next
 
     def close(self) -> None:
         self._runner.close()

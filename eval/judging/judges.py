@@ -58,7 +58,9 @@ class VerifierJudge:
         self._scores([(row, "") for row in rows])
 
     def _scores(self, answers: list[tuple[dict, str]]) -> list[float | None]:
-        columns = {key: [row.get(key) for row, _ in answers] for row, _ in answers[:1] for key in row}
+        columns = {}
+        for key in answers[0][0] if answers else ():
+            columns[key] = [row.get(key) for row, _ in answers]
         return self.verify([text for _, text in answers], **columns)
 
     def __call__(self, pairs: list[Pair]) -> list[dict]:
@@ -78,12 +80,15 @@ class RewardJudge:
     def __call__(self, pairs: list[Pair]) -> list[dict]:
         from eval.pairs import score
 
-        asked = [[[*row["prompt"], {"role": "assistant", "content": text}] for text in texts] for row, texts in pairs]
-        once = {
-            json.dumps(conversation): conversation for both in asked for conversation in both
-        }  # equal answers get equal scores, whatever the batch
+        asked = []
+        for row, texts in pairs:
+            for text in texts:
+                asked.append([*row["prompt"], {"role": "assistant", "content": text}])
+        keys = [json.dumps(conversation) for conversation in asked]
+        once = dict(zip(keys, asked))  # equal answers get equal scores, whatever the batch
         scores = dict(zip(once, score(self.model, self.tokenizer, list(once.values()))))
-        return by_score([tuple(scores[json.dumps(conversation)] for conversation in both) for both in asked])
+        by_answer = [scores[key] for key in keys]
+        return by_score(list(zip(by_answer[::2], by_answer[1::2])))
 
 
 class ModelJudge:
@@ -97,20 +102,16 @@ class ModelJudge:
             f"{model_fingerprint(path)} {name} {max_new_tokens}",
         )
 
+    @staticmethod
+    def _question(row: dict, a: str, b: str) -> list[dict]:
+        conversation = "\n".join(f"{message['role']}: {message['content']}" for message in row["prompt"])
+        return [{"role": "user", "content": QUESTION.format(conversation=conversation, a=a, b=b)}]
+
     def __call__(self, pairs: list[Pair]) -> list[dict]:
-        asked = [
-            [
-                {
-                    "role": "user",
-                    "content": QUESTION.format(
-                        conversation="\n".join(f"{m['role']}: {m['content']}" for m in row["prompt"]), a=a, b=b
-                    ),
-                }
-            ]
-            for row, texts in pairs
-            for a, b in (texts, texts[::-1])
-            if a != b
-        ]
+        asked = []
+        for row, (one, other) in pairs:
+            if one != other:
+                asked += [self._question(row, one, other), self._question(row, other, one)]
         replies = self.ask(asked) if asked else []
         verdicts = iter([verdict(reply[0].text) for reply in replies])
         swapped = {"a": "b", "b": "a"}

@@ -88,7 +88,10 @@ def _groups(names: list[str], edges, kind: str) -> list[set[str]]:
     from scipy.sparse.csgraph import connected_components
 
     count, labels = connected_components(csr_array(edges), connection=kind)
-    return [{name for name, label in zip(names, labels) if label == group} for group in range(count)]
+    groups: list[set[str]] = [set() for _ in range(count)]
+    for name, label in zip(names, labels):
+        groups[label].add(name)
+    return groups
 
 
 class _Counts:
@@ -164,6 +167,10 @@ def _rate(counts: _Counts, resamples: int, seed: int) -> tuple[dict, dict | None
     return rated, dict(zip(names, bounds))
 
 
+def _record(wins: int, losses: int, ties: int) -> dict:
+    return {"n": wins + losses + ties, "wins": wins, "losses": losses, "ties": ties}
+
+
 def ratings(votes: list[dict], resamples: int = 1000, seed: int = 0) -> dict:
     """`models` ({name: rating, low, high, n, wins, losses, ties}, best first), `win_rates` ({name: {other: {"value",
     "stderr", "n"}}}, n prompts, a tie is half), `prompts`, `votes`, `ties`, and `left`: how often the left answer won
@@ -190,30 +197,22 @@ def ratings(votes: list[dict], resamples: int = 1000, seed: int = 0) -> dict:
     rated, bounds = _rate(counts, resamples, seed)
     models = {}
     for name in sorted(counts.names, key=lambda name: -rated[name]):
-        wins, losses, ties = counts.record[name]
         low, high = bounds[name] if bounds else (None, None)
-        models[name] = {
-            "rating": float(rated[name]),
-            "low": low,
-            "high": high,
-            "n": wins + losses + ties,
-            "wins": wins,
-            "losses": losses,
-            "ties": ties,
-        }
+        models[name] = {"rating": float(rated[name]), "low": low, "high": high, **_record(*counts.record[name])}
     note = None
     if not bounds:
         note = (
             f"no intervals: {', '.join(sorted(counts.top()))} won every vote against the others, so that none says how"
             " far apart they are; take more prompts, or fewer models"
         )
-    rates = counts.rates
+    win_rates = {}
+    for name in models:
+        rates = counts.rates[name]
+        win_rates[name] = {other: over_prompts(rates[other]) for other in models if other in rates}
     return {
         "models": models,
         "note": note,
-        "win_rates": {
-            one: {other: over_prompts(rates[one][other]) for other in models if other in rates[one]} for one in models
-        },
+        "win_rates": win_rates,
         "prompts": len(counts.places),
         "votes": len(votes),
         "ties": sum(vote["winner"] == "tie" for vote in votes),

@@ -110,7 +110,8 @@ class Rubric:
 
     def __call__(self, rows: list[dict], texts: list[str]) -> list[float | None]:
         """A score from 0 to 1 of each reply to a row's `prompt`."""
-        return [self.total(scores) for scores in self.read([row["prompt"] for row in rows], texts)]
+        prompts = [row["prompt"] for row in rows]
+        return [self.total(scores) for scores in self.read(prompts, texts)]
 
     def by_rubric(self, prompts, completions, **_) -> list[float | None]:
         """A TRL reward function."""

@@ -19,8 +19,10 @@ from lm_eval.models.utils import normalize_gen_kwargs
 
 from eval.checking.thinking import thinks, visible
 from eval.cli import UserError
-from eval.generation.encoding import SEAL, Rendering, encode_text, seal, seal_messages
+from eval.generation.control_tokens import SEAL, seal, seal_messages
+from eval.generation.encoding import encode_text
 from eval.generation.generate import encode, generate
+from eval.generation.rendering import Rendering
 from eval.generation.tool_loop import Toolbox, load_tools
 
 NEUTRAL = {
@@ -124,9 +126,9 @@ class Generates:
                 )
             repeats = max(map(len, places.values()))
             room = self.max_length - max_new_tokens - self.tool_tokens
+            texts = [Rendering(r.args[0]) if self.renders else r.args[0] for r in first]
             prompts = [
-                row[-room:] if room > 0 else row
-                for row in encode(self.tokenizer, [Rendering(r.args[0]) if self.renders else r.args[0] for r in first])
+                row[-room:] if room > 0 else row for row in encode(self.tokenizer, texts)
             ]  # cut as lm-eval does
             generations = generate(
                 self.model,

@@ -19,12 +19,14 @@ def read(folder: Path) -> dict:
 
 def together(old: dict, new: dict, kept: list[str]) -> dict:
     """`new` results and, of the same model's older ones, the rows `kept`."""
-    parts = {
-        key: {row: value[row] for row in kept if row in value}
-        for key, value in old.items()
-        if isinstance(value, dict) and key != "config"
-    }
-    return {**new, **{key: {**part, **new.get(key, {})} for key, part in parts.items() if part}}
+    results = dict(new)
+    for key, value in old.items():
+        if not isinstance(value, dict) or key == "config":
+            continue
+        part = {row: value[row] for row in kept if row in value}
+        if part:
+            results[key] = {**part, **new.get(key, {})}
+    return results
 
 
 def add_end_token(results: dict) -> None:
@@ -44,6 +46,10 @@ def add_end_token(results: dict) -> None:
         results["higher_is_better"]["end_token"] = {"score": True}
 
 
+def _numbered(args) -> dict:
+    return {f"arg_{k}": argument for k, argument in enumerate(args)}
+
+
 def write(results: dict, folder: Path) -> None:
     """`results.json` and `samples_<task>.jsonl` as lm-eval writes them; the folder appears when all is in it. Samples
     of other tasks stay."""
@@ -55,10 +61,7 @@ def write(results: dict, folder: Path) -> None:
     for task, samples in results.pop("samples").items():
         with open(part / f"samples_{task}.jsonl", "w", encoding="utf-8") as file:
             for sample in samples:
-                arguments = {
-                    f"gen_args_{i}": {f"arg_{k}": a for k, a in enumerate(args)}
-                    for i, args in enumerate(sample["arguments"])
-                }
+                arguments = {f"gen_args_{i}": _numbered(args) for i, args in enumerate(sample["arguments"])}
                 texts = {
                     "resps": sanitize_list(sample["resps"]),
                     "filtered_resps": sanitize_list(sample["filtered_resps"]),
@@ -88,26 +91,23 @@ def table(output_dir: Path, names: list[str]) -> str:
     """Score ± standard error of each task and model, and their means above chance, from the files."""
     results = {name: json.loads((output_dir / name / "results.json").read_text()) for name in names}
     rows: dict[str, dict[str, str]] = {}
-    for name, found in results.items():
-        for task, row in found["results"].items():
+    for name, of_model in results.items():
+        for task, row in of_model["results"].items():
             key = main_metric(row)
             if key:
                 label = task.removesuffix("_base") + (
                     "" if key in ("score,none", "acc,none") else f" ({key.removesuffix(',none')})"
                 )
                 rows.setdefault(label, {})[name] = _cell(row[key], row.get(key.replace(",", "_stderr,", 1)))
-        for group, children in [*found["group_subtasks"].items(), ("all tasks", found["n-samples"])]:
-            mean = above_chance(found, [child for child in children if child in found["n-samples"]])
+        for group, children in [*of_model["group_subtasks"].items(), ("all tasks", of_model["n-samples"])]:
+            mean = above_chance(of_model, [child for child in children if child in of_model["n-samples"]])
             if mean:
                 rows.setdefault(f"{group}: above chance", {})[name] = _cell(mean["value"], mean["stderr"])
     last = [label for label in rows if label.startswith(("end_token", "all tasks:"))]
     width = max(map(len, rows)) + 2
     lines = [f"{'task':<{width}}" + "".join(f"{name:>18}" for name in names)]
-    return "\n".join(
-        lines
-        + [
-            f"{label:<{width}}" + "".join(f"{rows[label].get(name, '–'):>18}" for name in names)
-            for label in [label for label in rows if label not in last] + last
-        ]
-        + ["± is one standard error, as lm-eval prints it"]
-    )
+    for label in [label for label in rows if label not in last] + last:
+        cells = [rows[label].get(name, "–") for name in names]
+        lines.append(f"{label:<{width}}" + "".join(f"{cell:>18}" for cell in cells))
+    lines.append("± is one standard error, as lm-eval prints it")
+    return "\n".join(lines)

@@ -8,10 +8,12 @@ that fits. `results` is what lm-eval's own `simple_evaluate` returns, of all pro
 it: what guessing would score.
 """
 
+import contextlib
 import difflib
 import functools
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 from eval.cli import UserError, existing
@@ -75,18 +77,18 @@ def manager(names: list[str], include_path: str | None = None):
     Raises:
         UserError: one is not there.
     """
-    found = _manager(include_path, False)
-    if any(name not in found.all_tasks for name in names):
-        found = _manager(include_path, True)
+    task_manager = _manager(include_path, False)
+    if any(name not in task_manager.all_tasks for name in names):
+        task_manager = _manager(include_path, True)
     for name in names:
-        if name not in found.all_tasks and not Path(name).is_file():
-            near = difflib.get_close_matches(name, [*task_names(), *found.all_tasks], 4)
+        if name not in task_manager.all_tasks and not Path(name).is_file():
+            near = difflib.get_close_matches(name, [*task_names(), *task_manager.all_tasks], 4)
             raise UserError(
                 f"unknown task {name}; "
                 + (f"near it are {', '.join(near)}; " if near else "")
                 + f"ours are: {', '.join(task_names())}, lm-eval's: `lm_eval ls tasks`"
             )
-    return found
+    return task_manager
 
 
 def load(
@@ -109,34 +111,14 @@ def load(
     Raises:
         UserError: an unknown name, a data file or set that is not there, a task named twice.
     """
-    from lm_eval.api.task import ConfigurableTask
-    from lm_eval.tasks._yaml_loader import load_yaml
-
-    ours, tasks, groups, rows = task_names(), {}, {}, {}
-    local = {name: path for name in names if (path := local_task(name))}
-    found = manager([name for name in names if name not in local], include_path)
+    local = {name: local_task(name) for name in names}
+    theirs = manager([name for name in names if not local[name]], include_path)
+    tasks, groups, rows = {}, {}, {}
     for name in names:
-        if name in local:
-            path = data_file(name, data_dir)
-            own = local[name].with_stem(f"{name}_base") if base and name in ours else local[name]
-            config = {**load_yaml(own), "dataset_kwargs": {"data_files": {"test": str(path)}}}
-            loaded = {"tasks": {config["task"]: ConfigurableTask(config=config)}}
+        if local[name]:
+            loaded = {"tasks": _load_local(name, local[name], base, data_dir)}
         else:
-            try:
-                loaded = found.load([name])
-            except Exception as error:  # whatever a data set's own loading raises
-                raise UserError(
-                    f"task {name} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:300]}): its"
-                    " data must be on the Hub, in the cache, or where its YAML says"
-                ) from None
-        for task in loaded["tasks"].values() if name not in local else ():
-            if (
-                num_fewshot is not None and task.get_config("num_fewshot") != 0
-            ):  # a 0 in the YAML stands, as in lm-eval
-                task.set_config(key="num_fewshot", value=num_fewshot)
-            elif task.get_config("num_fewshot") is None:
-                task.set_config(key="num_fewshot", value=0)
-            task.set_fewshot_seed(seed=FEWSHOT_SEED)
+            loaded = _load_theirs(theirs, name, num_fewshot)
         twice = tasks.keys() & loaded["tasks"].keys()
         if twice:
             raise UserError(f"task {min(twice)} is named twice, by {name} for one: name it once")
@@ -144,6 +126,37 @@ def load(
         groups |= loaded.get("groups", {})
         rows[name] = [*loaded["tasks"], *loaded.get("groups", {})]
     return tasks, groups, rows
+
+
+def _load_local(name: str, path: Path, base: bool, data_dir: str | None) -> dict:
+    """{name: task} of a task whose rows are a local file; for base models its twin, if it is one of ours."""
+    from lm_eval.api.task import ConfigurableTask
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    rows = data_file(name, data_dir)
+    if base and name in task_names():
+        path = path.with_stem(f"{name}_base")
+    config = {**load_yaml(path), "dataset_kwargs": {"data_files": {"test": str(rows)}}}
+    return {config["task"]: ConfigurableTask(config=config)}
+
+
+def _load_theirs(task_manager, name: str, num_fewshot: int | None) -> dict:
+    """What lm-eval loads under a name: its `tasks`, and `groups` if there are any."""
+    try:
+        loaded = task_manager.load([name])
+    except Exception as error:  # whatever a data set's own loading raises
+        raise UserError(
+            f"task {name} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:300]}): its"
+            " data must be on the Hub, in the cache, or where its YAML says"
+        ) from None
+    for task in loaded["tasks"].values():
+        own = task.get_config("num_fewshot")
+        if num_fewshot is not None and own != 0:  # a 0 in the YAML stands, as in lm-eval
+            task.set_config(key="num_fewshot", value=num_fewshot)
+        elif own is None:
+            task.set_config(key="num_fewshot", value=0)
+        task.set_fewshot_seed(seed=FEWSHOT_SEED)
+    return loaded
 
 
 def chance(task, limit: int | None = None) -> float:
@@ -203,16 +216,16 @@ def share_out(tasks: dict, processes: int) -> list[dict]:
             * ((task.config.generation_kwargs or {}).get("max_gen_toks", 256) if generates else 8)
         )
 
-    shares, tokens, costs = (
-        [{} for _ in range(processes)],
-        [0] * processes,
-        {name: cost(task) for name, task in tasks.items()},
-    )
+    costs = {name: cost(task) for name, task in tasks.items()}
+    owner: dict[str, int] = {}
+    tokens = [0] * processes
     for name in sorted(tasks, key=lambda name: -costs[name]):
-        least = tokens.index(min(tokens))
-        shares[least][name] = tasks[name]
-        tokens[least] += costs[name]
-    return [{name: share[name] for name in tasks if name in share} for share in shares]
+        owner[name] = tokens.index(min(tokens))
+        tokens[owner[name]] += costs[name]
+    shares: list[dict] = [{} for _ in range(processes)]
+    for name, task in tasks.items():
+        shares[owner[name]][name] = task
+    return shares
 
 
 def dump(value, **options) -> str:
@@ -220,6 +233,52 @@ def dump(value, **options) -> str:
     from lm_eval.utils import handle_non_serializable
 
     return json.dumps(value, default=handle_non_serializable, ensure_ascii=False, **options)
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """lm-eval draws a bar for each task."""
+    import lm_eval.api.task
+
+    bar = lm_eval.api.task.tqdm
+    lm_eval.api.task.tqdm = functools.partial(bar, disable=True)
+    try:
+        yield
+    finally:
+        lm_eval.api.task.tqdm = bar
+
+
+def _evaluate_here(lm, tasks: dict, chat: bool, limit: int | None, unsafe_code: bool) -> dict:
+    """lm-eval's results of this process's tasks."""
+    from lm_eval.evaluator import evaluate as lm_evaluate
+
+    try:
+        with _without_bars():
+            return lm_evaluate(
+                lm,
+                {"tasks": tasks},
+                limit=limit,
+                apply_chat_template=chat,
+                fewshot_as_multiturn=chat,
+                bootstrap_iters=BOOTSTRAP_ITERS,
+                confirm_run_unsafe_code=unsafe_code,
+            )
+    except ValueError as error:
+        if "unsafe" not in str(error):
+            raise
+        raise UserError(
+            f"{error}".replace("Set confirm_run_unsafe_code=True", "Give --confirm_run_unsafe_code")
+        ) from None
+
+
+def _joined(parts: list[dict]) -> dict:
+    """The results of all processes together, in the order of the fullest part."""
+    results: dict[str, dict] = {}
+    for key in max(parts, key=len):
+        results[key] = {}
+        for part in parts:
+            results[key] |= part.get(key, {})
+    return results
 
 
 def evaluate(
@@ -244,46 +303,15 @@ def evaluate(
         `chance` of each task; `ended`, for a chat model: of each greedy task [replies that end with the end token,
         replies].
     """
-    import lm_eval.api.task
     from accelerate.utils import gather_object
-    from lm_eval.evaluator import evaluate as lm_evaluate
     from lm_eval.evaluator_utils import _collect_groups_bottom_up
     from lm_eval.loggers.utils import add_tokenizer_info
 
     own = share_out(tasks, world)[rank]
-    bar, lm_eval.api.task.tqdm = (
-        lm_eval.api.task.tqdm,
-        functools.partial(lm_eval.api.task.tqdm, disable=True),
-    )  # a bar a task
-    try:
-        done = (
-            lm_evaluate(
-                lm,
-                {"tasks": own},
-                limit=limit,
-                apply_chat_template=chat,
-                fewshot_as_multiturn=chat,
-                bootstrap_iters=BOOTSTRAP_ITERS,
-                confirm_run_unsafe_code=unsafe_code,
-            )
-            if own
-            else {}
-        )
-    except ValueError as error:
-        if "unsafe" not in str(error):
-            raise
-        raise UserError(
-            f"{error}".replace("Set confirm_run_unsafe_code=True", "Give --confirm_run_unsafe_code")
-        ) from None
-    finally:
-        lm_eval.api.task.tqdm = bar
-    done |= {"chance": {name: chance(task, limit) for name, task in own.items()}}
-    done |= {"ended": {name: [sum(ended), len(ended)] for name, ended in lm.finished.items()} if chat else {}}
-    parts = gather_object([json.loads(dump(done))])
-    results = {
-        key: {name: value for part in parts for name, value in part.get(key, {}).items()}
-        for key in max(parts, key=len)
-    }
+    done = _evaluate_here(lm, own, chat, limit, unsafe_code) if own else {}
+    done["chance"] = {name: chance(task, limit) for name, task in own.items()}
+    done["ended"] = {name: [sum(ended), len(ended)] for name, ended in lm.finished.items()} if chat else {}
+    results = _joined(gather_object([json.loads(dump(done))]))
     for group in _collect_groups_bottom_up(groups):
         results["results"][group.name] = group.aggregate(results["results"])
         results["versions"][group.name] = group.version

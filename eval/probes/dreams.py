@@ -54,7 +54,10 @@ def beginning(tokenizer, name: str, given: str | None) -> list[int]:
 
 def distinct(texts: list[str], length: int, n: int = 3) -> float | None:
     """The share of different n-grams among all in the first `length` words of the texts; None where they have none."""
-    grams = [gram for text in texts for gram in zip(*(text.lower().split()[:length][i:] for i in range(n)))]
+    grams = []
+    for text in texts:
+        words = text.lower().split()[:length]
+        grams += zip(*(words[i:] for i in range(n)))
     return len(set(grams)) / len(grams) if grams else None
 
 
@@ -104,20 +107,20 @@ def main(argv: list[str] | None = None) -> None:
                 "seed": args.seed,
                 "progress": bar.update,
             }
-            said = {
-                t: [g for (g,) in generate(model, tokenizer, [starts[name]] * args.samples, temperature=t, **options)]
-                for t in sorted(set(args.temperatures))
-            }
-            lengths = sorted(len(g.text.split()) for done in said.values() for g in done)
+            generations = {}
+            for t in sorted(set(args.temperatures)):
+                groups = generate(model, tokenizer, [starts[name]] * args.samples, temperature=t, **options)
+                generations[t] = [g for (g,) in groups]
+            lengths = sorted(len(g.text.split()) for done in generations.values() for g in done)
             length = max(3, lengths[len(lengths) // 4])
             results[name] = {
-                t: measure(model, starts[name], done, length, args.batch_size) for t, done in said.items()
+                t: measure(model, starts[name], done, length, args.batch_size) for t, done in generations.items()
             }
-            for t, found in results[name].items():
-                alike = "–" if found["distinct_3"]["value"] is None else f"{found['distinct_3']['value']:.3f}"
+            for t, figures in results[name].items():
+                alike = "–" if figures["distinct_3"]["value"] is None else f"{figures['distinct_3']['value']:.3f}"
                 bar.write(
-                    f"{name}, temperature {t}: distinct-3 {alike}, ended {found['ended']['value']:.2f} (n ="
-                    f" {args.samples}): {' '.join(found['examples'][0].split())[:80]}"
+                    f"{name}, temperature {t}: distinct-3 {alike}, ended {figures['ended']['value']:.2f} (n ="
+                    f" {args.samples}): {' '.join(figures['examples'][0].split())[:80]}"
                 )
     write_json(
         args.output,

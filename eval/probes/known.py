@@ -69,13 +69,15 @@ def read_questions(args: KnownArguments) -> tuple[list[Question], int]:
                     left_out += 1
                 else:
                     found.append(Question(text, person, known))
-    kinds = [{q.person for q in found if q.known == known} for known in (True, False)]
-    if min(map(len, kinds)) < args.folds:
+    known_people = {q.person for q in found if q.known}
+    unknown_people = {q.person for q in found if not q.known}
+    if min(len(known_people), len(unknown_people)) < args.folds:
         raise UserError(
-            f"there are {len(kinds[0])} people known and {len(kinds[1])} unknown, but {args.folds} folds need as many"
-            " of each: give more questions or fewer --folds"
+            f"there are {len(known_people)} people known and {len(unknown_people)} unknown, but {args.folds} folds"
+            " need as many of each: give more questions or fewer --folds"
         )
-    if both := sorted(kinds[0] & kinds[1]):
+    both = sorted(known_people & unknown_people)
+    if both:
         raise UserError(f"{both[0]} is asked about in --known and in --unknown: a person must be one of them")
     return found, left_out
 
@@ -177,11 +179,12 @@ def bag(rows: list[list[int]]):
     """Which tokens each row holds: questions × different tokens, 0 or 1."""
     import numpy as np
 
-    column = {token: place for place, token in enumerate(sorted({token for row in rows for token in row}))}
-    found = np.zeros((len(rows), len(column)))
+    tokens = sorted(set().union(*rows))
+    column = {token: place for place, token in enumerate(tokens)}
+    held = np.zeros((len(rows), len(column)))
     for number, row in enumerate(rows):
-        found[number, [column[token] for token in row]] = 1
-    return found
+        held[number, [column[token] for token in row]] = 1
+    return held
 
 
 def refusal_chance(lens, state, tokens: list[int]):

@@ -43,13 +43,32 @@ def final_norm(model) -> tuple:
 def scaled(logits, config):
     """Logits with what some families do behind the output embeddings: Granite divides, Cohere multiplies, Gemma 2
     caps."""
-    if scale := getattr(config, "logits_scaling", None):
-        logits = logits / scale
-    if scale := getattr(config, "logit_scale", None):
-        logits = logits * scale
-    if cap := getattr(config, "final_logit_softcapping", None):
+    divisor = getattr(config, "logits_scaling", None)
+    if divisor:
+        logits = logits / divisor
+    factor = getattr(config, "logit_scale", None)
+    if factor:
+        logits = logits * factor
+    cap = getattr(config, "final_logit_softcapping", None)
+    if cap:
         logits = cap * (logits / cap).tanh()
     return logits
+
+
+def _rounded(table, digits: int) -> list[list[float]]:
+    """The rows of a tensor, rounded."""
+    rows = []
+    for row in table.tolist():
+        rows.append([round(value, digits) for value in row])
+    return rows
+
+
+def _finite(logits) -> list[list[float]]:
+    """The rows of logits, rounded; −1e9 in place of −∞, which JSON does not know."""
+    rows = []
+    for row in logits.tolist():
+        rows.append([round(value, 4) if value > -math.inf else -1e9 for value in row])
+    return rows
 
 
 def spread(count: int, most: int) -> list[int]:
@@ -148,7 +167,7 @@ class Lens:
 
     def _likeliest(self, logits) -> dict:
         best = logits.softmax(-1).topk(min(LENS_TOKENS, logits.shape[-1]))
-        return {"ids": best.indices.tolist(), "p": [[round(p, 4) for p in row] for row in best.values.tolist()]}
+        return {"ids": best.indices.tolist(), "p": _rounded(best.values, 4)}
 
     def _after(self, logits) -> dict:
         """Of each token the likeliest next ones with their logits below the greatest, and what these are divided by at
@@ -160,10 +179,8 @@ class Lens:
         sums = torch.stack([(below / t).logsumexp(-1) for t in TEMPERATURES], -1)
         return {
             "ids": best.indices.tolist(),
-            "logits": [
-                [round(value, 4) if value > -math.inf else -1e9 for value in row] for row in best.values.tolist()
-            ],
-            "sums": [[round(value, 5) for value in row] for row in sums.tolist()],
+            "logits": _finite(best.values),
+            "sums": _rounded(sums, 5),
             "vocabulary": self.vocabulary,
         }
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, named_folders, output_file, parse, write_json
 from eval.estimates import accuracy, bootstrap
+from eval.generation.encoding import common
 from eval.shared.documents import documents
 
 
@@ -64,7 +65,9 @@ def drawn(sources: list[str], count: int, rng: random.Random) -> list[str]:
     for number, text in enumerate(texts(sources)):
         if number < count:
             kept.append(text)
-        elif (place := rng.randrange(number + 1)) < count:
+            continue
+        place = rng.randrange(number + 1)
+        if place < count:
             kept[place] = text
     return list(dict.fromkeys(kept))
 
@@ -112,16 +115,15 @@ def passages(
         UserError: no document is long enough.
     """
     rng, length = random.Random(args.seed), max(args.prefix_tokens) + args.suffix_tokens
-    found = dict(
-        passage for text in drawn(sources, args.documents_read, rng) if (passage := cut(text, tokenizer, length, rng))
-    )
-    if not found:
+    candidates = [cut(text, tokenizer, length, rng) for text in drawn(sources, args.documents_read, rng)]
+    ids_of = dict(passage for passage in candidates if passage)
+    if not ids_of:
         raise UserError(
             f"{' '.join(sources)}: no document has {length} tokens: give longer documents, or less prefix_tokens and"
             " suffix_tokens"
         )
     groups: dict[int, list[Passage]] = {}
-    for (text, ids), times in zip(found.items(), occurrences(list(found), trained_on)):
+    for (text, ids), times in zip(ids_of.items(), occurrences(list(ids_of), trained_on)):
         groups.setdefault(1 << times.bit_length() - 1 if times else 0, []).append(Passage(text, ids, times))
     return {times: rng.sample(group, min(len(group), args.per_group)) for times, group in sorted(groups.items())}
 
@@ -148,28 +150,31 @@ def measure(groups: dict[int, list[Passage]], said: dict[int, list[list[int]]], 
     chosen = [(times, passage) for times, group in groups.items() for passage in group]
     out = {}
     for prefix, continuations in said.items():
-        right = [
-            next((i for i, (a, b) in enumerate(zip(ids, passage.ids[-suffix:])) if a != b), min(len(ids), suffix))
-            for ids, (_, passage) in zip(continuations, chosen)
-        ]
+        right = [common(ids, passage.ids[-suffix:]) for ids, (_, passage) in zip(continuations, chosen)]
         hits = [(times, float(tokens == suffix)) for (times, _), tokens in zip(chosen, right)]
-        shares = {times: accuracy([hit for t, hit in hits if t == times]) for times in groups}
-        out[prefix] = {
-            "extractable": shares,
-            "tokens_right": {
-                times: accuracy([r for (t, _), r in zip(chosen, right) if t == times]) for times in groups
-            },
-        }
-        seen = [hit for hit in hits if hit[0]]
-        if seen and (rho := rank_correlation(seen)) is not None:
-            spread = sorted(r for r in bootstrap(rank_correlation, seen) if r is not None)
-            out[prefix]["spearman"] = {
-                "value": rho,
-                "low": spread[len(spread) // 40],
-                "high": spread[-1 - len(spread) // 40],
-                "n": len({t for t, _ in seen}),
-            }
+        shares, tokens_right = {}, {}
+        for times in groups:
+            shares[times] = accuracy([hit for t, hit in hits if t == times])
+            tokens_right[times] = accuracy([tokens for (t, _), tokens in zip(chosen, right) if t == times])
+        out[prefix] = {"extractable": shares, "tokens_right": tokens_right}
+        spearman = _correlation([hit for hit in hits if hit[0]])
+        if spearman:
+            out[prefix]["spearman"] = spearman
     return out
+
+
+def _correlation(hits: list[tuple[int, float]]) -> dict | None:
+    """Spearman's ρ with its interval from a bootstrap; None where it is not defined."""
+    rho = rank_correlation(hits) if hits else None
+    if rho is None:
+        return None
+    spread = sorted(r for r in bootstrap(rank_correlation, hits) if r is not None)
+    return {
+        "value": rho,
+        "low": spread[len(spread) // 40],
+        "high": spread[-1 - len(spread) // 40],
+        "n": len({times for times, _ in hits}),
+    }
 
 
 def examples(tokenizer, passages: list[Passage], continuations: list[list[int]], suffix: int) -> list[dict]:

@@ -76,46 +76,71 @@ def build(run_dir: str | Path, output_dir: str | Path | None = None) -> Path:
         ) from None
 
 
-def _build(run, output_dir: str | Path | None) -> Path:
+def _environment(autoescape: bool) -> Any:
+    """Jinja with the report's filters."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from eval.report.chapters import FACTS, Story
-    from eval.report.experiments import Experiments
     from eval.report.figures import compact, duration, score
+    from eval.report.summary import half_width
+
+    environment = Environment(
+        autoescape=autoescape,
+        loader=PackageLoader("eval.report", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        {
+            "clean": clean,
+            "compact": compact,
+            "duration": duration,
+            "score": score,
+            "half_width": half_width,
+            "few": few,
+            "joined": joined,
+        }
+    )
+    return environment
+
+
+def _chapters(run, summary: dict) -> dict[str, Any]:
+    """What the template of the page asks for beside the numbers; the summary gets those of the chapters."""
+    from eval.report.chapters import Story
+    from eval.report.experiments import Experiments
     from eval.report.probe_chapters import Probed
     from eval.report.second_tries import SecondTries
-    from eval.report.summary import LOWER_IS_BETTER, MEASURES, OUTCOMES, TRAINING, half_width, in_order, summarize
 
-    summary = summarize(run)
     story = Story(run, summary)
-    experiments, probed = Experiments(story), Probed(story)
+    experiments = Experiments(story)
+    probed = Probed(story)
     second_tries = SecondTries(story)
-    summary["experiments"], summary["probes"], tokens = experiments.numbers(), probed.numbers(), story.tokens()
+    summary["experiments"] = experiments.numbers()
+    summary["probes"] = probed.numbers()
+    tokens = story.tokens()
     if second_tries.there:
         summary["second_tries"] = second_tries.numbers()
     summary["tokens"] = {shown["label"]: {"n": shown["n"], "letters": shown["letters"]} for shown in tokens}
-    if not summary["stages"] and not story.records:
+    return {
+        "story": story,
+        "experiments": experiments,
+        "probed": probed,
+        "second_tries": second_tries,
+        "tokens": tokens,
+    }
+
+
+def _build(run, output_dir: str | Path | None) -> Path:
+    from eval.report.chapters import FACTS
+    from eval.report.summary import LOWER_IS_BETTER, MEASURES, OUTCOMES, TRAINING, in_order, summarize
+
+    summary = summarize(run)
+    chapters = _chapters(run, summary)
+    if not summary["stages"] and not chapters["story"].records:
         raise UserError(
             f"{run.folder} holds no stage and no evaluation: run `make tiny` first, or name another with --run_dir"
         )
-    folder = output_dir or run.folder / "report"
-    options: dict[str, Any] = {
-        "loader": PackageLoader("eval.report", "."),
-        "undefined": StrictUndefined,
-        "trim_blocks": True,
-        "lstrip_blocks": True,
-    }
-    page, plain = Environment(autoescape=True, **options), Environment(**options)
-    filters = {
-        "clean": clean,
-        "compact": compact,
-        "duration": duration,
-        "score": score,
-        "half_width": half_width,
-        "few": few,
-        "joined": joined,
-    }
-    known = {
+    numbers = {
         "summary": summary,
         "rows": in_order(table(summary)),
         "labels": MEASURES,
@@ -123,19 +148,9 @@ def _build(run, output_dir: str | Path | None) -> Path:
         "training": TRAINING,
         "outcomes": OUTCOMES,
     }
-    for environment in (page, plain):
-        environment.filters.update(filters)
-    html = page.get_template("template.html").render(
-        facts=FACTS,
-        story=story,
-        experiments=experiments,
-        probed=probed,
-        second_tries=second_tries,
-        tokens=tokens,
-        **known,
-    )
-    markdown = plain.get_template("template.md").render(known)
-    folder = output_folder(folder)
+    html = _environment(autoescape=True).get_template("template.html").render(facts=FACTS, **chapters, **numbers)
+    markdown = _environment(autoescape=False).get_template("template.md").render(numbers)
+    folder = output_folder(output_dir or run.folder / "report")
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     (folder / "report.md").write_text(markdown, encoding="utf-8")
     (folder / "index.html").write_text(html, encoding="utf-8")

@@ -39,12 +39,12 @@ def scores(results: dict, setting: str = "") -> list[dict]:
         inside = results.get("group_subtasks", {}).get(task)
         return sum(map(count, inside)) if inside else results["n-samples"][task]["effective"]
 
-    found = []
+    rows = []
     for task, row in results.get("results", {}).items():
         for key in (key for key, value in row.items() if "," in key and "_stderr," not in key and finite(value)):
             metric, _, way = key.partition(",")
             stderr = row.get(f"{metric}_stderr,{way}")
-            found.append(
+            rows.append(
                 {
                     "task": task,
                     "setting": setting,
@@ -58,16 +58,16 @@ def scores(results: dict, setting: str = "") -> list[dict]:
                     "main": key in MAIN,
                 }
             )
-    return found
+    return rows
 
 
 def measures(numbers: dict) -> list[dict]:
     """What the report's summary measured of a stage beside its tasks, in the form of `scores`."""
-    found = []
+    rows = []
     for name, m in numbers.items():
         if name not in NESTED:
             m = m if isinstance(m, dict) else {"value": m}
-            found.append(
+            rows.append(
                 {
                     "task": name,
                     "setting": "",
@@ -81,7 +81,7 @@ def measures(numbers: dict) -> list[dict]:
                     "main": False,
                 }
             )
-    return found
+    return rows
 
 
 def with_interval(measure: dict) -> str:
@@ -101,47 +101,68 @@ def limits(numbers: dict, rows: list[dict], fall: dict | None = None) -> list[st
         numbers: of the stage, from the report's summary.
         fall: `Experiments.fall` of a PPO run that went on past its peak.
     """
-    said, tasks = [], numbers.get("tasks", {})
-    for task, asked in MADE_UP.items():
+    return task_limits(numbers, rows) + reward_limits(numbers, fall)
+
+
+def task_limits(numbers: dict, rows: list[dict]) -> list[str]:
+    """What the tasks found wanting."""
+    sentences, tasks = [], numbers.get("tasks", {})
+    for task, question in MADE_UP.items():
         made_up = numbers.get("facts", {}).get(task, {}).get("made_up")
         if made_up and made_up["value"] > 0:
-            said.append(f"Asked {asked}, it makes an answer up in a share of {with_interval(made_up)}.")
-    pairs = [(task, tasks[task], at_once) for task in tasks if (at_once := tasks.get(f"{task}_at_once"))]
-    worse = [
-        f"`{task}` {with_interval(at_once)} instead of {with_interval(steps)}"
-        for task, steps, at_once in pairs
-        if steps["value"] - at_once["value"] > math.hypot(half_width(steps) or 0, half_width(at_once) or 0)
-    ]
+            sentences.append(f"Asked {question}, it makes an answer up in a share of {with_interval(made_up)}.")
+    worse = worse_at_once(tasks)
     if worse:
-        said.append(f"Made to answer at once instead of step by step, it is right less often: {', '.join(worse)}.")
+        sentences.append(
+            f"Made to answer at once instead of step by step, it is right less often: {', '.join(worse)}."
+        )
     low = [
         f"`{row['task']}` {with_interval(row)}"
         for row in rows
         if row["main"] and row["higher"] and not row["setting"] and row["value"] < 0.5
     ]
     if low:
-        said.append(f"Less than half right: {', '.join(low)}.")
+        sentences.append(f"Less than half right: {', '.join(low)}.")
     ended = tasks.get("end_token")
     if ended and ended["value"] < 1:
-        said.append(f"Not all of its greedy replies end by themselves: {with_interval(ended)} do.")
+        sentences.append(f"Not all of its greedy replies end by themselves: {with_interval(ended)} do.")
+    return sentences
+
+
+def worse_at_once(tasks: dict) -> list[str]:
+    """The tasks that are solved less often at once than step by step, beyond both intervals."""
+    worse = []
+    for task, steps in tasks.items():
+        at_once = tasks.get(f"{task}_at_once")
+        if not at_once:
+            continue
+        margin = math.hypot(half_width(steps) or 0, half_width(at_once) or 0)
+        if steps["value"] - at_once["value"] > margin:
+            worse.append(f"`{task}` {with_interval(at_once)} instead of {with_interval(steps)}")
+    return worse
+
+
+def reward_limits(numbers: dict, fall: dict | None) -> list[str]:
+    """What is known of the limits of a reward, as a model of it or as what was trained on."""
+    sentences = []
     near = numbers.get("places_apart", {}).get("1")
     if near:
-        said.append(
+        sentences.append(
             f"Of two replies that are neighbours in the ranking it prefers the better one: {with_interval(near)}."
         )
     moved = numbers.get("kl_to_reference")
     if moved:
-        said.append(
+        sentences.append(
             f"It has learned what one reward model likes, {moved['value']:.1f} nats a reply (KL, n = {moved['n']})"
             " from where it started; that is not what people like."
         )
     if fall:
-        said.append(
+        sentences.append(
             "A reward that is pursued for long is overdone: in a longer PPO run on this reward model a judge that was"
             f" not trained on rose from {fall['start']:.2f} to {fall['best']:.2f} (step {fall['step']}) and fell to"
             f" {fall['last']:.2f} (n = {fall['n']} prompts)."
         )
-    return said
+    return sentences
 
 
 def procedure(record: dict) -> dict[str, str]:
@@ -160,7 +181,7 @@ def procedure(record: dict) -> dict[str, str]:
         if each("use_peft")
         else None
     )
-    found = {
+    lines = {
         "method": method_of(record) + (f", {adapter}" if adapter else ""),
         "steps": f"{record['steps']:,} of {batch:,} rows",
         "tokens": f"{record['tokens']:,.0f}" if record.get("tokens") else None,
@@ -174,7 +195,54 @@ def procedure(record: dict) -> dict[str, str]:
         "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
         "cost": f"{record['cost']:.2f}" if record.get("cost") else None,
     }
-    return {what: text for what, text in found.items() if text}
+    return {what: text for what, text in lines.items() if text}
+
+
+def sorted_rows(results: dict[str, dict], numbers: dict) -> list[dict]:
+    """The scores of all settings and the other measures, in the order of the report's table."""
+    rows = []
+    for setting, scored in results.items():
+        rows += scores(scored, setting)
+    rows += measures(numbers)
+    order = {task: i for i, task in enumerate(MEASURES)}
+    rows.sort(key=lambda row: (row["setting"], order.get(row["task"].removesuffix("_base"), len(order))))
+    return rows
+
+
+def eval_result(row: dict, task_type: str):
+    """A row as the Hub's metadata has it."""
+    from huggingface_hub import EvalResult
+
+    settings = {"n": row["n"], "task_version": row["version"], "num_fewshot": row["shots"]}
+    settings = {key: value for key, value in settings.items() if value is not None}
+    return EvalResult(
+        task_type=task_type,
+        dataset_type=row["task"],
+        dataset_name=row["task"],
+        dataset_config=row["setting"] or None,
+        dataset_args=settings or None,
+        metric_type=row["metric"],
+        metric_value=row["value"],
+        metric_args={"stderr": row["stderr"]} if row["stderr"] is not None else None,
+    )
+
+
+def metadata(repo_id: str, record: dict, rows: list[dict], adapter: bool, *, license, base_model, datasets):
+    """What the Hub reads of the card, as a `huggingface_hub.ModelCardData`."""
+    from huggingface_hub import ModelCardData
+
+    method = method_of(record).lower().replace(" ", "-")
+    task = "text-generation" if loader_of(record) == "AutoModelForCausalLM" else "text-classification"
+    return ModelCardData(
+        license=license,
+        library_name="peft" if adapter else "transformers",
+        pipeline_tag=task,
+        base_model=base_model,
+        datasets=datasets or None,
+        tags=["tumbler", method, *(["lora"] if adapter else [])],
+        model_name=repo_id.split("/")[-1],
+        eval_results=[eval_result(row, task) for row in rows] or None,
+    )
 
 
 def model_card(
@@ -205,50 +273,18 @@ def model_card(
     Raises:
         KeyError, TypeError, ValueError: the files are not as the stage and `eval.run` write them.
     """
-    from huggingface_hub import EvalResult, ModelCard, ModelCardData
+    from huggingface_hub import ModelCard
 
-    name = method_of(record)
-    loader = loader_of(record)
-    order = {task: i for i, task in enumerate(MEASURES)}
-    rows = [row for setting, found in results.items() for row in scores(found, setting)] + measures(numbers)
-    rows.sort(key=lambda row: (row["setting"], order.get(row["task"].removesuffix("_base"), len(order))))
-    task = "text-generation" if loader == "AutoModelForCausalLM" else "text-classification"
-    evaluated = [
-        EvalResult(
-            task_type=task,
-            dataset_type=row["task"],
-            dataset_name=row["task"],
-            dataset_config=row["setting"] or None,
-            dataset_args={
-                key: value
-                for key, value in (("n", row["n"]), ("task_version", row["version"]), ("num_fewshot", row["shots"]))
-                if value is not None
-            }
-            or None,
-            metric_type=row["metric"],
-            metric_value=row["value"],
-            metric_args={"stderr": row["stderr"]} if row["stderr"] is not None else None,
-        )
-        for row in rows
-    ]
-    data = ModelCardData(
-        license=license,
-        library_name="peft" if adapter else "transformers",
-        pipeline_tag=task,
-        base_model=base_model,
-        datasets=list(datasets) or None,
-        tags=["tumbler", name.lower().replace(" ", "-"), *(["lora"] if adapter else [])],
-        model_name=repo_id.split("/")[-1],
-        eval_results=evaluated or None,
-    )
+    rows = sorted_rows(results, numbers)
+    data = metadata(repo_id, record, rows, adapter, license=license, base_model=base_model, datasets=list(datasets))
     prompts = record["config"].get("sample_prompts") or ["Once upon a time"]
     return ModelCard.from_template(
         data,
         str(HERE / "model_card.jinja"),
         repo_id=repo_id,
         record=record,
-        method=name,
-        loader=loader,
+        method=method_of(record),
+        loader=loader_of(record),
         base=base_model,
         rows=rows,
         labels=MEASURES,

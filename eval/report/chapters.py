@@ -40,10 +40,10 @@ class Story:
 
     def measure(self, *path: str) -> dict | None:
         """The part of the summary at stages/<path>, if it is there; the path begins with a role or a stage's name."""
-        found = self.summary["stages"].get(self.name(path[0]), {})
+        part = self.summary["stages"].get(self.name(path[0]), {})
         for key in path[1:]:
-            found = found.get(key, {})
-        return found or None
+            part = part.get(key, {})
+        return part or None
 
     def or_absent(self, drawn: Figure | None, title: str, file: str) -> Markup:
         if drawn is not None:
@@ -74,11 +74,9 @@ class Story:
         self, title: str, series: dict[str, dict[str, dict | None]], what: str, file: str, whole: bool = True
     ) -> Markup:
         """Measures as columns with intervals; `series` is name -> group -> measure."""
-        groups = [group for group in next(iter(series.values())) if any(row.get(group) for row in series.values())]
-        heights = {
-            name: [(m["value"], half_width(m) or 0) if (m := row.get(group)) else None for group in groups]
-            for name, row in series.items()
-        }
+        measured = {group for row in series.values() for group, measure in row.items() if measure}
+        groups = [group for group in next(iter(series.values())) if group in measured]
+        heights = {name: _heights(row, groups) for name, row in series.items()}
         counts = [m["n"] for row in series.values() for m in row.values() if m] or [0]
         n = "–".join(map(str, sorted({min(counts), max(counts)})))
         return self.or_absent(columns(title, groups, heights, f"n = {n} {what} a bar; {file}", whole), title, file)
@@ -86,24 +84,25 @@ class Story:
     def tasks(self, title: str, names: dict[str, str], stages: tuple[str, ...] = ()) -> Markup:
         """Scores by stage (default: all that were asked); `names` is task -> label."""
         stages = [self.name(stage) for stage in stages] or self.evaluated
-        series = {
-            label: {stage: self.measure(stage, "tasks", task) for stage in stages} for task, label in names.items()
-        }
+        series = {}
+        for task, label in names.items():
+            series[label] = {stage: self.measure(stage, "tasks", task) for stage in stages}
         return self.compare(title, series, "questions", "eval/<stage>/results.json")
 
     def measures(
         self, title: str, series: dict[str, dict[str, tuple[str, ...]]], what: str, file: str, whole: bool = True
     ) -> Markup:
         """Single measures; `series` is name -> group -> (stage, name), the first one with all groups."""
-        found = {name: {group: self.measure(*path) for group, path in row.items()} for name, row in series.items()}
-        return self.compare(title, found, what, file, whole)
+        measured = {}
+        for name, row in series.items():
+            measured[name] = {group: self.measure(*path) for group, path in row.items()}
+        return self.compare(title, measured, what, file, whole)
 
     def facts(self, title: str, stage: str) -> Markup:
         """What a stage replies to questions about facts, by how often it read them."""
-        series = {
-            label: {group: (stage, "facts", task, outcome) for task, group in FACTS.items()}
-            for outcome, label in OUTCOMES.items()
-        }
+        series: dict[str, dict[str, tuple[str, ...]]] = {}
+        for outcome, label in OUTCOMES.items():
+            series[label] = {group: (stage, "facts", task, outcome) for task, group in FACTS.items()}
         return self.measures(title, series, "questions", f"eval/{self.name(stage)}/results.json")
 
     def places_apart(self, title: str, key: str, whole: bool) -> Markup:
@@ -133,7 +132,8 @@ class Story:
         return self.or_absent(bars(title, rows, "n = 1 run; seconds.json"), title, "seconds.json")
 
     def memory(self, title: str) -> Markup:
-        rows = [(stage, gb, f"{gb:.2f} GiB") for stage, record in self.records if (gb := record.get("peak_memory_gb"))]
+        peaks = [(stage, record["peak_memory_gb"]) for stage, record in self.records if record.get("peak_memory_gb")]
+        rows = [(stage, gb, f"{gb:.2f} GiB") for stage, gb in peaks]
         return self.or_absent(
             bars(title, rows, "n = 1 run; <stage>/stage.json"), title, f"{self.name('base')}/stage.json"
         )
@@ -151,12 +151,13 @@ class Story:
         rows = self.run(f"{self.name('base')}/samples.jsonl")
         steps = sorted({row["step"] for row in rows})
         early = min(steps[1:-1] or steps, key=lambda step: abs(step - steps[-1] / 10), default=None)
-        said = {(row["prompt"], row["step"]): row["continuation"] for row in rows}
+        continuations = {(row["prompt"], row["step"]): row["continuation"] for row in rows}
         prompts = list(dict.fromkeys(row["prompt"] for row in rows))[:3]
-        return [
-            {"prompt": p, "steps": {s: said[p, s] for s in (steps[0], early, steps[-1]) if (p, s) in said}}
-            for p in prompts
-        ]
+        shown = []
+        for prompt in prompts:
+            chosen = [step for step in (steps[0], early, steps[-1]) if (prompt, step) in continuations]
+            shown.append({"prompt": prompt, "steps": {step: continuations[prompt, step] for step in chosen}})
+        return shown
 
     def tokens(self) -> list[dict]:
         """What the model sees of a page, and of a conversation with a tool: (text, id) of each token, from the run's
@@ -165,14 +166,7 @@ class Story:
             (row["prompt"] + row["continuation"] for row in reversed(self.run(f"{self.name('base')}/samples.jsonl"))),
             None,
         )
-        called = next(
-            (
-                row
-                for row in self.run("conversations/validation.jsonl")
-                if len(row["messages"]) < 6 and any(m.get("tool_calls") for m in row["messages"])
-            ),
-            None,
-        )
+        called = next(filter(_short_with_a_call, self.run("conversations/validation.jsonl")), None)
         if not (page and called and (self.run.folder / "tokenizer").is_dir()):
             return []
         tokenizer = load_tokenizer(str(self.run.folder / "tokenizer"))
@@ -182,8 +176,8 @@ class Story:
         )
         shown = []
         for label, text in (("a page", page), ("a conversation with a tool", asked)):
-            found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-            pieces = [(text[start:end], i) for (start, end), i in zip(found["offset_mapping"], found["input_ids"])]
+            encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+            pieces = [(text[start:end], i) for (start, end), i in zip(encoded["offset_mapping"], encoded["input_ids"])]
             shown.append({"label": label, "tokens": pieces[:SHOWN_TOKENS], "n": len(pieces), "letters": len(text)})
         return shown
 
@@ -193,63 +187,70 @@ class Story:
         Args:
             replies: (label, stage, task); the tasks hold the same problems in the same order.
         """
-        files = [
-            (
-                label,
-                {
-                    row["doc_id"]: row
-                    for row in self.run(f"eval/{self.name(stage)}/samples_{task}.jsonl")
-                    if "score" in row
-                },
-            )
-            for label, stage, task in replies
-        ]
+        files = [(label, self._scored(stage, task)) for label, stage, task in replies]
         first = list(files[0][1].values())
         chosen = first[:2] + [row for row in first[2:] if row["score"] < 1][:1]
-        return [
-            {
-                "question": row["doc"]["question"],
-                "answer": row["doc"].get("answer"),
-                "replies": [reply(label, rows[row["doc_id"]]) for label, rows in files if row["doc_id"] in rows],
-            }
-            for row in (chosen if len(chosen) == 3 else first[:3])
-        ]
+        if len(chosen) < 3:
+            chosen = first[:3]
+        shown = []
+        for row in chosen:
+            number = row["doc_id"]
+            given = [reply(label, rows[number]) for label, rows in files if number in rows]
+            shown.append({"question": row["doc"]["question"], "answer": row["doc"].get("answer"), "replies": given})
+        return shown
+
+    def _scored(self, stage: str, task: str) -> dict:
+        """A stage's samples of a task that have a score, by the number of the document."""
+        rows = self.run(f"eval/{self.name(stage)}/samples_{task}.jsonl")
+        return {row["doc_id"]: row for row in rows if "score" in row}
 
     def probes(self) -> list[dict]:
         """The first question of each verdict, with the replies that led to it; the same ones count together."""
         first = {}
         for row in self.run("refusals/probes.jsonl"):
             first.setdefault(row["verdict"], row)
-        marks = {True: ("right", "good"), False: ("not right", "bad"), None: ("not judged", "")}
-        return [
-            {
-                "label": f"verdict: {verdict}",
-                "question": row["question"],
-                "answer": " or ".join(row["answer"]),
-                "replies": [
-                    {
-                        "label": f"{n} of {len(row['samples'])}",
-                        "text": text,
-                        "verdict": marks[right][0],
-                        "css": marks[right][1],
-                    }
-                    for (text, right), n in Counter(zip(row["samples"], row["right"])).most_common()
-                ],
-            }
-            for verdict in self.summary["refusals"]["verdicts"]
-            if (row := first.get(verdict))
-        ][:3]
+        verdicts = [verdict for verdict in self.summary["refusals"]["verdicts"] if verdict in first]
+        return [_probe(first[verdict]) for verdict in verdicts[:3]]
 
     def verses(self) -> list[dict]:
         """The judge's examples: the same three prompts before and after ppo."""
         judge = self.run("judge/results.json")
-        said = {}
+        by_prompt = {}
         for stage in (self.name("honest"), self.name("ppo")):
             for e in judge.get(stage, {}).get("examples", []):
-                said.setdefault(e["prompt"], []).append(
+                by_prompt.setdefault(e["prompt"], []).append(
                     {"label": stage, "text": e["text"], "verdict": f"gold {score(e['gold'])}", "css": ""}
                 )
-        return [{"question": prompt, "answer": None, "replies": replies} for prompt, replies in list(said.items())[:3]]
+        shown = list(by_prompt.items())[:3]
+        return [{"question": prompt, "answer": None, "replies": replies} for prompt, replies in shown]
+
+
+def _heights(row: dict[str, dict | None], groups: list[str]) -> list[tuple[float, float] | None]:
+    """(value, half-width of the interval) of each group's measure; None where there is none."""
+    heights = []
+    for group in groups:
+        measure = row.get(group)
+        heights.append((measure["value"], half_width(measure) or 0) if measure else None)
+    return heights
+
+
+def _short_with_a_call(row: dict) -> bool:
+    return len(row["messages"]) < 6 and any(message.get("tool_calls") for message in row["messages"])
+
+
+def _probe(row: dict) -> dict:
+    """A probed question with its replies; the same ones count together."""
+    marks = {True: ("right", "good"), False: ("not right", "bad"), None: ("not judged", "")}
+    replies = []
+    for (text, right), n in Counter(zip(row["samples"], row["right"])).most_common():
+        verdict, css = marks[right]
+        replies.append({"label": f"{n} of {len(row['samples'])}", "text": text, "verdict": verdict, "css": css})
+    return {
+        "label": f"verdict: {row['verdict']}",
+        "question": row["question"],
+        "answer": " or ".join(row["answer"]),
+        "replies": replies,
+    }
 
 
 def reply(label: str, row: dict) -> dict:

@@ -85,17 +85,16 @@ def writer(run, recipe: str, file: str) -> str:
         steps = steps[-1:]  # the whole of them
     else:
         steps = run("commands.json").get("steps") or of_recipe(recipe, "pipeline", run.folder)
-    # of several evaluations into one folder, the one of that model
-    fitting = [step for step in steps if any(path.is_relative_to(output) for output in step["outputs"])]
-    if not fitting:
+    depths = [_depth(path, step["outputs"]) for step in steps]
+    deepest = max(depths, default=-1)
+    if deepest < 0:
         return f"python -m recipes.run <pipeline>.yaml --output_dir {run.folder}"
-    depth = max(
-        len(Path(output).parts) for step in fitting for output in step["outputs"] if path.is_relative_to(output)
-    )
-    deepest = [
-        step
-        for step in fitting
-        if any(path.is_relative_to(output) and len(Path(output).parts) == depth for output in step["outputs"])
-    ]
-    of_model = [step for step in deepest if path.parent.name in step["models"]]
-    return (of_model or deepest)[0]["command"]
+    fitting = [step for step, depth in zip(steps, depths) if depth == deepest]
+    # of several evaluations into one folder, the one of that model
+    of_model = [step for step in fitting if path.parent.name in step["models"]]
+    return (of_model or fitting)[0]["command"]
+
+
+def _depth(path: Path, outputs: list[str]) -> int:
+    """How many parts the deepest of the outputs has that holds the file; −1 where none does."""
+    return max((len(Path(output).parts) for output in outputs if path.is_relative_to(output)), default=-1)

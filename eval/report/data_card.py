@@ -77,6 +77,19 @@ def describe(path: Path) -> dict:
     }
 
 
+def _size_category(rows: int) -> str:
+    """The Hub's name for a number of rows."""
+    return next((size for size, most in SIZES.items() if rows < most), "10B<n<100B")
+
+
+def _config(name: str, parts: list[str]) -> dict:
+    """A configuration as the Hub reads it: in the default one each file is a split, in others all are one."""
+    if name == "default":
+        splits = [{"split": part, "path": f"{part}.jsonl"} for part in parts]
+        return {"config_name": name, "data_files": splits, "default": True}
+    return {"config_name": name, "data_files": [{"split": "train", "path": f"{part}.jsonl"} for part in parts]}
+
+
 def data_set_card(
     repo_id: str, name: str, files: dict[str, dict[str, dict]], *, license: str, origin: str, facts: Sequence[str] = ()
 ):
@@ -97,23 +110,9 @@ def data_set_card(
     data = DatasetCardData(
         license=license,
         task_categories=["text-generation"],
-        size_categories=[
-            next(
-                (size for size, most in SIZES.items() if sum(split["rows"] for split in main.values()) < most),
-                "10B<n<100B",
-            )
-        ],
+        size_categories=[_size_category(sum(split["rows"] for split in main.values()))],
         tags=["tumbler", name],
-        configs=[
-            {
-                "config_name": config,
-                "data_files": [
-                    {"split": file if config == "default" else "train", "path": f"{file}.jsonl"} for file in parts
-                ],
-            }
-            | ({"default": True} if config == "default" else {})
-            for config, parts in files.items()
-        ],
+        configs=[_config(name, list(parts)) for name, parts in files.items()],
     )
     example = json.dumps(next(iter(main.values()))["first"], ensure_ascii=False, indent=1)
     return DatasetCard.from_template(

@@ -31,7 +31,7 @@ class Experiments:
     # --- a reward that is overdone ---
 
     def looks(self, name: str) -> list[dict]:
-        """What the monitor of a run in `experiments/` saw."""
+        """The measurements of the monitor of a run in `experiments/`."""
         return self.run(f"experiments/{name}/monitor.jsonl")
 
     def past_the_peak(self, title: str, name: str) -> Markup:
@@ -39,40 +39,30 @@ class Experiments:
         judge's."""
         looks, file = self.looks(name), f"experiments/{name}/monitor.jsonl"
         away = [math.sqrt(max(0.0, look["kl"]["value"])) for look in looks]
-        told = {
-            key: [(d, look[key]["value"]) for d, look in zip(away, looks) if look.get(key)]
-            for key in ("reward", "judge")
-        }
+        curves = {}
+        for key in ("reward", "judge"):
+            curves[key] = [(d, look[key]["value"]) for d, look in zip(away, looks) if look.get(key)]
         note = f"n = {looks[0]['reward']['n'] if looks else 0} prompts a point; {file}"
-        start = told["judge"][0][1] if told["judge"] else 0.0
-        fit = overoptimization([(d, value - start) for d, value in told["judge"]])
+        start = curves["judge"][0][1] if curves["judge"] else 0.0
+        fit = overoptimization([(d, value - start) for d, value in curves["judge"]])
         if fit:
             alpha, beta = fit
-            told["fitted"] = [
-                (d, start + d * (alpha - beta * math.log(d))) for d in (max(away) * i / 40 for i in range(1, 41))
-            ]
+            grid = [max(away) * i / 40 for i in range(1, 41)]
+            curves["fitted"] = [(d, start + d * (alpha - beta * math.log(d))) for d in grid]
             note += (
                 f"; fitted: {start:.2f} + d ({alpha:.2f} − {beta:.2f} ln d), peak at d ="
                 f" {math.exp(alpha / beta - 1):.2f}"
             )
-        return self.or_absent(
-            lines(title, {key: sorted(points) for key, points in told.items()}, "√KL from the start", note),
-            title,
-            file,
-        )
+        drawn = {key: sorted(points) for key, points in curves.items()}
+        return self.or_absent(lines(title, drawn, "√KL from the start", note), title, file)
 
     def over_steps(self, title: str, name: str, series: dict[str, str], what: str, whole: bool) -> Markup:
-        """What the monitor of a run saw, look by look; `series` is label -> key, and a point is a mean over `what`."""
+        """The monitor's measurements over the steps of a run; `series` is label -> key, and a point is a mean over
+        `what`."""
         looks, file = self.looks(name), f"experiments/{name}/monitor.jsonl"
-        told = {
-            label: [(look["step"], look[key]["value"]) for look in looks if look.get(key)]
-            for label, key in series.items()
-        }
-        return self.or_absent(
-            lines(title, told, "step", f"n = {looks[0]['reward']['n'] if looks else 0} {what} a point; {file}", whole),
-            title,
-            file,
-        )
+        curves = {label: _by_step(looks, key) for label, key in series.items()}
+        note = f"n = {looks[0]['reward']['n'] if looks else 0} {what} a point; {file}"
+        return self.or_absent(lines(title, curves, "step", note, whole), title, file)
 
     def fall(self, name: str) -> dict | None:
         """What the judge said at the start, at its best look and at the last, and the share of the gain that
@@ -94,22 +84,23 @@ class Experiments:
 
     def arenas(self) -> dict[str, dict]:
         """Ratings by arena: what each is about -> of `eval.arena`'s ratings.json the models, judge and counts."""
-        found = {what: self.run(f"{folder}/ratings.json") for what, folder in ARENAS.items()}
-        return {
-            what: {key: rated[key] for key in ("judge", "prompts", "votes", "models")}
-            for what, rated in found.items()
-            if rated
-        }
+        arenas = {}
+        for what, folder in ARENAS.items():
+            rated = self.run(f"{folder}/ratings.json")
+            if rated:
+                arenas[what] = {key: rated[key] for key in ("judge", "prompts", "votes", "models")}
+        return arenas
 
     def rated(self, what: str) -> Markup:
         """Ratings of an arena, from their mean."""
-        title, file, found = f"Arena: {what}", f"{ARENAS[what]}/ratings.json", self.arenas().get(what)
-        if not found:
+        title, file = f"Arena: {what}", f"{ARENAS[what]}/ratings.json"
+        arena = self.arenas().get(what)
+        if not arena:
             return self.or_absent(None, title, file)
-        if any(m["low"] is None for m in found["models"].values()):
+        if any(m["low"] is None for m in arena["models"].values()):
             return Markup("")  # nothing bounds them; the table below says so
-        bars = {name: (m["rating"] - 1000, (m["high"] - m["low"]) / 2) for name, m in found["models"].items()}
-        note = f"n = {found['prompts']} prompts, {found['votes']} votes; {file}; 0 is the mean"
+        bars = {name: (m["rating"] - 1000, (m["high"] - m["low"]) / 2) for name, m in arena["models"].items()}
+        note = f"n = {arena['prompts']} prompts, {arena['votes']} votes; {file}; 0 is the mean"
         return self.or_absent(
             columns(title, list(bars), {"rating": list(bars.values())}, note, whole=False), title, file
         )
@@ -117,13 +108,20 @@ class Experiments:
     def numbers(self) -> dict:
         """For the summary: where the judge's score was best and what was lost after it, the stop rule's decision,
         replies that check themselves."""
-        falls = {name: fall for name in ("ppo_long", "ppo_again") if (fall := self.fall(name))}
+        falls = {name: self.fall(name) for name in ("ppo_long", "ppo_again")}
+        falls = {name: fall for name, fall in falls.items() if fall}
         checks = {
             name: model["checks_itself"]
             for name, model in self.run("experiments/guess_check.json").get("models", {}).items()
         }
-        told = {"falls": falls, "decision": self.decision("ppo_stop"), "checks": checks, "arena": self.arenas()}
-        return told | {"methods": self.methods(), "methods_decision": self.decision("rloo_long")}
+        return {
+            "falls": falls,
+            "decision": self.decision("ppo_stop"),
+            "checks": checks,
+            "arena": self.arenas(),
+            "methods": self.methods(),
+            "methods_decision": self.decision("rloo_long"),
+        }
 
     def decision(self, name: str) -> str | None:
         """What the stop rule said of a run in `experiments/`."""
@@ -133,15 +131,15 @@ class Experiments:
 
     def methods(self) -> dict[str, dict]:
         """{gold, kl, seconds} of the start ("honest", gold alone) and of each method, on other prompts."""
-        judged, found = self.run("experiments/judge_methods.json"), {}
-        for name, numbers in judged.items():
-            found[name] = {"gold": _measure(numbers["gold"])}
+        methods: dict[str, dict] = {}
+        for name, numbers in self.run("experiments/judge_methods.json").items():
+            methods[name] = {"gold": _measure(numbers["gold"])}
             folder = self.story.name("ppo") if name == "ppo" else f"experiments/{name}"
             if name == "ppo" or name in METHODS:
                 seconds = self.run(f"{folder}/stage.json").get("seconds")
-                found[name]["kl"] = _measure(numbers["kl_to_reference"])
-                found[name] |= {"seconds": round(seconds, 1)} if seconds is not None else {}
-        return found
+                methods[name]["kl"] = _measure(numbers["kl_to_reference"])
+                methods[name] |= {"seconds": round(seconds, 1)} if seconds is not None else {}
+        return methods
 
     def kept(self, title: str) -> Markup:
         """The judge's score of the start, of the run past its peak and of the one that the rule stopped, on other
@@ -154,44 +152,32 @@ class Experiments:
     def winners(self, name: str) -> list[dict]:
         """Of the replies that the reward model liked most at the last look, those that the judge liked least."""
         looks = self.looks(name)
-        told = looks[-1]["winners"][:3] if looks else []
-        return [
-            {
-                "question": w["prompt"],
-                "answer": None,
-                "replies": [
-                    {
-                        "label": f"step {looks[-1]['step']}",
-                        "text": w["text"],
-                        "verdict": (
-                            f"reward {score(w['reward'])}"
-                            + (f", judge {score(w['judge'])}" if w["judge"] is not None else "")
-                        ),
-                        "css": "bad",
-                    }
-                ],
-            }
-            for w in told
-        ]
+        shown = []
+        for winner in looks[-1]["winners"][:3] if looks else []:
+            verdict = f"reward {score(winner['reward'])}"
+            if winner["judge"] is not None:
+                verdict += f", judge {score(winner['judge'])}"
+            reply = {"label": f"step {looks[-1]['step']}", "text": winner["text"], "verdict": verdict, "css": "bad"}
+            shown.append({"question": winner["prompt"], "answer": None, "replies": [reply]})
+        return shown
 
     def long_run(self, title: str) -> Markup:
         """What counts over a long run, as a share of the greatest gain: the judge's score under PPO, answers that are
         right under GRPO."""
-        told = {}
+        curves = {}
         for label, name, key in (
             ("PPO: the judge", "ppo_long", "judge"),
             ("GRPO: right answers", "grpo_hard", "reward"),
         ):
-            points = [(look["step"], look[key]["value"]) for look in self.looks(name) if look.get(key)]
+            points = _by_step(self.looks(name), key)
             gain = max((value for _, value in points), default=0.0) - points[0][1] if points else 0.0
             if gain > 0:
-                told[label] = [(step / points[-1][0], (value - points[0][1]) / gain) for step, value in points]
-        n = ", ".join(
-            str(looks[0]["reward"]["n"]) for name in ("ppo_long", "grpo_hard") if (looks := self.looks(name))
-        )
+                curves[label] = [(step / points[-1][0], (value - points[0][1]) / gain) for step, value in points]
+        first = [looks[0] for looks in map(self.looks, ("ppo_long", "grpo_hard")) if looks]
+        n = ", ".join(str(look["reward"]["n"]) for look in first)
         note = f"n = {n} prompts a point; experiments/ppo_long/monitor.jsonl, experiments/grpo_hard/monitor.jsonl"
         return self.or_absent(
-            lines(title, told if len(told) == 2 else {}, "share of the run", note, whole=True),
+            lines(title, curves if len(curves) == 2 else {}, "share of the run", note, whole=True),
             title,
             "experiments/grpo_hard/monitor.jsonl",
         )
@@ -201,7 +187,7 @@ class Experiments:
     def imitation(self, title: str, task: str) -> Markup:
         """Accuracy against the tokens that imitation and practice trained on, from the same start, and the expert's
         own."""
-        told, n = {}, 0
+        curves, n = {}, 0
         for name in ("imitation", "practice"):
             tokens = {
                 row["step"]: row["num_tokens"] for row in self.run.log(f"experiments/{name}") if row.get("num_tokens")
@@ -212,16 +198,14 @@ class Experiments:
                 if task in results:
                     points.append((tokens.get(step, 0), results[task]["score,none"]))
                     n = results[task]["sample_len"]
-            told[name] = points if len(points) > 1 else []
+            curves[name] = points if len(points) > 1 else []
         solutions = self.run("experiments/expert/train.jsonl")
-        if all(told.values()) and solutions:
+        if all(curves.values()) and solutions:
             expert = sum(row["correct"] for row in solutions) / len(solutions)
-            told["the expert"] = [(0, expert), (max(x for points in told.values() for x, _ in points), expert)]
-        drawn = (
-            lines(title, told, "tokens", f"n = {n} problems a point; experiments/eval", whole=True)
-            if all(told.values())
-            else None
-        )
+            curves["the expert"] = [(0, expert), (max(x for points in curves.values() for x, _ in points), expert)]
+        drawn = None
+        if all(curves.values()):
+            drawn = lines(title, curves, "tokens", f"n = {n} problems a point; experiments/eval", whole=True)
         return self.or_absent(drawn, title, "experiments/eval/start/results.json")
 
     def distilled(self, title: str, task: str) -> Markup:
@@ -229,7 +213,7 @@ class Experiments:
         distribution, and the mean reward of its own practice, which made the teacher."""
         if not self.run.log("experiments/distill_sft") and not self.run.log("experiments/distill"):
             return Markup("")  # a run of before there was distillation lacks nothing
-        told, n = {}, 0
+        curves, n = {}, 0
         for label, name in (("the teacher's solutions", "distill_sft"), ("its distribution", "distill")):
             points = [(0, score) for score in (self._score("eval/honest", task),) if score is not None]
             for row in self.run.log(f"experiments/{name}"):
@@ -237,15 +221,15 @@ class Experiments:
                 if task in results and row.get("num_tokens"):
                     points.append((row["num_tokens"], results[task]["score,none"]))
                     n = results[task]["sample_len"]
-            told[label] = points if len(points) > 1 else []
-        if all(told.values()):
+            curves[label] = points if len(points) > 1 else []
+        if all(curves.values()):
             practice = [r for r in self.run.log("grpo") if r.get("num_tokens") and r.get("reward") is not None]
-            told["its own practice (reward)"] = [(row["num_tokens"], row["reward"]) for row in practice]
+            curves["its own practice (reward)"] = [(row["num_tokens"], row["reward"]) for row in practice]
             teacher = self._score("eval/grpo", task)
             if practice and teacher is not None:
-                told["the teacher"] = [(0, teacher), (practice[-1]["num_tokens"], teacher)]
-        drawn = lines(title, told, "tokens", f"n = {n} problems a point; experiments/eval", whole=True)
-        return self.or_absent(drawn if all(told.values()) else None, title, "experiments/distill/log.jsonl")
+                curves["the teacher"] = [(0, teacher), (practice[-1]["num_tokens"], teacher)]
+        drawn = lines(title, curves, "tokens", f"n = {n} problems a point; experiments/eval", whole=True)
+        return self.or_absent(drawn if all(curves.values()) else None, title, "experiments/distill/log.jsonl")
 
     def _score(self, folder: str, task: str) -> float | None:
         """A task's score from the results in a folder of the run."""
@@ -266,22 +250,23 @@ class Experiments:
 
     def guesses(self, title: str, name: str, *names: str) -> Markup:
         """The best and the majority of n tries of the models."""
-        found = self.run(f"experiments/{name}.json")
-        models = found.get("models", {})
-        told = {
-            f"{what} of n, {model}": [
-                (math.log2(int(size)), m["value"]) for size, m in models[model][f"{what}_of"].items()
-            ]
-            for what in ("best", "majority")
-            for model in names
-            if model in models
-        }
+        models = self.run(f"experiments/{name}.json").get("models", {})
+        curves = {}
+        for what in ("best", "majority"):
+            for model in [model for model in names if model in models]:
+                measures = models[model][f"{what}_of"]
+                curves[f"{what} of n, {model}"] = [(math.log2(int(size)), m["value"]) for size, m in measures.items()]
         n = next((m["n"] for model in models.values() for m in model["best_of"].values()), 0)
         return self.or_absent(
-            lines(title, told, "log₂ n", f"n = {n} problems; experiments/{name}.json", whole=True),
+            lines(title, curves, "log₂ n", f"n = {n} problems; experiments/{name}.json", whole=True),
             title,
             f"experiments/{name}.json",
         )
+
+
+def _by_step(looks: list[dict], key: str) -> list[tuple[int, float]]:
+    """(step, value) of the looks that have the measure."""
+    return [(look["step"], look[key]["value"]) for look in looks if look.get(key)]
 
 
 def _measure(numbers: dict) -> dict:

@@ -177,12 +177,10 @@ def columns(
             panel.line(left + width / 2, high, left + width / 2, low, "whisker")
             words = compact(value) if abs(value) >= 100 else f"{value:.2f}".replace("-", "−")
             panel.text(left + width / 2, high - 4 if value >= 0 else low + 10, words, css="small")
-    data = {
-        "groups": groups,
-        "columns": {
-            name: [bar and {"value": bar[0], "half_width": bar[1]} for bar in bars_] for name, bars_ in series.items()
-        },
-    }
+    drawn = {}
+    for name, bars_ in series.items():
+        drawn[name] = [bar and _with_half(*bar) for bar in bars_]
+    data = {"groups": groups, "columns": drawn}
     return _figure(
         title, panel.parts, note, data, list(series), HEIGHT - 14 + 12 * any("\n" in group for group in groups)
     )
@@ -210,8 +208,14 @@ def dots(title: str, series: dict[str, list[tuple[str, float, float]]], x_label:
             tip = f"{escape(label)}, {escape(name)}: {score(y)} at {compact(x)}"
             at = f'cx="{panel.x(math.log10(x)):.1f}" cy="{panel.y(y):.1f}"'
             panel.parts.append(f'<circle {at} r="4.5" fill-opacity="0.75" class="s{i}"><title>{tip}</title></circle>')
-    drawn = {name: [{"label": label, "x": x, "y": y} for label, x, y in points] for name, points in series.items()}
+    drawn = {}
+    for name, points in series.items():
+        drawn[name] = [{"label": label, "x": x, "y": y} for label, x, y in points]
     return _figure(title, panel.parts, note, {"x": x_label, "dots": drawn}, list(series))
+
+
+def _with_half(value: float, half: float) -> dict:
+    return {"value": value, "half_width": half}
 
 
 def bars(title: str, rows: list[tuple], note: str) -> Figure | None:
@@ -260,9 +264,8 @@ def cells(
             parts.append(
                 f'<text x="{left + (at + 0.5) * width:.1f}" y="{y + 19}" text-anchor="middle">{value:.2f}</text>'
             )
-    data = {
-        "rows": rows,
-        "groups": columns_,
-        "cells": [[{"value": value, "half_width": half} for value, half in row] for row in values],
-    }
+    shares = []
+    for row in values:
+        shares.append([_with_half(value, half) for value, half in row])
+    data = {"rows": rows, "groups": columns_, "cells": shares}
     return _figure(title, parts, note, data, height=TOP + high * len(rows) + 2)

@@ -22,10 +22,10 @@ class Probed:
         self.story, self.run, self.or_absent = story, story.run, story.or_absent
 
     def models(self, probe: str) -> dict:
-        """What a probe found, by model; a `ValueError` where it holds what is no number."""
-        found = self.run(f"{FOLDER}/{probe}.json").get("models", {})
-        json.dumps(found, allow_nan=False)
-        return found
+        """What a probe measured, by model; a `ValueError` where it holds what is no number."""
+        models = self.run(f"{FOLDER}/{probe}.json").get("models", {})
+        json.dumps(models, allow_nan=False)
+        return models
 
     def by_prefix(self) -> dict[str, dict]:
         """What the first model of `regurgitation` continues, by the tokens given."""
@@ -34,91 +34,68 @@ class Probed:
     def numbers(self) -> dict:
         """For the summary: the rank correlation of repetitions and the share that is extractable, by the
         tokens given."""
-        parts = ("value", "low", "high", "n")
-        return {
-            "spearman": {
-                prefix: {part: found["spearman"][part] + 0 for part in parts}
-                for prefix, found in self.by_prefix().items()
-                if "spearman" in found
-            },
-            "known": self.knowing(),
-            "ways": self.ways(),
-        }
+        spearman = {}
+        for prefix, measured in self.by_prefix().items():
+            if "spearman" in measured:
+                spearman[prefix] = _parts(measured["spearman"], ("value", "low", "high", "n"))
+        return {"spearman": spearman, "known": self.knowing(), "ways": self.ways()}
 
     def by_heart(self, title: str) -> Markup:
         """The extractable share by how often a passage was read, with the longest prefix."""
-        found, times = self.by_prefix(), {}
-        if found:
-            longest = max(found, key=int)
-            times = {"never" if n == "0" else f"{n}×": m for n, m in found[longest]["extractable"].items()}
+        by_prefix, times = self.by_prefix(), {}
+        if by_prefix:
+            longest = max(by_prefix, key=int)
+            times = {"never" if n == "0" else f"{n}×": m for n, m in by_prefix[longest]["extractable"].items()}
             title += f", {longest} tokens given"
         return self.story.compare(title, {"verbatim": times}, "passages", f"{FOLDER}/regurgitation.json")
 
     def by_heart_prefixes(self, title: str) -> Markup:
         """The same for each prefix."""
-        told = {
-            f"{prefix} tokens given": [
-                (math.log2(int(n)), m["value"]) for n, m in found["extractable"].items() if n != "0"
-            ]
-            for prefix, found in self.by_prefix().items()
-        }
-        counts = [
-            m["n"] for found in self.by_prefix().values() for times, m in found["extractable"].items() if times != "0"
-        ] or [0]
-        n = "–".join(map(str, sorted({min(counts), max(counts)})))
+        curves, counts = {}, []
+        for prefix, measured in self.by_prefix().items():
+            read = [(int(times), m) for times, m in measured["extractable"].items() if times != "0"]
+            curves[f"{prefix} tokens given"] = [(math.log2(times), m["value"]) for times, m in read]
+            counts += [m["n"] for _, m in read]
+        n = _from_to(counts)
+        note = f"n = {n} passages a point; {FOLDER}/regurgitation.json"
         return self.or_absent(
-            lines(
-                title, told, "log₂ times read", f"n = {n} passages a point; {FOLDER}/regurgitation.json", whole=True
-            ),
-            title,
-            f"{FOLDER}/regurgitation.json",
+            lines(title, curves, "log₂ times read", note, whole=True), title, f"{FOLDER}/regurgitation.json"
         )
 
     def recited(self) -> list[dict]:
         """A passage that the model knew, and one that it did not."""
-        found = next(iter(self.models("regurgitation").values()), {}).get("examples", [])
+        examples = next(iter(self.models("regurgitation").values()), {}).get("examples", [])
         marks = {True: ("verbatim", "good"), False: ("not verbatim", "bad")}
-        return [
-            {
-                "question": e["prefix"],
-                "answer": e["suffix"],
-                "replies": [
-                    {
-                        "label": f"read {e['repetitions']}×",
-                        "text": e["text"],
-                        "verdict": marks[e["verbatim"]][0],
-                        "css": marks[e["verbatim"]][1],
-                    }
-                ],
-            }
-            for e in found
-        ]
+        shown = []
+        for e in examples:
+            verdict, css = marks[e["verbatim"]]
+            reply = {"label": f"read {e['repetitions']}×", "text": e["text"], "verdict": verdict, "css": css}
+            shown.append({"question": e["prefix"], "answer": e["suffix"], "replies": [reply]})
+        return shown
 
     def in_context(self, title: str, probe: str) -> Markup:
         """Accuracy by how many examples stand in the prompt."""
-        shots = {name: found["shots"] for name, found in self.models(probe).items()}
+        shots = {name: measured["shots"] for name, measured in self.models(probe).items()}
         return self.story.compare(title, shots or {"": {}}, "questions", f"{FOLDER}/{probe}.json")
 
     def diversity(self, title: str) -> Markup:
         """How much dreams differ, and how much each repeats itself, by temperature."""
-        found = next(iter(self.models("dreams").values()), {})
-        kinds = {"distinct trigrams": "distinct_3", "repeated within a text": "repeated"}
-        told = {
-            label: [(float(t), m[key]["value"]) for t, m in found.items() if m[key]["value"] is not None]
-            for label, key in kinds.items()
-        }
-        n = next((m["distinct_3"]["n"] for m in found.values()), 0)
-        return self.or_absent(
-            lines(title, told, "temperature", f"n = {n} texts a point; {FOLDER}/dreams.json", whole=True),
-            title,
-            f"{FOLDER}/dreams.json",
-        )
+        by_temperature = next(iter(self.models("dreams").values()), {})
+        curves = {}
+        for label, key in (("distinct trigrams", "distinct_3"), ("repeated within a text", "repeated")):
+            values = [(float(t), m[key]["value"]) for t, m in by_temperature.items()]
+            curves[label] = [(t, value) for t, value in values if value is not None]
+        n = next((m["distinct_3"]["n"] for m in by_temperature.values()), 0)
+        note = f"n = {n} texts a point; {FOLDER}/dreams.json"
+        return self.or_absent(lines(title, curves, "temperature", note, whole=True), title, f"{FOLDER}/dreams.json")
 
     def dreams(self) -> list[tuple[float, list[str]]]:
         """(temperature, texts) for a low, a middle and a high temperature."""
-        found = next(iter(self.models("dreams").values()), {})
-        near = {min(found, key=lambda t: abs(float(t) - wanted)) for wanted in SHOWN} if found else set()
-        return [(float(t), found[t]["examples"][:3]) for t in sorted(near, key=float)]
+        by_temperature = next(iter(self.models("dreams").values()), {})
+        if not by_temperature:
+            return []
+        near = {min(by_temperature, key=lambda t: abs(float(t) - wanted)) for wanted in SHOWN}
+        return [(float(t), by_temperature[t]["examples"][:3]) for t in sorted(near, key=float)]
 
     def lives(self) -> list[dict]:
         """The prompts with what each moment and stage said."""
@@ -126,96 +103,86 @@ class Probed:
 
     def mistaken(self) -> list[dict]:
         """Of each model the first pair that it got wrong, with the same whole part."""
-        wrong = {
-            name: next((m["wrong"] for m in parts["same_whole"].values() if "wrong" in m), None)
-            for name, parts in self.models("jagged").items()
-        }
-        return [
-            {
-                "question": e["question"],
-                "answer": None,
-                "replies": [{"label": name, "text": e["text"], "verdict": "not right", "css": "bad"}],
-            }
-            for name, e in wrong.items()
-            if e
-        ]
+        shown = []
+        for name, parts in self.models("jagged").items():
+            wrong = next((m["wrong"] for m in parts["same_whole"].values() if "wrong" in m), None)
+            if wrong:
+                reply = {"label": name, "text": wrong["text"], "verdict": "not right", "css": "bad"}
+                shown.append({"question": wrong["question"], "answer": None, "replies": [reply]})
+        return shown
 
     # --- does it know that it does not know ---
 
     def layers(self, model: str) -> list[dict]:
-        """What `known` found behind each layer of a model."""
+        """What `known` measured behind each layer of a model."""
         return self.models("known").get(model, {}).get("layers", [])
 
     def knowing(self) -> dict:
         """For the summary: the AUC of the probe and of one neuron behind each layer of `sft`, and of words alone."""
-        found = self.models("known").get(PROBED)
-        if not found:
+        measured = self.models("known").get(PROBED)
+        if not measured:
             return {}
-
-        def told(area: dict) -> dict:
-            return {part: area[part] + 0 for part in ("value", "low", "high")}
-
-        layers = {
-            str(row["layer"]): {"probe": told(row["probe"]), "neuron": told(row["neuron"])} for row in found["layers"]
-        }
-        words = found["words"]
-        return {"n": words["n"], "people": words["people"], "words": told(words), "layers": layers}
+        interval = ("value", "low", "high")
+        layers = {}
+        for row in measured["layers"]:
+            areas = {kind: _parts(row[kind], interval) for kind in ("probe", "neuron")}
+            layers[str(row["layer"])] = areas
+        words = measured["words"]
+        return {"n": words["n"], "people": words["people"], "words": _parts(words, interval), "layers": layers}
 
     def known_or_not(self, title: str) -> Markup:
         """AUC of telling known from unknown people, by layer of `sft`, and by the words of the question."""
-        found, file = self.knowing(), f"{FOLDER}/known.json"
-        if not found:
+        known, file = self.knowing(), f"{FOLDER}/known.json"
+        if not known:
             return self.or_absent(None, title, file)
 
         def bar(area: dict) -> tuple[float, float]:
             return area["value"], (area["high"] - area["low"]) / 2
 
-        words = found["words"]
-        layers = found["layers"].values()
+        words = known["words"]
+        layers = known["layers"].values()
         series = {
             "all coordinates": [bar(words), *(bar(row["probe"]) for row in layers)],
             "one": [None, *(bar(row["neuron"]) for row in layers)],
         }
-        note = f"n = {found['n']} questions about {found['people']} people, each held out; 0.5 is chance; {file}"
-        return self.or_absent(columns(title, ["words", *found["layers"]], series, note), title, file)
+        note = f"n = {known['n']} questions about {known['people']} people, each held out; 0.5 is chance; {file}"
+        return self.or_absent(columns(title, ["words", *known["layers"]], series, note), title, file)
 
     def refusing(self, title: str) -> Markup:
         """How likely a refusal is behind each layer, by model and kind of people."""
-        file, told, counts = f"{FOLDER}/known.json", {}, set()
+        file, curves, counts = f"{FOLDER}/known.json", {}, set()
         kinds = {"never read": "unknown", "known": "known"}
         for model in self.models("known"):
             for label, kind in kinds.items():
                 points = [(row["layer"], row["refusal"][kind]) for row in self.layers(model)]
                 counts |= {m["n"] for _, m in points}
                 if kind == "unknown" or model == "honest":
-                    told[f"{model}, {label}"] = [(layer, m["value"]) for layer, m in points]
+                    curves[f"{model}, {label}"] = [(layer, m["value"]) for layer, m in points]
         n = "–".join(map(str, sorted(counts)))
         note = f"n = {n} questions a point; {file}"
-        return self.or_absent(lines(title, told, "layer", note, whole=True), title, file)
+        return self.or_absent(lines(title, curves, "layer", note, whole=True), title, file)
 
     def first_choices(self) -> dict:
         """`question`, the `models`, and for each layer (`rows`) its name and of each model what it would say next."""
         shown = self.run(f"{FOLDER}/known.json").get("example")
         if not shown:
             return {}
-        rows = zip(*shown["models"].values())
-        return {
-            "question": shown["question"],
-            "models": list(shown["models"]),
-            "rows": [(row[0]["layer"], [(m["text"], m["p"]) for m in row]) for row in rows],
-        }
+        rows = []
+        for row in zip(*shown["models"].values()):
+            rows.append((row[0]["layer"], [(m["text"], m["p"]) for m in row]))
+        return {"question": shown["question"], "models": list(shown["models"]), "rows": rows}
 
     # --- which model when ---
 
     def ways(self) -> dict[str, dict]:
-        """Task -> way -> what `ways` found: `right`, and `tokens` and `seconds` a question."""
-        told: dict[str, dict] = {}
+        """Task -> way -> what `ways` measured: `right`, and `tokens` and `seconds` a question."""
+        ways: dict[str, dict] = {}
         for task, row in self.run(f"{FOLDER}/ways.json").get("tasks", {}).items():
-            told[task] = {
+            ways[task] = {
                 way: {"right": m["right"], "tokens": m["tokens"]["value"], "seconds": m["seconds"]}
                 for way, m in row.items()
             }
-        return told
+        return ways
 
     def against(self, title: str, cost: str, label: str) -> Markup:
         """Accuracy of each task in each way against a cost a question, `tokens` or `seconds`."""
@@ -224,7 +191,7 @@ class Probed:
             for way, m in row.items():
                 drawn.setdefault(way, []).append((task, m[cost], m["right"]["value"]))
                 counts.add(m["right"]["n"])
-        n = "–".join(map(str, sorted({min(counts), max(counts)}))) if counts else "0"
+        n = _from_to(counts)
         batch = self.run(file).get("batch_size", 0)
         note = f"n = {n} questions a dot, {batch} at a time; {file}"
         return self.or_absent(dots(title, drawn, label, note), title, file)
@@ -235,12 +202,12 @@ class Probed:
         settings = self.run(f"{FOLDER}/jagged.json")
         for name, parts in self.models("jagged").items():
             for part, words in titles.items():
-                title, found, sizes = (
-                    f"{name}: which is larger, {words}",
-                    parts[part],
-                    range(1, settings["digits"] + 1),
-                )
-                values = [[(found[f"{i},{j}"]["value"], half_width(found[f"{i},{j}"])) for j in sizes] for i in sizes]
+                title = f"{name}: which is larger, {words}"
+                sizes = range(1, settings["digits"] + 1)
+                values = []
+                for i in sizes:
+                    row = [parts[part][f"{i},{j}"] for j in sizes]
+                    values.append([(m["value"], half_width(m)) for m in row])
                 note = (
                     f"n = {settings['each']} pairs a cell; rows: digits of the larger number, columns: of the smaller;"
                     f" {FOLDER}/jagged.json"
@@ -253,3 +220,13 @@ class Probed:
                     )
                 )
         return drawn or [self.or_absent(None, "Which number is larger, by digits", f"{FOLDER}/jagged.json")]
+
+
+def _parts(measure: dict, parts: tuple[str, ...]) -> dict:
+    """Parts of a measure; a `TypeError` where one is no number."""
+    return {part: measure[part] + 0 for part in parts}
+
+
+def _from_to(counts) -> str:
+    """'40–60', '40' where all are the same, '0' where there are none."""
+    return "–".join(map(str, sorted({min(counts), max(counts)}))) if counts else "0"

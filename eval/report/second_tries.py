@@ -38,15 +38,15 @@ class SecondTries:
 
     def numbers(self) -> dict:
         """For the summary: each measure of each arm at the first and at the last step."""
-        found = {}
+        if not self.there:
+            return {}
+        numbers: dict[str, dict] = {}
         for arm, steps in self.arms.items():
-            ends = {"before": min(steps, default=None), "after": max(steps, default=None)}
-            found[arm] = {
-                when: {"step": step, **{key: steps[step][key] for key in MEASURES if key in steps[step]}}
-                for when, step in ends.items()
-                if step is not None
-            }
-        return found if self.there else {}
+            numbers[arm] = {}
+            for when, step in (("before", min(steps)), ("after", max(steps))):
+                measured = {key: steps[step][key] for key in MEASURES if key in steps[step]}
+                numbers[arm][when] = {"step": step, **measured}
+        return numbers
 
     def examples(self, arm: str) -> list[dict]:
         """The same problems before and after practice."""

@@ -66,6 +66,7 @@ TRAINING = {  # of stage.json -> how the page shows it
     "parent": "code",
     "git_commit": "code",
 }
+OVERLAP = ("verdict", "items", "contaminated", "whole", "any")  # of a task in decontaminate/verdict.json
 LOWER_IS_BETTER = {"facts_unseen", "facts_absent", "invented", "invented_brief", "bits_per_byte", "calibration_error"}
 
 
@@ -134,45 +135,48 @@ def _number(value):
     return value if finite(value) else None
 
 
+def _measures(results: dict, task: str) -> dict[str, dict]:
+    """The score and the outcomes of a task in lm-eval's results."""
+    row = results["results"][task]
+    measures = {}
+    for metric in ("score", *OUTCOMES):
+        value = row.get(f"{metric},none")
+        if _number(value) is not None:
+            stderr = _number(row.get(f"{metric}_stderr,none"))
+            n = results["n-samples"][task]["effective"]
+            measures[metric] = _measure({"value": value, "stderr": stderr, "n": n})
+    return measures
+
+
 def _scores(run: Run, stage: Stage) -> dict:
     """`tasks`: the score of each; `facts`: of those about facts, the share of each outcome."""
     results = run(f"eval/{stage.name}/results.json")
     parts = {"tasks": {}, "facts": {}}
-    for task, row in results.get("results", {}).items():
+    for task in results.get("results", {}):
         name = task.removesuffix("_base") if stage.role == "base" else task
-        found = {
-            metric: _measure(
-                {
-                    "value": row[f"{metric},none"],
-                    "stderr": _number(row.get(f"{metric}_stderr,none")),
-                    "n": results["n-samples"][task]["effective"],
-                }
-            )
-            for metric in ("score", *OUTCOMES)
-            if _number(row.get(f"{metric},none")) is not None
-        }
-        if stage.role == "tools" and name in LOWER_IS_BETTER and "made_up" in found:
-            found["score"] = found[
-                "made_up"
-            ]  # who can look it up need not make an answer up; the task's own score counts every answer
-        if "score" in found:
-            parts["tasks"][name] = found.pop("score")
-        if found:
-            parts["facts"][name] = found
+        measures = _measures(results, task)
+        if stage.role == "tools" and name in LOWER_IS_BETTER and "made_up" in measures:
+            # who can look it up need not make an answer up; the task's own score counts every answer
+            measures["score"] = measures["made_up"]
+        if "score" in measures:
+            parts["tasks"][name] = measures.pop("score")
+        if measures:
+            parts["facts"][name] = measures
     return {part: dict(in_order(measures)) for part, measures in parts.items() if measures}
 
 
 def _refusals(run: Run) -> dict:
     """`verdicts`: how many questions got each; `calibration`: by agreement (to a tenth) the share whose most frequent
     reply is right."""
-    found, bins = run("refusals/summary.json"), {}
-    for row in found.get("calibration", []):
+    refusals = run("refusals/summary.json")
+    bins = {}
+    for row in refusals.get("calibration", []):
         counts = bins.setdefault(f"{row['agreement']:.1f}", [0, 0])
         counts[0] += row["n"]
         counts[1] += round(row["n"] * row["majority_right"])
     shares = {agreement: (right / n, n) for agreement, (n, right) in bins.items()}
     return {
-        "verdicts": {verdict: int(n) for verdict, n in found.get("verdicts", {}).items()},
+        "verdicts": {verdict: int(n) for verdict, n in refusals.get("verdicts", {}).items()},
         "calibration": {
             agreement: _measure({"value": p, "stderr": math.sqrt(p * (1 - p) / n), "n": n})
             for agreement, (p, n) in shares.items()
@@ -199,12 +203,12 @@ def in_order(measures: dict) -> list[tuple]:
 def _pairs(run: Run, reward: str) -> dict:
     """The measures of the reward model on held-out pairs; those by places apart are mappings of their own."""
     pairs = {name: _measure(measure) for name, measure in run(f"{reward}/pairs.json").items()}
-    found = {}
+    by_distance = {}
     for key, prefix in APART.items():
         apart = {name.removeprefix(prefix): pairs.pop(name) for name in list(pairs) if name.startswith(prefix)}
         if apart:
-            found[key] = apart
-    return found | pairs
+            by_distance[key] = apart
+    return by_distance | pairs
 
 
 def _gains_by_steps(measured: dict[str, dict]) -> dict[str, dict]:
@@ -250,11 +254,17 @@ def summarize(run: Run) -> dict:
         "git_commit": total.get("git_commit"),
         "refusals": _refusals(run),
         "stages": {name: numbers for name, numbers in measured.items() if numbers},
-        "differences": {name: found for name, found in differences.items() if found},
-        "overlap": {
-            task: {key: found[key] for key in ("verdict", "items", "contaminated", "whole", "any")}
-            for task, found in overlap.get("eval", {}).items()
-        },
+        "differences": {name: value for name, value in differences.items() if value},
+        "overlap": {task: _parts(row, OVERLAP) for task, row in overlap.get("eval", {}).items()},
         "solved": run("decontaminate/solved.json").get("sources", {}),
-        "training": {name: {key: record.get(key) for key in TRAINING} for name, record in trained.items()},
+        "training": {name: _training(record) for name, record in trained.items()},
     }
+
+
+def _parts(row: dict, keys: tuple[str, ...]) -> dict:
+    return {key: row[key] for key in keys}
+
+
+def _training(record: dict) -> dict:
+    """What of a `stage.json` the page shows; None where it is missing."""
+    return {key: record.get(key) for key in TRAINING}

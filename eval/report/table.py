@@ -75,7 +75,7 @@ class TableArguments:
     seconds: bool = field(default=False, metadata={"help": "seconds a step instead of the scores"})
 
 
-def found(summary: dict, stage: str, path: str) -> dict | float | None:
+def part_of(summary: dict, stage: str, path: str) -> dict | float | None:
     """The part of a summary at stages/<stage>/<path>; None where it is not there."""
     part = summary["stages"].get(stage, {})
     for key in path.split("/"):
@@ -101,7 +101,7 @@ def scores(summaries: list[dict], figures: tuple[tuple[str, str, str], ...]) -> 
     """A row a figure: its label, how many items it is of, and its value and interval in each run."""
     rows = []
     for label, stage, path in figures:
-        measures = [found(summary, stage, path) for summary in summaries]
+        measures = [part_of(summary, stage, path) for summary in summaries]
         counts = {str(m["n"]) for m in measures if isinstance(m, dict)}
         if any(m is not None for m in measures):
             rows.append([label, " / ".join(sorted(counts)), *map(cell, measures)])
@@ -121,7 +121,9 @@ def table(summaries: list[dict], headline: bool) -> str:
 
 def seconds(summaries: list[dict]) -> str:
     steps = summaries[0]["seconds"]
-    rows = [[step, *(f"{summary['seconds'].get(step, 0):.0f}" for summary in summaries)] for step in steps]
+    rows = []
+    for step in steps:
+        rows.append([step, *(f"{summary['seconds'].get(step, 0):.0f}" for summary in summaries)])
     return markdown(["step", *(f"seed {summary['seed']}" for summary in summaries)], rows)
 
 

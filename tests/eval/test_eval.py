@@ -526,7 +526,7 @@ def test_pairs_says_what_is_wrong(run, tmp_path, capsys):
 def test_builtins_as_tools():
     import os
 
-    from eval.run import tool_files
+    from eval.lm_harness.plans import tool_files
 
     assert tool_files(["os:getcwd"], [os.getcwd], 9)["tools"] == ["os:getcwd"]
 

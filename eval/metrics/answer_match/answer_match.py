@@ -12,6 +12,12 @@ from eval.estimates import accuracy
 from eval.verifiers import mentions, normal_words, reply, token_f1
 
 
+def _is_exact(prediction: str, answers: list[str]) -> bool:
+    """Whether the reply is one of the answers, but for case, articles and punctuation; an empty one does not count."""
+    words = normal_words(reply(prediction))
+    return any(words == normal_words(answer) for answer in answers if normal_words(answer))
+
+
 class AnswerMatch(evaluate.Metric):
     def _info(self):
         text = datasets.Value("string")
@@ -42,19 +48,12 @@ class AnswerMatch(evaluate.Metric):
         if empty:
             raise UserError(f"reference {empty[0]} holds no answer: give a text, or a list of aliases")
         pairs = list(zip(predictions, references))
-        found = {
-            "exact": [
-                float(
-                    any(
-                        normal_words(reply(said)) == normal_words(answer) for answer in answers if normal_words(answer)
-                    )
-                )
-                for said, answers in pairs
-            ],
-            "contained": [mentions(said, answers) for said, answers in pairs],
-            "f1": [token_f1(said, answers) for said, answers in pairs],
+        scores = {
+            "exact": [float(_is_exact(prediction, answers)) for prediction, answers in pairs],
+            "contained": [mentions(prediction, answers) for prediction, answers in pairs],
+            "f1": [token_f1(prediction, answers) for prediction, answers in pairs],
         }
-        values = {name: accuracy(scores) for name, scores in found.items()}
+        values = {name: accuracy(row) for name, row in scores.items()}
         return {
             f"{name}{end}": row[key]
             for name, row in values.items()

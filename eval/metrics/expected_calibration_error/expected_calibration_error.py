@@ -46,7 +46,9 @@ class ExpectedCalibrationError(evaluate.Metric):
 
         items, rng = list(zip(predictions, references)), random.Random(seed)
         drawn = sorted(bootstrap(error, items, resamples, seed))
-        calibrated = [error([(p, float(rng.random() < p)) for p in predictions]) for _ in range(resamples)]
+        calibrated = []
+        for _ in range(resamples):
+            calibrated.append(error([(p, float(rng.random() < p)) for p in predictions]))
         low, high = drawn[int(0.025 * resamples)], drawn[int(0.975 * resamples)]
         name = "expected_calibration_error"
         return {

@@ -55,10 +55,9 @@ class PassAtK(evaluate.Metric):
             raise UserError(f"there must be from 0 to `tries` right tries for each of the {len(correct)} problems")
         if not sizes or not all(1 <= size <= min(totals) for size in sizes):
             raise UserError(f"k must lie between 1 and the fewest tries at a problem, {min(totals)}, but is {k}")
-        found = {size: accuracy([pass_at_k(n, c, size) for n, c in zip(totals, correct)]) for size in sizes}
-        values = {
-            f"pass@{size}{end}": row[key]
-            for size, row in found.items()
-            for end, key in (("", "value"), ("_stderr", "stderr"))
-        }
+        values = {}
+        for size in sizes:
+            share = accuracy([pass_at_k(n, c, size) for n, c in zip(totals, correct)])
+            values[f"pass@{size}"] = share["value"]
+            values[f"pass@{size}_stderr"] = share["stderr"]
         return values | {"n": len(correct)}

@@ -18,7 +18,18 @@ import pytest
 
 from eval.cli import UserError
 from eval.tools import sandbox
-from eval.tools.sandbox import BACKENDS, ProgramResult, SandboxUnavailable, find_backend, run_program, why_not
+from eval.tools.sandbox import (
+    BACKENDS,
+    ProgramResult,
+    SandboxUnavailable,
+    backends,
+    find_backend,
+    run_program,
+    seccomp,
+    why_not,
+)
+from eval.tools.sandbox.__main__ import main
+from eval.tools.sandbox.probe import probe_backend
 
 CONTAINED = {"timeout", "memory", "crash", "failed", "output", "passed"}
 STOPPED = CONTAINED - {"passed"}
@@ -414,16 +425,17 @@ def test_limits_must_make_sense():
 @pytest.fixture
 def fresh():
     """Backends are tried out anew, before and after."""
-    for cached in (why_not, sandbox._probe):
+    for cached in (why_not, probe_backend):
         cached.cache_clear()
     yield
-    for cached in (why_not, sandbox._probe):
+    for cached in (why_not, probe_backend):
         cached.cache_clear()
 
 
 def test_without_a_sandbox_nothing_runs(fresh, monkeypatch, capsys):
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(sandbox, "BACKENDS", {"bwrap": BACKENDS["bwrap"]})
+    for name in BACKENDS.keys() - {"bwrap"}:
+        monkeypatch.delitem(BACKENDS, name)
     with pytest.raises(
         SandboxUnavailable,
         match=(
@@ -433,7 +445,7 @@ def test_without_a_sandbox_nothing_runs(fresh, monkeypatch, capsys):
     ):
         run_program("print(1)", "")
     with pytest.raises(SystemExit) as end:
-        sandbox.main([])
+        main([])
     assert end.value.code == 2
     out, err = capsys.readouterr()
     assert (
@@ -463,7 +475,7 @@ def test_a_weak_sandbox_is_found_out(fresh, monkeypatch, more, allowed, why):
     """The probe runs the sandbox; it does not ask whether the program is there."""
     if missing := why_not("bwrap"):
         pytest.skip(missing)
-    for cached in (why_not, sandbox._probe, sandbox._filter):
+    for cached in (why_not, probe_backend, seccomp.seccomp_filter):
         cached.cache_clear()
     command = sandbox.Bwrap.command
 
@@ -473,20 +485,20 @@ def test_a_weak_sandbox_is_found_out(fresh, monkeypatch, more, allowed, why):
         return [*line[:at], *more, *line[at:]]
 
     monkeypatch.setattr(sandbox.Bwrap, "command", weak)
-    monkeypatch.setattr(sandbox, "DENIED", [name for name in sandbox.DENIED if name not in allowed])
+    monkeypatch.setattr(seccomp, "DENIED", [name for name in seccomp.DENIED if name not in allowed])
     try:
         assert why_not("bwrap") == f"it lets through: {why}"
     finally:
-        sandbox._filter.cache_clear()
+        seccomp.seccomp_filter.cache_clear()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can start it as root")
 def test_root_is_found_out(fresh, monkeypatch):
     if missing := why_not("bwrap"):
         pytest.skip(missing)
-    for cached in (why_not, sandbox._probe):
+    for cached in (why_not, probe_backend):
         cached.cache_clear()
-    monkeypatch.setattr(sandbox, "NOBODY", 0)
+    monkeypatch.setattr(backends, "NOBODY", 0)
     assert why_not("bwrap")
 
 
@@ -497,7 +509,7 @@ def test_a_sandbox_that_fails_is_no_wrong_answer(backend, monkeypatch):
 
 
 def test_doctor(backend, capsys):
-    sandbox.main(["--backend", backend])
+    main(["--backend", backend])
     assert re.match(rf"{backend}: works, \d+ ms a program \(.*CPython 3", capsys.readouterr().out)
 
 
