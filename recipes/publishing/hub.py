@@ -48,19 +48,21 @@ MODEL_FILES = (
 OURS = (*MODEL_FILES, "*.jsonl", "stage.json", "results*.json")  # what a later push may delete
 
 
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a file's name is of one of the patterns."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
 def model_files(folder: Path) -> dict[str, Path]:
     """What of a stage's folder is the model; links are left out.
 
     Raises:
         UserError: no weights, or see `check_whole`.
     """
-    found = {
-        path.name: path
-        for path in sorted(folder.iterdir())
-        if path.is_file()
-        and not path.is_symlink()
-        and any(fnmatch.fnmatchcase(path.name, pattern) for pattern in MODEL_FILES)
-    }
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.is_symlink() and matches(path.name, MODEL_FILES):
+            found[path.name] = path
     if not any(name.endswith(".safetensors") for name in found):
         raise UserError(f"{folder} holds no weights (*.safetensors, no links): train the stage, or leave it out")
     check_whole(folder, found)
@@ -87,7 +89,8 @@ def check_whole(folder: Path, files: dict[str, Path]) -> None:
             named = set(json.loads(files[name].read_text())["weight_map"])
         except (ValueError, KeyError, TypeError, OSError):
             raise UserError(f"{folder} is not whole, {name} cannot be read: {cure}") from None
-        if lost := named - keys:
+        lost = named - keys
+        if lost:
             raise UserError(f"{folder} is not whole, {len(lost)} weights of {name} are missing: {cure}")
 
 
@@ -207,6 +210,17 @@ def check_access(namespace: str | None = None) -> str:
     return namespace or names[0]
 
 
+def check_privacy(repo_id: str, is_private: bool, private: bool) -> None:
+    """Raises `UserError` where a repository is not as private as it should be, or more so."""
+    if is_private and not private:
+        raise UserError(f"{repo_id} is there and is private: make it public in its settings, or push it as private")
+    if private and not is_private:
+        raise UserError(
+            f"{repo_id} is there and everyone can read it: push it as public (--public, or hub_private_repo:"
+            " false), or give it another name"
+        )
+
+
 def push(
     repo_id: str, kind: str, files: dict[str, Path | bytes], private: bool, message: str = "Push by Tumbler's recipes"
 ) -> bool:
@@ -231,21 +245,10 @@ def push(
 
     def commit() -> str:
         there = api.repo_info(repo_id, repo_type=kind)
-        if there.private and not private:
-            raise UserError(
-                f"{repo_id} is there and is private: make it public in its settings, or push it as private"
-            )
-        if private and not there.private:
-            raise UserError(
-                f"{repo_id} is there and everyone can read it: push it as public (--public, or hub_private_repo:"
-                " false), or give it another name"
-            )
+        check_privacy(repo_id, there.private, private)
         heads.append(there.sha)
-        old = [
-            f.rfilename
-            for f in there.siblings or []
-            if f.rfilename not in files and any(fnmatch.fnmatchcase(f.rfilename, pattern) for pattern in OURS)
-        ]
+        names = [file.rfilename for file in there.siblings or []]
+        old = [name for name in names if name not in files and matches(name, OURS)]
         operations = [
             *(CommitOperationAdd(name, content) for name, content in files.items()),
             *map(CommitOperationDelete, old),
@@ -274,7 +277,8 @@ def hub_id(path: str | None) -> str | None:
     later, the two look the same, so that a stage notes it (`on_hub` of its record).
     """
     path = str(path or "")
-    if found := re.match(r"hf://(?:datasets/)?([\w.-]+/[\w.-]+?)(?:[@/].*)?$", path):
+    found = re.match(r"hf://(?:datasets/)?([\w.-]+/[\w.-]+?)(?:[@/].*)?$", path)
+    if found:
         return found[1]
     named = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path) and not _FILE.search(path)
     return path if named and not Path(path).exists() else None

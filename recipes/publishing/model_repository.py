@@ -68,7 +68,8 @@ def stage_files(
             " run the step again"
         ) from None
     shown = {"stage.json": record}
-    shown |= {name: {k: v for k, v in found.items() if k != "samples"} for name, (_, found) in results.items()}
+    for name, (_, found) in results.items():
+        shown[name] = {key: value for key, value in found.items() if key != "samples"}
     texts = {"README.md": public(f"{made}\n", run)}
     texts |= {name: json.dumps(value, indent=2) + "\n" for name, value in shown.items()}
     return files | {name: text.encode() for name, text in texts.items()}
