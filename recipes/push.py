@@ -140,7 +140,9 @@ class Pushed:
         if not judged_by or judged_by not in (config["output_dir"], config.get("reward_model_path")):
             return None
         found = experiments.fall("ppo_long")
-        return found and found | {"n": experiments.looks("ppo_long")[0]["judge"]["n"]}
+        if not found:
+            return None
+        return found | {"n": experiments.looks("ppo_long")[0]["judge"]["n"]}
 
     def data_set(self, name: str) -> dict[str, Path | bytes]:
         """What the repository of a data set holds."""

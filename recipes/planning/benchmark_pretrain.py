@@ -89,10 +89,11 @@ def peak(argv: list[str]) -> dict:
     for _ in range(3):
         a @ b
     over_processes(0.0, training_args)  # they begin together
-    count, start = 0, now()
-    while (seconds := now() - start) < PEAK_SECONDS:
+    count, seconds, start = 0, 0.0, now()
+    while seconds < PEAK_SECONDS:
         a @ b
         count += 1
+        seconds = now() - start
     flops = over_processes(2 * SIZE**3 * count / seconds, training_args)
     return {"flops": flops, "dtype": str(dtype).removeprefix("torch."), "threads": torch.get_num_threads()}
 
@@ -203,7 +204,7 @@ def recipe_options(config: str, args: PretrainBenchmarkArguments, folder: Path) 
     if not isinstance(keys, dict):
         raise UserError(f"{config} must hold `key: value` lines, but holds {type(keys).__name__}")
     keys.pop("sample_prompts", None)
-    keys |= {key: value for key in ("tokenizer", "tokens_dir") if (value := getattr(args, key))}
+    keys |= {key: getattr(args, key) for key in ("tokenizer", "tokens_dir") if getattr(args, key)}
     keys |= {"output_dir": str(folder / "model"), "eval_strategy": "no", "save_strategy": "no", "max_eval_windows": 1}
     keys |= {"train_sampling_strategy": "sequential", "report_to": "none", "disable_tqdm": True}
     keys |= {"resume": False, "torch_compile": False}

@@ -132,7 +132,8 @@ def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> 
     if not args.dry_run and (args.device_memory or args.reply_tokens):
         raise UserError("device_memory and reply_tokens are of a dry run: add --dry_run true, or leave them out")
     for key in ("device_memory", "reply_tokens"):
-        if (value := getattr(args, key)) is not None and not value > 0:
+        value = getattr(args, key)
+        if value is not None and not value > 0:
             raise UserError(f"{key} must be above 0, but is {value}")
     for key, instead in IGNORED.items():
         if getattr(training_args, key, None):
