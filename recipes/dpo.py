@@ -74,8 +74,7 @@ def for_trainer(args, config: type, **changes):
     """
     own = {field.name for field in dataclasses.fields(config) if field.init}
     for field in dataclasses.fields(args):
-        made = field.default_factory is not dataclasses.MISSING
-        default = field.default_factory() if made else field.default
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         is_set = getattr(args, field.name) not in (default, None)  # some defaults are "auto" until they are resolved
         if field.name not in (*own, "loss_type") and is_set:
             raise UserError(f"{field.name} is not used with loss_type {args.loss_type[0]}: leave it out")

@@ -115,7 +115,8 @@ class Watch:
 
     def __init__(self, steps: list[dict], finished: dict[str, float | None], name: str, path: Path, start: float):
         self.steps, self.finished, self.name, self.path, self.start = steps, finished, name, path, start
-        self.said_at, self.share = start, None
+        self.said_at = start
+        self.share: float | None = None
 
     def __call__(self) -> None:
         now, said = time.monotonic(), read_share(self.path)

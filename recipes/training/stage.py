@@ -278,7 +278,7 @@ class Stage:
             trainer._run_epoch = lambda **_: None  # killed after its last step: Trainer would take one more
         trainer.train(resume_from_checkpoint=str(self.checkpoint))
 
-    def _data(self, dataset, left_out: dict) -> dict:
+    def _data(self, dataset, left_out: Mapping) -> dict:
         """What the record says of the training data: rows trained on, rows read, and why others were left out, here
         and at each source."""
         intake = getattr(self.args, "intake", [])
