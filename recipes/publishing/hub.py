@@ -23,6 +23,13 @@ from eval.cli import UserError
 
 WAITS = (1, 2, 4, 8, 16, 30)  # seconds before each new try
 BUSY = {408, 412, 429, 500, 502, 503, 504}  # 412: another commit came between, so look again what is to be done
+REFUSALS = {
+    401: "the Hub does not know the token, or there is none: `hf auth login`, or set HF_TOKEN",
+    403: "the token may not write there: take one that may (huggingface.co/settings/tokens), or another namespace",
+    404: "the Hub has no such place, or does not show it to this token: look at the namespace and at HF_ENDPOINT",
+    409: "the Hub reports a conflict ({said}): something else is changing it; run the same command again when that is"
+    " done",
+}
 TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{30,}")
 # Of a stage's folder; not training_args.bin (a pickle), logs, checkpoints and the trainers' own README.md
 MODEL_FILES = (
@@ -135,32 +142,10 @@ def explain(error: Exception, what: str) -> tuple[str, float | None]:
     said = " ".join(mask(str(error)).split())[:300] or type(error).__name__
     if isinstance(error, OfflineModeIsEnabled):
         return f"{what}: HF_HUB_OFFLINE is set, so nothing goes to the Hub: unset it, or do not push", None
-    if status == 401 or isinstance(error, LocalTokenNotFoundError):
-        return f"{what}: the Hub does not know the token, or there is none: `hf auth login`, or set HF_TOKEN", None
-    if status == 403:
-        return (
-            (
-                f"{what}: the token may not write there: take one that may (huggingface.co/settings/tokens), or"
-                " another namespace"
-            ),
-            None,
-        )
-    if status == 404:
-        return (
-            (
-                f"{what}: the Hub has no such place, or does not show it to this token: look at the namespace and at"
-                " HF_ENDPOINT"
-            ),
-            None,
-        )
-    if status == 409:
-        return (
-            (
-                f"{what}: the Hub reports a conflict ({said}): something else is changing it; run the same command"
-                " again when that is done"
-            ),
-            None,
-        )
+    if isinstance(error, LocalTokenNotFoundError):
+        status = 401
+    if status in REFUSALS:
+        return f"{what}: {REFUSALS[status].format(said=said)}", None
     if status in BUSY or isinstance(error, (httpx.TransportError, JSONDecodeError)):
         after = response.headers.get("Retry-After", "") if status else ""
         return f"{what}: the Hub is busy or the line broke ({status or said})", (
