@@ -9,11 +9,12 @@
 
 writes `<split>.jsonl` with `prompt` (messages), `verifier` (a name in `eval.verifiers`) and what that reads (`answer`,
 or `tests`), the form that `recipes/grpo.py` reads. The generators are the lecture's: apples and oranges, letters in
-"strawberry", every third letter of "ubiquitous", 9.11 against 9.9, arithmetic, and countdown. A problem's split hangs
-on what is asked alone, so that no set shares an item. `difficulty` is 1 or more: sentences beside the point (apples),
-syllables of the word (letters, every_third), digits (compare, arithmetic), numbers to use (countdown). With `--expert
-0.38` rows are conversations for `recipes.sft`: the worked solutions of an expert who chooses the right method that
-often (apples), which is what imitation learns from and practice passes.
+"strawberry", every third letter of "ubiquitous", 9.11 against 9.9, arithmetic, countdown, and sums in a sentence. A
+problem's split depends on what is asked alone, so that no set shares an item. `difficulty` is 1 or more: sentences
+beside the point (apples),
+syllables of the word (letters, every_third), digits (compare, arithmetic, sums), numbers to use (countdown). With
+`--expert 0.38` rows are conversations for `recipes.sft`: the worked solutions of an expert who is right that often
+(apples, sums), which is what imitation learns from and practice passes.
 """
 
 import random
@@ -47,6 +48,8 @@ __all__ = [
     "split_of",
 ]
 
+SOLVED_BY_AN_EXPERT = ("apples", "sums")
+
 
 @dataclass
 class ProblemsArguments:
@@ -64,7 +67,9 @@ class ProblemsArguments:
     difficulty: int = field(default=1, metadata={"help": "of what is generated"})
     expert: float | None = field(
         default=None,
-        metadata={"help": "with generate apples: worked solutions (`messages`) of an expert who is right that often"},
+        metadata={
+            "help": "with generate apples or sums: worked solutions (`messages`) of an expert who is right that often"
+        },
     )
     count: int = field(default=1000, metadata={"help": "of what is generated"})
     seed: int = field(default=0, metadata={"help": "of what is generated"})
@@ -88,8 +93,11 @@ def generated(
         UserError: no such generator or split, a difficulty or count below 1, an expert of anything but apples, or
             fewer different problems than `count`.
     """
-    if expert is not None and (name != "apples" or not 0 <= expert <= 1):
-        raise UserError(f"expert must lie between 0 and 1 and goes with generate apples, but is {expert} with {name}")
+    if expert is not None and (name not in SOLVED_BY_AN_EXPERT or not 0 <= expert <= 1):
+        raise UserError(
+            f"expert must lie between 0 and 1 and goes with generate {' or '.join(SOLVED_BY_AN_EXPERT)}, but is"
+            f" {expert} with {name}"
+        )
     form = row if expert is None else conversation
     skill = {} if expert is None else {"p_correct": expert}
     if name not in GENERATORS or split not in SPLITS or difficulty < 1 or count < 1:

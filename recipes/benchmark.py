@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from eval.cli import UserError, command, parse
 
@@ -94,10 +95,8 @@ def ppo(args: BenchmarkArguments, variant: str, folder: str):
     from recipes.training.ppo_trainer import Trainer
 
     tokenizer = load_tokenizer(args.model, padding_side="left")
-    ids, episodes = (
-        encode(tokenizer, list(load_source({"path": args.data})["prompt"])),
-        args.prompts * args.completions,
-    )
+    ids = encode(tokenizer, list(load_source({"path": args.data})["prompt"]))
+    episodes = args.prompts * args.completions
     rows = Dataset.from_dict({"input_ids": (ids * (1 + args.steps * episodes // len(ids)))[: args.steps * episodes]})
     both = {
         "per_device_train_batch_size": episodes,
@@ -106,14 +105,11 @@ def ppo(args: BenchmarkArguments, variant: str, folder: str):
         "stop_token": "eos",
         "num_sample_generations": 0,
     }
-    settings, attention = (
-        ({}, {})
-        if variant == "defaults"
-        else (
-            {"activation_checkpointing": False, "local_rollout_forward_batch_size": episodes},
-            {"attn_implementation": "eager"},
-        )
-    )
+    settings: dict[str, Any] = {}
+    attention: dict[str, Any] = {}
+    if variant != "defaults":
+        settings = {"activation_checkpointing": False, "local_rollout_forward_batch_size": episodes}
+        attention = {"attn_implementation": "eager"}
     config = PPOConfig(output_dir=folder, **both, **COMMON, **device(), **settings)
     models = {
         name: load_pretrained(AutoModelForCausalLM, args.model, "model", **attention)

@@ -173,6 +173,30 @@ def replies(talk: Talk, args: ChatArguments, approval: Approval | None = None):
     return reply
 
 
+def check(args: ChatArguments) -> None:
+    """Raises `UserError` for keys of the page, and where no model is named."""
+    defaults = ChatArguments()
+    for name in ("models", "run", "votes", "host", "port"):
+        if getattr(args, name) != getattr(defaults, name):
+            raise UserError(f"--{name} goes with --web")
+    if not args.model:
+        raise UserError(
+            "--model names the folder of a stage, or a Hub id; --web --run runs/tiny opens a page with all stages of"
+            " a run"
+        )
+
+
+def check_tools(args: ChatArguments, tools: list) -> None:
+    """Raises `UserError` where tools have no place, and where a person is to decide on calls that cannot be made."""
+    if args.complete and (tools or args.system):
+        raise UserError(
+            f"{args.model} continues text here, and that has no place for --system and --tools: give a model with a"
+            " chat template, without --complete"
+        )
+    if args.approve and not tools:
+        raise UserError("--approve asks before tools are called, and there are none: name some with --tools")
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((ChatArguments,), argv)
@@ -181,18 +205,7 @@ def main(argv: list[str] | None = None) -> None:
         from recipes.chat_ui.web import serve
 
         return serve(args)
-    stray = [
-        name
-        for name in ("models", "run", "votes", "host", "port")
-        if getattr(args, name) != getattr(ChatArguments(), name)
-    ]
-    if stray:
-        raise UserError(f"--{stray[0]} goes with --web")
-    if not args.model:
-        raise UserError(
-            "--model names the folder of a stage, or a Hub id; --web --run runs/tiny opens a page with all stages of"
-            " a run"
-        )
+    check(args)
 
     from eval.generation.models import load_tokenizer
     from eval.generation.tool_loop import load_tools
@@ -200,16 +213,9 @@ def main(argv: list[str] | None = None) -> None:
     tools = load_tools(args.tools)
     tokenizer = load_tokenizer(args.model)
     args.complete = args.complete or completes(args.model, tokenizer)
-    if args.complete and (tools or args.system):
-        raise UserError(
-            f"{args.model} continues text here, and that has no place for --system and --tools: give a model with a"
-            " chat template, without --complete"
-        )
+    check_tools(args, tools)
     names = [tool.__name__ for tool in tools]
     asks = fitting(starters(Path(args.model).parent), stage_of(args.model, args.complete), names)
-    numbered = {f"/{number}": starter.text for number, starter in enumerate(asks, 1)}
-    if args.approve and not tools:
-        raise UserError("--approve asks before tools are called, and there are none: name some with --tools")
     approval = Approval(ask_in_terminal) if args.approve else None
     called = [approval.guarded(tool) for tool in tools] if approval else tools
     reply = replies(Talk(load_model(args.model), tokenizer, called), args, approval)
@@ -218,6 +224,12 @@ def main(argv: list[str] | None = None) -> None:
     if sys.stdin.isatty():
         does = "continues your text" if args.complete else "answers"
         print(f"{args.model} {does}; /help says what to try, /quit ends")
+    converse(reply, asks)
+
+
+def converse(reply, asks: list[Starter]) -> None:
+    """Answer what is typed, until the end; `reply` is what `replies` gave."""
+    numbered = {f"/{number}": starter.text for number, starter in enumerate(asks, 1)}
     for line in lines():
         if line == "/help":
             print(help_text(asks))

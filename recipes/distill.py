@@ -67,6 +67,49 @@ def trainer_class():
     return Trainer
 
 
+def read_data(args, training_args, model_args, tokenizer) -> tuple:
+    """The rows whose prompts leave room for a completion, the validation rows or None, the tokens of each prompt, and
+    how many rows were left out.
+
+    Raises:
+        UserError: the chat template refuses a prompt, or fewer are left than one batch needs.
+    """
+    train, evaluation = load_data(args, ("prompt",), training_args)
+    most = positions(model_args)
+    left_out, rows_in = Counter(), len(train)
+    with user_errors("the chat template refuses a prompt"):
+        lengths = {str(row["prompt"]): len(encode(tokenizer, [row["prompt"]])[0]) for row in train}
+    if most:
+        room = most - training_args.max_completion_length
+        why = f"the prompt has more than the {room} tokens that a completion leaves of the model's positions"
+        train = leave_out(train, lambda row: lengths[str(row["prompt"])] <= room, why, left_out)
+        report_left_out(left_out, rows_in)
+    batch = rows_per_step(training_args)
+    require_rows(train, batch, f"one step of {batch} prompts")
+    return train, evaluation, [lengths[str(row["prompt"])] for row in train], left_out
+
+
+def make_trainer(training_args, model_args, tokenizer, train, evaluation, callbacks: list):
+    """The trainer of the student, with its teacher."""
+    from transformers import AutoModelForCausalLM
+    from trl import get_peft_config
+
+    model = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
+    teacher_path = training_args.teacher_model_name_or_path
+    teacher = load_model(AutoModelForCausalLM, teacher_path, model_args, training_args, "teacher")
+    with user_errors("distillation's settings"):
+        return trainer_class()(
+            model=model,
+            teacher_model=teacher,
+            args=training_args,
+            train_dataset=train.select_columns(["prompt"]),
+            eval_dataset=evaluation.select_columns(["prompt"]) if evaluation is not None else None,
+            processing_class=tokenizer,
+            peft_config=get_peft_config(model_args),
+            callbacks=callbacks,
+        )
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     from trl import DistillationConfig, ModelConfig
@@ -76,47 +119,21 @@ def main(argv: list[str] | None = None) -> None:
     # ---- Checks and data, before any work ----
     tokenizer = load_chat_tokenizer(model_args, "the student", pad_token=True)
     check(training_args, model_args, tokenizer)
-    train, evaluation = load_data(args, ("prompt",), training_args)
-    most = positions(model_args)
-    room = most - training_args.max_completion_length if most else None
-    left_out, rows_in = Counter(), len(train)
-    with user_errors("the chat template refuses a prompt"):
-        lengths = {str(row["prompt"]): len(encode(tokenizer, [row["prompt"]])[0]) for row in train}
-    if room is not None:
-        why = f"the prompt has more than the {room} tokens that a completion leaves of the model's positions"
-        train = leave_out(train, lambda row: lengths[str(row["prompt"])] <= room, why, left_out)
-        report_left_out(left_out, rows_in)
-    batch = rows_per_step(training_args)
-    require_rows(train, batch, f"one step of {batch} prompts")
-    teacher_path = training_args.teacher_model_name_or_path
+    train, evaluation, lengths, left_out = read_data(args, training_args, model_args, tokenizer)
     if args.dry_run:
-        from recipes.planning import dry_run
+        from recipes.planning.dry_run import Job, tell
 
-        known = [lengths[str(row["prompt"])] for row in train]
-        settings = (args, training_args, model_args, known, args.rows_in_all)
-        return dry_run.tell(dry_run.Job("distill", *settings, models={"teacher": teacher_path}))
+        models = {"teacher": training_args.teacher_model_name_or_path}
+        return tell(Job("distill", args, training_args, model_args, lengths, args.rows_in_all, models=models))
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return
 
     # ---- Train ----
-    from transformers import AutoModelForCausalLM, set_seed
-    from trl import get_peft_config
+    from transformers import set_seed
 
     set_seed(training_args.seed)
-    model = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
-    teacher = load_model(AutoModelForCausalLM, teacher_path, model_args, training_args, "teacher")
-    with user_errors("distillation's settings"):
-        trainer = trainer_class()(
-            model=model,
-            teacher_model=teacher,
-            args=training_args,
-            train_dataset=train.select_columns(["prompt"]),
-            eval_dataset=evaluation.select_columns(["prompt"]) if evaluation is not None else None,
-            processing_class=tokenizer,
-            peft_config=get_peft_config(model_args),
-            callbacks=stage.callbacks(),
-        )
+    trainer = make_trainer(training_args, model_args, tokenizer, train, evaluation, stage.callbacks())
     stage.train(trainer)
     stage.finish(trainer, [train], logged_tokens(trainer.state.log_history), left_out=left_out)
 

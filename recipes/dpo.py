@@ -16,6 +16,7 @@ import dataclasses
 import importlib
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from eval.cli import UserError, command, user_errors
 from eval.generation.encoding import SEAL, common, encode_text, marks_of, render, sealing, unseal
@@ -43,6 +44,7 @@ LOSSES = (
     *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
 )  # of TRL's DPOTrainer
 OTHERS = {"kto": ("trl", "KTO"), "orpo": ("trl.experimental.orpo", "ORPO")}  # module and name of its trainer
+COLUMNS = ("chosen", "rejected")
 NEXT = {"role": "user", "content": "dummy"}
 DIVERGENCES = ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence")
 
@@ -72,8 +74,7 @@ def for_trainer(args, config: type, **changes):
     """
     own = {field.name for field in dataclasses.fields(config) if field.init}
     for field in dataclasses.fields(args):
-        made = field.default_factory is not dataclasses.MISSING
-        default = field.default_factory() if made else field.default
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         is_set = getattr(args, field.name) not in (default, None)  # some defaults are "auto" until they are resolved
         if field.name not in (*own, "loss_type") and is_set:
             raise UserError(f"{field.name} is not used with loss_type {args.loss_type[0]}: leave it out")
@@ -154,6 +155,112 @@ def usable(pairs, tokenizer, max_length: int | None, where: str) -> tuple:
     return kept.remove_columns("tokens"), left_out
 
 
+@dataclass
+class Data:
+    """What is learned from.
+
+    Attributes:
+        pairs: of the training data, as texts.
+        train, evaluation: rows as the trainer takes them, pairs or (for KTO) replies; None without validation data.
+        left_out: how many training pairs were left out, by reason.
+    """
+
+    pairs: Any
+    train: Any
+    evaluation: Any
+    left_out: Counter
+
+
+def single_replies(pairs, seed: int):
+    """Every reply by itself, for KTO; None of None. Shuffled: TRL reads them in order, and first stand all chosen."""
+    from trl import unpair_preference_dataset
+
+    return None if pairs is None else unpair_preference_dataset(pairs).shuffle(seed=seed)
+
+
+def read_data(args, training_args, tokenizer) -> Data:
+    """The pairs of the arguments that are short enough, as the loss's trainer takes them.
+
+    Raises:
+        UserError: fewer are left than one batch needs.
+    """
+    train, evaluation = load_data(args, COLUMNS, training_args, ("prompt",))
+    most = training_args.max_length
+    with training_args.main_process_first(desc="render"):
+        pairs, left_out = usable(train, tokenizer, most, "the training data")
+        held_out, _ = usable(evaluation, tokenizer, most, "the validation data")
+    if training_args.loss_type[0] == "kto":
+        seed, rows = training_args.seed, "replies"
+        data = Data(pairs, single_replies(pairs, seed), single_replies(held_out, seed), left_out)
+    else:
+        rows = "pairs"
+        data = Data(pairs, pairs, held_out, left_out)
+    batch = rows_per_step(training_args)
+    require_rows(data.train, batch, f"one step of {batch} {rows} of at most max_length {most} tokens")
+    return data
+
+
+def trl_class(loss: str, what: str):
+    """TRL's `what` (Config or Trainer) for a loss."""
+    module, name = OTHERS.get(loss, ("trl", "DPO"))
+    return getattr(importlib.import_module(module), name + what)
+
+
+def trainer_settings(training_args):
+    """The settings as the loss's trainer takes them.
+
+    Raises:
+        UserError: a key that this trainer has not.
+    """
+    loss = training_args.loss_type[0]
+    if loss not in OTHERS:
+        return training_args
+    changes = {"loss_type": loss, "train_sampling_strategy": "sequential"} if loss == "kto" else {}
+    with user_errors("settings"):
+        return for_trainer(training_args, trl_class(loss, "Config"), **changes)
+
+
+def needs_reference(training_args, model_args) -> bool:
+    """Whether a second model is the reference: an adapter is switched off for it, ORPO has none, and precomputed it is
+    the policy before its first step."""
+    return not (model_args.use_peft or training_args.loss_type[0] == "orpo" or training_args.precompute_ref_log_probs)
+
+
+def dry_run(args, training_args, model_args, tokenizer, pairs) -> None:
+    """Print what the stage would do."""
+    from recipes.planning.dry_run import Job, tell
+
+    lengths = []
+    for row in pairs:
+        replies = [encode_text(tokenizer, row["prompt"] + row[side], True) for side in COLUMNS]
+        lengths.append(max(map(len, replies)))
+    models = {"reference": model_args.model_name_or_path} if needs_reference(training_args, model_args) else {}
+    tell(Job("dpo", args, training_args, model_args, lengths, args.rows_in_all, models=models))
+
+
+def make_trainer(training_args, model_args, settings, tokenizer, data: Data, callbacks: list):
+    """TRL's trainer for the loss, with its models."""
+    from transformers import AutoModelForCausalLM
+    from trl import get_peft_config
+
+    loss = training_args.loss_type[0]
+    source = (AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
+    models = {"model": load_model(*source)}
+    if needs_reference(training_args, model_args):
+        models["ref_model"] = load_model(*source)
+    _, name = OTHERS.get(loss, ("trl", "DPO"))
+    with user_errors(f"{name}'s settings"):
+        return trl_class(loss, "Trainer")(
+            **models,
+            args=settings,
+            train_dataset=data.train,
+            eval_dataset=data.evaluation,
+            processing_class=sealing(tokenizer),
+            peft_config=get_peft_config(model_args),
+            callbacks=callbacks,
+        )
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     from trl import DPOConfig, ModelConfig
@@ -162,68 +269,25 @@ def main(argv: list[str] | None = None) -> None:
 
     # ---- Checks and data, before any work ----
     check(training_args)
-    kind = training_args.loss_type[0]
-    module, name = OTHERS.get(kind, ("trl", "DPO"))
-    library = importlib.import_module(module)
-    settings = training_args
-    if kind in OTHERS:
-        changes = {"loss_type": kind, "train_sampling_strategy": "sequential"} if kind == "kto" else {}
-        with user_errors("settings"):
-            settings = for_trainer(training_args, getattr(library, f"{name}Config"), **changes)
+    settings = trainer_settings(training_args)
     tokenizer = load_chat_tokenizer(model_args, "the sft model", pad_token=True)
-    columns = ("chosen", "rejected")
-    train, evaluation = load_data(args, columns, training_args, ("prompt",))
-    with training_args.main_process_first(desc="render"):
-        pairs, left_out = usable(train, tokenizer, training_args.max_length, "the training data")
-        held_out, _ = usable(evaluation, tokenizer, training_args.max_length, "the validation data")
-    learned = pairs
-    batch, rows = rows_per_step(training_args), "replies" if kind == "kto" else "pairs"
-    if kind == "kto":
-        from trl import unpair_preference_dataset
-
-        # shuffled, as TRL reads them one behind the other, and first stand all that were chosen
-        pairs = unpair_preference_dataset(pairs).shuffle(seed=training_args.seed)
-        if held_out is not None:
-            held_out = unpair_preference_dataset(held_out).shuffle(seed=training_args.seed)
-    require_rows(pairs, batch, f"one step of {batch} {rows} of at most max_length {training_args.max_length} tokens")
+    data = read_data(args, training_args, tokenizer)
     if args.dry_run:
-        from recipes.planning.dry_run import Job, tell
-
-        lengths = [
-            max(len(encode_text(tokenizer, row["prompt"] + row[side], True)) for side in columns) for row in learned
-        ]
-        own = model_args.use_peft or kind == "orpo" or training_args.precompute_ref_log_probs
-        models = {} if own else {"reference": model_args.model_name_or_path}
-        return tell(Job("dpo", args, training_args, model_args, lengths, args.rows_in_all, models=models))
+        return dry_run(args, training_args, model_args, tokenizer, data.pairs)
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return
 
     # ---- Train ----
-    from transformers import AutoModelForCausalLM, set_seed
-    from trl import get_peft_config
+    from transformers import set_seed
 
     set_seed(training_args.seed)
-    source = (AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
-    models = {"model": load_model(*source)}
-    # an adapter is switched off for it, ORPO has none, and precomputed it is the policy before its first step
-    if not (model_args.use_peft or kind == "orpo" or training_args.precompute_ref_log_probs):
-        models["ref_model"] = load_model(*source)
-    with user_errors(f"{name}'s settings"):
-        trainer = getattr(library, f"{name}Trainer")(
-            **models,
-            args=settings,
-            train_dataset=pairs,
-            eval_dataset=held_out,
-            processing_class=sealing(tokenizer),
-            peft_config=get_peft_config(model_args),
-            callbacks=stage.callbacks(),
-        )
+    trainer = make_trainer(training_args, model_args, settings, tokenizer, data, stage.callbacks())
     stage.train(trainer)
-    if held_out is not None:
+    if data.evaluation is not None:
         trainer.evaluate()
     tokens = logged_tokens(trainer.state.log_history)
-    stage.finish(trainer, [learned], tokens, trainer.state.total_flos, left_out)
+    stage.finish(trainer, [data.pairs], tokens, trainer.state.total_flos, data.left_out)
 
 
 if __name__ == "__main__":

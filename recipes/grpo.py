@@ -16,6 +16,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from eval.cli import UserError, command, user_errors
 from eval.generation.generate import encode
@@ -205,17 +206,23 @@ def make_monitor(args, training_args, model_args, stage: Stage, tokenizer, data:
     )
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
-    from trl import GRPOConfig, ModelConfig
+@dataclass
+class Surroundings:
+    """What the policy writes in: its tokenizer, the tools that it may call, the class of its environment or None."""
 
-    args, training_args, model_args = parse_stage((GRPOScriptArguments, GRPOConfig, ModelConfig), argv)
+    tokenizer: Any
+    tools: list
+    environment: Any
 
-    # ---- Checks and data, before any work ----
+
+def make_surroundings(args, model_args) -> Surroundings:
+    """The tokenizer, tools and environment of the arguments.
+
+    Raises:
+        UserError: one of them is not there, or the chat template has no place for tools.
+    """
     from eval.generation.tool_loop import Toolbox, load_tools
 
-    check(args, training_args)
-    rewards = [reward_function(name) for name in args.rewards]
     tokenizer = reads_thinking(load_chat_tokenizer(model_args, "the sft model"))
     environment = load_environment(args.environment) if args.environment else None
     if environment:
@@ -223,23 +230,61 @@ def main(argv: list[str] | None = None) -> None:
     tools = load_tools(args.tools)
     if tools:
         Toolbox(tokenizer, tools, args.max_result_tokens or 1, 1.0)  # raises where its template has no place for them
+    return Surroundings(tokenizer, tools, environment)
+
+
+def dry_run(args, training_args, model_args, lengths: list[int]) -> None:
+    """Print what the stage would do with prompts of these lengths."""
+    from recipes.planning.dry_run import Job, tell
+
+    models = {}
+    if not model_args.use_peft and (args.monitor_steps or training_args.beta):
+        models["reference"] = model_args.model_name_or_path
+    tell(Job("grpo", args, training_args, model_args, lengths, args.rows_in_all, models=models))
+
+
+def make_trainer(args, training_args, model_args, model, around: Surroundings, functions: list, data: Data, callbacks):
+    """The trainer of a model on the problems."""
+    from trl import get_peft_config
+
+    from recipes.training.grpo_trainer import Trainer
+
+    with user_errors("GRPO's settings"):
+        return Trainer(
+            model=model,
+            reward_funcs=functions or None,
+            tools=around.tools or None,
+            environment_factory=around.environment,
+            max_result_tokens=args.max_result_tokens,
+            args=training_args,
+            train_dataset=data.train,
+            eval_dataset=data.evaluation,
+            processing_class=around.tokenizer,
+            peft_config=get_peft_config(model_args),
+            callbacks=callbacks,
+        )
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    from trl import GRPOConfig, ModelConfig
+
+    args, training_args, model_args = parse_stage((GRPOScriptArguments, GRPOConfig, ModelConfig), argv)
+
+    # ---- Checks and data, before any work ----
+    check(args, training_args)
+    rewards = [reward_function(name) for name in args.rewards]
+    around = make_surroundings(args, model_args)
+    tokenizer, tools = around.tokenizer, around.tools
     data = read_data(args, training_args, model_args, tokenizer, rewards, tools)
     if args.dry_run:
-        from recipes.planning.dry_run import Job, tell
-
-        own = model_args.use_peft or not (args.monitor_steps or training_args.beta)
-        models = {} if own else {"reference": model_args.model_name_or_path}
-        lengths = [length(tokenizer, row, tools) for row in data.train]
-        return tell(Job("grpo", args, training_args, model_args, lengths, args.rows_in_all, models=models))
+        return dry_run(args, training_args, model_args, [length(tokenizer, row, tools) for row in data.train])
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return
 
     # ---- Train ----
     from transformers import AutoModelForCausalLM, set_seed
-    from trl import get_peft_config
-
-    from recipes.training.grpo_trainer import Trainer
 
     set_seed(training_args.seed)
     model = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
@@ -253,20 +298,7 @@ def main(argv: list[str] | None = None) -> None:
         reward = watched_reward(args.rewards, rubric, training_args.reward_weights)
         monitor = make_monitor(args, training_args, model_args, stage, tokenizer, data, tools, reward)
         callbacks.append(monitor)
-    with user_errors("GRPO's settings"):
-        trainer = Trainer(
-            model=model,
-            reward_funcs=functions or None,
-            tools=tools or None,
-            environment_factory=environment,
-            max_result_tokens=args.max_result_tokens,
-            args=training_args,
-            train_dataset=data.train,
-            eval_dataset=data.evaluation,
-            processing_class=tokenizer,
-            peft_config=get_peft_config(model_args),
-            callbacks=callbacks,
-        )
+    trainer = make_trainer(args, training_args, model_args, model, around, functions, data, callbacks)
     train_watched(stage, trainer, monitor, data)
 
 

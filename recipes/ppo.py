@@ -197,57 +197,24 @@ def make_monitor(args, training_args, stage: Stage, tokenizer, watched, judge, m
     )
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
-    require_ppo_trainer()
-    from trl import ModelConfig
-    from trl.experimental.ppo import PPOConfig
+def dry_run(args, training_args, model_args, train) -> None:
+    """Print what the stage would do."""
+    from recipes.planning.dry_run import Job, tell
 
-    # PPOConfig's own defaults never end a response, and name a reward model of another family
-    defaults = {
-        "stop_token": "eos",
-        "missing_eos_penalty": 1.0,
-        "num_sample_generations": 0,
-        "reward_model_path": None,
-    }
-    args, training_args, model_args = parse_stage((PPOScriptArguments, PPOConfig, ModelConfig), argv, **defaults)
+    models = {"reward model": training_args.reward_model_path, "critic": training_args.reward_model_path}
+    if not model_args.use_peft:
+        models["reference"] = model_args.model_name_or_path
+    lengths = [len(row["input_ids"]) for row in train]
+    tell(Job("ppo", args, training_args, model_args, lengths, args.rows_in_all, models=models))
 
-    # ---- Checks and data, before any work ----
-    # PPO masks out every padding token
-    tokenizer = load_chat_tokenizer(model_args, "the sft model", pad_token=True, padding_side="left")
-    check_models(args, training_args, model_args, tokenizer)
-    train, _ = load_data(args, ("prompt",), training_args)
-    watched, judge = held_out(args, training_args.seed, "prompt")
-    train, left_out = short_prompts(train, args, training_args, model_args, tokenizer)
-    if args.dry_run:
-        from recipes.planning.dry_run import Job, tell
 
-        policy, reward = model_args.model_name_or_path, training_args.reward_model_path
-        models = {"reward model": reward, "critic": reward}
-        models |= {} if model_args.use_peft else {"reference": policy}
-        lengths = [len(row["input_ids"]) for row in train]
-        return tell(Job("ppo", args, training_args, model_args, lengths, args.rows_in_all, models=models))
-    stage = Stage(args, training_args, model_args)
-    if stage.finished:
-        return
-
-    # ---- Train ----
-    from transformers import set_seed
-
+def make_trainer(training_args, tokenizer, models: Models, rows, checkpoint, callbacks: list):
+    """The trainer of the policy on rows in their order, from the checkpoint if there is one."""
     from recipes.training.ppo_trainer import Trainer
 
-    steps_done = int(stage.checkpoint.name.split("-")[1]) if stage.checkpoint else 0
-    set_seed(training_args.seed + steps_done)  # PPOTrainer seeds neither numpy nor Python
-    models = load_models(training_args, model_args, stage.checkpoint)
-    rows = episodes(train, training_args)
-    callbacks = stage.callbacks()
-    monitor = None
-    if watched:
-        monitor = make_monitor(args, training_args, stage, tokenizer, watched, judge, models)
-        callbacks.append(monitor)
     with user_errors("PPO's settings"):
-        trainer = Trainer(
-            checkpoint=stage.checkpoint,
+        return Trainer(
+            checkpoint=checkpoint,
             args=training_args,
             processing_class=tokenizer,
             model=models.policy,
@@ -258,6 +225,46 @@ def main(argv: list[str] | None = None) -> None:
             peft_config=models.peft_config,
             callbacks=callbacks,
         )
+
+
+# PPOConfig's own defaults never end a response, and name a reward model of another family
+DEFAULTS = {"stop_token": "eos", "missing_eos_penalty": 1.0, "num_sample_generations": 0, "reward_model_path": None}
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    require_ppo_trainer()
+    from trl import ModelConfig
+    from trl.experimental.ppo import PPOConfig
+
+    args, training_args, model_args = parse_stage((PPOScriptArguments, PPOConfig, ModelConfig), argv, **DEFAULTS)
+
+    # ---- Checks and data, before any work ----
+    # PPO masks out every padding token
+    tokenizer = load_chat_tokenizer(model_args, "the sft model", pad_token=True, padding_side="left")
+    check_models(args, training_args, model_args, tokenizer)
+    train, _ = load_data(args, ("prompt",), training_args)
+    watched, judge = held_out(args, training_args.seed, "prompt")
+    train, left_out = short_prompts(train, args, training_args, model_args, tokenizer)
+    if args.dry_run:
+        return dry_run(args, training_args, model_args, train)
+    stage = Stage(args, training_args, model_args)
+    if stage.finished:
+        return
+
+    # ---- Train ----
+    from transformers import set_seed
+
+    steps_done = int(stage.checkpoint.name.split("-")[1]) if stage.checkpoint else 0
+    set_seed(training_args.seed + steps_done)  # PPOTrainer seeds neither numpy nor Python
+    models = load_models(training_args, model_args, stage.checkpoint)
+    rows = episodes(train, training_args)
+    callbacks = stage.callbacks()
+    monitor = None
+    if watched:
+        monitor = make_monitor(args, training_args, stage, tokenizer, watched, judge, models)
+        callbacks.append(monitor)
+    trainer = make_trainer(training_args, tokenizer, models, rows, stage.checkpoint, callbacks)
     trainer.train()
     if monitor:
         monitor.keep_best(trainer.accelerator.unwrap_model(trainer.model).policy)

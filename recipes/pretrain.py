@@ -13,6 +13,7 @@ per byte (comparable across vocabularies), tokens, tokens/s, FLOPs and, where th
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from eval.cli import UserError, command, user_errors
 from recipes.training.setup import (
@@ -162,6 +163,69 @@ def trainer_class(stage: Stage, flops: float, tokens_per_step: int, bytes_share:
     return PretrainTrainer
 
 
+@dataclass
+class Data:
+    """The tokenizer, and what it made of the text: `data_prep.shared.token_dataset.TokenDataset`s."""
+
+    tokenizer: Any
+    train: Any
+    validation: Any
+
+
+def read_data(args) -> Data:
+    """The tokenizer and the tokens of the arguments."""
+    from data_prep.shared.token_dataset import TokenDataset
+    from eval.generation.models import load_tokenizer
+
+    tokenizer = load_tokenizer(args.tokenizer)
+    train = TokenDataset(args.tokens_dir, "train", args.sequence_length)
+    validation = TokenDataset(args.tokens_dir, "validation", args.sequence_length)
+    return Data(tokenizer, train, validation)
+
+
+def dry_run(args, training_args, model_args, data: Data) -> None:
+    """Print what the stage would do."""
+    import torch
+
+    from recipes.planning.dry_run import Job, tell
+
+    config = None
+    if args.model_config is not None:
+        with torch.device("meta"):
+            config = new_model(args.model_config, data.tokenizer, args.sequence_length, None).config
+    lengths = [args.sequence_length]
+    tell(Job("pretrain", args, training_args, model_args, lengths, len(data.train), config=config))
+
+
+def make_trainer(args, training_args, stage: Stage, data: Data, model, flops: float):
+    """The trainer of a model whose training takes so many FLOPs a token."""
+    from torch.utils.data import Subset
+    from transformers import default_data_collator
+
+    from recipes.training.callbacks import SamplePrompts
+
+    tokens_per_step = rows_per_step(training_args) * args.sequence_length
+    windows = range(min(len(data.validation), args.max_eval_windows))
+    peak = (peak_flops(args, device_name(training_args)) or 0) * training_args.world_size
+    share = tokens_per_byte(data.validation, windows, data.tokenizer)
+    callbacks = stage.callbacks()
+    if args.sample_prompts:
+        samples = stage.folder / "samples.jsonl"
+        callbacks.append(SamplePrompts(samples, data.tokenizer, args.sample_prompts, args.sample_steps))
+    with user_errors("the trainer's settings"):
+        return trainer_class(stage, flops, tokens_per_step, share, peak)(
+            model=model,
+            args=training_args,
+            train_dataset=data.train,
+            eval_dataset=Subset(data.validation, windows),
+            # Trainer's choice for a tokenizer would pad, and GPT-2's has no padding token
+            data_collator=default_data_collator,
+            processing_class=data.tokenizer,
+            callbacks=callbacks,
+            **optimizer_factory(args, training_args),
+        )
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     from transformers import TrainingArguments
@@ -171,62 +235,26 @@ def main(argv: list[str] | None = None) -> None:
     check(args, model_args)
 
     # ---- Checks and data, before any work ----
-    from data_prep.shared.token_dataset import TokenDataset
-    from eval.generation.models import load_tokenizer
-
-    tokenizer = load_tokenizer(args.tokenizer)
-    train = TokenDataset(args.tokens_dir, "train", args.sequence_length)
-    validation = TokenDataset(args.tokens_dir, "validation", args.sequence_length)
+    data = read_data(args)
     batch = rows_per_step(training_args)
-    require_rows(train, batch, f"one step of {batch} windows")
+    require_rows(data.train, batch, f"one step of {batch} windows")
     if args.dry_run:
-        import torch
-
-        from recipes.planning.dry_run import Job, tell
-
-        config = None
-        if args.model_config is not None:
-            with torch.device("meta"):
-                config = new_model(args.model_config, tokenizer, args.sequence_length, None).config
-        lengths = [args.sequence_length]
-        return tell(Job("pretrain", args, training_args, model_args, lengths, len(train), config=config))
+        return dry_run(args, training_args, model_args, data)
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return
 
     # ---- Train ----
-    from torch.utils.data import Subset
-    from transformers import default_data_collator, set_seed
-
-    from recipes.training.callbacks import SamplePrompts
+    from transformers import set_seed
 
     set_seed(training_args.seed)
-    model, flops = make_model(args, training_args, model_args, tokenizer, int(train.tokens[-1]))
-    tokens_per_step = batch * args.sequence_length
-    windows = range(min(len(validation), args.max_eval_windows))
-    peak = (peak_flops(args, device_name(training_args)) or 0) * training_args.world_size
-    share = tokens_per_byte(validation, windows, tokenizer)
-    callbacks = stage.callbacks()
-    if args.sample_prompts:
-        samples = stage.folder / "samples.jsonl"
-        callbacks.append(SamplePrompts(samples, tokenizer, args.sample_prompts, args.sample_steps))
-    with user_errors("the trainer's settings"):
-        trainer = trainer_class(stage, flops, tokens_per_step, share, peak)(
-            model=model,
-            args=training_args,
-            train_dataset=train,
-            eval_dataset=Subset(validation, windows),
-            # Trainer's choice for a tokenizer would pad, and GPT-2's has no padding token
-            data_collator=default_data_collator,
-            processing_class=tokenizer,
-            callbacks=callbacks,
-            **optimizer_factory(args, training_args),
-        )
+    model, flops = make_model(args, training_args, model_args, data.tokenizer, int(data.train.tokens[-1]))
+    trainer = make_trainer(args, training_args, stage, data, model, flops)
     stage.train(trainer)
     trainer.evaluate()
-    tokens = trainer.state.global_step * tokens_per_step
-    data = {"path": args.tokens_dir, "windows": len(train), "sequence_length": args.sequence_length}
-    stage.finish(trainer, [data], tokens, tokens * flops)
+    tokens = trainer.state.global_step * batch * args.sequence_length
+    read = {"path": args.tokens_dir, "windows": len(data.train), "sequence_length": args.sequence_length}
+    stage.finish(trainer, [read], tokens, tokens * flops)
 
 
 if __name__ == "__main__":

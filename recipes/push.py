@@ -97,7 +97,8 @@ class Pushed:
         """The Hub id of the nearest model that the stage was trained from: one of this run, or one that was from
         there."""
         parent = self.records[name]["parent"]
-        while parent and (stage := self.homes.get(os.path.normpath(parent))):
+        while parent and os.path.normpath(parent) in self.homes:
+            stage = self.homes[os.path.normpath(parent)]
             if self.linked(stage, "model"):
                 return self.id(stage)
             name, parent = stage, self.records[stage]["parent"]
@@ -106,16 +107,14 @@ class Pushed:
     def sources(self, name: str) -> list[str]:
         """The Hub ids of the data that the stage was trained on."""
         config = self.records[name]["config"]
-        root, paths = (
-            os.path.dirname(os.path.normpath(config["output_dir"])),
-            [str(source["path"]) for source in config.get("datasets") or []],
-        )
-        ours = [
-            self.id(made)
-            for made in DATA_SETS
-            if any(os.path.normpath(path).startswith(os.path.join(root, made) + "/") for path in paths)
-            and self.linked(made, "dataset")
-        ]
+        root = os.path.dirname(os.path.normpath(config["output_dir"]))
+        paths = [str(source["path"]) for source in config.get("datasets") or []]
+        whole_paths = [os.path.normpath(path) for path in paths]
+        ours = []
+        for made in DATA_SETS:
+            inside = os.path.join(root, made) + "/"
+            if any(path.startswith(inside) for path in whole_paths) and self.linked(made, "dataset"):
+                ours.append(self.id(made))
         return ours + [self.on_hub[name][path] for path in paths if path in self.on_hub[name]]
 
     def evaluations(self, name: str) -> dict[str, tuple[str, dict]]:
@@ -135,50 +134,44 @@ class Pushed:
 
     def fall(self, name: str) -> dict | None:
         """How a long PPO run on the stage's reward model overdid it, where that was tried."""
-        experiments, judged_by = (
-            Experiments(Story(self.run, self.summary)),
-            self.run("experiments/ppo_long/stage.json").get("config", {}).get("reward_model_path"),
-        )
+        experiments = Experiments(Story(self.run, self.summary))
+        judged_by = self.run("experiments/ppo_long/stage.json").get("config", {}).get("reward_model_path")
         config = self.records[name]["config"]
-        if (
-            judged_by
-            and judged_by in (config["output_dir"], config.get("reward_model_path"))
-            and (found := experiments.fall("ppo_long"))
-        ):
-            return found | {"n": experiments.looks("ppo_long")[0]["judge"]["n"]}
+        if not judged_by or judged_by not in (config["output_dir"], config.get("reward_model_path")):
+            return None
+        found = experiments.fall("ppo_long")
+        if not found:
+            return None
+        return found | {"n": experiments.looks("ppo_long")[0]["judge"]["n"]}
 
     def data_set(self, name: str) -> dict[str, Path | bytes]:
         """What the repository of a data set holds."""
         folder = self.folder / name
-        paths = {"default": SPLITS} | {more: (more,) for more in MORE.get(name, ())}
-        files = {
-            config: {part: describe(folder / f"{part}.jsonl") for part in parts if (folder / f"{part}.jsonl").exists()}
-            for config, parts in paths.items()
-        }
-        made, facts = self.run("seconds.json"), []
-        if name == "refusals" and (asked := self.run("refusals/settings.json").get("settings")):
-            verdicts = ", ".join(
-                f"{verdict} {n:,}" for verdict, n in self.summary["refusals"]["verdicts"].items() if n
-            )
-            facts.append(
-                f"`{asked['model']}` answered each question {asked['samples']} times and `{asked['judge']}` judged the"
-                f" answers: {verdicts}."
-            )
-        origin = (
-            f"recipe `{self.summary['recipe']}`, seed {self.summary['seed']}, commit"
-            f" `{made.get('git_commit') or 'unknown'}`"
-        )
-        card = data_set_card(
-            self.id(name),
-            name,
-            {config: parts for config, parts in files.items() if parts},
-            license=self.args.license,
-            origin=origin,
-            facts=facts,
-        )
-        return {f"{part}.jsonl": folder / f"{part}.jsonl" for parts in files.values() for part in parts} | {
-            "README.md": public(f"{card}\n", self.folder).encode()
-        }
+        files: dict[str, Path | bytes] = {}
+        configs: dict[str, dict] = {}
+        for config, parts in {"default": SPLITS, **{more: (more,) for more in MORE.get(name, ())}}.items():
+            for part in parts:
+                path = folder / f"{part}.jsonl"
+                if path.exists():
+                    files[path.name] = path
+                    configs.setdefault(config, {})[part] = describe(path)
+        commit = self.run("seconds.json").get("git_commit") or "unknown"
+        origin = f"recipe `{self.summary['recipe']}`, seed {self.summary['seed']}, commit `{commit}`"
+        facts = self.facts_of(name)
+        card = data_set_card(self.id(name), name, configs, license=self.args.license, origin=origin, facts=facts)
+        return files | {"README.md": public(f"{card}\n", self.folder).encode()}
+
+    def facts_of(self, name: str) -> list[str]:
+        """Sentences for the card of a data set on how it was made."""
+        asked = self.run("refusals/settings.json").get("settings") if name == "refusals" else None
+        if not asked:
+            return []
+        counts = self.summary["refusals"]["verdicts"].items()
+        verdicts = ", ".join(f"{verdict} {n:,}" for verdict, n in counts if n)
+        return [
+            f"`{asked['model']}` answered each question {asked['samples']} times and `{asked['judge']}` judged the"
+            f" answers: {verdicts}."
+        ]
 
     def stage(self, name: str) -> dict[str, Path | bytes]:
         """What the repository of a stage holds."""
@@ -206,7 +199,8 @@ def main(argv: list[str] | None = None) -> None:
     with user_errors("--namespace or --prefix"):
         for name in (*pushed.data_sets, *pushed.stages):
             validate_repo_id(pushed.id(name))
-    if without := [name for name in pushed.stages if not list((pushed.folder / name).glob("tokenizer*"))]:
+    without = [name for name in pushed.stages if not list((pushed.folder / name).glob("tokenizer*"))]
+    if without:
         refused = f"{pushed.folder / without[0]} is not whole, its tokenizer is missing: train the stage again"
         if not args.dry_run:
             raise UserError(f"{refused}, or leave it out")

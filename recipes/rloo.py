@@ -171,6 +171,67 @@ def load_scoring_tokenizer(path: str | None):
     return tokenizer
 
 
+def dry_run(args, training_args, model_args, tokenizer, train) -> None:
+    """Print what the stage would do."""
+    from recipes.planning.dry_run import Job, tell
+
+    models = {}
+    if not model_args.use_peft and (args.monitor_steps or training_args.beta):
+        models["reference"] = model_args.model_name_or_path
+    if args.reward_model_path:
+        models["reward model"] = args.reward_model_path
+    lengths = [len(encode(tokenizer, [row["prompt"]])[0]) for row in train]
+    tell(Job("rloo", args, training_args, model_args, lengths, args.rows_in_all, models=models))
+
+
+def load_policy(training_args, model_args, watched: bool) -> tuple:
+    """The policy, and its reference: None with an adapter, and where nothing is measured from it."""
+    from transformers import AutoModelForCausalLM
+
+    source = (AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
+    model = load_model(*source)
+    if model_args.use_peft or not (watched or training_args.beta):
+        return model, None
+    return model, load_model(*source).to(training_args.device)
+
+
+def make_monitor(args, training_args, stage: Stage, tokenizer, data: Data, rewards: Rewards, reference) -> Monitor:
+    """The watch over the run."""
+    return Monitor(
+        args,
+        stage.folder,
+        tokenizer,
+        data.watched,
+        data.judge,
+        rewards.scores,
+        reference,
+        training_args.max_completion_length,
+        training_args.seed,
+        rewards.unfinished,
+    )
+
+
+def make_trainer(training_args, model_args, tokenizer, models: tuple, functions: list, data: Data, callbacks: list):
+    """The trainer of the policy, the first of `models`; the other is its reference."""
+    from trl import get_peft_config
+
+    from recipes.training.rloo_trainer import Trainer
+
+    model, reference = models
+    with user_errors("RLOO's settings"):
+        return Trainer(
+            model=model,
+            reward_funcs=functions,
+            reference=reference,
+            args=training_args,
+            train_dataset=data.train,
+            eval_dataset=data.evaluation,
+            processing_class=tokenizer,
+            peft_config=get_peft_config(model_args),
+            callbacks=callbacks,
+        )
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     from trl import ModelConfig, RLOOConfig
@@ -186,53 +247,27 @@ def main(argv: list[str] | None = None) -> None:
     scoring_tokenizer = load_scoring_tokenizer(args.reward_model_path)
     data = read_data(args, training_args, tokenizer, verifiers)
     if args.dry_run:
-        from recipes.planning.dry_run import Job, tell
-
-        own = model_args.use_peft or not (args.monitor_steps or training_args.beta)
-        models = {} if own else {"reference": model_args.model_name_or_path}
-        models |= {"reward model": args.reward_model_path} if args.reward_model_path else {}
-        lengths = [len(encode(tokenizer, [row["prompt"]])[0]) for row in data.train]
-        return tell(Job("rloo", args, training_args, model_args, lengths, args.rows_in_all, models=models))
+        return dry_run(args, training_args, model_args, tokenizer, data.train)
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return
 
-    # ---- Models and rewards ----
-    from transformers import AutoModelForCausalLM, set_seed
-    from trl import get_peft_config
+    # ---- Train ----
+    from transformers import set_seed
 
     from eval.generation.generate import end_token_ids
-    from recipes.training.rloo_trainer import Trainer
 
     set_seed(training_args.seed)
-    path = model_args.model_name_or_path
-    model = load_model(AutoModelForCausalLM, path, model_args, training_args)
-    reference = None
-    if not model_args.use_peft and (data.watched or training_args.beta):
-        reference = load_model(AutoModelForCausalLM, path, model_args, training_args).to(training_args.device)
+    model, reference = load_policy(training_args, model_args, bool(data.watched))
     ends = end_token_ids(model.generation_config.eos_token_id, tokenizer)
     rewards = make_rewards(args, training_args, model_args, verifiers, scoring_tokenizer, ends)
-
-    # ---- Train ----
     callbacks = stage.callbacks(num_generations=training_args.num_generations)
     monitor = None
     if data.watched:
-        looking = (tokenizer, data.watched, data.judge, rewards.scores, reference)
-        lengths = (training_args.max_completion_length, training_args.seed, rewards.unfinished)
-        monitor = Monitor(args, stage.folder, *looking, *lengths)
+        monitor = make_monitor(args, training_args, stage, tokenizer, data, rewards, reference)
         callbacks.append(monitor)
-    with user_errors("RLOO's settings"):
-        trainer = Trainer(
-            model=model,
-            reward_funcs=rewards.functions,
-            reference=reference,
-            args=training_args,
-            train_dataset=data.train,
-            eval_dataset=data.evaluation,
-            processing_class=tokenizer,
-            peft_config=get_peft_config(model_args),
-            callbacks=callbacks,
-        )
+    models = (model, reference)
+    trainer = make_trainer(training_args, model_args, tokenizer, models, rewards.functions, data, callbacks)
     train_watched(stage, trainer, monitor, data)
 
 

@@ -3,20 +3,18 @@
     python -m recipes.run recipes/tiny/pipeline.yaml
     python -m recipes.run recipes/tiny/pipeline.yaml --seed 1 --output_dir runs/tiny-1 --set base.max_steps=100
 
-A pipeline is a list of steps, each the `main` of a module with `args` or a `config` file; `--output_dir` takes the
-place of the pipeline's own folder in all of them. A finished step leaves `steps/<name>.json` and is not done again; a
-killed one goes on. Each step runs in a forked child of this process, which has imported the libraries once: no step
-pays for start-up, none sees what another left in memory. With `processes: 2` it runs in two, which train together as
-under `accelerate launch`. A pipeline that goes on from another's folder names one within it, `state: experiments`, for
-its markers and times. The time left is printed before each step, and while a long one runs;
+A pipeline is a list of steps, each the `main` of a module with `args` or a `config` file (`recipes.pipeline.steps`);
+`--output_dir` takes the place of the pipeline's own folder in all of them. A finished step leaves `steps/<name>.json`
+and is not done again; a killed one resumes. Each step runs in a forked child of this process, which has imported the
+libraries once: no step pays for start-up, none sees what another left in memory. With `processes: 2` it runs in two,
+which train together as under `accelerate launch`. A pipeline that continues in another's folder names one within it,
+`state: experiments`, for its markers and times. The time left is printed before each step, and while a long one runs;
 `recipes.pipeline.time_left` learns it from this machine.
 """
 
 import argparse
 import fcntl
 import hashlib
-import importlib
-import importlib.util
 import json
 import os
 import resource
@@ -28,23 +26,12 @@ from pathlib import Path
 
 import yaml
 
-from eval.cli import UserError, command, existing, output_folder, refuse_token, write_json
+from eval.cli import UserError, command, output_folder, refuse_token, write_json
 from eval.report.commands import command_of, evaluated, outputs
 from eval.shared.run_folder import moved
 from recipes.pipeline.processes import run_step
+from recipes.pipeline.steps import import_libraries, read_pipeline, uses_model
 from recipes.pipeline.time_left import Running, Watch, read_share, seconds_left, whole_seconds
-
-HEAVY = (
-    *(
-        "torch",
-        "transformers",
-        "datasets",
-        "trl.trainer.sft_trainer",
-        "trl.trainer.reward_trainer",
-        "trl.trainer.grpo_trainer",
-    ),
-    *("trl.experimental.ppo", "lm_eval.evaluator", "lm_eval.models.huggingface"),
-)
 
 
 def step_argv(step: dict, pipeline: dict, out: Path, state: Path, seed: int, overrides: list[str]) -> list[str]:
@@ -67,13 +54,19 @@ def step_argv(step: dict, pipeline: dict, out: Path, state: Path, seed: int, ove
         if name == step["name"]:
             options[option] = yaml.safe_load(value)
     for key, value in options.items():
-        nested = isinstance(value, list) and any(
-            isinstance(v, dict) for v in value
-        )  # one JSON word, as `eval.cli.parse` takes it
-        values = value if isinstance(value, list) and not nested else [value]
-        values = moved(values, pipeline["output_dir"], str(out))
-        argv += [f"--{key}", *(json.dumps(v) if isinstance(v, (dict, list, bool)) else str(v) for v in values)]
+        words = moved(words_of(value), pipeline["output_dir"], str(out))
+        argv += [f"--{key}", *map(as_word, words)]
     return argv
+
+
+def words_of(value) -> list:
+    """The words of an option: a list's items; a list of mappings is one word, as `eval.cli.parse` takes it."""
+    plain_list = isinstance(value, list) and not any(isinstance(item, dict) for item in value)
+    return value if plain_list else [value]
+
+
+def as_word(value) -> str:
+    return json.dumps(value) if isinstance(value, (dict, list, bool)) else str(value)
 
 
 def lock(out: Path):
@@ -103,54 +96,9 @@ def finished(marker: Path, fingerprint: str, out: Path) -> dict | None:
     return record
 
 
-STEP_KEYS, STEP_OPTIONS = {"name", "module", "seconds"}, {"args", "config", "seeded", "imports", "processes"}
-
-
 class Parser(argparse.ArgumentParser):
     def error(self, message):
         raise UserError(f"{message} (see --help)")
-
-
-def read_pipeline(path: str) -> dict:
-    """The pipeline of a YAML file.
-
-    Raises:
-        UserError: no such file, or not a pipeline.
-    """
-    existing(path, "pipeline", "the recipes' pipelines are recipes/<model>/pipeline.yaml")
-    try:
-        pipeline = yaml.safe_load(Path(path).read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"pipeline {path} cannot be read: {error}") from None
-    keys = {"recipe", "output_dir", "steps"}
-    if not isinstance(pipeline, dict) or not keys <= pipeline.keys() <= keys | {"offline", "state"}:
-        raise UserError(
-            f"{path} is no pipeline: it must hold {', '.join(sorted(keys))}, may hold offline and state, and nothing"
-            " else"
-        )
-    names = [step.get("name") if isinstance(step, dict) else step for step in pipeline["steps"]]
-    for name, step in zip(names, pipeline["steps"]):
-        if not isinstance(step, dict) or (wrong := (STEP_KEYS - set(step)) | (set(step) - STEP_KEYS - STEP_OPTIONS)):
-            raise UserError(
-                f"{path}: step {name}: missing or unknown key"
-                f" {', '.join(sorted(wrong)) if isinstance(step, dict) else ''}; it needs"
-                f" {', '.join(sorted(STEP_KEYS))}"
-            )
-        if type(step.get("processes", 1)) is not int or step.get("processes", 1) < 1:
-            raise UserError(
-                f"{path}: step {name}: processes must be a whole number from 1, but is {step['processes']!r}"
-            )
-        if names.count(name) > 1:
-            raise UserError(f"{path}: two steps are called {name}")
-        try:
-            known = importlib.util.find_spec(step["module"])
-        except ModuleNotFoundError:
-            known = None
-        if not known:
-            raise UserError(f"{path}: step {name}: there is no module {step['module']}")
-        if "config" in step:
-            existing(step["config"], "config", f"step {name} of {path} names it")
-    return pipeline
 
 
 def read_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
@@ -253,9 +201,8 @@ class Pipeline:
         print(f"\n━━ [{number}/{len(self.steps)}] {name} · {so_far}", flush=True)
         self._write_times()
         start = time.monotonic()
-        if step.get("imports") == "heavy":
-            for library in HEAVY:
-                importlib.import_module(library)
+        if uses_model(module):
+            import_libraries()
         watch = Watch(self.steps, self.times.whole, name, share, start)
         code, memory = run_step(module, argv, self.held, processes, marker.with_suffix(".log"), share, watch)
         if code < 0:

@@ -65,13 +65,13 @@ def check_positions(data, most: int | None, training_args) -> None:
         )
 
 
-def tokenised(data, mask: dict):
-    """The rows as token ids, with what is learned of them: `mask` goes to `recipes.training.masks.encode_row`. None of
-    None."""
+def tokenised(data, tokenizer, template: str | None, training_args):
+    """The rows as token ids, with what is learned of them (`recipes.training.masks.encode_row`). None of None."""
     from recipes.training.masks import encode_row
 
     if data is None:
         return None
+    mask = {"tokenizer": tokenizer, "template": template, "assistant_only": training_args.assistant_only_loss}
     return data.map(encode_row, fn_kwargs=mask, remove_columns=data.column_names, desc="Tokenising")
 
 
@@ -156,6 +156,36 @@ def check_rows(trainer, train, evaluation, training_args, model_args, batch: int
     return left_out
 
 
+def dry_run(args, training_args, model_args, rows) -> None:
+    """Print what the stage would do with tokenised rows."""
+    from recipes.planning.dry_run import Job, tell
+
+    tokens = [len(row["input_ids"]) for row in rows]
+    learned = sum(sum(row.get("assistant_masks") or [1] * len(row["input_ids"])) for row in rows)
+    lengths = [min(count, training_args.max_length or sys.maxsize) for count in tokens]
+    tell(Job("sft", args, training_args, model_args, lengths, args.rows_in_all, learned / sum(tokens)))
+
+
+def make_trainer(args, training_args, peft_config, model, tokenizer, data: tuple, callbacks: list):
+    """TRL's trainer of the model; `data`: tokenised rows to train on, and (or None) to evaluate on."""
+    from trl import SFTTrainer
+
+    rows, held_out = data
+    settings = copy.copy(training_args)
+    settings.assistant_only_loss = False  # the rows have their masks
+    with user_errors("SFT's settings"):
+        return SFTTrainer(
+            model=model,
+            args=settings,
+            train_dataset=rows,
+            eval_dataset=held_out,
+            processing_class=tokenizer,
+            peft_config=peft_config,
+            callbacks=callbacks,
+            **optimizer_factory(args, training_args),
+        )
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     from trl import ModelConfig, SFTConfig
@@ -170,48 +200,27 @@ def main(argv: list[str] | None = None) -> None:
     batch = rows_per_step(training_args)
     require_rows(train, batch, f"one step of {batch} conversations")
     if args.dry_run:
-        from recipes.planning.dry_run import Job, tell
-
-        rows = tokenised(
-            train, {"tokenizer": tokenizer, "template": template, "assistant_only": training_args.assistant_only_loss}
-        )
-        lengths = [min(len(row["input_ids"]), training_args.max_length or sys.maxsize) for row in rows]
-        learned = sum(sum(row.get("assistant_masks") or [1] * len(row["input_ids"])) for row in rows)
-        share = learned / sum(len(row["input_ids"]) for row in rows)
-        return tell(Job("sft", args, training_args, model_args, lengths, args.rows_in_all, share))
+        return dry_run(args, training_args, model_args, tokenised(train, tokenizer, template, training_args))
     stage = Stage(args, training_args, model_args)
     if stage.finished:
         return
 
     # ---- Train ----
     from transformers import AutoModelForCausalLM, set_seed
-    from trl import SFTTrainer, get_peft_config
+    from trl import get_peft_config
 
     set_seed(training_args.seed)
     with training_args.main_process_first(desc="tokenise"), user_errors("the chat template refuses a conversation"):
-        mask = {"tokenizer": tokenizer, "template": template, "assistant_only": training_args.assistant_only_loss}
-        rows, held_out = (tokenised(data, mask) for data in (train, evaluation))
-    settings = copy.copy(training_args)
-    settings.assistant_only_loss = False  # the rows have their masks
+        data = tuple(tokenised(rows, tokenizer, template, training_args) for rows in (train, evaluation))
     model = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
-    with user_errors("SFT's settings"):
-        trainer = SFTTrainer(
-            model=model,
-            args=settings,
-            train_dataset=rows,
-            eval_dataset=held_out,
-            processing_class=tokenizer,
-            peft_config=get_peft_config(model_args),
-            callbacks=stage.callbacks(),
-            **optimizer_factory(args, training_args),
-        )
+    peft_config = get_peft_config(model_args)
+    trainer = make_trainer(args, training_args, peft_config, model, tokenizer, data, stage.callbacks())
     left_out = check_rows(trainer, train, evaluation, training_args, model_args, batch)
     if trainer.is_world_process_zero():
         print(f"first row, loss between ⟦ and ⟧:\n{show_mask(tokenizer, trainer.train_dataset[0])}")
-    if args.pack_rows:
-        collator = pack(trainer, model, training_args)
+    collator = pack(trainer, model, training_args) if args.pack_rows else None
     stage.train(trainer)
-    if args.pack_rows and trainer.is_world_process_zero():
+    if collator and trainer.is_world_process_zero():
         print(f"padding: {collator.share:.1%} of the tokens that were read")
     if evaluation is not None:
         trainer.evaluate()

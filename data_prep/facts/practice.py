@@ -10,7 +10,7 @@ Writes, as JSON lines:
     tool_use            question, tool, query, reply and what must hold (`data_prep.conversations` runs the calls)
     identity            messages: who it is
     exam/               search, search_pasted (the paragraph stands in the question), letters, every_third, compare,
-                        arithmetic, apples, identity, override: question, answer; plain_text: text
+                        arithmetic, sums, identity, override: question, answer; plain_text: text
 
 Nothing examined is practised: subjects and wordings are split as in `data_prep.facts.questions`, SQuAD by article,
 words and numbers by `data_prep.problems`.
@@ -234,11 +234,11 @@ def problem_exam(kind: str, count: int, seed: int) -> list[dict]:
     return rows
 
 
-def reasoning_exam(count: int, seed: int) -> list[dict]:
-    """Word problems for the reasoner, as `data_prep.problems` asks them."""
-    rng = random.Random(f"apples-exam-{seed}")
-    drawn = [problems.apples(rng, "test") for _ in range(count)]
-    return [{"question": p.question + problems.STEPS, "answer": p.answer} for p in drawn]
+def sums_exam(count: int, seed: int) -> list[dict]:
+    """Sums in a sentence, as `data_prep.problems` asks them."""
+    rng = random.Random(f"sums-exam-{seed}")
+    drawn = [problems.GENERATORS["sums"](rng, "test") for _ in range(count)]
+    return [{"question": p.question + problems.AT_ONCE, "answer": p.answer} for p in drawn]
 
 
 def plain_texts(passages: list[Passage]) -> list[str]:
@@ -257,7 +257,7 @@ def write_exam(folder: Path, passages: list[Passage], args: PracticeArguments) -
     write_jsonl(folder / "search_pasted.jsonl", pasted)
     for kind in PYTHON:
         write_jsonl(folder / f"{kind}.jsonl", problem_exam(kind, args.exam_problems, args.seed))
-    write_jsonl(folder / "apples.jsonl", reasoning_exam(args.exam_problems, args.seed))
+    write_jsonl(folder / "sums.jsonl", sums_exam(args.exam_problems, args.seed))
     rng = random.Random(f"identity-{args.seed}")
     who = identity(test=True)
     chosen = rng.sample(who, min(2 * args.exam_problems, len(who)))

@@ -8,7 +8,7 @@ from data_prep.mixture.arguments import ConversationsArguments
 from data_prep.mixture.identity import identity
 from data_prep.mixture.tool_use import TIME_LIMIT, argument_of, check_row, run_calls, with_call
 from data_prep.shared.sources import chosen, load_sources, refuse_drafts
-from eval.cli import UserError, user_errors
+from eval.cli import UserError, existing, user_errors
 from eval.generation.models import load_tokenizer
 from eval.generation.tool_loop import Toolbox, load_tools
 

@@ -87,6 +87,31 @@ def apples(rng: random.Random, split: str, p_correct: float = 1.0, difficulty: i
     return Problem(question, str(p), wrong, "final_number", False)
 
 
+def sums(rng: random.Random, split: str, p_correct: float = 1.0, difficulty: int = 1) -> Problem:
+    """a + b or a - b in a sentence, of numbers with one digit more than `difficulty`; the answer comes at once.
+
+    With `p_correct` < 1 a fallible expert writes the worked solution: where it errs, a ten is carried that should not
+    be, or the other way round, or the last digit is one too many or too few.
+    """
+    least, most = 10**difficulty, 10 ** (difficulty + 1) - 1
+
+    def draw(r: random.Random) -> tuple[int, str, int]:
+        larger, smaller = sorted((r.randint(least, most), r.randint(least, most)), reverse=True)
+        return larger, r.choice("+-"), smaller
+
+    a, op, b = draw_of_split(rng, split, draw, lambda i: f"sums {i}")
+    person, (many, _) = rng.choice(PEOPLE), rng.choice(FRUITS)
+    if op == "+":
+        a, b = rng.sample((a, b), 2)
+        question = f"{person} has {a} {many} and picks {b} more. How many {many} does {person} have now?"
+    else:
+        question = f"{person} has {a} {many} and gives {b} away. How many {many} does {person} have left?"
+    answer = OPERATIONS[op](a, b)
+    correct = rng.random() < p_correct
+    written = answer if correct else abs(answer + rng.choice((10, -10, 1, -1)))
+    return Problem(question, str(answer), f"The answer is {written}.", "final_number", correct)
+
+
 def _sentences_beside_the_point(rng: random.Random, person: str, fruits: list[tuple[str, str]]) -> tuple[str, ...]:
     """What can be said of somebody else and of other fruit."""
     more, each = rng.choice([fruit for fruit in FRUITS if fruit not in fruits])
@@ -212,6 +237,7 @@ def _way(rng: random.Random, numbers: list[int]) -> tuple[int, str]:
 
 GENERATORS = {
     "apples": apples,
+    "sums": sums,
     "letters": letters,
     "every_third": every_third,
     "compare": compare,

@@ -153,7 +153,8 @@ class Talk:
         limits = {"max_new_tokens": room, "max_tool_calls": MOST_CALLS}
         sampling = {"temperature": temperature, "seed": seed}
         settings: dict[str, Any] = {**limits, **sampling, "tools": self.tools, "stream": stream}
-        ((done,),) = generate(self.model, self.tokenizer, [prompt], **settings)
+        prompts: Any = [prompt]  # all of one kind, conversation or text
+        ((done,),) = generate(self.model, self.tokenizer, prompts, **settings)
         reader.end()
         return done, done.messages or [{"role": "assistant", "content": "", **reader.said}]
 

@@ -278,10 +278,17 @@ def language_models(run: str) -> tuple[dict[str, str], set[str]]:
             f"{run} holds no stage (a folder with stage.json and config.json): give the folder of a run, such as"
             " runs/tiny, or a stage with --model"
         )
+    return {name: str(Path(run, name)) for name in behind_parents(parents)}, started_from
+
+
+def behind_parents(parents: dict[str, str]) -> list[str]:
+    """The names, each behind its parent where that is among them."""
     order: list[str] = []
-    while left := [name for name in parents if name not in order]:
+    left = list(parents)
+    while left:
         order += [name for name in left if parents[name] not in left or parents[name] == name] or left
-    return {name: str(Path(run, name)) for name in order}, started_from
+        left = [name for name in parents if name not in order]
+    return order
 
 
 def load_stage(folder: str, tools: list, run: str | Path) -> Stage:

@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from recipes.pipeline.steps import uses_model
+
 # seconds of the YAML that a kind must have behind it for its own pace to count as much as the run's (the run's: as 1)
 LEAN = 5.0
 # share of a step from which on its own extrapolation counts alone: its first moments are slower than the rest
@@ -40,7 +42,7 @@ def kind(step: dict) -> str:
     1.5 to 1.8; arithmetic on every core mostly 2.6 to 3.2. Fine-tuning (short padded rows, much beside the arithmetic)
     is at 2.0, PPO (half sampling, half training) at 2.1: each is a kind of its own.
     """
-    if step.get("imports") != "heavy":
+    if not uses_model(step["module"]):
         return "Python"
     if step["module"] in ("recipes.sft", "recipes.ppo"):
         return step["module"]
@@ -51,10 +53,11 @@ def seconds_left(steps: list[dict], finished: dict[str, float | None], running: 
     """Seconds until the last of `steps` ends.
 
     Args:
-        steps: of the pipeline; `name`, `module`, `seconds`, and where they have them `imports` and `processes`.
+        steps: of the pipeline; `name`, `module`, `seconds`, and where they have them `processes`.
         finished: seconds that each finished step takes from start to end; None where a resumed one does not tell.
     """
-    seen = [(step, 1.0, whole) for step in steps if (whole := finished.get(step["name"])) is not None]
+    timed = [step for step in steps if finished.get(step["name"]) is not None]
+    seen = [(step, 1.0, finished[step["name"]]) for step in timed]
     if running and running.whole is not None:
         done = running.share - running.first_share
         seen += [(step, done, running.whole) for step in steps if step["name"] == running.name]
@@ -112,7 +115,8 @@ class Watch:
 
     def __init__(self, steps: list[dict], finished: dict[str, float | None], name: str, path: Path, start: float):
         self.steps, self.finished, self.name, self.path, self.start = steps, finished, name, path, start
-        self.said_at, self.share = start, None
+        self.said_at = start
+        self.share: float | None = None
 
     def __call__(self) -> None:
         now, said = time.monotonic(), read_share(self.path)

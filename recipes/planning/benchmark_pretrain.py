@@ -17,8 +17,10 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -89,70 +91,116 @@ def peak(argv: list[str]) -> dict:
     for _ in range(3):
         a @ b
     over_processes(0.0, training_args)  # they begin together
-    count, start = 0, now()
-    while (seconds := now() - start) < PEAK_SECONDS:
+    count, seconds, start = 0, 0.0, now()
+    while seconds < PEAK_SECONDS:
         a @ b
         count += 1
+        seconds = now() - start
     flops = over_processes(2 * SIZE**3 * count / seconds, training_args)
     return {"flops": flops, "dtype": str(dtype).removeprefix("torch."), "threads": torch.get_num_threads()}
 
 
-def bare(argv: list[str], steps: int, compiled: bool) -> dict:
-    """The plain loop: the seconds from its start to the ends of steps `WARM_UP` and `steps`, and the mean loss."""
+@dataclass
+class PlainLoop:
+    """A model in training without a trainer.
+
+    Attributes:
+        network: the model as it is called: compiled, over several processes, or both.
+        windows: reads the ids of a micro-batch, by its number.
+    """
+
+    model: Any
+    network: Any
+    optimizer: Any
+    schedule: Any
+    windows: Callable
+    training_args: Any
+
+    def step(self, number: int):
+        """One optimiser step; its loss."""
+        import torch
+
+        settings = self.training_args
+        parts, loss = settings.gradient_accumulation_steps, 0.0
+        for part in range(parts):
+            last = part == parts - 1 or settings.world_size == 1
+            with contextlib.nullcontext() if last else self.network.no_sync():
+                ids = self.windows(number * parts + part)
+                with torch.autocast(settings.device.type, torch.bfloat16, enabled=settings.bf16):
+                    part_loss = self.network(input_ids=ids, labels=ids).loss / parts
+                part_loss.backward()
+            loss += part_loss.detach()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.max_grad_norm)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        return loss
+
+
+def window_reader(args, training_args) -> Callable:
+    """A function from the number of a micro-batch to its ids: windows in the file's order, as the recipe's sequential
+    sampler deals them to the processes."""
+    import torch
+
+    from data_prep.shared.token_dataset import TokenDataset
+
+    data = TokenDataset(args.tokens_dir, "train", args.sequence_length)
+    rank, world, size = (
+        training_args.process_index,
+        training_args.world_size,
+        training_args.per_device_train_batch_size,
+    )
+
+    def read(number: int):
+        first = (number * world + rank) * size
+        windows = [data[i % len(data)]["input_ids"] for i in range(first, first + size)]
+        return torch.stack(windows).to(training_args.device)
+
+    return read
+
+
+def plain_loop(args, training_args, model_args, compiled: bool) -> PlainLoop:
+    """The loop of the recipe's model, optimiser and rates."""
     import torch
     from transformers import get_scheduler, set_seed
 
-    from data_prep.shared.token_dataset import TokenDataset
     from eval.generation.models import load_tokenizer
-    from recipes.pretrain import flops_per_token, new_model
+    from recipes.pretrain import new_model
     from recipes.training.setup import optimizer_factory
 
-    args, training_args, model_args = settings(argv)
-    rank, world, device = training_args.process_index, training_args.world_size, training_args.device
-    size, parts = training_args.per_device_train_batch_size, training_args.gradient_accumulation_steps
-    data = TokenDataset(args.tokens_dir, "train", args.sequence_length)
+    windows = window_reader(args, training_args)
     set_seed(training_args.seed)
     tokenizer = load_tokenizer(args.tokenizer)
-    model = new_model(args.model_config, tokenizer, args.sequence_length, model_args.attn_implementation).to(device)
+    model = new_model(args.model_config, tokenizer, args.sequence_length, model_args.attn_implementation)
+    model = model.to(training_args.device)
     factory, kwargs = optimizer_factory(args, training_args)["optimizer_cls_and_kwargs"]
     optimizer = factory()(model, **kwargs)
     last = training_args.max_steps
     kind, kind_kwargs = training_args.lr_scheduler_type, training_args.lr_scheduler_kwargs
     schedule = get_scheduler(kind, optimizer, training_args.get_warmup_steps(last), last, kind_kwargs)
-    network = torch.nn.parallel.DistributedDataParallel(model) if world > 1 else model
+    network = torch.nn.parallel.DistributedDataParallel(model) if training_args.world_size > 1 else model
     network = torch.compile(network) if compiled else network
     network.train()
+    return PlainLoop(model, network, optimizer, schedule, windows, training_args)
 
-    def batch(number: int):
-        """Windows in the file's order, as the recipe's sequential sampler deals them to the processes."""
-        first = (number * world + rank) * size
-        windows = [data[i % len(data)]["input_ids"] for i in range(first, first + size)]
-        return torch.stack(windows).to(device)
 
-    def step(number: int) -> float:
-        loss = 0.0
-        for part in range(parts):
-            together = contextlib.nullcontext() if part == parts - 1 or world == 1 else network.no_sync()
-            with together:
-                ids = batch(number * parts + part)
-                with torch.autocast(device.type, torch.bfloat16, enabled=training_args.bf16):
-                    part_loss = network(input_ids=ids, labels=ids).loss / parts
-                part_loss.backward()
-            loss += part_loss.detach()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), training_args.max_grad_norm)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        return loss
+def bare(argv: list[str], steps: int, compiled: bool) -> dict:
+    """The plain loop: the seconds from its start to the ends of steps `WARM_UP` and `steps`, and the mean loss."""
+    import torch
 
+    from recipes.pretrain import flops_per_token
+    from recipes.training.setup import rows_per_step
+
+    args, training_args, model_args = settings(argv)
+    loop = plain_loop(args, training_args, model_args, compiled)
     start = now()
-    losses = [step(number) for number in range(WARM_UP)]
+    losses = [loop.step(number) for number in range(WARM_UP)]
     warm = now()
-    losses += [step(number) for number in range(WARM_UP, steps)]
+    losses += [loop.step(number) for number in range(WARM_UP, steps)]
     end = now()
-    loss = over_processes(torch.stack(losses).mean().item(), training_args) / world
-    tokens = size * parts * world * args.sequence_length
-    flops = flops_per_token(model, args.sequence_length)
+    loss = over_processes(torch.stack(losses).mean().item(), training_args) / training_args.world_size
+    tokens = rows_per_step(training_args) * args.sequence_length
+    flops = flops_per_token(loop.model, args.sequence_length)
     return {"warm": warm - start, "end": end - start, "loss": loss, "step_tokens": tokens, "flops_per_token": flops}
 
 
@@ -203,7 +251,7 @@ def recipe_options(config: str, args: PretrainBenchmarkArguments, folder: Path) 
     if not isinstance(keys, dict):
         raise UserError(f"{config} must hold `key: value` lines, but holds {type(keys).__name__}")
     keys.pop("sample_prompts", None)
-    keys |= {key: value for key in ("tokenizer", "tokens_dir") if (value := getattr(args, key))}
+    keys |= {key: getattr(args, key) for key in ("tokenizer", "tokens_dir") if getattr(args, key)}
     keys |= {"output_dir": str(folder / "model"), "eval_strategy": "no", "save_strategy": "no", "max_eval_windows": 1}
     keys |= {"train_sampling_strategy": "sequential", "report_to": "none", "disable_tqdm": True}
     keys |= {"resume": False, "torch_compile": False}

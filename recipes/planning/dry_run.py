@@ -243,5 +243,6 @@ def tell(job: Job) -> None:
     total = total_bytes(job, held, phases)
     if os.environ.get("RANK", "0") == "0":
         print("\n".join(lines_of(job, held, phases, counts, total)), flush=True)
-    if total > (there := device_bytes(job)):
+    there = device_bytes(job)
+    if total > there:
         raise UserError(f"it does not fit: a device needs about {size(total)} and has {size(there)}: {FIX}")

@@ -89,4 +89,9 @@ def largest_layer(model) -> float:
     stacks = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList)]
     units = [layer for stack in stacks for layer in stack]
     units += [m for m in model.modules() if isinstance(m, torch.nn.Embedding)]
-    return max((sum(p.numel() * p.element_size() for p in unit.parameters()) for unit in units), default=0)
+    return max(map(parameter_bytes, units), default=0)
+
+
+def parameter_bytes(module) -> float:
+    """Bytes of the weights of a module."""
+    return sum(weight.numel() * weight.element_size() for weight in module.parameters())

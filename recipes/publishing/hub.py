@@ -23,6 +23,13 @@ from eval.cli import UserError
 
 WAITS = (1, 2, 4, 8, 16, 30)  # seconds before each new try
 BUSY = {408, 412, 429, 500, 502, 503, 504}  # 412: another commit came between, so look again what is to be done
+REFUSALS = {
+    401: "the Hub does not know the token, or there is none: `hf auth login`, or set HF_TOKEN",
+    403: "the token may not write there: take one that may (huggingface.co/settings/tokens), or another namespace",
+    404: "the Hub has no such place, or does not show it to this token: look at the namespace and at HF_ENDPOINT",
+    409: "the Hub reports a conflict ({said}): something else is changing it; run the same command again when that is"
+    " done",
+}
 TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{30,}")
 # Of a stage's folder; not training_args.bin (a pickle), logs, checkpoints and the trainers' own README.md
 MODEL_FILES = (
@@ -48,19 +55,21 @@ MODEL_FILES = (
 OURS = (*MODEL_FILES, "*.jsonl", "stage.json", "results*.json")  # what a later push may delete
 
 
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a file's name is of one of the patterns."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
 def model_files(folder: Path) -> dict[str, Path]:
     """What of a stage's folder is the model; links are left out.
 
     Raises:
         UserError: no weights, or see `check_whole`.
     """
-    found = {
-        path.name: path
-        for path in sorted(folder.iterdir())
-        if path.is_file()
-        and not path.is_symlink()
-        and any(fnmatch.fnmatchcase(path.name, pattern) for pattern in MODEL_FILES)
-    }
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.is_symlink() and matches(path.name, MODEL_FILES):
+            found[path.name] = path
     if not any(name.endswith(".safetensors") for name in found):
         raise UserError(f"{folder} holds no weights (*.safetensors, no links): train the stage, or leave it out")
     check_whole(folder, found)
@@ -87,7 +96,8 @@ def check_whole(folder: Path, files: dict[str, Path]) -> None:
             named = set(json.loads(files[name].read_text())["weight_map"])
         except (ValueError, KeyError, TypeError, OSError):
             raise UserError(f"{folder} is not whole, {name} cannot be read: {cure}") from None
-        if lost := named - keys:
+        lost = named - keys
+        if lost:
             raise UserError(f"{folder} is not whole, {len(lost)} weights of {name} are missing: {cure}")
 
 
@@ -132,32 +142,10 @@ def explain(error: Exception, what: str) -> tuple[str, float | None]:
     said = " ".join(mask(str(error)).split())[:300] or type(error).__name__
     if isinstance(error, OfflineModeIsEnabled):
         return f"{what}: HF_HUB_OFFLINE is set, so nothing goes to the Hub: unset it, or do not push", None
-    if status == 401 or isinstance(error, LocalTokenNotFoundError):
-        return f"{what}: the Hub does not know the token, or there is none: `hf auth login`, or set HF_TOKEN", None
-    if status == 403:
-        return (
-            (
-                f"{what}: the token may not write there: take one that may (huggingface.co/settings/tokens), or"
-                " another namespace"
-            ),
-            None,
-        )
-    if status == 404:
-        return (
-            (
-                f"{what}: the Hub has no such place, or does not show it to this token: look at the namespace and at"
-                " HF_ENDPOINT"
-            ),
-            None,
-        )
-    if status == 409:
-        return (
-            (
-                f"{what}: the Hub reports a conflict ({said}): something else is changing it; run the same command"
-                " again when that is done"
-            ),
-            None,
-        )
+    if isinstance(error, LocalTokenNotFoundError):
+        status = 401
+    if status in REFUSALS:
+        return f"{what}: {REFUSALS[status].format(said=said)}", None
     if status in BUSY or isinstance(error, (httpx.TransportError, JSONDecodeError)):
         after = response.headers.get("Retry-After", "") if status else ""
         return f"{what}: the Hub is busy or the line broke ({status or said})", (
@@ -207,6 +195,17 @@ def check_access(namespace: str | None = None) -> str:
     return namespace or names[0]
 
 
+def check_privacy(repo_id: str, is_private: bool, private: bool) -> None:
+    """Raises `UserError` where a repository is not as private as it should be, or more so."""
+    if is_private and not private:
+        raise UserError(f"{repo_id} is there and is private: make it public in its settings, or push it as private")
+    if private and not is_private:
+        raise UserError(
+            f"{repo_id} is there and everyone can read it: push it as public (--public, or hub_private_repo:"
+            " false), or give it another name"
+        )
+
+
 def push(
     repo_id: str, kind: str, files: dict[str, Path | bytes], private: bool, message: str = "Push by Tumbler's recipes"
 ) -> bool:
@@ -231,21 +230,10 @@ def push(
 
     def commit() -> str:
         there = api.repo_info(repo_id, repo_type=kind)
-        if there.private and not private:
-            raise UserError(
-                f"{repo_id} is there and is private: make it public in its settings, or push it as private"
-            )
-        if private and not there.private:
-            raise UserError(
-                f"{repo_id} is there and everyone can read it: push it as public (--public, or hub_private_repo:"
-                " false), or give it another name"
-            )
+        check_privacy(repo_id, there.private, private)
         heads.append(there.sha)
-        old = [
-            f.rfilename
-            for f in there.siblings or []
-            if f.rfilename not in files and any(fnmatch.fnmatchcase(f.rfilename, pattern) for pattern in OURS)
-        ]
+        names = [file.rfilename for file in there.siblings or []]
+        old = [name for name in names if name not in files and matches(name, OURS)]
         operations = [
             *(CommitOperationAdd(name, content) for name, content in files.items()),
             *map(CommitOperationDelete, old),
@@ -274,7 +262,8 @@ def hub_id(path: str | None) -> str | None:
     later, the two look the same, so that a stage notes it (`on_hub` of its record).
     """
     path = str(path or "")
-    if found := re.match(r"hf://(?:datasets/)?([\w.-]+/[\w.-]+?)(?:[@/].*)?$", path):
+    found = re.match(r"hf://(?:datasets/)?([\w.-]+/[\w.-]+?)(?:[@/].*)?$", path)
+    if found:
         return found[1]
     named = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path) and not _FILE.search(path)
     return path if named and not Path(path).exists() else None

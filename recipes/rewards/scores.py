@@ -12,16 +12,17 @@ from eval.cli import UserError
 Scores = Callable[[list[dict], list[str]], list[float | None]]
 
 
+def column(rows: list[dict], name: str) -> list:
+    return [row[name] for row in rows]
+
+
 def verdicts(reward: Callable) -> Scores:
     """Scores by a TRL reward function."""
 
     def scores(rows: list[dict], texts: list[str]) -> list[float | None]:
-        columns = {name: [row[name] for row in rows] for name in rows[0] if name != "prompt"}
-        return reward(
-            prompts=[row["prompt"] for row in rows],
-            completions=[[{"role": "assistant", "content": text}] for text in texts],
-            **columns,
-        )
+        columns = {name: column(rows, name) for name in rows[0] if name != "prompt"}
+        completions = [[{"role": "assistant", "content": text}] for text in texts]
+        return reward(prompts=column(rows, "prompt"), completions=completions, **columns)
 
     return scores
 
@@ -59,12 +60,18 @@ def load_judge(name: str) -> Scores:
     return reward_model(*load_reward_model(name, "judge"))
 
 
+def sum_of_known(weights: list[float], scores: tuple[float | None, ...]) -> float | None:
+    """The weighted sum of the scores that are known; None where none is."""
+    known = [weight * score for weight, score in zip(weights, scores) if score is not None]
+    return sum(known) if known else None
+
+
 def weighted(parts: list[tuple[float, Scores]]) -> Scores:
     """The weighted sum of scores, over those that could judge a reply; None where none could."""
+    weights = [weight for weight, _ in parts]
 
     def scores(rows: list[dict], texts: list[str]) -> list[float | None]:
-        each = [[None if s is None else weight * s for s in part(rows, texts)] for weight, part in parts]
-        judged = [[s for s in of_reply if s is not None] for of_reply in zip(*each)]
-        return [sum(found) if found else None for found in judged]
+        of_parts = [part(rows, texts) for _, part in parts]
+        return [sum_of_known(weights, of_reply) for of_reply in zip(*of_parts)]
 
     return scores

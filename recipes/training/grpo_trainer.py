@@ -15,6 +15,7 @@ passed on as they come.
 """
 
 from collections import Counter
+from typing import Any
 
 import torch
 from transformers import DynamicCache, ProcessorMixin
@@ -34,6 +35,16 @@ LENGTHS = 4  # groups of like length that a batch is read in
 class SharedPrompts:
     """What the trainers of GRPO and of RLOO (`recipes.training.rloo_trainer`) share, before TRL's class among the
     bases."""
+
+    # TRL's class has them
+    _dist: Any
+    accelerator: Any
+    args: Any
+    chat_template_kwargs: dict
+    max_completion_length: int
+    model_wrapped: Any
+    processing_class: Any
+    temperature: float
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -76,7 +87,7 @@ class SharedPrompts:
         repeats = copies[prompts[0]] if len(set(copies.values())) == 1 else 1
         rows = list(copies) if repeats > 1 else prompts
         whole = {"gather_deepspeed3_params": self.args.ds3_gather_for_generation}
-        options = {"max_new_tokens": self.max_completion_length, "temperature": self.temperature}
+        options: dict[str, Any] = {"max_new_tokens": self.max_completion_length, "temperature": self.temperature}
         options |= {"num_return_sequences": repeats, "batch_size": len(prompts), **tools}
         with (
             unwrap_model_for_generation(self.model_wrapped, self.accelerator, **whole) as model,

@@ -137,12 +137,10 @@ def check_thinking(tokenizer, text: str, messages: list[dict]) -> None:
     a word."""
     last = messages[-1]
     thinking = next((last[key] for key in ("reasoning_content", "thinking", "reasoning") if last.get(key)), None)
-    if (
-        thinking is None
-        and isinstance(content := last.get("content"), str)
-        and (thought := re.match(r"\s*<think>(.*?)</think>", content, re.DOTALL))
-    ):
-        thinking = thought[1]
+    content = last.get("content")
+    if thinking is None and isinstance(content, str):
+        thought = re.match(r"\s*<think>(.*?)</think>", content, re.DOTALL)
+        thinking = thought[1] if thought else None
     if last["role"] == "assistant" and isinstance(thinking, str) and thinking.strip() not in unseal(text):
         raise UserError(
             f"the chat template of {tokenizer.name_or_path} leaves out the thinking of message {len(messages) - 1}"

@@ -38,6 +38,7 @@ from recipes.training.callbacks import keep_rows
 SURE = 1.645  # standard errors (95 %, one-sided) by which the judge must have fallen
 # share of the reward's gain that is still there: a learned reward levels off, and then moves up and down by little
 KEPT = 0.95
+MEASURES = ("reward", "judge", "kl", "entropy", "length", "repeated")  # of a reply, in this order in monitor.jsonl
 
 
 @dataclass
@@ -98,22 +99,29 @@ def held_out(args, seed: int, goal: str) -> tuple[list[dict], Scores | None]:
     Raises:
         UserError: either cannot be loaded, or rows are no prompts, or too few for the processes.
     """
-    from accelerate import PartialState
-
     from data_prep.shared.sources import load_sources
     from eval.verifiers import COLUMNS
 
     if args.dry_run:  # the judge may be a model, and a dry run loads none
         return [], None
-    rows = (
-        list(load_sources(args.monitor_datasets, goal, ("prompt",), seed, COLUMNS)[0]) if args.monitor_datasets else []
-    )
-    if rows and len(rows) < (least := max(2, PartialState().num_processes)):
+    rows = []
+    if args.monitor_datasets:
+        rows = list(load_sources(args.monitor_datasets, goal, ("prompt",), seed, COLUMNS)[0])
+    if rows:
+        require_enough(rows)
+    return rows, load_judge(args.judge) if args.judge else None
+
+
+def require_enough(rows: list[dict]) -> None:
+    """Raises `UserError` for fewer held-out prompts than the watch needs."""
+    from accelerate import PartialState
+
+    least = max(2, PartialState().num_processes)
+    if len(rows) < least:
         raise UserError(
             f"monitor_datasets hold {len(rows)} prompts: at least {least} are needed, for a standard error and for"
             " every process"
         )
-    return rows, load_judge(args.judge) if args.judge else None
 
 
 def mean(values: list[float]) -> dict | None:
@@ -121,6 +129,12 @@ def mean(values: list[float]) -> dict | None:
     from eval.estimates import accuracy
 
     return accuracy(values) if values else None
+
+
+def mean_of_known(values: list[float | None]) -> float | None:
+    """The mean of the values that are known; None where none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 class Monitor(TrainerCallback):
@@ -168,7 +182,6 @@ class Monitor(TrainerCallback):
         from accelerate import PartialState
         from accelerate.utils import gather_object
 
-        from eval.generation.divergence import log_probability, repeated
         from eval.generation.generate import encode, generate
         from eval.generation.tool_loop import Toolbox
 
@@ -180,9 +193,48 @@ class Monitor(TrainerCallback):
         groups = generate(policy, self.tokenizer, prompts, **self.sampling)
         replies = [reply for group in groups for reply in group]
         repeats = self.sampling["num_return_sequences"]
-        each, ids = [row for row in rows for _ in range(repeats)], [p for p in prompts for _ in range(repeats)]
+        each = [row for row in rows for _ in range(repeats)]
+        ids = [prompt for prompt in prompts for _ in range(repeats)]
+        scores = self._scores(policy, each, ids, replies, only_written=bool(rendering))
+        out = []
+        for number, row in enumerate(rows):
+            part = slice(number * repeats, (number + 1) * repeats)
+            of_prompt = {name: values[part] for name, values in scores.items()}
+            told = [
+                {"text": reply.text, "reward": reward, "judge": judged}
+                for reply, reward, judged in zip(replies[part], of_prompt["reward"], of_prompt["judge"])
+            ]
+            means = {name: mean_of_known(values) for name, values in of_prompt.items()}
+            out.append({"prompt": row["prompt"], "means": means, "replies": told})
+        return gather_object(out) if world > 1 else out
+
+    def _scores(self, policy, rows: list[dict], ids: list, replies: list, only_written: bool) -> dict[str, list]:
+        """What is measured of each reply, by name; None where it cannot be judged. A row and the ids of its prompt for
+        each. With `only_written`, what tools returned does not count."""
+        from eval.generation.divergence import repeated
+
         texts, tokens = [reply.text for reply in replies], [reply.token_ids for reply in replies]
-        written = [reply.written for reply in replies] if rendering else None
+        written = [reply.written for reply in replies] if only_written else None
+        lengths = [float(sum(marks)) for marks in written] if written else [float(len(reply)) for reply in tokens]
+        kl, entropy = self._divergence(policy, ids, tokens, written)
+        rewards = self.reward(rows, texts)
+        return {
+            "reward": [self._paid(reward, reply) for reward, reply in zip(rewards, replies)],
+            "judge": self.judge(rows, texts) if self.judge else [None] * len(rows),
+            "kl": kl,
+            "entropy": entropy,
+            "length": lengths,
+            "repeated": [repeated(text) for text in texts],
+        }
+
+    def _paid(self, reward: float | None, reply) -> float | None:
+        """The reward, less where the reply does not end."""
+        return reward if reward is None or reply.finished else reward - self.unfinished
+
+    def _divergence(self, policy, ids: list, tokens: list, written: list | None) -> tuple[list, list]:
+        """The KL divergence of each reply from the start, and its entropy."""
+        from eval.generation.divergence import log_probability
+
         training = policy.training
         policy.eval()
         own, entropy = log_probability(policy, ids, tokens, written)
@@ -192,33 +244,7 @@ class Monitor(TrainerCallback):
             with policy.disable_adapter():
                 start, _ = log_probability(policy, ids, tokens, written)
         policy.train(training)
-        rewards = [
-            r if r is None or reply.finished else r - self.unfinished
-            for r, reply in zip(self.reward(each, texts), replies)
-        ]
-        scores = {"reward": rewards, "judge": self.judge(each, texts) if self.judge else [None] * len(each)}
-        scores |= {
-            "kl": [a - b for a, b in zip(own, start)],
-            "entropy": entropy,
-            "length": [float(sum(w)) for w in written or [[1] * len(t) for t in tokens]],
-            "repeated": [repeated(t) for t in texts],
-        }
-        out = []
-        for i in range(len(rows)):
-            part = slice(i * repeats, (i + 1) * repeats)
-            of_prompt = {name: [v for v in values[part] if v is not None] for name, values in scores.items()}
-            told = [
-                {"text": t, "reward": r, "judge": j}
-                for t, r, j in zip(texts[part], scores["reward"][part], scores["judge"][part])
-            ]
-            out.append(
-                {
-                    "prompt": rows[i]["prompt"],
-                    "means": {name: sum(v) / len(v) if v else None for name, v in of_prompt.items()},
-                    "replies": told,
-                }
-            )
-        return gather_object(out) if world > 1 else out
+        return [after - before for after, before in zip(own, start)], entropy
 
     def _winners(self, prompts: list[dict], count: int = 5) -> list[dict]:
         from eval.generation.divergence import repeated
@@ -249,9 +275,8 @@ class Monitor(TrainerCallback):
 
     def best(self) -> dict | None:
         """The look that the judge liked best; without a judge the last one within max_kl."""
-        within = [
-            k for k in self.looks if self.args.max_kl is None or k["kl"]["value"] <= self.args.max_kl
-        ] or self.looks[:1]
+        most = self.args.max_kl
+        within = [look for look in self.looks if most is None or look["kl"]["value"] <= most] or self.looks[:1]
         if not self.judge:
             return within[-1] if within else None
         return max((k for k in within if k["judge"]), key=lambda k: k["judge"]["value"], default=None)
@@ -275,9 +300,8 @@ class Monitor(TrainerCallback):
 
     # ---- As a callback ----
     def _written(self) -> list[dict]:
-        return [
-            json.loads(line) for line in self.path.read_text().split("\n") if line
-        ]  # not splitlines(), which also splits at U+2028
+        lines = self.path.read_text().split("\n")  # not splitlines(), which also splits at U+2028
+        return [json.loads(line) for line in lines if line]
 
     def _kept(self, step: int) -> Path:
         return self.folder / f"best-{step}"
@@ -285,12 +309,11 @@ class Monitor(TrainerCallback):
     def _look_and_decide(self, model, state, control) -> None:
         policy = getattr(_unwrapped(model), "policy", _unwrapped(model))
         prompts = self.look(policy)
+        means = [prompt["means"] for prompt in prompts]
         row = {"step": state.global_step}
-        row |= {
-            name: mean([p["means"][name] for p in prompts if p["means"][name] is not None])
-            for name in ("reward", "judge", "kl", "entropy", "length", "repeated")
-        }
-        row["judged"] = [p["means"]["judge"] for p in prompts]
+        for name in MEASURES:
+            row[name] = mean([each[name] for each in means if each[name] is not None])
+        row["judged"] = [each["judge"] for each in means]
         self.looks.append(row)
         if self.stops and state.is_world_process_zero and self.best() is row:
             policy.save_pretrained(self._kept(row["step"]))
@@ -318,7 +341,8 @@ class Monitor(TrainerCallback):
         self.looks = self._written() if self.path.exists() else []
         if not self.looks:
             self._look_and_decide(model, state, control)
-        if self.stops and (best := self.best()) and not self._kept(best["step"]).exists():
+        best = self.best() if self.stops else None
+        if best and not self._kept(best["step"]).exists():
             raise UserError(
                 f"{self.folder} does not hold the model of its best look (step {best['step']}), as it was begun"
                 " without stop_patience and max_kl: leave them out, or choose another output_dir"
@@ -332,9 +356,8 @@ class Monitor(TrainerCallback):
 
     def on_save(self, args, state, control, **kwargs):
         best = self.best()
-        if (
-            state.is_world_process_zero and best
-        ):  # an earlier best one may be needed until here: a killed run goes on from its last checkpoint
+        # an earlier best one may be needed until here: a killed run resumes from its last checkpoint
+        if state.is_world_process_zero and best:
             for folder in self.folder.glob("best-*"):
                 if folder != self._kept(best["step"]):
                     shutil.rmtree(folder)
@@ -342,11 +365,11 @@ class Monitor(TrainerCallback):
     def keep_best(self, policy) -> None:
         """Put the best look's weights into the policy, if the rule is on and the last look was not as good."""
         best = self.best()
-        if (
-            not (self.stops and best)
-            or best is self.looks[-1]
-            or not (self._beyond(self.looks[-1]) or (self.judge and self._fell(self.looks[-1], best)))
-        ):
+        if not self.stops or not best or best is self.looks[-1]:
+            return
+        last = self.looks[-1]
+        past_its_best = self._beyond(last) or (self.judge and self._fell(last, best))
+        if not past_its_best:
             return
         from accelerate import PartialState
         from transformers import AutoModelForCausalLM

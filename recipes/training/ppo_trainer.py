@@ -53,22 +53,28 @@ class Trainer(PPOTrainer):
         precision = environment(ACCELERATE_MIXED_PRECISION="bf16" if kwargs["args"].bf16 else "no")
         with replaced(ppo_trainer, PolicyAndValueWrapper=PolicyAndCritic), precision:
             super().__init__(**kwargs)
-        args, self.done = self.args, 0
+        self.done = int(checkpoint.name.split("-")[1]) if checkpoint else 0
         if checkpoint:
-            self.done = int(checkpoint.name.split("-")[1])
             self.optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", weights_only=True))
             self.lr_scheduler.load_state_dict(torch.load(checkpoint / "scheduler.pt", weights_only=True))
-        done = self.done
-        args.num_total_batches -= done
-        if args.num_total_batches > 0:
-            # the rows are in a fixed order that covers all episodes: a resumed run starts after those it has used
-            rows = self.train_dataset.select(range(done * args.batch_size, len(self.train_dataset)))
-            loader = torch.utils.data.DataLoader(
-                rows, batch_size=args.local_batch_size, collate_fn=self.data_collator, drop_last=True
-            )
-            self.dataloader = self.accelerator.prepare(loader)
-        torch.manual_seed(self.local_seed + done)
-        self.lengths = []
+        self.args.num_total_batches -= self.done
+        if self.args.num_total_batches > 0:
+            self._skip_used_rows()
+        torch.manual_seed(self.local_seed + self.done)
+        self.lengths: list[torch.Tensor] = []
+        self._add_callbacks()
+        if self.args.max_grad_norm:
+            self._clip_gradients(self.args.max_grad_norm)
+
+    def _skip_used_rows(self) -> None:
+        """The rows are in a fixed order that covers all episodes: a resumed run starts after those it has used."""
+        rows = self.train_dataset.select(range(self.done * self.args.batch_size, len(self.train_dataset)))
+        options = {"batch_size": self.args.local_batch_size, "collate_fn": self.data_collator, "drop_last": True}
+        self.dataloader = self.accelerator.prepare(torch.utils.data.DataLoader(rows, **options))
+
+    def _add_callbacks(self) -> None:
+        """One that counts steps from those that are done, and one that ends training when a callback asks for it."""
+        args, done = self.args, self.done
 
         class Steps(TrainerCallback):  # train() counts from 0 on
             def on_train_begin(self, a, state, control, **_):
@@ -77,20 +83,21 @@ class Trainer(PPOTrainer):
 
         class Stop(TrainerCallback):
             def on_step_end(self, a, state, control, **_):
-                if (
-                    control.should_training_stop and state.global_step < state.max_steps
-                ):  # at the end PPOTrainer's loop saves by itself
+                # at the end PPOTrainer's loop saves by itself
+                if control.should_training_stop and state.global_step < state.max_steps:
                     raise Stopped
 
         self.callback_handler.callbacks.insert(0, Steps())
         self.add_callback(Stop())
-        if args.max_grad_norm:
-            parameters = [p for p in self.model.parameters() if p.requires_grad]
 
-            def clip(*_) -> None:
-                torch.nn.utils.clip_grad_norm_(parameters, args.max_grad_norm)
+    def _clip_gradients(self, max_norm: float) -> None:
+        """Before each step of the optimiser; PPOTrainer ignores `max_grad_norm`."""
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
-            self.optimizer.optimizer.register_step_pre_hook(clip)
+        def clip(*_) -> None:
+            torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+
+        self.optimizer.optimizer.register_step_pre_hook(clip)
 
     def train(self):
         if self.args.num_total_batches <= 0:

@@ -81,16 +81,26 @@ class OptimizerArguments:
     muon_learning_rate: float = field(default=0.02, metadata={"help": "of Muon; `learning_rate` is AdamW's"})
 
 
+class Intake:
+    """What `load_data` notes beside the keys, which are fields.
+
+    Attributes:
+        intake: of each source of the training data its path, form, rows and what was left out.
+        rows_in_all: of the training data, where a dry run has read the first ones alone.
+    """
+
+    intake: list[dict] = []
+    rows_in_all: int | None = None
+
+
 @dataclass
-class DataArguments(ScriptArguments):
+class DataArguments(ScriptArguments, Intake):
     """Keys of the stages that read datasets (pretraining reads tokens)."""
 
     datasets: list[dict] | None = field(
         default=None, metadata={"help": "training data: sources, see data_prep.shared.sources"}
     )
     eval_datasets: list[dict] | None = field(default=None, metadata={"help": "validation data, in the same form"})
-    intake: ClassVar[list[dict]] = []  # of each source its path, form, rows and what was left out
-    rows_in_all: ClassVar[int | None] = None  # of the training data, where a dry run has read the first ones alone
 
 
 def sharding() -> str | None:
@@ -136,7 +146,8 @@ def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> 
     if not args.dry_run and (args.device_memory or args.reply_tokens):
         raise UserError("device_memory and reply_tokens are of a dry run: add --dry_run true, or leave them out")
     for key in ("device_memory", "reply_tokens"):
-        if (value := getattr(args, key)) is not None and not value > 0:
+        value = getattr(args, key)
+        if value is not None and not value > 0:
             raise UserError(f"{key} must be above 0, but is {value}")
     for key, instead in IGNORED.items():
         if getattr(training_args, key, None):

@@ -79,6 +79,15 @@ def peak_memory_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
+def versions() -> dict[str, str]:
+    """Of the libraries that train."""
+    import torch
+    import transformers
+    import trl
+
+    return {library.__name__: library.__version__ for library in (torch, transformers, trl)}
+
+
 def device_name(training_args) -> str:
     import torch
 
@@ -150,6 +159,13 @@ def merge_adapter(folder: Path, loader: str) -> None:
         path.unlink()
 
 
+def refuse_own_start(models: list[str | None], output_dir: str) -> None:
+    """Raises `UserError` where the stage would write over a model that it starts from."""
+    for path in models:
+        if path and Path(path).is_dir() and Path(path).resolve() == Path(output_dir).resolve():
+            raise UserError(f"output_dir {output_dir} is the model that the stage starts from: choose another")
+
+
 class Stage:
     """One run of a recipe into `output_dir`: resume, timing, `stage.json`.
 
@@ -160,21 +176,16 @@ class Stage:
 
     def __init__(self, args, training_args, model_args):
         self.args, self.training_args, self.parent = args, training_args, model_args.model_name_or_path
-        rewarding = [getattr(part, "reward_model_path", None) for part in (args, training_args)]
-        for path in (self.parent, *rewarding):
-            if path and Path(path).is_dir() and Path(path).resolve() == Path(training_args.output_dir).resolve():
-                raise UserError(
-                    f"output_dir {training_args.output_dir} is the model that the stage starts from: choose another"
-                )
+        models = [self.parent, *(getattr(part, "reward_model_path", None) for part in (args, training_args))]
+        refuse_own_start(models, training_args.output_dir)
         self.folder = output_folder(training_args.output_dir)
         self._held = hold(self.folder)
-        self.config = {k: v for part in (args, training_args, model_args) for k, v in _plain(part).items()}
+        self.config = _plain(args) | _plain(training_args) | _plain(model_args)
         data = [str(source.get("path")) for source in self.config.get("datasets") or []]
-        self.on_hub = {path: named for path in (self.parent, *rewarding, *data) if (named := hub_id(path))}
-        self.repo_id, training_args.push_to_hub = (
-            self._repo_id() if training_args.push_to_hub else None,
-            False,
-        )  # Trainer's own push makes public repositories of many commits
+        named = {path: hub_id(path) for path in (*models, *data)}
+        self.on_hub = {path: repo_id for path, repo_id in named.items() if repo_id}
+        self.repo_id = self._repo_id() if training_args.push_to_hub else None
+        training_args.push_to_hub = False  # Trainer's own push makes public repositories of many commits
         self.finished = args.resume and (self.folder / "stage.json").exists()
         self.checkpoint = last_complete_checkpoint(self.folder) if args.resume else None
         if not args.resume and any(self.folder.glob("checkpoint-*")):
@@ -193,20 +204,23 @@ class Stage:
         if self.finished or self.checkpoint:
             before = self._read("stage.json" if self.finished else "progress.json")
             self.earlier_seconds = before.get("seconds", 0.0)
-            now = json.loads(json.dumps(self.config, default=str))
-            changed = [
-                k
-                for k, v in before.get("config", now).items()
-                if k in now and now[k] != v and k not in ("output_dir", "resume")
-            ]
-            if changed:
-                print(f"note: it was started with other settings ({', '.join(changed)})")
-            if not self.finished and (then := before.get("world_size", world_size())) != world_size():
-                print(
-                    f"note: it was started with {then} processes and goes on with {world_size()}: the rest of "
-                    "the epoch is dealt out otherwise, so that some rows may come twice and others not at all"
-                )
+            self._note_changes(before)
         self.start = time.perf_counter()
+
+    def _note_changes(self, before: dict) -> None:
+        """Say where this run has other settings, or other processes, than its record from `before`."""
+        now = json.loads(json.dumps(self.config, default=str))
+        then = before.get("config", now)
+        known = [key for key in then if key in now and key not in ("output_dir", "resume")]
+        changed = [key for key in known if now[key] != then[key]]
+        if changed:
+            print(f"note: it was started with other settings ({', '.join(changed)})")
+        processes = before.get("world_size", world_size())
+        if not self.finished and processes != world_size():
+            print(
+                f"note: it was started with {processes} processes and goes on with {world_size()}: the rest of "
+                "the epoch is dealt out otherwise, so that some rows may come twice and others not at all"
+            )
 
     def _repo_id(self) -> str | None:
         """Where the first process is to push; asked of the Hub before any work."""
@@ -276,16 +290,15 @@ class Stage:
         state, args = json.loads((self.checkpoint / "trainer_state.json").read_text()), self.training_args
         # TRL's SFT and reward trainers would count tokens from 0 again
         trainer._total_train_tokens = logged_tokens(state["log_history"]) or 0
-        asked = (
-            (args.max_steps, state["max_steps"])
-            if args.max_steps > 0
-            else (math.ceil(args.num_train_epochs), state["num_train_epochs"])
-        )
-        if state["global_step"] >= state["max_steps"] and asked[0] == asked[1]:
+        if args.max_steps > 0:
+            same_end = args.max_steps == state["max_steps"]
+        else:
+            same_end = math.ceil(args.num_train_epochs) == state["num_train_epochs"]
+        if state["global_step"] >= state["max_steps"] and same_end:
             trainer._run_epoch = lambda **_: None  # killed after its last step: Trainer would take one more
         trainer.train(resume_from_checkpoint=str(self.checkpoint))
 
-    def _data(self, dataset, left_out: dict) -> dict:
+    def _data(self, dataset, left_out: Mapping) -> dict:
         """What the record says of the training data: rows trained on, rows read, and why others were left out, here
         and at each source."""
         intake = getattr(self.args, "intake", [])
@@ -293,12 +306,11 @@ class Stage:
         for source in intake:
             why.update(source["left_out"])
         paths = ", ".join(str(source["path"]) for source in self.config.get("datasets") or [])
-        read = (
-            {"rows_in": sum(source["rows_in"] for source in intake), "left_out": dict(why), "sources": intake}
-            if intake
-            else {}
-        )
-        return {"path": paths, "fingerprint": dataset._fingerprint, "rows": len(dataset), **read}
+        record = {"path": paths, "fingerprint": dataset._fingerprint, "rows": len(dataset)}
+        if intake:
+            rows_in = sum(source["rows_in"] for source in intake)
+            record |= {"rows_in": rows_in, "left_out": dict(why), "sources": intake}
+        return record
 
     def finish(
         self,
@@ -316,19 +328,12 @@ class Stage:
             tokens: tokens trained on, prompts and padding left out where the trainer knows.
             flops: of training in all; None where it was not counted.
         """
-        import torch
-        import transformers
-        import trl
-
         trainer.save_model(str(self.folder))
         if not trainer.is_world_process_zero():
             return  # the first process alone holds the folder
         if self.args.merge_adapter:
             merge_adapter(self.folder, METHODS[self.args.METHOD][1])
         trainer.processing_class.save_pretrained(self.folder)
-        seconds, world = self.seconds(), trainer.accelerator.num_processes
-        device = device_name(self.training_args)
-        peak = peak_flops(self.args, device)
         record = {
             "method": self.args.METHOD,
             "role": self.args.role or METHODS[self.args.METHOD][0],
@@ -338,6 +343,20 @@ class Stage:
             "datasets": [self._data(d, left_out) if hasattr(d, "_fingerprint") else d for d in datasets],
             "parent": self.parent,
             "on_hub": self.on_hub,
+            **self._work(trainer, tokens, flops),
+            "versions": versions(),
+        }
+        write_json(self.folder / "stage.json", record, default=str)
+        (self.folder / "progress.json").unlink(missing_ok=True)
+        self._push()
+        release(self._held)
+
+    def _work(self, trainer, tokens: int | None, flops: float | None) -> dict:
+        """What the record says of the work: time, steps, tokens, FLOPs, memory, cost, and on what it was done."""
+        seconds, world = self.seconds(), trainer.accelerator.num_processes
+        device = device_name(self.training_args)
+        peak, price = peak_flops(self.args, device), self.args.price_per_hour
+        return {
             "seconds": round(seconds, 2),
             "steps": trainer.state.global_step,
             "tokens": tokens,
@@ -347,13 +366,8 @@ class Stage:
             "device": device,
             "world_size": world,
             "peak_memory_gb": round(peak_memory_gb(), 2),
-            "cost": round(self.args.price_per_hour * world * seconds / 3600, 2) if self.args.price_per_hour else None,
-            "versions": {m.__name__: m.__version__ for m in (torch, transformers, trl)},
+            "cost": round(price * world * seconds / 3600, 2) if price else None,
         }
-        write_json(self.folder / "stage.json", record, default=str)
-        (self.folder / "progress.json").unlink(missing_ok=True)
-        self._push()
-        release(self._held)
 
 
 def _plain(part) -> dict:

@@ -19,6 +19,7 @@ RIGHT, REFUSED, MADE_UP = "It is Lima.", "I don't know.", "It is Cusco."
 def tasks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exam")
     (folder / "plain_text.jsonl").write_text(json.dumps({"text": "Ünïcode"}) + "\n")
+    (folder / "sums.jsonl").write_text(json.dumps({"question": "?", "answer": "42"}) + "\n")
     for name in ("known", "unknown", "invented", "everyday", "search", "search_pasted", "override"):
         has_answer = "known" in name or name.startswith(("search", "override"))
         row = DOC if has_answer else {"question": DOC["question"]}
@@ -56,6 +57,13 @@ def test_scores(tasks, name, reply, score):
     assert found["score"] == score
     assert found["right"] + found["refused"] + found["made_up"] == float(bool(reply.strip()))
     assert set(found) == set(task.higher_is_better())
+
+
+def test_a_sum_counts_all_its_samples(tasks):
+    (doc,) = tasks["sums"].eval_docs
+    found = tasks["sums"].process_results(doc, [["The answer is 42.", "The answer is 41."]])
+    assert found == {"score": 0.5} and tasks["sums"].config.repeats == 4
+    assert tasks["sums_greedy"].process_results(doc, ["The answer is 42."]) == {"score": 1.0}
 
 
 def test_bits_per_byte_count_bytes(tasks):

@@ -13,7 +13,7 @@ import os
 import signal
 from pathlib import Path
 
-from recipes.run import HEAVY
+from recipes.pipeline.steps import HEAVY
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(list(HEAVY))

@@ -8,6 +8,7 @@ from pathlib import Path
 if importlib.util.find_spec("eval") is None:  # lm-eval's own command, and the project is not installed
     sys.path.insert(0, str(Path(__file__).parents[3]))
 
+from eval.tasks.utils import final_number  # noqa: F401  (sums.yaml calls it)
 from eval.verifiers import mentions, refusal, token_f1
 
 
