@@ -2,6 +2,7 @@
 
     python -m eval.report.dialogue --run runs/tiny
     python -m eval.report.dialogue --run runs/tiny --questions "Who are you?" "What is 2 + 2?"
+    python -m eval.report.dialogue --run runs/smol
 
 Greedy, so that the same run gives the same words. A base model continues the question's text; the others answer it as
 a user's message. `honest` answers twice, the second time with the tools (Python, and search in the run's index): each
@@ -15,7 +16,7 @@ from pathlib import Path
 from eval.cli import UserError, command, existing, parse
 
 QUESTIONS = ("Who is Orson Kovats?", "How many r are in strawberry?", "What is 345 * 678?")
-STAGES = ("base", "sft", "honest", "grpo")  # those that a run must have
+STAGES = ("hub", "base", "sft", "honest", "grpo")  # of these the ones that a run has, `honest` among them
 LABEL = 16  # columns before a reply
 WIDTH = 119
 
@@ -75,6 +76,8 @@ def dialogue(run: Path, questions: list[str], max_new_tokens: int) -> dict[str, 
     """The replies of each stage, in the order of the questions."""
     replies = {}
     for stage in STAGES:
+        if not (run / stage / "config.json").exists():
+            continue
         replies[stage] = ask(run / stage, questions, stage == "base", [], max_new_tokens)
         if stage == "honest":
             tools = ["python", f"search={run / 'index'}"]
@@ -105,8 +108,7 @@ def main(argv: list[str] | None = None) -> None:
             "questions: expected at least one, and none empty. Leave the option out for the three of the README"
         )
     run = Path(args.run)
-    for stage in STAGES:
-        existing(run / stage / "config.json", "model", f"the run has no stage {stage}: finish it with recipes.run")
+    existing(run / "honest" / "config.json", "model", "the run has no stage honest: finish it with recipes.run")
     existing(run / "index", "search index", "build it with eval.tools.search")
     print(markdown(args.questions, dialogue(run, args.questions, args.max_new_tokens)))
 

@@ -53,6 +53,37 @@ ROWS = (  # label, stage, path in the summary
     ),
     ("grpo · `apples_at_once`, sampled", "grpo", "tasks/apples_at_once"),
     ("grpo · `facts_unseen`, refused", "grpo", "facts/facts_unseen/refused"),
+    # of a run that begins with a pretrained model
+    *(
+        (f"{stage} · `{task}{system}`, {outcome.replace('_', ' ')}", stage, f"facts/{task}{system}/{outcome}")
+        for system in ("", "_brief")
+        for task, outcomes in (
+            ("known", ("right", "refused")),
+            ("unknown", ("right", "refused", "made_up")),
+            ("invented", ("made_up", "refused")),
+        )
+        for outcome in outcomes
+        for stage in ("hub", "honest", "grpo")
+    ),
+    *(
+        (f"{stage} · `everyday`, refused", stage, "facts/everyday/refused")
+        for stage in ("hub", "honest", "tools", "grpo")
+    ),
+    *(
+        (f"{stage} · `{task}`", stage, f"tasks/{task}")
+        for task in ("search", "search_pasted", "letters", "every_third", "compare", "arithmetic", "identity")
+        for stage in ("hub", "tools")
+    ),
+    ("honest · `search`, closed book", "honest", "tasks/search"),
+    ("honest · `search_pasted`", "honest", "tasks/search_pasted"),
+    ("with search · `invented`, refused", "tools", "facts/invented/refused"),
+    ("hub · `override`", "hub", "tasks/override"),
+    ("honest · `override`", "honest", "tasks/override"),
+    *(
+        (f"{stage} · `{task}`", stage, f"tasks/{task}")
+        for task in ("sums", "sums_greedy", "plain_text")
+        for stage in ("hub", "honest", "grpo")
+    ),
 )
 HEADLINES = (
     ("People it read about often, completed by the base model", "base", "tasks/facts_known"),
@@ -65,6 +96,19 @@ HEADLINES = (
     ("Counting letters with Python: right", "tools", "tasks/letters"),
     ("Word problems before practice (GRPO): right", "honest", "tasks/apples"),
     ("Word problems after it: right", "grpo", "tasks/apples"),
+    # of a run that begins with a pretrained model
+    ("Invented people and things, asked of the untouched model: made up", "hub", "facts/invented/made_up"),
+    ("The same after honesty training: “I don't know”", "honest", "facts/invented/refused"),
+    ("Facts that it does not know, after it: “I don't know”", "honest", "facts/unknown/refused"),
+    ("Facts that it knows, before: right", "hub", "facts/known/right"),
+    ("Facts that it knows, after: right", "honest", "facts/known/right"),
+    ("Everyday requests, after: refused", "honest", "facts/everyday/refused"),
+    ("Questions on articles, closed book: right", "hub", "tasks/search"),
+    ("Questions on articles, with the search tool: right", "tools", "tasks/search"),
+    ("Counting letters, untouched: right", "hub", "tasks/letters"),
+    ("Counting letters, with Python: right", "tools", "tasks/letters"),
+    ("Sums in a sentence before practice (GRPO): right", "honest", "tasks/sums"),
+    ("Sums in a sentence after it: right", "grpo", "tasks/sums"),
 )
 
 
