@@ -1,11 +1,11 @@
 """The arena: models answer the same prompts, pairs of answers are judged, and the verdicts become ratings.
 
     python -m eval.arena --models sft=runs/tiny/sft honest=runs/tiny/honest ppo=runs/tiny/ppo \
-        --prompts runs/tiny/world/verses/test.jsonl --judge reward=runs/tiny/reward --output_dir runs/tiny/arena
+        --prompts runs/tiny/world/verses/test.jsonl --judge reward:runs/tiny/reward --output_dir runs/tiny/arena
     python -m eval.arena --judge votes=runs/tiny/votes.jsonl --output_dir runs/tiny/arena_people
 
-The judge is `verifier=<name>` of `eval.verifiers`, `reward=<model>`, `model=<chat model, or the URL of an endpoint>`
-(see `eval.judging.judges`), or people, whose votes a file holds (`eval.judging.ratings` has its form). Written are
+The judge is a verifier, a reward model, a chat model or a function (`eval.judging.references` says how one is named),
+or people, whose votes a file holds (`eval.judging.ratings` has its form). Written are
 `answers.jsonl`, `votes.jsonl` (every two models on every prompt, sides by lot) and `ratings.json`. A run that was
 stopped goes on: answers and votes that are there, from the same files and settings, stand.
 """
@@ -21,6 +21,7 @@ from eval.cli import UserError, command, named_folders, output_folder, parse, re
 from eval.estimates import Z
 from eval.judging.judges import load_judge, position_bias
 from eval.judging.ratings import ratings, read_votes
+from eval.judging.references import parse_judge
 from eval.shared.fingerprints import model_fingerprint
 from eval.shared.messages import check_prompt
 
@@ -29,9 +30,7 @@ CHUNK = 64  # prompts that are answered, and pairs that are judged, before they 
 
 @dataclass
 class ArenaArguments:
-    judge: str = field(
-        metadata={"help": "verifier=<name>, reward=<model>, model=<model or URL> or votes=<file.jsonl>"}
-    )
+    judge: str = field(metadata={"help": f"{forms()}; or the votes of people: votes=<file.jsonl>"})
     output_dir: str = field(metadata={"help": "folder of answers.jsonl, votes.jsonl and ratings.json"})
     models: list[str] = field(default_factory=list, metadata={"help": "name=folder (or Hub id) of each chat model"})
     prompts: str | None = field(
@@ -177,6 +176,17 @@ def table(found: dict) -> str:
     return "\n".join(lines)
 
 
+def judge_kind(judge: str) -> tuple[str, str]:
+    """What votes name as their judge, and the file of votes that are there, if it is one."""
+    kind, _, file = judge.partition("=")
+    if kind == "votes":
+        return kind, file
+    reference = parse_judge(judge)
+    if reference is None:
+        return "", ""  # `load_judge` says what a judge is
+    return ("model" if reference.kind == "chat" else reference.kind), ""
+
+
 def check_arguments(args, kind: str) -> None:
     """Raises `UserError` for numbers out of range, and for options that do nothing with this kind of judge."""
     least_one = min(args.samples, args.max_new_tokens, args.judge_tokens, args.batch_size)
@@ -233,11 +243,11 @@ def hold(args, kind: str, models: dict[str, str]) -> tuple[list[dict], int, dict
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((ArenaArguments,), argv)
-    kind, _, value = args.judge.partition("=")
+    kind, votes_file = judge_kind(args.judge)
     models = named_folders(args.models) if args.models else {}
     check_arguments(args, kind)
     if kind == "votes":
-        votes, unjudged, settings, output_dir = read_votes(value), 0, {}, output_folder(args.output_dir)
+        votes, unjudged, settings, output_dir = read_votes(votes_file), 0, {}, output_folder(args.output_dir)
     else:
         votes, unjudged, settings, output_dir = hold(args, kind, models)
     found = ratings(votes, args.resamples, args.seed) | {
