@@ -21,7 +21,7 @@ from eval.cli import UserError, command, named_folders, output_folder, parse, re
 from eval.estimates import Z
 from eval.judging.judges import load_judge, position_bias
 from eval.judging.ratings import ratings, read_votes
-from eval.judging.references import parse_judge
+from eval.judging.references import forms, parse_judge
 from eval.shared.fingerprints import model_fingerprint
 from eval.shared.messages import check_prompt
 
