@@ -152,25 +152,25 @@ def vote(
     return [votes[match] for match in matches if match in votes]
 
 
-def table(found: dict) -> str:
-    width = max(map(len, found["models"])) + 2
+def table(rated: dict) -> str:
+    width = max(map(len, rated["models"])) + 2
     lines = [f"{'model':<{width}}{'rating':>8}{'95 % interval':>18}{'won/lost/tied':>18}  wins against"]
-    for name, row in found["models"].items():
+    for name, row in rated["models"].items():
         rates = ", ".join(
             f"{other} {rate['value']:.2f} ± {Z * rate['stderr']:.2f}"
-            for other, rate in found["win_rates"][name].items()
+            for other, rate in rated["win_rates"][name].items()
         )
         counts = f"{row['wins']}/{row['losses']}/{row['ties']}"
         interval = "–" if row["low"] is None else f"{row['low']:.0f} … {row['high']:.0f}"
         lines.append(f"{name:<{width}}{row['rating']:>8.0f}{interval:>18}{counts:>18}  {rates}")
-    lines += [found["note"]] if found["note"] else []
+    lines += [rated["note"]] if rated["note"] else []
     lines.append(
-        f"{found['votes']:,} votes about {found['prompts']:,} prompts, {found['ties']:,} ties, {found['unjudged']:,}"
+        f"{rated['votes']:,} votes about {rated['prompts']:,} prompts, {rated['ties']:,} ties, {rated['unjudged']:,}"
         " pairs without a verdict"
     )
     for what, share in (
-        ("the left answer won", found["left"]),
-        *((f"the judge's verdicts, {key}", m) for key, m in (found["position"] or {}).items()),
+        ("the left answer won", rated["left"]),
+        *((f"the judge's verdicts, {key}", m) for key, m in (rated["position"] or {}).items()),
     ):
         lines += [f"{what}: {share['value']:.2f} ± {Z * share['stderr']:.2f}"] if share else []
     return "\n".join(lines)
@@ -250,18 +250,18 @@ def main(argv: list[str] | None = None) -> None:
         votes, unjudged, settings, output_dir = read_votes(votes_file), 0, {}, output_folder(args.output_dir)
     else:
         votes, unjudged, settings, output_dir = hold(args, kind, models)
-    found = ratings(votes, args.resamples, args.seed) | {
+    rated = ratings(votes, args.resamples, args.seed) | {
         "unjudged": unjudged,
         "position": position_bias(votes),
         "judge": args.judge,
         "prompts_file": args.prompts,
     }
     for name, path in models.items():
-        if name in found["models"]:
-            found["models"][name]["model"] = path
-    found["settings"] = {**settings, "resamples": args.resamples, "seed": args.seed}
-    write_json(output_dir / "ratings.json", found)
-    print(table(found))
+        if name in rated["models"]:
+            rated["models"][name]["model"] = path
+    rated["settings"] = {**settings, "resamples": args.resamples, "seed": args.seed}
+    write_json(output_dir / "ratings.json", rated)
+    print(table(rated))
 
 
 if __name__ == "__main__":

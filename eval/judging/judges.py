@@ -153,8 +153,8 @@ class ModelJudge:
 
 def verdict(text: str) -> str | None:
     """ "a", "b" or "tie"; None where the text has no verdict, or several."""
-    found = {word.lower() for word in SAYS.findall(reply(text))}
-    return found.pop() if len(found) == 1 else None
+    verdicts = {word.lower() for word in SAYS.findall(reply(text))}
+    return verdicts.pop() if len(verdicts) == 1 else None
 
 
 def position_bias(votes: list[dict]) -> dict | None:
@@ -163,7 +163,10 @@ def position_bias(votes: list[dict]) -> dict | None:
     without such votes."""
     asked = [(str(vote["prompt"]), *vote["verdicts"]) for vote in votes if "verdicts" in vote]
     first = [
-        (prompt, float(said == place)) for prompt, *both in asked for said, place in zip(both, "ab") if said != "tie"
+        (prompt, float(winner == place))
+        for prompt, *both in asked
+        for winner, place in zip(both, "ab")
+        if winner != "tie"
     ]
     return (
         {
