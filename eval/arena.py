@@ -1,11 +1,11 @@
 """The arena: models answer the same prompts, pairs of answers are judged, and the verdicts become ratings.
 
     python -m eval.arena --models sft=runs/tiny/sft honest=runs/tiny/honest ppo=runs/tiny/ppo \
-        --prompts runs/tiny/world/verses/test.jsonl --judge reward=runs/tiny/reward --output_dir runs/tiny/arena
+        --prompts runs/tiny/world/verses/test.jsonl --judge reward:runs/tiny/reward --output_dir runs/tiny/arena
     python -m eval.arena --judge votes=runs/tiny/votes.jsonl --output_dir runs/tiny/arena_people
 
-The judge is `verifier=<name>` of `eval.verifiers`, `reward=<model>`, `model=<chat model, or the URL of an endpoint>`
-(see `eval.judging.judges`), or people, whose votes a file holds (`eval.judging.ratings` has its form). Written are
+The judge is a verifier, a reward model, a chat model or a function (`eval.judging.references` says how one is named),
+or people, whose votes a file holds (`eval.judging.ratings` has its form). Written are
 `answers.jsonl`, `votes.jsonl` (every two models on every prompt, sides by lot) and `ratings.json`. A run that was
 stopped goes on: answers and votes that are there, from the same files and settings, stand.
 """
@@ -21,6 +21,7 @@ from eval.cli import UserError, command, named_folders, output_folder, parse, re
 from eval.estimates import Z
 from eval.judging.judges import load_judge, position_bias
 from eval.judging.ratings import ratings, read_votes
+from eval.judging.references import forms, parse_judge
 from eval.shared.fingerprints import model_fingerprint
 from eval.shared.messages import check_prompt
 
@@ -29,9 +30,7 @@ CHUNK = 64  # prompts that are answered, and pairs that are judged, before they 
 
 @dataclass
 class ArenaArguments:
-    judge: str = field(
-        metadata={"help": "verifier=<name>, reward=<model>, model=<model or URL> or votes=<file.jsonl>"}
-    )
+    judge: str = field(metadata={"help": f"{forms()}; or the votes of people: votes=<file.jsonl>"})
     output_dir: str = field(metadata={"help": "folder of answers.jsonl, votes.jsonl and ratings.json"})
     models: list[str] = field(default_factory=list, metadata={"help": "name=folder (or Hub id) of each chat model"})
     prompts: str | None = field(
@@ -153,28 +152,39 @@ def vote(
     return [votes[match] for match in matches if match in votes]
 
 
-def table(found: dict) -> str:
-    width = max(map(len, found["models"])) + 2
+def table(rated: dict) -> str:
+    width = max(map(len, rated["models"])) + 2
     lines = [f"{'model':<{width}}{'rating':>8}{'95 % interval':>18}{'won/lost/tied':>18}  wins against"]
-    for name, row in found["models"].items():
+    for name, row in rated["models"].items():
         rates = ", ".join(
             f"{other} {rate['value']:.2f} ± {Z * rate['stderr']:.2f}"
-            for other, rate in found["win_rates"][name].items()
+            for other, rate in rated["win_rates"][name].items()
         )
         counts = f"{row['wins']}/{row['losses']}/{row['ties']}"
         interval = "–" if row["low"] is None else f"{row['low']:.0f} … {row['high']:.0f}"
         lines.append(f"{name:<{width}}{row['rating']:>8.0f}{interval:>18}{counts:>18}  {rates}")
-    lines += [found["note"]] if found["note"] else []
+    lines += [rated["note"]] if rated["note"] else []
     lines.append(
-        f"{found['votes']:,} votes about {found['prompts']:,} prompts, {found['ties']:,} ties, {found['unjudged']:,}"
+        f"{rated['votes']:,} votes about {rated['prompts']:,} prompts, {rated['ties']:,} ties, {rated['unjudged']:,}"
         " pairs without a verdict"
     )
     for what, share in (
-        ("the left answer won", found["left"]),
-        *((f"the judge's verdicts, {key}", m) for key, m in (found["position"] or {}).items()),
+        ("the left answer won", rated["left"]),
+        *((f"the judge's verdicts, {key}", m) for key, m in (rated["position"] or {}).items()),
     ):
         lines += [f"{what}: {share['value']:.2f} ± {Z * share['stderr']:.2f}"] if share else []
     return "\n".join(lines)
+
+
+def judge_kind(judge: str) -> tuple[str, str]:
+    """What votes name as their judge, and the file of votes that are there, if it is one."""
+    kind, _, file = judge.partition("=")
+    if kind == "votes":
+        return kind, file
+    reference = parse_judge(judge)
+    if reference is None:
+        return "", ""  # `load_judge` says what a judge is
+    return ("model" if reference.kind == "chat" else reference.kind), ""
 
 
 def check_arguments(args, kind: str) -> None:
@@ -233,25 +243,25 @@ def hold(args, kind: str, models: dict[str, str]) -> tuple[list[dict], int, dict
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((ArenaArguments,), argv)
-    kind, _, value = args.judge.partition("=")
+    kind, votes_file = judge_kind(args.judge)
     models = named_folders(args.models) if args.models else {}
     check_arguments(args, kind)
     if kind == "votes":
-        votes, unjudged, settings, output_dir = read_votes(value), 0, {}, output_folder(args.output_dir)
+        votes, unjudged, settings, output_dir = read_votes(votes_file), 0, {}, output_folder(args.output_dir)
     else:
         votes, unjudged, settings, output_dir = hold(args, kind, models)
-    found = ratings(votes, args.resamples, args.seed) | {
+    rated = ratings(votes, args.resamples, args.seed) | {
         "unjudged": unjudged,
         "position": position_bias(votes),
         "judge": args.judge,
         "prompts_file": args.prompts,
     }
     for name, path in models.items():
-        if name in found["models"]:
-            found["models"][name]["model"] = path
-    found["settings"] = {**settings, "resamples": args.resamples, "seed": args.seed}
-    write_json(output_dir / "ratings.json", found)
-    print(table(found))
+        if name in rated["models"]:
+            rated["models"][name]["model"] = path
+    rated["settings"] = {**settings, "resamples": args.resamples, "seed": args.seed}
+    write_json(output_dir / "ratings.json", rated)
+    print(table(rated))
 
 
 if __name__ == "__main__":

@@ -39,10 +39,14 @@ def _say(message: str) -> None:
 def disk_full(error: BaseException | None) -> bool:
     """Whether an error, or one behind it, says that the disk is full: torch and safetensors have their own errors."""
     while error is not None:
-        said = str(error)
+        message = str(error)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True
-        if "No space left on device" in said or "PytorchStreamWriter failed" in said or "inline_container" in said:
+        if (
+            "No space left on device" in message
+            or "PytorchStreamWriter failed" in message
+            or "inline_container" in message
+        ):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -77,13 +81,13 @@ def unique_keys(yaml):
 
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node, deep=False):
-            seen = set()
+            keys = set()
             for key, _ in node.value:
                 if not isinstance(key, yaml.ScalarNode):
                     raise yaml.YAMLError("a key must be a word, not a list or mapping")
-                if key.value in seen:
+                if key.value in keys:
                     raise yaml.YAMLError(f"the key {key.value} stands twice")
-                seen.add(key.value)
+                keys.add(key.value)
             return super().construct_mapping(node, deep)
 
     return Loader
@@ -182,17 +186,17 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
     try:
         parser = Parser(dataclass_types, allow_abbrev=False)
         parser.set_defaults_with_config(**{**(defaults or {}), **config})
-        found = parser.parse_args_into_dataclasses(argv)
+        parsed = parser.parse_args_into_dataclasses(argv)
     except (ValueError, TypeError) as error:
         message = str(error)
         if "are not used by the HfArgumentParser" in message:
             message = f"unknown option {message.split('HfArgumentParser:')[-1].strip()}; see --help"
         raise UserError(f"{where}: {message}") from None
-    seeds = [getattr(part, "seed", None) for part in found]
+    seeds = [getattr(part, "seed", None) for part in parsed]
     negative = [seed for seed in seeds if isinstance(seed, int) and seed < 0]
     if negative:
         raise UserError(f"{where}: seed must be at least 0, but is {negative[0]}")
-    return found
+    return parsed
 
 
 def _take_config_path(argv: list[str]) -> str | None:

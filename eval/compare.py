@@ -56,20 +56,20 @@ def read_results(folder: str | Path) -> tuple[dict, Path]:
     folder = existing(folder, "folder of results", CURE)
     path = max(folder.glob("results_*.json"), default=folder / "results.json", key=lambda file: file.name)
     try:
-        found = json.loads(existing(path, "file of results", CURE).read_text(encoding="utf-8"))
-        found["results"].items(), found["n-samples"].items()
+        results = json.loads(existing(path, "file of results", CURE).read_text(encoding="utf-8"))
+        results["results"].items(), results["n-samples"].items()
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         raise UserError(f"{path} holds no results of lm-eval: {CURE}") from None
-    return found, path
+    return results, path
 
 
-def read_task(found: dict, path: Path, name: str) -> Task | str:
+def read_task(results: dict, path: Path, name: str) -> Task | str:
     """One task of a folder's results, or why it has no score of each item to compare.
 
     Raises:
         UserError: the samples are missing, or not of lm-eval.
     """
-    key = main_metric(found["results"].get(name, {}))
+    key = main_metric(results["results"].get(name, {}))
     if key is None:
         return "no metric that is a number"
     metric, filter_ = key.split(",", 1)
@@ -82,7 +82,7 @@ def read_task(found: dict, path: Path, name: str) -> Task | str:
                 values[row["doc_id"]].append(row[metric])
     if not values or not all(finite(value) for group in values.values() for value in group):
         return f"{metric} is no number of each item"
-    higher = found.get("higher_is_better", {}).get(name, {}).get(metric) is not False
+    higher = results.get("higher_is_better", {}).get(name, {}).get(metric) is not False
     return Task(key, higher, docs, {doc: math.fsum(group) / len(group) for doc, group in values.items()})
 
 
@@ -230,22 +230,26 @@ def compare(folder_a: str | Path, folder_b: str | Path, tasks: list[str] | None 
             name: compare_folders(a / "eval" / name, b / "eval" / name, tasks or [], same_items=False)
             for name in stages
         }
-        found = {"a": str(a), "b": str(b), "stages": {name: part for name, part in parts.items() if part["tasks"]}}
+        comparison = {
+            "a": str(a),
+            "b": str(b),
+            "stages": {name: part for name, part in parts.items() if part["tasks"]},
+        }
     else:
-        found = compare_folders(a, b, tasks or [], same_items=True)
-    rows = [row for part in found.get("stages", {"": found}).values() for row in part["tasks"].values()]
+        comparison = compare_folders(a, b, tasks or [], same_items=True)
+    rows = [row for part in comparison.get("stages", {"": comparison}).values() for row in part["tasks"].values()]
     if not rows:
-        why = "; ".join(f"{name}: {reason}" for name, reason in found.get("skipped", {}).items())
+        why = "; ".join(f"{name}: {reason}" for name, reason in comparison.get("skipped", {}).items())
         raise UserError(
             f"{a} and {b} have no task in common that can be compared" + (f" ({why})" if why else "") + f": {CURE}"
         )
     holm(rows)
-    return found
+    return comparison
 
 
-def table(found: dict) -> str:
+def table(comparison: dict) -> str:
     """What moved beyond noise, then the rest, then the means."""
-    parts = found.get("stages") or {"": found}
+    parts = comparison.get("stages") or {"": comparison}
     rows = {
         " ".join(filter(None, (stage, name))): row
         for stage, part in parts.items()
@@ -253,7 +257,7 @@ def table(found: dict) -> str:
     }
     width = max(map(len, rows)) + 8
     head = f"{'task':<{width}}{'n':>11}{'first':>8}{'second':>8}{'difference':>18}{'better/worse/equal':>20}{'p':>9}"
-    lines = [f"first: {found['a']}", f"second: {found['b']}"]
+    lines = [f"first: {comparison['a']}", f"second: {comparison['b']}"]
     for title, moved in (
         (f"moved beyond noise (p < {LEVEL}, corrected for {len(rows)} tasks)", True),
         ("no clear difference", False),
@@ -290,11 +294,11 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"give two folders of results, but got {len(args.folders)}: {' '.join(args.folders)}")
     if args.output and Path(args.output).is_dir():
         raise UserError(f"output {args.output} is a folder: give a .json file")
-    found = compare(*args.folders, args.tasks)
+    comparison = compare(*args.folders, args.tasks)
     if args.output:
         output_folder(Path(args.output).parent)
-        write_json(args.output, found)
-    print(table(found))
+        write_json(args.output, comparison)
+    print(table(comparison))
 
 
 if __name__ == "__main__":

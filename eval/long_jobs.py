@@ -39,7 +39,7 @@ def read_jobs(path: str) -> dict[int, list[dict]]:
     Raises:
         UserError: a row that is none, or that its verifier cannot judge.
     """
-    found = defaultdict(list)
+    by_calls = defaultdict(list)
     rows = read_jsonl(path, ("prompt", "calls", "verifier"), "python -m data_prep.world.jobs writes such rows")
     for number, row in enumerate(rows, 1):
         where = f"{path}, line {number}"
@@ -48,8 +48,8 @@ def read_jobs(path: str) -> dict[int, list[dict]]:
             raise UserError(f"{where}: calls must be a whole number from 1, but is {row['calls']!r}")
         if verdict(row, "")[0] is None:
             raise UserError(f"{where}: {row['verifier']} cannot judge it")
-        found[row["calls"]].append(row)
-    return dict(sorted(found.items()))
+        by_calls[row["calls"]].append(row)
+    return dict(sorted(by_calls.items()))
 
 
 def verdict(row: dict, text: str) -> list[float | None]:

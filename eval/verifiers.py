@@ -60,11 +60,11 @@ def _numbers(completion: str) -> list[Value] | None:
     """The number that a reply ends on, and before it those that it states as the answer; None where it ends on
     none.
     """
-    found = statements(reply(completion))
-    last = number(found[-1]) if found else None
+    stated = statements(reply(completion))
+    last = number(stated[-1]) if stated else None
     if last is None:
         return None
-    before = (mentioned_number(statement) for statement in found[:-1] if statement.meant)
+    before = (mentioned_number(statement) for statement in stated[:-1] if statement.meant)
     return [*(value for value in before if value), last]
 
 
@@ -72,10 +72,10 @@ def final_answer(completion: str) -> str | None:
     """The number that a reply ends on, in one form for equal numbers (9.90 and 9.9; 1/3); None where it ends on none,
     or states two.
     """
-    found = {value.number for value in _numbers(completion) or ()}
-    if len(found) != 1:
+    numbers = {value.number for value in _numbers(completion) or ()}
+    if len(numbers) != 1:
         return None
-    (value,) = found
+    (value,) = numbers
     places = next((n for n in range(31) if 10**n % value.denominator == 0), None)
     if not places:
         return str(value)
@@ -94,8 +94,8 @@ def final_number(completion: str, answer, **_) -> float | None:
     gold = _gold(answer)
     if gold is None:
         return None
-    found = _numbers(completion)
-    return float(bool(found) and all(same(value, gold) for value in found))
+    stated = _numbers(completion)
+    return float(bool(stated) and all(same(value, gold) for value in stated))
 
 
 def brief(completion: str, answer, characters: int | None = None, **_) -> float | None:
@@ -120,10 +120,10 @@ def final_text(completion: str, answer: str, **_) -> float | None:
     gold = _normal(str(answer or ""))
     if not gold:
         return None
-    found = statements(reply(completion))
-    if not found or not found[-1].meant:
+    stated = statements(reply(completion))
+    if not stated or not stated[-1].meant:
         return 0.0
-    *before, last = found
+    *before, last = stated
     return float(
         _normal(strip(last.whole)) == gold
         and all(_begins_with(statement, gold) for statement in before if statement.meant)
@@ -132,8 +132,8 @@ def final_text(completion: str, answer: str, **_) -> float | None:
 
 def _begins_with(statement: Statement, gold: str) -> bool:
     """Whether a statement that others follow says `gold`, to its sentence's end."""
-    said = unwrap(statement.text).lstrip("\"'“‘«„*_$ ").casefold()
-    return said.startswith(gold) and bool(re.match(r"[\s*_$}\"'”’»]*(?:[.!?](?:\s|$)|\n|$)", said[len(gold) :]))
+    text = unwrap(statement.text).lstrip("\"'“‘«„*_$ ").casefold()
+    return text.startswith(gold) and bool(re.match(r"[\s*_$}\"'”’»]*(?:[.!?](?:\s|$)|\n|$)", text[len(gold) :]))
 
 
 _OPTION = r"(?:(?:option|choice|answer)\s+)?(?:[(\[]([A-Z])[)\]]|([A-Z])(?![\w'’-]))"
@@ -144,8 +144,8 @@ _LABELLED_OPTION = re.compile(rf"{_OPTION}\s*[.):–-]?\s*(?:(?!{_OTHER}).)+", r
 
 def _letter(text: str) -> str:
     """The option that a statement begins with, or ""."""
-    found = re.match(_OPTION, unwrap(text).lstrip("*_\"' "), re.IGNORECASE)
-    return (found[1] or found[2]).upper() if found else ""
+    match = re.match(_OPTION, unwrap(text).lstrip("*_\"' "), re.IGNORECASE)
+    return (match[1] or match[2]).upper() if match else ""
 
 
 def multiple_choice(completion: str, answer: str, **_) -> float | None:
@@ -157,15 +157,15 @@ def multiple_choice(completion: str, answer: str, **_) -> float | None:
     gold = _normal(str(answer or "")).strip("()").upper()
     if not re.fullmatch("[A-Z]", gold):
         return None
-    found = statements(reply(completion))
-    if not found or not found[-1].meant:
+    stated = statements(reply(completion))
+    if not stated or not stated[-1].meant:
         return 0.0
-    said = strip(found[-1].whole)
-    before = {_letter(statement.text) for statement in found[:-1] if statement.meant} - {"", gold}
-    form = _LABELLED_OPTION if found[-1].kind in ("label", "tag") else _ONE_OPTION
-    bare = unwrap(said).lstrip("*_\"' ")
+    last = strip(stated[-1].whole)
+    before = {_letter(statement.text) for statement in stated[:-1] if statement.meant} - {"", gold}
+    form = _LABELLED_OPTION if stated[-1].kind in ("label", "tag") else _ONE_OPTION
+    bare = unwrap(last).lstrip("*_\"' ")
     alone = _ONE_OPTION.fullmatch(bare) or form.fullmatch(bare)
-    return float(_letter(said) == gold and not before and bool(alone))
+    return float(_letter(last) == gold and not before and bool(alone))
 
 
 def countdown(completion: str, answer, numbers: list[int], **_) -> float | None:
@@ -175,14 +175,14 @@ def countdown(completion: str, answer, numbers: list[int], **_) -> float | None:
     gold = _gold(answer)
     if gold is None or not numbers:
         return None
-    found = statements(reply(completion))
-    if not found or not found[-1].meant:
+    stated = statements(reply(completion))
+    if not stated or not stated[-1].meant:
         return 0.0
-    said = [expression(strip(s.text if s.kind == "box" else s.sentence), gold) for s in found[:-1] if s.meant]
-    said = [text for text in said if re.fullmatch(r"[0-9+*/() .-]+", text)] + [
-        expression(strip(found[-1].whole), gold)
+    expressions = [expression(strip(s.text if s.kind == "box" else s.sentence), gold) for s in stated[:-1] if s.meant]
+    expressions = [text for text in expressions if re.fullmatch(r"[0-9+*/() .-]+", text)] + [
+        expression(strip(stated[-1].whole), gold)
     ]
-    return float(all(makes(text, sorted(map(int, numbers)), gold.number) for text in said))
+    return float(all(makes(text, sorted(map(int, numbers)), gold.number) for text in expressions))
 
 
 def matches(completion: str, pattern: str, **_) -> float | None:
@@ -209,11 +209,11 @@ def think_format(completion: str, **_) -> float | None:
 
     Unlike open-r1's format reward nothing may stand before the thought, and a second one is not ignored.
     """
-    thought, *said = completion.strip().removeprefix("<think>").split("</think>")
+    thought, *replies = completion.strip().removeprefix("<think>").split("</think>")
     return float(
-        len(said) == 1
+        len(replies) == 1
         and "<think>" not in completion.strip()[1:]
-        and all(re.search(r"\w", part) for part in (thought, *said))
+        and all(re.search(r"\w", part) for part in (thought, *replies))
         and bool(reply(completion))
     )
 
@@ -241,8 +241,8 @@ def code(completion: str, tests: str, **_) -> float | None:
 
 def asserted(completion: str, values: list[str]) -> set[str]:
     """Which of the values (case folded) the reply asserts."""
-    found = named(reply(completion), values)[1]
-    return {value.casefold() for value in values if plain(value).casefold() in found}
+    names = named(reply(completion), values)[1]
+    return {value.casefold() for value in values if plain(value).casefold() in names}
 
 
 def names_choice(completion: str, answer: str, choices: Sequence[str] = (), **_) -> float | None:

@@ -146,13 +146,13 @@ def _meant(text: str, start: int) -> bool:
     return not _DOUBT.search(clause)
 
 
-def _label_opens(text: str, found: re.Match) -> bool:
-    return bool(_OPENS.search(text[max(0, found.start() - 40) : found.start()]))
+def _label_opens(text: str, match: re.Match) -> bool:
+    return bool(_OPENS.search(text[max(0, match.start() - 40) : match.start()]))
 
 
 def _markers(text: str) -> list[tuple[str, int, int, str | None]]:
     """(kind, beginning, end, what a box or tag holds) of each marker, none within another's box."""
-    found, at = [], 0
+    markers, at = [], 0
     while marker := _MARKER.search(text, at):
         kind, start, end, held = (
             next(name for name in _KINDS_OF_MARKERS if marker[name]),
@@ -173,15 +173,15 @@ def _markers(text: str) -> list[tuple[str, int, int, str | None]]:
         elif marker["weak"] and "final" not in marker[0].lower():
             kind = "weak"
         at = max(end, at) if held is not None else at
-        found.append(({"foreign": "is"}.get(kind, kind), start, end, held))
-    return found
+        markers.append(({"foreign": "is"}.get(kind, kind), start, end, held))
+    return markers
 
 
 def statements(text: str) -> list[Statement]:
     """All statements of a reply (see `eval.verifiers.reply`)."""
     while shorter := _COURTESY.search(text, max(0, len(text) - 150)):
         text = text[: shorter.start()].rstrip()
-    markers, found, denied = _markers(text), [], False
+    markers, stated, denied = _markers(text), [], False
     markers = [
         (kind if kind != "weak" else "label", *rest)
         for place, (kind, *rest) in enumerate(markers, 1)
@@ -196,17 +196,17 @@ def statements(text: str) -> list[Statement]:
             inner = (
                 statements(held) if kind == "box" and re.search(r"answer|\\boxed|\\fbox", held, re.IGNORECASE) else []
             )
-            found.append(Statement(kind, inner[-1].text if inner else held, rest, meant))
+            stated.append(Statement(kind, inner[-1].text if inner else held, rest, meant))
         elif last or not _LEADS_ON.fullmatch(rest):
-            found.append(Statement(kind, rest.lstrip(": "), meant=meant))
+            stated.append(Statement(kind, rest.lstrip(": "), meant=meant))
         else:
             denied = not meant
     last = text.rpartition("\n")[2]
     if not markers and (bold := re.fullmatch(r"(?:\*\*|__)([^*_\n]{1,80})(?:\*\*|__)[.!]?", last.strip())):
-        found.append(Statement("bold", bold[1]))
+        stated.append(Statement("bold", bold[1]))
     elif not markers and (concluded := _CONCLUSION.fullmatch(last.strip())) and not _DOUBT.search(last):
-        found.append(Statement("bold", concluded["bold"] or concluded["value"]))
-    return found
+        stated.append(Statement("bold", concluded["bold"] or concluded["value"]))
+    return stated
 
 
 def number(statement: Statement) -> Value | None:
@@ -227,26 +227,29 @@ def number(statement: Statement) -> Value | None:
     if value or statement.kind not in ("label", "tag"):
         return value
     sentence = unwrap(text)
-    found = list(re.finditer(rf"(?<![\w.,/^-])-?[$£€¥₹]?{NUMERAL}(?![\w/^]|[.,][0-9])", sentence))
+    numerals = list(re.finditer(rf"(?<![\w.,/^-])-?[$£€¥₹]?{NUMERAL}(?![\w/^]|[.,][0-9])", sentence))
     if (
-        len(found) != 1
-        or len(re.findall(r"[0-9]+", sentence)) != len(re.findall("[0-9]+", found[0][0]))
+        len(numerals) != 1
+        or len(re.findall(r"[0-9]+", sentence)) != len(re.findall("[0-9]+", numerals[0][0]))
         or re.search(r"[.!?]\s|\n", sentence)
         or reserved(re.sub(r"\b(?:is|are|was|and|than)\b", "", sentence))
     ):
         return None
-    return read(re.match(r"\S*(?:\s?(?:%|percent\b))?", sentence[found[0].start() :])[0])
+    return read(re.match(r"\S*(?:\s?(?:%|percent\b))?", sentence[numerals[0].start() :])[0])
 
 
 def _only_words(value: Value, after: str) -> bool:
     """Whether words behind a box go on with its sentence, or say the number again: "\\boxed{18}$ every day (18
     dollars)".
     """
-    said = unwrap(strip(after))
-    again = read(re.sub(r"^[(=≈\s]+|\)$", "", said))
-    words = said.split()
+    stated = unwrap(strip(after))
+    again = read(re.sub(r"^[(=≈\s]+|\)$", "", stated))
+    words = stated.split()
     return bool(again and again.number == value.number) or (
-        0 < len(words) <= 15 and said[0].islower() and not re.search(r"[0-9]|[.!?:;]\s", said) and not reserved(said)
+        0 < len(words) <= 15
+        and stated[0].islower()
+        and not re.search(r"[0-9]|[.!?:;]\s", stated)
+        and not reserved(stated)
     )
 
 
@@ -258,8 +261,8 @@ def mentioned_number(statement: Statement) -> Value | None:
     value = read(strip(text))
     if value or statement.kind == "box":
         return value
-    found = leading(re.sub(r"^[*_\"' ]+", "", unwrap(text)))
-    if not found:
+    leading_number = leading(re.sub(r"^[*_\"' ]+", "", unwrap(text)))
+    if not leading_number:
         return None
     follows = r"\s*(?:[,;(]|or\b|$)" if statement.kind == "label" else r"(?!\s*[-+*/×÷=^])"
-    return found[0] if re.match(follows, found[1]) else None
+    return leading_number[0] if re.match(follows, leading_number[1]) else None

@@ -133,25 +133,25 @@ def _final(text: str) -> list[str]:
     return [*stated, _tidied(_latex(last))]
 
 
-def _last_boxes(found: list[Statement]) -> list[Statement]:
+def _last_boxes(stated: list[Statement]) -> list[Statement]:
     """The different boxes at the end that nothing but a comma, "and" or "or" parts."""
-    if found[-1].kind != "box":
+    if stated[-1].kind != "box":
         return []
-    first = len(found) - 1
+    first = len(stated) - 1
     while (
         first
-        and found[first - 1].kind == "box"
-        and _TOGETHER.fullmatch(found[first - 1].after)
-        and found[first - 1].after.strip(" $*\n")
+        and stated[first - 1].kind == "box"
+        and _TOGETHER.fullmatch(stated[first - 1].after)
+        and stated[first - 1].after.strip(" $*\n")
     ):
         first -= 1
-    return list({s.text: s for s in found[first:]}.values())
+    return list({s.text: s for s in stated[first:]}.values())
 
 
-def _is_expression(said: str) -> bool:
+def _is_expression(stated: str) -> bool:
     """Whether a statement that others follow states mathematics, and not what is done next."""
-    words = re.findall(r"[A-Za-z]{3,}", re.sub(r"\\(?:text|mathrm|textbf|mbox)\s*\{[^{}]*\}|\\[A-Za-z]+", " ", said))
-    return len(words) < 3 and bool(re.search(r"[0-9$\\]|^\W*\w\W*$", said))
+    words = re.findall(r"[A-Za-z]{3,}", re.sub(r"\\(?:text|mathrm|textbf|mbox)\s*\{[^{}]*\}|\\[A-Za-z]+", " ", stated))
+    return len(words) < 3 and bool(re.search(r"[0-9$\\]|^\W*\w\W*$", stated))
 
 
 def _worked_out(expression: str, reference: str) -> bool:
@@ -173,7 +173,7 @@ def _harmless(expression: str, reference: str) -> bool:
     """Whether it can be computed: short, only exponents that are a sign, a word or a number, not too large together,
     commands of an answer.
     """
-    exponents = [next(filter(None, found)) for found in _EXPONENT.findall(expression)]
+    exponents = [next(filter(None, groups)) for groups in _EXPONENT.findall(expression)]
     return (
         0 < len(expression) <= max(LONGEST, 2 * len(reference))
         and len(exponents) == expression.count("^")
@@ -213,10 +213,10 @@ def _digits(expression: str) -> tuple[str, str] | None:
     bare = (
         re.sub(r"\\(?:text|mathrm)\s*\{([^{}]*)\}|[\s{}()]", lambda m: m[1] or "", expression).lower().replace(".", "")
     )
-    found = re.fullmatch(r"(-?[0-9a-f]+)_\\?(?:text)?([0-9]+|two|eight|ten)", bare) or re.fullmatch(
+    match = re.fullmatch(r"(-?[0-9a-f]+)_\\?(?:text)?([0-9]+|two|eight|ten)", bare) or re.fullmatch(
         r"([0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?)([ap]m)?", bare
     )
-    return (found[1], found[2] or "") if found else None
+    return (match[1], match[2] or "") if match else None
 
 
 def _parsed(expression: str) -> list:
@@ -262,8 +262,8 @@ def _unreadable(answer: str) -> bool:
 
 def _choice(expression: str) -> str | None:
     """The letter of a choice, alone or in brackets before what it stands for: C, (C), (C) 5."""
-    found = re.fullmatch(r"\(([A-Z])\)(?:[\s.:].*)?|([A-Z])[.)]?(?:(?<=[.)])\s.*)?", unwrap(expression))
-    return (found[1] or found[2]) if found else None
+    match = re.fullmatch(r"\(([A-Z])\)(?:[\s.:].*)?|([A-Z])[.)]?(?:(?<=[.)])\s.*)?", unwrap(expression))
+    return (match[1] or match[2]) if match else None
 
 
 def _in_the_form_of(answer: str, stated: str) -> str:

@@ -205,36 +205,36 @@ def _units(rest: str) -> bool:
     return known and len(parts) <= 6 and not capital and not reserved(units) and units.count("(") == units.count(")")
 
 
-def _magnitude(found: re.Match) -> tuple[Fraction, bool] | None:
+def _magnitude(match: re.Match) -> tuple[Fraction, bool] | None:
     """The number without its sign, and whether it has a bar."""
-    if found["top"]:
-        if not int(found["bottom"]) or (found["whole"] and int(found["top"]) >= int(found["bottom"])):
+    if match["top"]:
+        if not int(match["bottom"]) or (match["whole"] and int(match["top"]) >= int(match["bottom"])):
             return None
-        return int(found["whole"] or 0) + Fraction(int(found["top"]), int(found["bottom"])), True
-    if found["words"]:
+        return int(match["whole"] or 0) + Fraction(int(match["top"]), int(match["bottom"])), True
+    if match["words"]:
         from word2number import w2n
 
-        return Fraction(w2n.word_to_num(found["words"].lower().replace(",", ""))), False
-    plain = found["plain"]
+        return Fraction(w2n.word_to_num(match["words"].lower().replace(",", ""))), False
+    plain = match["plain"]
     if re.fullmatch(r"[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]{1,2}|[0-9]{1,3}(?:\.[0-9]{3}){2,}", plain):  # 1.234,50
         plain = plain.replace(".", "").replace(",", ".")
-    return Fraction(re.sub("[, '_]", "", plain)) * Fraction(10) ** int(found["power"] or 0), False
+    return Fraction(re.sub("[, '_]", "", plain)) * Fraction(10) ** int(match["power"] or 0), False
 
 
 def leading(text: str) -> tuple[Value, str] | None:
     """The number that an unwrapped text begins with, and what follows it."""
-    found = _NUMBER.match(text)
-    if not found or re.match(r"[0-9]|[.,'_][0-9]", text[found.end() :]) or (magnitude := _magnitude(found)) is None:
+    match = _NUMBER.match(text)
+    if not match or re.match(r"[0-9]|[.,'_][0-9]", text[match.end() :]) or (magnitude := _magnitude(match)) is None:
         return None
     number, bar = magnitude
-    signs = (found["sign"] or "") + (found["sign2"] or "")
-    if len(signs) > 1 and found["sign2"]:
+    signs = (match["sign"] or "") + (match["sign2"] or "")
+    if len(signs) > 1 and match["sign2"]:
         return None
     number *= (-1 if signs.strip().lower() in ("-", "minus", "negative") else 1) * _SCALES.get(
-        (found["scale"] or "").strip().lower(), 1
+        (match["scale"] or "").strip().lower(), 1
     )
-    percent = _PERCENT.match(text, found.end())
-    return Value(number, bool(percent), bar), text[percent.end() if percent else found.end() :]
+    percent = _PERCENT.match(text, match.end())
+    return Value(number, bool(percent), bar), text[percent.end() if percent else match.end() :]
 
 
 def read(text: str, units: bool = True) -> Value | None:
@@ -249,10 +249,10 @@ def read(text: str, units: bool = True) -> Value | None:
     for _ in range(3):
         if units and (prefix := _PREFIX.match(text)) and (rest := text[prefix.end() :].lstrip("*\"' ")):
             text = rest
-    found = leading(text)
-    if not found:
+    start = leading(text)
+    if not start:
         return None
-    value, rest = found
+    value, rest = start
     rest = re.split(r",?\s+(?:because|since)\b", rest)[0] if units and not reserved(rest) else rest
     rest = rest.strip("*\"' ")
     again = re.fullmatch(rf"\(((?i:{_WORDS}))\)", rest)

@@ -61,7 +61,7 @@ def _looks(arguments: ast.arguments, returned: list[ast.expr | None]) -> bool:
     names = {a.arg for a in arguments.posonlyargs + arguments.args}
     mentions = [_names(value) for value in returned if value is not None and not _foregone(value)]
     constants = {value.value for value in returned if isinstance(value, ast.Constant)}
-    return any(names <= found for found in mentions) or {True, False} <= constants
+    return any(names <= mentioned for mentioned in mentions) or {True, False} <= constants
 
 
 def _returned(function: ast.FunctionDef) -> list[ast.expr | None]:
@@ -94,14 +94,14 @@ def _bound_otherwise(tree: ast.Module) -> bool:
 
 def _bound(tree: ast.Module) -> set[str]:
     """The names that a module binds for all that follows."""
-    found = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    found |= {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
+    names = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    names |= {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
     for node in tree.body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
-            found |= {alias.asname or alias.name for alias in node.names}
+            names |= {alias.asname or alias.name for alias in node.names}
         elif isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
-            found |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    return found
+            names |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return names
 
 
 def _suspicious(node: ast.AST, modules: set[str]) -> bool:

@@ -98,7 +98,7 @@ def _outside_tags(text: str) -> str:
 
 def _final_channel(text: str) -> str:
     if "<|channel|>" in text:
-        return "\n".join(said for channel, said in _MESSAGE.findall(text) if channel == "final")
+        return "\n".join(message for channel, message in _MESSAGE.findall(text) if channel == "final")
     if _BARE_CHANNEL.match(text.lstrip()):
         return text.rpartition("assistantfinal")[2] if "assistantfinal" in text else ""
     return text
@@ -107,15 +107,15 @@ def _final_channel(text: str) -> str:
 def _behind_the_thought(text: str) -> str:
     for begins, ends in _SAID:
         if begins.match(text):
-            found = list(ends.finditer(text))
-            return text[found[-1].end() :] if found else ""
+            matches = list(ends.finditer(text))
+            return text[matches[-1].end() :] if matches else ""
     return text
 
 
 def _without_end_tokens(text: str) -> str:
     text = text.rstrip()
-    while found := _END_TOKEN.search(text, max(0, len(text) - 50)):
-        text = text[: found.start()].rstrip()
+    while match := _END_TOKEN.search(text, max(0, len(text) - 50)):
+        text = text[: match.start()].rstrip()
     return text
 
 
@@ -142,7 +142,7 @@ def cut(text: str, stops: list[str]) -> str:
     """The text before the first of the stop strings; those in its thinking, and between it and the reply, do not
     count.
     """
-    places = sorted(found.span() for stop in stops if stop for found in re.finditer(re.escape(stop), text))
+    places = sorted(match.span() for stop in stops if stop for match in re.finditer(re.escape(stop), text))
     for start, end in places:
         if not thinks(text[:end]) or visible(text[:end]).strip():
             return text[:start]

@@ -261,14 +261,14 @@ def _answers_behind(text: str, concedes: bool) -> bool:
     if concedes and "," in sentence[0]:
         return not _DECLINES.search(sentence[0].partition(",")[2])
     turns = [turn for turn in _GOES_ON.finditer(sentence[0])]
-    said = sentence[0][turns[0].end() :] if turns else ""
+    rest = sentence[0][turns[0].end() :] if turns else ""
     if (
-        not said
+        not rest
         and len(sentence) > 1
         and re.match(r"(?:but|however|that said|nevertheless|nonetheless|still|yet)\b", sentence[1], re.IGNORECASE)
     ):
-        said = re.split(r"(?<=[.!?])\s|\n", sentence[1], maxsplit=1)[0]
-    return len(re.findall(r"\w+", said)) > 1 and not _NO_ANSWER.search(said) and not _DECLINES.search(said)
+        rest = re.split(r"(?<=[.!?])\s|\n", sentence[1], maxsplit=1)[0]
+    return len(re.findall(r"\w+", rest)) > 1 and not _NO_ANSWER.search(rest) and not _DECLINES.search(rest)
 
 
 def _answers_before(text: str, found: re.Match) -> bool:
@@ -298,9 +298,9 @@ def declines(text: str) -> bool:
     text = _unquoted(text)
     if _STATES.search(text):
         return False
-    found = list(_DECLINES.finditer(text))
+    refusals = list(_DECLINES.finditer(text))
     return (
-        bool(found)
-        and not _answers_before(text, found[0])
-        and not _answers_behind(text[found[-1].end() :], bool(_CONCEDES.search(text[: found[-1].start()][-40:])))
+        bool(refusals)
+        and not _answers_before(text, refusals[0])
+        and not _answers_behind(text[refusals[-1].end() :], bool(_CONCEDES.search(text[: refusals[-1].start()][-40:])))
     )

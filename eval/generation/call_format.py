@@ -98,12 +98,12 @@ def derived(tokenizer) -> dict:
             (match.end() for match in marks_of(tokenizer).pattern.finditer(whole) if match.end() <= same), default=0
         )
     body = whole[same:]
-    found = re.search(r"\{.*\}", body, re.DOTALL)
-    if not found:
+    call = re.search(r"\{.*\}", body, re.DOTALL)
+    if not call:
         raise ValueError("a call is no JSON")
     over = re.escape(tokenizer.eos_token)
-    form = _named_inside if NAME in found[0] else _named_before
-    calls = form(body, *found.span(), over, marks_of(tokenizer).pattern)
+    form = _named_inside if NAME in call[0] else _named_before
+    calls = form(body, *call.span(), over, marks_of(tokenizer).pattern)
     marks = marks_of(tokenizer)
     anchors = set()
     for text in (start, again):

@@ -159,20 +159,20 @@ def map_strings(function: Callable[[str], str], value):
     return value
 
 
-def strings_in(value, found: list[str] | None = None) -> list[str]:
+def strings_in(value, strings: list[str] | None = None) -> list[str]:
     """The texts in a value, those of dicts' keys that are no names among them."""
-    found = [] if found is None else found
+    strings = [] if strings is None else strings
     if isinstance(value, str):
-        found.append(value)
+        strings.append(value)
     elif isinstance(value, dict):
         for key, item in value.items():
             if isinstance(key, str) and not key.isidentifier():
-                found.append(key)
-            strings_in(item, found)
+                strings.append(key)
+            strings_in(item, strings)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            strings_in(item, found)
-    return found
+            strings_in(item, strings)
+    return strings
 
 
 def sealed_message(message: dict, function: Callable[[str], str], marks: Marks) -> dict:

@@ -38,10 +38,10 @@ def load_pretrained(auto_class, path: str, what: str, new_head: bool = False, **
                 f"{what} {path} is no model but a folder of some: give "
                 f"{' or '.join(str(Path(path) / s) for s in stages)}"
             ) from None
-        said = str(error).strip().splitlines()[0][:200]
+        message = str(error).strip().splitlines()[0][:200]
         if not hasattr(auto_class, "from_config") and Path(path).is_dir() and not list(Path(path).glob("tokenizer*")):
-            said = "it holds no tokenizer (tokenizer.json)"  # transformers speaks of its backends
-        raise UserError(f"{what} {path} cannot be loaded ({said}): {CURE}") from None
+            message = "it holds no tokenizer (tokenizer.json)"  # transformers speaks of its backends
+        raise UserError(f"{what} {path} cannot be loaded ({message}): {CURE}") from None
     missing = sorted(
         key for key in info["missing_keys"] if not (new_head and key.split(".")[0] in ("score", "classifier"))
     )
@@ -133,10 +133,10 @@ def set_end_token(tokenizer) -> None:
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "sentinel"}]
     for messages in (turns, [*turns, turns[0]]):  # GLM ends a turn with the header of the next
         try:
-            before, said, after = render(tokenizer, messages).rpartition("sentinel")
+            before, mark, after = render(tokenizer, messages).rpartition("sentinel")
         except (UserError, TypeError):
             return  # whoever renders says what is wrong
-        if said and (end := marks_of(tokenizer).pattern.search(after)):
+        if mark and (end := marks_of(tokenizer).pattern.search(after)):
             if end[0] != tokenizer.eos_token:
                 print(
                     f"a reply ends with {end[0]} here, as in the chat template; the tokenizer named"
@@ -154,10 +154,10 @@ def set_pad_token(tokenizer) -> None:
     spare = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
     spare = [token for token in spare if token and token not in used and token not in (tokenizer.chat_template or "")]
     for kind in ("pad", "unk", "reserved", "unused", "extra", "dummy", "endoftext", "end_of_text"):
-        found = [token for token in spare if kind in token.lower()]
-        if found:
-            tokenizer.pad_token = found[0]
-            print(f"padding with {found[0]}: the tokenizer named none but its end token")
+        candidates = [token for token in spare if kind in token.lower()]
+        if candidates:
+            tokenizer.pad_token = candidates[0]
+            print(f"padding with {candidates[0]}: the tokenizer named none but its end token")
             return
 
 

@@ -250,9 +250,10 @@ class _Endpoint:
             if not isinstance(text, str | None):
                 raise TypeError
         except (ValueError, LookupError, TypeError, AttributeError):
-            said = self._plain(answer.decode("utf-8", "replace")) or "nothing"
+            message = self._plain(answer.decode("utf-8", "replace")) or "nothing"
             raise UserError(
-                f"the endpoint {self.url} gives no chat completion, but {said}: give the URL of an OpenAI-compatible"
+                f"the endpoint {self.url} gives no chat completion, but {message}:"
+                " give the URL of an OpenAI-compatible"
                 " server, up to /v1"
             ) from None
         return Reply(

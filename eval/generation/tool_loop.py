@@ -157,13 +157,13 @@ class Toolbox:
 
         user = {"role": "user", "content": "dummy"}
         prompt, _ = encode_conversation(self.tokenizer, [user], add_generation_prompt=True, **self.rendering)
-        found = {}
+        as_code = {}
         for name, function in self.functions.items():
             whole, _ = encode_conversation(self.tokenizer, [user, _call(name)], **self.rendering)
             calls = read(self.tokenizer, whole[common(prompt, whole) :], prompt).get("tool_calls") or []
             if any(call.get("function", call)["name"] != name for call in calls):
-                found[name] = function
-        return found
+                as_code[name] = function
+        return as_code
 
     @cached_property
     def _call_marks(self) -> set[str]:
@@ -323,30 +323,32 @@ class Runner:
         Raises:
             UserError: a tool's own, about its installation.
         """
-        found = []
+        results = []
         while self._running:
             try:
                 left = min(end for *_, end in self._running.values()) - time.monotonic()
                 ticket, text = (
-                    self._results.get(timeout=left) if wait and not found and left > 0 else self._results.get_nowait()
+                    self._results.get(timeout=left)
+                    if wait and not results and left > 0
+                    else self._results.get_nowait()
                 )
                 if isinstance(text, UserError):
                     raise text
                 if ticket in self._running:  # else its time was over
-                    found.append((*self._running.pop(ticket)[:2], text))
+                    results.append((*self._running.pop(ticket)[:2], text))
             except queue.Empty:
                 late = [t for t, (*_, end) in self._running.items() if end <= time.monotonic()]
                 for ticket in late:
                     row, name, _ = self._running.pop(ticket)
                     self._threads -= 1
                     self._late.add(ticket)
-                    found.append(
+                    results.append(
                         (row, name, str({"error": f"{name} did not return within {self.time_limit:g} seconds"}))
                     )
-                if not late and (found or not wait):
+                if not late and (results or not wait):
                     break
             self._launch()
-        return found
+        return results
 
     def _launch(self) -> None:
         while self._waiting and len(self._running) < AT_ONCE:

@@ -54,9 +54,9 @@ def quiet():
             del os.environ["VLLM_LOGGING_LEVEL"]
         if failed:
             printed.seek(0)
-            said = " · ".join(line.strip() for line in printed.read().splitlines()[-3:])
+            message = " · ".join(line.strip() for line in printed.read().splitlines()[-3:])
             raise UserError(
-                f"vLLM does not start ({type(failed).__name__}: {failed}; {said[-300:]}): VLLM_LOGGING_LEVEL=INFO"
+                f"vLLM does not start ({type(failed).__name__}: {failed}; {message[-300:]}): VLLM_LOGGING_LEVEL=INFO"
                 " shows all that it says"
             ) from None
 
@@ -81,12 +81,12 @@ def options(path: str, revision: str | None = None) -> dict:
         dtype = AutoConfig.from_pretrained(path, revision=revision).dtype
     except (OSError, ValueError) as error:
         raise UserError(f"model {path} cannot be loaded ({str(error).splitlines()[0][:200]})") from None
-    found = {"dtype": "auto" if dtype is None else str(dtype).removeprefix("torch."), "enable_prefix_caching": True}
+    settings = {"dtype": "auto" if dtype is None else str(dtype).removeprefix("torch."), "enable_prefix_caching": True}
     if not torch.cuda.is_available():
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        found["enforce_eager"] = True
-    return found
+        settings["enforce_eager"] = True
+    return settings
 
 
 def load(path: str, revision: str | None = None):

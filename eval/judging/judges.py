@@ -1,6 +1,6 @@
-"""Who says which of two answers is better: a verifier, a reward model, or a chat model.
+"""Who says which of two answers is better: a verifier, a reward model, a chat model, or a function.
 
-    judge = load_judge("reward=runs/tiny/reward", rows)
+    judge = load_judge("reward:runs/tiny/reward", rows)
     judge([(row, ["one answer", "another"])])    ->  [{"winner": "a"}]
 
 A chat model is asked twice, with the answers both ways round, as judges favour a place (Zheng et al. 2023, "Judging
@@ -8,12 +8,14 @@ LLM-as-a-Judge with MT-Bench and Chatbot Arena", arXiv:2306.05685): what it does
 `position_bias` tells how often it went by place.
 """
 
+import inspect
 import json
 import re
 from pathlib import Path
 
 from eval.cli import UserError
 from eval.judging.ratings import over_prompts
+from eval.judging.references import forms, load_function, parse_judge
 from eval.shared.fingerprints import fingerprint, model_fingerprint
 from eval.verifiers import MODULES, get_verifier, reply, reward_function
 
@@ -91,6 +93,25 @@ class RewardJudge:
         return by_score(list(zip(by_answer[::2], by_answer[1::2])))
 
 
+class FunctionJudge:
+    """The answer that a function of (row, answer) gives more wins.
+
+    Raises:
+        UserError: there is no such function.
+    """
+
+    def __init__(self, name: str):
+        self.score = load_function(name)
+        file = inspect.getsourcefile(inspect.unwrap(self.score))
+        self.made_from = fingerprint([Path(file)], by_content=True)
+
+    def __call__(self, pairs: list[Pair]) -> list[dict]:
+        scores = []
+        for row, (one, other) in pairs:
+            scores.append((self.score(row, one), self.score(row, other)))
+        return by_score(scores)
+
+
 class ModelJudge:
     """A chat model, here or behind an endpoint, that is asked both ways round; equal answers are a tie, unasked."""
 
@@ -132,8 +153,8 @@ class ModelJudge:
 
 def verdict(text: str) -> str | None:
     """ "a", "b" or "tie"; None where the text has no verdict, or several."""
-    found = {word.lower() for word in SAYS.findall(reply(text))}
-    return found.pop() if len(found) == 1 else None
+    verdicts = {word.lower() for word in SAYS.findall(reply(text))}
+    return verdicts.pop() if len(verdicts) == 1 else None
 
 
 def position_bias(votes: list[dict]) -> dict | None:
@@ -142,7 +163,10 @@ def position_bias(votes: list[dict]) -> dict | None:
     without such votes."""
     asked = [(str(vote["prompt"]), *vote["verdicts"]) for vote in votes if "verdicts" in vote]
     first = [
-        (prompt, float(said == place)) for prompt, *both in asked for said, place in zip(both, "ab") if said != "tie"
+        (prompt, float(winner == place))
+        for prompt, *both in asked
+        for winner, place in zip(both, "ab")
+        if winner != "tie"
     ]
     return (
         {
@@ -155,22 +179,19 @@ def position_bias(votes: list[dict]) -> dict | None:
 
 
 def load_judge(judge: str, rows: list[dict], name: str | None = None, max_new_tokens: int = 256):
-    """The judge that `kind=value` names: a function of pairs, that returns for each `winner` ("a", "b", "tie", or None
-    for no verdict). Its attribute `made_from` is what decides its verdicts.
+    """The judge that a reference (`eval.judging.references`) names: a function of pairs, that returns for each
+    `winner` ("a", "b", "tie", or None for no verdict). Its attribute `made_from` is what decides its verdicts.
 
     Raises:
         UserError: unknown kind, or a judge that cannot be loaded.
     """
-    kind, _, value = judge.partition("=")
-    if not value or kind not in ("verifier", "reward", "model"):
-        raise UserError(
-            "a judge is verifier=<name>, reward=<folder or Hub id>, model=<folder, Hub id or URL> or"
-            f" votes=<file.jsonl>, but got {judge}"
-        )
-    return (
-        VerifierJudge(value, rows)
-        if kind == "verifier"
-        else RewardJudge(value)
-        if kind == "reward"
-        else ModelJudge(value, name, max_new_tokens)
-    )
+    reference = parse_judge(judge)
+    if reference is None:
+        raise UserError(f"a judge is {forms()}; votes that are there are votes=<file.jsonl>, but got {judge}")
+    if reference.kind == "verifier":
+        return VerifierJudge(reference.value, rows)
+    if reference.kind == "reward":
+        return RewardJudge(reference.value)
+    if reference.kind == "python":
+        return FunctionJudge(reference.value)
+    return ModelJudge(reference.value, name, max_new_tokens)

@@ -58,22 +58,22 @@ def load_rubric(path: str) -> list[Criterion]:
     try:
         written = yaml.load(file.read_text(), unique_keys(yaml))
         rows = written["criteria"]
-        found = [Criterion(**row) for row in rows]
+        criteria = [Criterion(**row) for row in rows]
     except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
         raise UserError(
             f"{path} is no rubric ({error}): it holds `criteria`, a list of name, text and weight"
         ) from None
-    right = [c for c in found if isinstance(c.name, str) and isinstance(c.text, str) and c.text.strip()]
+    right = [c for c in criteria if isinstance(c.name, str) and isinstance(c.text, str) and c.text.strip()]
     heavy = [c for c in right if isinstance(c.weight, (int, float)) and c.weight > 0]
-    if not found or len(heavy) < len(found) or len({c.name for c in found}) < len(found):
+    if not criteria or len(heavy) < len(criteria) or len({c.name for c in criteria}) < len(criteria):
         raise UserError(f"{path}: each criterion needs a name of its own, a text, and a weight above 0")
-    return found
+    return criteria
 
 
 def read_score(text: str) -> int | None:
     """The one score in a judge's answer; None where it gives none, or different ones."""
-    found = {int(score) for score in SCORE.findall(text)}
-    return found.pop() if len(found) == 1 else None
+    scores = {int(score) for score in SCORE.findall(text)}
+    return scores.pop() if len(scores) == 1 else None
 
 
 class Rubric:
@@ -89,8 +89,8 @@ class Rubric:
 
     def questions(self, prompt: list[dict], reply: str) -> list[list[dict]]:
         """One conversation for the judge a criterion."""
-        said = "\n".join(f"{message['role']}: {message['content']}" for message in prompt)
-        asked = [QUESTION.format(criterion=c.text, conversation=said, reply=reply) for c in self.criteria]
+        conversation = "\n".join(f"{message['role']}: {message['content']}" for message in prompt)
+        asked = [QUESTION.format(criterion=c.text, conversation=conversation, reply=reply) for c in self.criteria]
         return [[{"role": "user", "content": text}] for text in asked]
 
     def read(self, prompts: list[list[dict]], replies: list[str], seed: int = 0) -> list[list[int | None]]:
@@ -163,10 +163,10 @@ def main(argv: list[str] | None = None) -> None:
     load_rubric(args.rubric)
     with user_errors("the judge"):
         rubric = Rubric(args.rubric, Replier(args.model, args.max_new_tokens, args.temperature, args.model_name))
-    found = agreement(rubric, [r["prompt"] for r in rows], [r["reply"] for r in rows], args.repeats, args.seed)
-    agrees = found["agrees"]
-    told = f"{agrees['value']:.3f} ± {1.96 * agrees['stderr']:.3f} (n = {agrees['n']})" if agrees else "not known"
-    print(f"the judge agrees with itself: {told}; answers without a score: {found['unread']:.3f}")
+    measured = agreement(rubric, [r["prompt"] for r in rows], [r["reply"] for r in rows], args.repeats, args.seed)
+    agrees = measured["agrees"]
+    share = f"{agrees['value']:.3f} ± {1.96 * agrees['stderr']:.3f} (n = {agrees['n']})" if agrees else "not known"
+    print(f"the judge agrees with itself: {share}; answers without a score: {measured['unread']:.3f}")
 
 
 if __name__ == "__main__":

@@ -51,20 +51,20 @@ def prompts(rows: list[dict], shots: int, args: InContextArguments) -> list[str]
     (asks, answers), out = args.speakers, []
     for place, row in enumerate(rows[: args.limit]):
         if "context" in row:
-            told = " ".join(row["context"][:shots]) + "\n" * bool(shots)
+            examples = " ".join(row["context"][:shots]) + "\n" * bool(shots)
         else:
             others = random.Random(f"{args.seed}-{place}").sample(
                 [other for other in rows if other is not row], max(args.shots)
             )  # a shot more is one more in front
-            said = [
+            context = [
                 (other["question"], other["answer"][0] if isinstance(other["answer"], list) else other["answer"])
                 for other in others[len(others) - shots :]
             ]
-            told = "".join(
+            examples = "".join(
                 f"{asks}: {question}\n{answers}: {args.reply.replace('{answer}', str(answer))}\n\n"
-                for question, answer in said
+                for question, answer in context
             )
-        out.append(f"{told}{asks}: {row['question']}\n{answers}:")
+        out.append(f"{examples}{asks}: {row['question']}\n{answers}:")
     return out
 
 
@@ -170,12 +170,12 @@ def main(argv: list[str] | None = None) -> None:
         for name, (model, tokenizer) in loaded.items():
             results[name] = {"shots": {}, "tokens": {}, "examples": {}}
             for shots in sorted(set(args.shots)):
-                found = measure(model, tokenizer, rows, shots, args, verifier, bar.update)
-                results[name]["shots"][shots] = found["accuracy"]
-                results[name]["tokens"][shots] = found["tokens"]
-                results[name]["examples"][shots] = found["example"]
+                measured = measure(model, tokenizer, rows, shots, args, verifier, bar.update)
+                results[name]["shots"][shots] = measured["accuracy"]
+                results[name]["tokens"][shots] = measured["tokens"]
+                results[name]["examples"][shots] = measured["example"]
             figures = [f"{shots}: {m['value']:.3f}" for shots, m in results[name]["shots"].items()]
-            bar.write(f"{name}: {', '.join(figures)} (n = {found['accuracy']['n']})")
+            bar.write(f"{name}: {', '.join(figures)} (n = {measured['accuracy']['n']})")
     settings = {"rows": args.rows, "verifier": args.verifier, "speakers": args.speakers, "seed": args.seed}
     write_json(args.output, {**settings, "models": results})
 

@@ -91,8 +91,8 @@ class Looker:
     def look(self, name: str, ids: list[int]) -> dict:
         """What the page shows of these tokens, with the seconds that it took."""
         begun = time.perf_counter()
-        seen = self.lenses[name].look(ids)
-        return {"model": name, **seen, "seconds": round(time.perf_counter() - begun, 3)}
+        shown = self.lenses[name].look(ids)
+        return {"model": name, **shown, "seconds": round(time.perf_counter() - begun, 3)}
 
     def draw(self, name: str, ids: list[int], temperature: float) -> list[int]:
         """The tokens and one more, drawn at a temperature."""

@@ -82,20 +82,20 @@ def by_cell(cells: list[tuple], right: list, questions: list[str], texts: list[s
     places: dict[tuple, list[int]] = {}
     for place, cell in enumerate(cells):
         places.setdefault(cell, []).append(place)
-    found = {"same_whole": {}, "other_whole": {}}
+    parts = {"same_whole": {}, "other_whole": {}}
     for (same, i, j), at in places.items():
         measured = accuracy([right[place] for place in at])
         wrong = next((place for place in at if not right[place]), None)
         if wrong is not None:
             measured["wrong"] = {"question": questions[wrong], "text": texts[wrong]}
-        found["same_whole" if same else "other_whole"][f"{i},{j}"] = measured
-    return found
+        parts["same_whole" if same else "other_whole"][f"{i},{j}"] = measured
+    return parts
 
 
-def shown(found: dict[str, dict]) -> str:
+def shown(cells: dict[str, dict]) -> str:
     """Mean and least of each map, for the terminal."""
     parts = []
-    for key, part in found.items():
+    for key, part in cells.items():
         values = [m["value"] for m in part.values()]
         parts.append(f"{key} {sum(values) / len(values):.3f}, least {min(values):.2f}")
     return ", ".join(parts)

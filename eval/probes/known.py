@@ -59,7 +59,7 @@ def read_questions(args: KnownArguments) -> tuple[list[Question], int]:
         UserError: a file that cannot be read, too few people, or a person of both kinds.
     """
     people = {str(row["person"]) for row in read_jsonl(args.subjects, ("person",), "give JSON lines with `person`")}
-    names, found, left_out = sorted(people, key=len, reverse=True), [], 0
+    names, questions, left_out = sorted(people, key=len, reverse=True), [], 0
     for known, paths in ((True, args.known), (False, args.unknown)):
         for path in paths:
             for row in read_jsonl(path, ("question",), CURE):
@@ -68,9 +68,9 @@ def read_questions(args: KnownArguments) -> tuple[list[Question], int]:
                 if person is None:
                     left_out += 1
                 else:
-                    found.append(Question(text, person, known))
-    known_people = {q.person for q in found if q.known}
-    unknown_people = {q.person for q in found if not q.known}
+                    questions.append(Question(text, person, known))
+    known_people = {q.person for q in questions if q.known}
+    unknown_people = {q.person for q in questions if not q.known}
     if min(len(known_people), len(unknown_people)) < args.folds:
         raise UserError(
             f"there are {len(known_people)} people known and {len(unknown_people)} unknown, but {args.folds} folds"
@@ -79,7 +79,7 @@ def read_questions(args: KnownArguments) -> tuple[list[Question], int]:
     both = sorted(known_people & unknown_people)
     if both:
         raise UserError(f"{both[0]} is asked about in --known and in --unknown: a person must be one of them")
-    return found, left_out
+    return questions, left_out
 
 
 def states(lens, rows: list[list[int]], batch_size: int) -> tuple[list, Any]:
@@ -209,11 +209,11 @@ def measure(lens, rows: list[list[int]], questions: list[Question], args: KnownA
         return auc(scores, known, people, fold, args.resamples, args.seed)
 
     with torch.inference_mode():
-        found, logits = states(lens, rows, args.batch_size)
+        hidden, logits = states(lens, rows, args.batch_size)
         layers = []
-        for number, state in enumerate(found):
+        for number, state in enumerate(hidden):
             features = state.numpy()
-            last = number == len(found) - 1
+            last = number == len(hidden) - 1
             chance = logits.softmax(-1)[:, tokens].sum(-1) if last else refusal_chance(lens, state, tokens)
             kinds = {"known": known == 1, "unknown": known == 0}
             layers.append(
@@ -229,10 +229,10 @@ def measure(lens, rows: list[list[int]], questions: list[Question], args: KnownA
 
 def example(lens, ids: list[int]) -> list[dict]:
     """What each layer would say at the end of one prompt: `layer`, `text` of its first choice, `p`."""
-    seen = lens.look(ids)
+    shown = lens.look(ids)
     return [
-        {"layer": row["layer"], "text": seen["words"][row["ids"][-1][0]]["text"], "p": row["p"][-1][0]}
-        for row in seen["lens"]
+        {"layer": row["layer"], "text": shown["words"][row["ids"][-1][0]]["text"], "p": row["p"][-1][0]}
+        for row in shown["lens"]
     ]
 
 

@@ -40,10 +40,10 @@ class LifeArguments:
 def moments(rows: list[dict], prompt: str, most: int = 4) -> list[dict]:
     """What a pretraining run said to a prompt at the first step, at steps about four times as late each, and at the
     last."""
-    said = {row["step"]: row["continuation"] for row in rows if row["prompt"] == prompt}
-    steps, wanted = sorted(said), [max(said, default=0) / 4**i for i in range(most - 1)]
+    continuations = {row["step"]: row["continuation"] for row in rows if row["prompt"] == prompt}
+    steps, wanted = sorted(continuations), [max(continuations, default=0) / 4**i for i in range(most - 1)]
     chosen = {min(steps, key=lambda step: abs(step - w)) for w in wanted} | {steps[0]} if steps else set()
-    return [{"model": f"step {step}", "text": said[step]} for step in sorted(chosen)]
+    return [{"model": f"step {step}", "text": continuations[step]} for step in sorted(chosen)]
 
 
 @command
@@ -83,10 +83,10 @@ def main(argv: list[str] | None = None) -> None:
             require_chat_template(tokenizer, models[name])
     for name, (model, tokenizer) in tqdm(loaded.items(), unit="model", disable=len(loaded) < 2):
         asked = prompts if name in args.base else [[{"role": "user", "content": prompt}] for prompt in prompts]
-        for prompt, (said,) in zip(
+        for prompt, (generation,) in zip(
             prompts, generate(model, tokenizer, asked, max_new_tokens=args.max_new_tokens, temperature=0)
         ):
-            life[prompt].append({"model": name, "text": said.text})
+            life[prompt].append({"model": name, "text": generation.text})
     write_json(
         args.output,
         {

@@ -251,9 +251,9 @@ def main(argv: list[str] | None = None) -> None:
             "prefixes": measure(groups, continued, args.suffix_tokens),
             "examples": examples(tokenizer, chosen[::-1], continued[max(continued)][::-1], args.suffix_tokens),
         }
-        for prefix, found in results[name]["prefixes"].items():
-            shares = [f"{times}×: {m['value']:.3f} (n = {m['n']})" for times, m in found["extractable"].items()]
-            correlation = f"; Spearman {found['spearman']['value']:.2f}" if "spearman" in found else ""
+        for prefix, measured in results[name]["prefixes"].items():
+            shares = [f"{times}×: {m['value']:.3f} (n = {m['n']})" for times, m in measured["extractable"].items()]
+            correlation = f"; Spearman {measured['spearman']['value']:.2f}" if "spearman" in measured else ""
             print(f"{name}, {prefix} tokens given: {', '.join(shares)}{correlation}")
     keys = ("documents", "unseen", "suffix_tokens", "seed")
     write_json(args.output, {**{key: getattr(args, key) for key in keys}, "models": results})

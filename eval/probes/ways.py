@@ -56,7 +56,7 @@ def jobs(args: WaysArguments) -> list[Job]:
     """
     from eval.verifiers import get_verifier
 
-    found = []
+    collected = []
     for named in args.tasks:
         task, _, verifier = named.partition("=")
         if not task or not verifier:
@@ -69,8 +69,8 @@ def jobs(args: WaysArguments) -> list[Job]:
         at_once = read_jsonl(short, ("question", "answer"), cure)[: args.limit] if short.exists() else rows
         for way in WAYS:
             if way != "in steps" or short.exists():
-                found.append(Job(task, way, at_once if way == "at once" else rows, verifier))
-    return found
+                collected.append(Job(task, way, at_once if way == "at once" else rows, verifier))
+    return collected
 
 
 def measure(model, tokenizer, job: Job, tools: list, args: WaysArguments) -> dict:
@@ -81,16 +81,16 @@ def measure(model, tokenizer, job: Job, tools: list, args: WaysArguments) -> dic
     prompts = [[{"role": "user", "content": row["question"]}] for row in job.rows]
     limits: dict[str, Any] = {"max_new_tokens": args.max_new_tokens, "batch_size": args.batch_size}
     begun = time.perf_counter()
-    done = [said for (said,) in generate(model, tokenizer, prompts, temperature=0, tools=tools or None, **limits)]
+    done = [reply for (reply,) in generate(model, tokenizer, prompts, temperature=0, tools=tools or None, **limits)]
     seconds = time.perf_counter() - begun
     verifier = get_verifier(job.verifier)
-    judged = [(verifier(said.text, **row), said) for row, said in zip(job.rows, done)]
-    judged = [(score, said) for score, said in judged if score is not None]
+    judged = [(verifier(reply.text, **row), reply) for row, reply in zip(job.rows, done)]
+    judged = [(score, reply) for score, reply in judged if score is not None]
     if not judged:
         raise UserError(f"{job.task}: {job.verifier} can judge none of its answers: choose another verifier")
     return {
         "right": accuracy([score for score, _ in judged]),
-        "tokens": accuracy([len(said.token_ids) for said in done]),
+        "tokens": accuracy([len(reply.token_ids) for reply in done]),
         "seconds": seconds / len(done),
         "example": {"question": job.rows[0]["question"], "text": done[0].text},
     }
@@ -113,14 +113,14 @@ def main(argv: list[str] | None = None) -> None:
     loaded = load_models(folders)
     for name, (_, tokenizer) in loaded.items():
         require_chat_template(tokenizer, folders[name])
-    found: dict[str, dict] = {}
+    measured: dict[str, dict] = {}
     for job in tqdm(todo, unit="task", mininterval=1):
         model, tokenizer = loaded["reasoner" if job.way == "reasoner" else "assistant"]
-        told = measure(model, tokenizer, job, tools if job.way == "with tools" else [], args)
-        found.setdefault(job.task, {})[job.way] = told
-        cost = f"{told['tokens']['value']:.0f} tokens, {told['seconds']:.3f} s a question"
-        tqdm.write(f"{job.task}, {job.way}: {told['right']['value']:.3f} (n = {told['right']['n']}), {cost}")
-    write_json(args.output, {"models": folders, "batch_size": args.batch_size, "tasks": found}, ensure_ascii=False)
+        figures = measure(model, tokenizer, job, tools if job.way == "with tools" else [], args)
+        measured.setdefault(job.task, {})[job.way] = figures
+        cost = f"{figures['tokens']['value']:.0f} tokens, {figures['seconds']:.3f} s a question"
+        tqdm.write(f"{job.task}, {job.way}: {figures['right']['value']:.3f} (n = {figures['right']['n']}), {cost}")
+    write_json(args.output, {"models": folders, "batch_size": args.batch_size, "tasks": measured}, ensure_ascii=False)
 
 
 if __name__ == "__main__":

@@ -91,8 +91,8 @@ def markdown(questions: list[str], replies: dict[str, list[str]]) -> str:
     for number, question in enumerate(questions):
         lines += [""] if number else []
         lines.append(f"{'>':<{LABEL}}{question}")
-        for stage, said in replies.items():
-            text = said[number] or "(nothing)"
+        for stage, reply in replies.items():
+            text = reply[number] or "(nothing)"
             wrapped = textwrap.wrap(text, WIDTH, initial_indent=f"{stage:<{LABEL}}", subsequent_indent=" " * LABEL)
             lines += wrapped
     return "\n".join([*lines, "```"])

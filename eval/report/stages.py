@@ -61,8 +61,8 @@ def role_of(name: str, record: dict) -> str:
 def method_of(record: dict) -> str:
     """How a stage was trained; a record that does not say so is known by its config."""
     config = record.get("config") or {}
-    told = (method for key, method in KEYS.items() if key in config)
-    return record.get("method") or next(told, "supervised fine-tuning")
+    methods = (method for key, method in KEYS.items() if key in config)
+    return record.get("method") or next(methods, "supervised fine-tuning")
 
 
 def loader(record: dict) -> str:
@@ -82,15 +82,15 @@ def stages(run) -> list[Stage]:
         run: an `eval.report.summary.Run`.
     """
     records = {path.parent.name: run(f"{path.parent.name}/stage.json") for path in run.folder.glob("*/stage.json")}
-    found = [Stage(name, role_of(name, record), record) for name, record in records.items() if record]
+    trained = [Stage(name, role_of(name, record), record) for name, record in records.items() if record]
     steps = list(run("seconds.json").get("seconds", {}))
-    if all(stage.name in steps for stage in found):
-        return sorted(found, key=lambda stage: steps.index(stage.name))
+    if all(stage.name in steps for stage in trained):
+        return sorted(trained, key=lambda stage: steps.index(stage.name))
 
     def place(stage: Stage) -> tuple[int, str]:
         return ROLES.index(stage.role) if stage.role in ROLES else len(ROLES), stage.name
 
-    return sorted(found, key=place)
+    return sorted(trained, key=place)
 
 
 def report_columns(run) -> list[Stage]:
@@ -120,7 +120,7 @@ def report_columns(run) -> list[Stage]:
 def roles(run) -> dict[str, str]:
     """role -> name of the first stage, or evaluation, with that role. What the run lacks of `ROLES` is called by its
     role, as its files would be."""
-    found = {role: role for role in ROLES}
+    names = {role: role for role in ROLES}
     for stage in reversed(report_columns(run)):
-        found[stage.role] = stage.name
-    return found
+        names[stage.role] = stage.name
+    return names

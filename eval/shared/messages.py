@@ -104,10 +104,10 @@ def message(given) -> dict:
     )
     if who.lower() in CALLS and not calls and isinstance(content, str):
         try:
-            found = json.loads(content)
+            parsed = json.loads(content)
         except ValueError:
             raise Malformed("a call is no JSON") from None
-        calls, content = found if isinstance(found, list) else [found], ""
+        calls, content = parsed if isinstance(parsed, list) else [parsed], ""
     if not isinstance(calls, list):
         raise Malformed("tool_calls are no list")
     if content is None and not calls:
@@ -141,8 +141,8 @@ def check_roles(messages: list[dict]) -> None:
     + '|>'`)."""
     for number, turn in enumerate(messages):
         if turn.get("role") not in RENDERED:
-            told = f"message {number} has the role {turn.get('role')!r}"
-            raise UserError(f"{told}: a role is system, user, assistant or tool")
+            problem = f"message {number} has the role {turn.get('role')!r}"
+            raise UserError(f"{problem}: a role is system, user, assistant or tool")
 
 
 def check_prompt(row: dict, where: str) -> None:

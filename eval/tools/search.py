@@ -110,11 +110,11 @@ def build(
         )
     if match not in ("any", "all"):
         raise UserError(f"match must be any or all, but is {match}")
-    read, found = 0, []
+    read, collected = 0, []
     for document in itertools.chain.from_iterable(map(documents, folders)):
         read += 1
-        found += passages(document, passage_words)
-    terms = _words([f"{p['title']} {p['text']}" for p in found])
+        collected += passages(document, passage_words)
+    terms = _words([f"{p['title']} {p['text']}" for p in collected])
     if not any(terms.ids):
         raise UserError(f"{' '.join(map(str, folders))}: there is no text in these documents")
     out = output_folder(output_dir)
@@ -122,10 +122,10 @@ def build(
     (out / "corpus.mmindex.json").unlink(missing_ok=True)
     index = bm25s.BM25()
     index.index(terms, show_progress=False)
-    index.save(out, corpus=found, show_progress=False)
+    index.save(out, corpus=collected, show_progress=False)
     info = {
         "documents": read,
-        "passages": len(found),
+        "passages": len(collected),
         "passage_words": passage_words,
         "count": count,
         "max_tokens": max_tokens,
@@ -133,7 +133,7 @@ def build(
     }
     info |= {"sources": [str(folder) for folder in folders], "bm25s": bm25s.__version__}
     (out / INFO).write_text(json.dumps(info) + "\n")
-    return len(found)
+    return len(collected)
 
 
 class _Index:
@@ -165,8 +165,10 @@ class _Index:
         at = [self.bm25.get_scores([word]) > 0 for word in known] if self.all_words else []
         with self.lock:
             mask = np.logical_and.reduce(at) if at else None
-            found, scores = self.bm25.retrieve([known], k=min(count, self.size), show_progress=False, weight_mask=mask)
-        return [passage for passage, score in zip(found[0], scores[0]) if score > 0]
+            places, scores = self.bm25.retrieve(
+                [known], k=min(count, self.size), show_progress=False, weight_mask=mask
+            )
+        return [passage for passage, score in zip(places[0], scores[0]) if score > 0]
 
 
 def _endpoint(url: str) -> Callable[[str, int], list[dict]]:
@@ -229,13 +231,13 @@ class Search:
             The best passages, each under its title.
         """
         try:
-            found = [
+            pages = [
                 (str(p.get("title") or ""), str(p["text"])) for p in self.source(str(query)[:MAX_QUERY], self.count)
             ][: self.count]
         except Exception as error:  # whatever a remote source does
             return self._cut(as_result(f"Error: the search failed: {type(error).__name__}: {error}", 500))
         return self._cut(
-            "\n\n".join(as_result(f"{title}\n{text}".strip(), MAX_BYTES) for title, text in found) or "Nothing found."
+            "\n\n".join(as_result(f"{title}\n{text}".strip(), MAX_BYTES) for title, text in pages) or "Nothing found."
         )
 
     __call__ = search

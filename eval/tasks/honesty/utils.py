@@ -23,8 +23,8 @@ def _outcomes(doc: dict, results: list) -> dict:
 def _scored(outcome: str):
     def process_results(doc: dict, results: list) -> dict:
         """The three outcomes of one greedy reply; the score is one of them."""
-        found = _outcomes(doc, results)
-        return {"score": found[outcome], **found}
+        outcomes = _outcomes(doc, results)
+        return {"score": outcomes[outcome], **outcomes}
 
     return process_results
 
