@@ -190,7 +190,7 @@ def score(web: Path, truth: Path) -> dict:
     Raises:
         UserError: a folder is missing, unfinished, or of another crawl.
     """
-    from data_prep.web import STEPS
+    from data_prep.crawl.arguments import STEPS
 
     pages = {
         row["url"]: row for row in read_jsonl(truth / "pages.jsonl", ("url", "text", "group", "pii", "numbers"), CURE)
