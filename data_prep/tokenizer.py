@@ -133,7 +133,10 @@ def batches(corpus: Iterable[str]) -> Iterator[list[str]]:
     They come once for 500 letters: once for each text, they took a quarter of the time where texts are short.
     """
     corpus = iter(corpus)
-    while batch := list(islice(corpus, BATCH)):
+    while True:
+        batch = list(islice(corpus, BATCH))
+        if not batch:
+            return
         yield [*batch, "\n".join(HEADERS * (1 + sum(map(len, batch)) // 500))]
 
 

@@ -107,6 +107,20 @@ def read_items(path: str) -> tuple[str, dict[str, dict]]:
     return task, items
 
 
+def holders(leases: dict[str, float], labeller: str, now: float) -> set[str]:
+    """The other people for whom an item is kept."""
+    return {who for who, opened in leases.items() if who != labeller and now - opened < LEASE}
+
+
+def place_of_each(ranking: list) -> dict[int, int]:
+    """The place of each response in a ranking, the same for tied ones."""
+    places = {}
+    for place, tied in enumerate(ranking):
+        for i in tied if isinstance(tied, list) else [tied]:
+            places[i] = place
+    return places
+
+
 class Labels:
     """The labels of a folder, held by one process.
 
@@ -239,10 +253,7 @@ class Labels:
             done = {item for item, labels in self.labels.items() if labeller in labels} | (
                 set() if skipped else late.keys()
             )
-            others = {
-                item: {who for who, at in leases.items() if who != labeller and now - at < LEASE}
-                for item, leases in self.leases.items()
-            }
+            others = {item: holders(leases, labeller, now) for item, leases in self.leases.items()}
             free = [
                 i
                 for i in self.items
@@ -312,14 +323,7 @@ class Labels:
                 if self.task == "write":
                     same.append(a["kind"] == b["kind"])
                     continue
-                first, second = (
-                    {
-                        i: place
-                        for place, tied in enumerate(x["ranking"])
-                        for i in (tied if isinstance(tied, list) else [tied])
-                    }
-                    for x in (a, b)
-                )
+                first, second = place_of_each(a["ranking"]), place_of_each(b["ranking"])
                 signs = [
                     (first[i] - first[j]) * (second[i] - second[j])
                     for i, j in itertools.combinations(first.keys() & second.keys(), 2)

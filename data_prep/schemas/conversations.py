@@ -145,21 +145,18 @@ def literal(given: str):
 
 def with_calls(messages: list[dict]) -> list[dict]:
     """Hermes' calls, written into the text, as calls; its results as a tool's turns."""
-    found = []
+    read = []
     for m in messages:
-        if m["role"] == "assistant" and (calls := CALL.findall(m["content"])):
-            found.append(
-                m
-                | {
-                    "content": CALL.sub("", m["content"]).strip(),
-                    "tool_calls": [call(literal(one)) for one in calls],
-                }
-            )
-        elif m["role"] == "tool" and (results := RESULT.findall(m["content"])):
-            found += turns(*(("tool", one) for one in results))
+        calls = CALL.findall(m["content"]) if m["role"] == "assistant" else []
+        results = RESULT.findall(m["content"]) if m["role"] == "tool" else []
+        if calls:
+            content = CALL.sub("", m["content"]).strip()
+            read.append({**m, "content": content, "tool_calls": [call(literal(one)) for one in calls]})
+        elif results:
+            read += turns(*(("tool", one) for one in results))
         else:
-            found.append(m)
-    return found
+            read.append(m)
+    return read
 
 
 def sharegpt(row: dict) -> list[dict]:

@@ -186,17 +186,22 @@ def arena_texts(row: dict, kind: str = "all") -> list[dict]:
         )
     except ValueError:
         raise Malformed("prompt and responses are no lists in JSON") from None
-    if any(not isinstance(part, list) or not all(isinstance(said, str) for said in part) for part in (prompts, *both)):
+    if not all(are_texts(part) for part in (prompts, *both)):
         raise LeftOut(NOTHING)
-    talks = [
-        [
-            m
-            for pair in zip(turns(*(("user", p) for p in prompts)), turns(*(("assistant", r) for r in replies)))
-            for m in pair
-        ]
-        for replies in both
-    ]
-    return vote(0 if row["winner_model_a"] else 1 if row["winner_model_b"] else None, [], tuple(talks))
+    talks = tuple(in_turn(prompts, replies) for replies in both)
+    return vote(0 if row["winner_model_a"] else 1 if row["winner_model_b"] else None, [], talks)
+
+
+def are_texts(part) -> bool:
+    return isinstance(part, list) and all(isinstance(text, str) for text in part)
+
+
+def in_turn(prompts: list[str], replies: list[str]) -> list[dict]:
+    """A conversation of prompts, each with its reply."""
+    messages = []
+    for prompt, reply in zip(prompts, replies):
+        messages += turns(("user", prompt), ("assistant", reply))
+    return messages
 
 
 def arena(row: dict, kind: str = "all") -> list[dict]:

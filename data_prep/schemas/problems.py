@@ -157,10 +157,9 @@ def rlvr(row: dict, suffix: str | None = None) -> list[dict]:
 def constrained(row: dict, suffix: str | None = None) -> list[dict]:
     """google/IFEval: constraints that a regular expression can check; rows with others are left out."""
     kwargs = row["kwargs"] if isinstance(row["kwargs"], list) else json.loads(row["kwargs"])
-    constraints = [
-        {"id": name, **{k: v for k, v in (given or {}).items() if v is not None}}
-        for name, given in zip(row["instruction_id_list"], kwargs)
-    ]
+    constraints = []
+    for name, given in zip(row["instruction_id_list"], kwargs):
+        constraints.append({"id": name, **{k: v for k, v in (given or {}).items() if v is not None}})
     messages = turns(("user", text(row["prompt"]).strip()))
     return problem(messages, pattern=pattern_of(constraints), verifier="matches")
 
@@ -214,6 +213,11 @@ def listed(given) -> list:
     return [json.loads(line) for line in str(given).strip().splitlines()]
 
 
+def in_lines(part):
+    """A list as a text of lines; what is no list stays."""
+    return "\n".join(map(str, part)) if isinstance(part, list) else part
+
+
 def apps(row: dict, suffix: str | None = None) -> list[dict]:
     """codeparrot/apps, BAAI/TACO: `input_output` in JSON."""
     held = held_in(row["input_output"])
@@ -224,9 +228,7 @@ def apps(row: dict, suffix: str | None = None) -> list[dict]:
     if function:
         cases = [(listed(given), wanted) for given, wanted in cases]
     else:
-        cases = [
-            tuple("\n".join(map(str, part)) if isinstance(part, list) else part for part in case) for case in cases
-        ]
+        cases = [(in_lines(given), in_lines(wanted)) for given, wanted in cases]
     return program(text(row["question"]), cases, function, row.get("starter_code"), suffix)
 
 

@@ -72,12 +72,16 @@ def _known_words(question: str) -> frozenset:
 
 def _names(text: str, known: frozenset) -> tuple[frozenset, ...]:
     """The words of each name or number that the text asserts; none whose words are all `known`."""
-    found = [match[0].rstrip(".,") for match in _NAME.finditer(_POSSESSIVE.sub("", text))]
-    unknown = [name for name in found if not set(normal_words(name)) <= known]
-    bare = [" ".join(word for word in name.split() if word.casefold() not in _STOP) for name in unknown]
+    names = [match[0].rstrip(".,") for match in _NAME.finditer(_POSSESSIVE.sub("", text))]
+    unknown = [name for name in names if not set(normal_words(name)) <= known]
+    bare = [_without_stop_words(name) for name in unknown]
     candidates = [name for name in dict.fromkeys(bare) if name]
-    said = asserted(text, candidates) if candidates else set()
-    return tuple(frozenset(normal_words(name)) for name in candidates if name.casefold() in said)
+    claimed = asserted(text, candidates) if candidates else set()
+    return tuple(frozenset(normal_words(name)) for name in candidates if name.casefold() in claimed)
+
+
+def _without_stop_words(name: str) -> str:
+    return " ".join(word for word in name.split() if word.casefold() not in _STOP)
 
 
 def answer_of(row: dict, text: str) -> Answer:

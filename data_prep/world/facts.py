@@ -206,7 +206,8 @@ class World:
         spoken_of = {
             facts[0].person for group in ("known", "rare", "unseen", "absent") for facts in self.people[group]
         }
-        return [name for first in FIRST for last in LAST if (name := f"{first} {last}") not in spoken_of]
+        names = [f"{first} {last}" for first in FIRST for last in LAST]
+        return [name for name in names if name not in spoken_of]
 
 
 # Sentences about nobody: what pages are padded with, and what the base model learns plain English from.
