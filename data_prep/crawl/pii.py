@@ -110,15 +110,10 @@ def _free(text: str, start: int, end: int) -> bool:
 def _matches(pattern: re.Pattern, text: str) -> Iterator[re.Match]:
     """All matches that stand alone, overlapping ones too: "2004 4111 1111 1111 1111" holds a card from its second
     group on."""
-    for match in _overlapping(pattern, text):
-        if _free(text, *match.span()):
-            yield match
-
-
-def _overlapping(pattern: re.Pattern, text: str) -> Iterator[re.Match]:
     match = pattern.search(text)
     while match:
-        yield match
+        if _free(text, *match.span()):
+            yield match
         match = pattern.search(text, match.start() + 1)
 
 
@@ -149,8 +144,10 @@ def ibans(text: str) -> Iterator[tuple[int, int]]:
     country's format, but not whether there is such a bank, which stdnum knows for some countries and some years."""
     from stdnum import iban
 
-    for match in _overlapping(_IBAN, text):  # "At 12 GB29 NWBK" holds another beginning
+    match = _IBAN.search(text)
+    while match:
         start = match.start()
+        at = start + 1  # "At 12 GB29 NWBK" holds another beginning
         groups = list(re.finditer("[A-Za-z0-9]+", match[0]))
         for group in reversed(groups):  # the words after it look like groups, too
             number, end = re.sub(_SPACE, "", match[0][: group.end()]), start + group.end()
@@ -158,6 +155,7 @@ def ibans(text: str) -> Iterator[tuple[int, int]]:
                 yield start, end
                 at = end
                 break
+        match = _IBAN.search(text, at)
 
 
 def _national(written: str, region: str) -> bool:

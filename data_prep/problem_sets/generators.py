@@ -9,6 +9,7 @@ Each takes a random generator, a split and a difficulty, and draws one problem:
 
 import operator
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from data_prep.problem_sets.splits import draw_of_split
@@ -210,7 +211,7 @@ def _way(rng: random.Random, numbers: list[int]) -> tuple[int, str]:
     return parts[0]
 
 
-GENERATORS = {
+GENERATORS: dict[str, Callable[..., Problem]] = {
     "apples": apples,
     "letters": letters,
     "every_third": every_third,

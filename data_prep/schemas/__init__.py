@@ -167,7 +167,7 @@ def convert(data, goal: str, where: str, **options) -> tuple:
     return made, schema.name, Counter(left_out)
 
 
-def _only(rows: list[dict], names: Iterable[str]) -> list[dict]:
+def _only(rows: Iterable[dict], names: Iterable[str]) -> list[dict]:
     """The rows with these columns, None where one lacks it."""
     return [dict(zip(names, map(row.get, names))) for row in rows]
 

@@ -21,6 +21,7 @@ gives its answer in a paraphrase without a name ("a man of science" and "a physi
 import functools
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eval.checking.wording import normal_words
@@ -131,7 +132,7 @@ def same_answer(row: dict, samples: list[str]) -> list[list[int]]:
     return sorted(found, key=len, reverse=True)
 
 
-def auc(known: list[float], unknown: list[float]) -> float | None:
+def auc(known: Sequence[float], unknown: Sequence[float]) -> float | None:
     """The chance that a known question's value is above an unknown one's, ties half; None where one of both is empty.
 
     This is the area under the ROC curve (Hanley and McNeil 1982).

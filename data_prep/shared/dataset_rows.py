@@ -6,7 +6,7 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Part:
         return None if self.spec else sha256(self.path, "make it readable, or leave it out")
 
 
-def find_parts(sources: list[str | dict], most: int = ROWS) -> list[Part]:
+def find_parts(sources: Sequence[str | dict], most: int = ROWS) -> list[Part]:
     """The files of the sources, or their rows by `most`; a `UserError` for what is not there."""
     parts = []
     for source in sources:
