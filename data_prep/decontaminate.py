@@ -146,7 +146,7 @@ class Scan:
             {"rows", "contaminating" rows, "found" n-grams, "best": [[piece, [share, row, text]], ...], "sha256" of the
             file}
         """
-        best, found, rows, contaminating = {}, set(), part.start, 0
+        best, grams, rows, contaminating = {}, set(), part.start, 0
         temporary = clean.with_name(f".part-{clean.name}") if clean else os.devnull
         if clean:
             clean.parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ class Scan:
                     text_of(row[column]) for column in columns_of(row, TRAINING, f"{part.path}, row {rows}")
                 )
                 hits = self.index.find(words(text))
-                found.update(hits)
+                grams.update(hits)
                 shares = self.index.shares(hits)
                 for piece, share in shares.items():
                     if share > best.get(piece, (0,))[0]:
@@ -170,7 +170,7 @@ class Scan:
         if clean:
             os.replace(temporary, clean)
         counts = {"rows": rows - part.start, "contaminating": contaminating, "sha256": part.digest()}
-        return {**counts, "found": sorted(found), "best": sorted(best.items())}
+        return {**counts, "found": sorted(grams), "best": sorted(best.items())}
 
     def excerpt(self, text: str, hits: dict[int, int], piece: int) -> str:
         first = min(hits[gram] for gram in self.index.pieces[piece] if gram in hits)
@@ -223,22 +223,22 @@ def scan_all(scan: Scan, jobs: list[tuple[Part, Path | None]], work: Path, worke
 # ---- The verdict ----
 
 
-def share_of(found: set, grams) -> float:
+def share_of(grams: set, piece) -> float:
     """The share of a piece's n-grams that occur anywhere in the training data."""
-    return sum(gram in found for gram in grams) / len(grams)
+    return sum(gram in grams for gram in piece) / len(piece)
 
 
 def judge(
     name: str, items: list[Item], args: DecontaminateArguments, index: Index, parts: list[Part], results: list[dict]
 ) -> dict:
     """The verdict of one evaluation set, with its counts and its worst items."""
-    found = set().union(*(result["found"] for result in results))
+    grams = set().union(*(result["found"] for result in results))
     best = [dict(result["best"]) for result in results]
     least = args.threshold if args.rule == "coverage" else 0.0
     counts, sources, worst = Counter(), Counter(), []
     judged = [item for item in items if item.pieces]
     for item in judged:
-        spread = max(share_of(found, index.pieces[piece]) for piece in item.pieces)
+        spread = max(share_of(grams, index.pieces[piece]) for piece in item.pieces)
         hits = [(*rows[piece], i) for i, rows in enumerate(best) for piece in item.pieces if piece in rows]
         share, row, text, i = max(hits, key=lambda hit: (hit[0], -hit[3]), default=(0.0, None, None, None))
         counts.update(

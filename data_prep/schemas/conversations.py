@@ -46,9 +46,9 @@ PAIRS = (  # what is asked, what stands beside it, what is answered
 )
 
 
-def turns(*said: tuple[str, str]) -> list[dict]:
+def turns(*spoken: tuple[str, str]) -> list[dict]:
     """Messages out of (role, content)."""
-    return [{"role": role, "content": content} for role, content in said]
+    return [{"role": role, "content": content} for role, content in spoken]
 
 
 def taught(messages: list[dict], tools: str | None = None) -> list[dict]:
@@ -258,19 +258,20 @@ def pair(ask: str, beside: str, says: str):
     def rows(row: dict) -> list[dict]:
         if row.get("label") is False:
             raise LeftOut("its label says that the answer is bad")
-        asked, said = row[ask], row[says]
-        if not said:
+        asked, answer = row[ask], row[says]
+        if not answer:
             raise LeftOut("there is no answer")
         if isinstance(asked, list):  # messages, as TRL takes them
             return taught(
-                conversation(asked) + (conversation(said) if isinstance(said, list) else turns(("assistant", said))),
+                conversation(asked)
+                + (conversation(answer) if isinstance(answer, list) else turns(("assistant", answer))),
                 tools_of(row),
             )
-        if not isinstance(asked, str) or not isinstance(said, str) or not asked.strip():
+        if not isinstance(asked, str) or not isinstance(answer, str) or not asked.strip():
             raise Malformed(f"{ask} and {says} are no texts")
         more = row.get(beside) if beside else None
         question = asked.strip() + (f"\n\n{more.strip()}" if isinstance(more, str) and more.strip() else "")
-        return taught(system_of(row) + turns(("user", question), ("assistant", said.strip())))
+        return taught(system_of(row) + turns(("user", question), ("assistant", answer.strip())))
 
     def fits(row: dict) -> bool:
         return (

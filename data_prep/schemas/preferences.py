@@ -26,9 +26,9 @@ TIE, SAME, NOTHING = "both replies are equally good", "both replies are the same
 STRANGERS = "the two replies answer no common prompt"
 
 
-def transcript(said: str) -> list[dict]:
+def transcript(text: str) -> list[dict]:
     """The turns of a text in the form of hh-rlhf; [] where it is none."""
-    before, *spoken = TURN.split(said)
+    before, *spoken = TURN.split(text)
     if before.strip():
         return []
     return turns(
@@ -45,15 +45,15 @@ def asked(prompt, row: dict) -> list[dict]:
         return conversation(prompt) if prompt else []
     if not isinstance(prompt, str) or not prompt.strip():
         return []
-    found = [m for m in transcript(prompt) if m["content"]]
-    if found:
-        return found
+    messages = [m for m in transcript(prompt) if m["content"]]
+    if messages:
+        return messages
     first, *others = EXTRA.split(prompt)
     if others:
         spoken = zip(others[::2], others[1::2])
         return turns(
             ("user", first.strip()),
-            *(({"User": "user", "Assistant": "assistant"}[who], said.strip()) for who, said in spoken),
+            *(({"User": "user", "Assistant": "assistant"}[who], words.strip()) for who, words in spoken),
         )
     return [*system_of(row), *turns(("user", prompt.strip()))]
 
@@ -103,11 +103,11 @@ def ranked(prompt: list[dict], replies: list[tuple[str, float]], kind: str) -> I
     """The pairs of replies with scores, more is better; a text that comes twice has the mean of its scores, equal
     scores are a tie."""
     scores = defaultdict(list)
-    for said, score in replies:
-        scores[said].append(score)
+    for reply, score in replies:
+        scores[reply].append(score)
     places = defaultdict(list)
-    for said, all_of_it in scores.items():
-        places[sum(all_of_it) / len(all_of_it)].append(said)
+    for reply, all_of_it in scores.items():
+        places[sum(all_of_it) / len(all_of_it)].append(reply)
     levels = [places[score] for score in sorted(places, reverse=True)]
     if len(scores) < 2:
         raise LeftOut("fewer than two different replies have a score")

@@ -87,13 +87,13 @@ def _without_stop_words(name: str) -> str:
 
 def answer_of(row: dict, text: str) -> Answer:
     """What the reply `text` answers to `row` (question, answer, choices)."""
-    said, aliases = reply(text), {a.casefold() for a in row["answer"]}
+    claim, aliases = reply(text), {a.casefold() for a in row["answer"]}
     values = [*row["answer"], *row.get("choices", ())]
     named = asserted(text, values)
     known = _known_words(row.get("question", ""))
-    words = tuple(word for word in normal_words(_POSSESSIVE.sub("", said)) if word not in known)
+    words = tuple(word for word in normal_words(_POSSESSIVE.sub("", claim)) if word not in known)
     chosen = frozenset("" if value in aliases else value for value in named) if "choices" in row else None
-    return Answer(chosen, refusal(text) == 1.0, bool(named & aliases), _names(said, known), words)
+    return Answer(chosen, refusal(text) == 1.0, bool(named & aliases), _names(claim, known), words)
 
 
 def _f1(one: tuple[str, ...], other: tuple[str, ...]) -> float:
@@ -122,14 +122,14 @@ def agree(one: Answer, other: Answer) -> bool:
 def same_answer(row: dict, samples: list[str]) -> list[list[int]]:
     """The places of the samples that give the same answer, the largest group first, equal ones in order."""
     answers = [answer_of(row, text) for text in samples]
-    found: list[list[int]] = []
+    groups: list[list[int]] = []
     for place, answer in enumerate(answers):
-        group = next((group for group in found if agree(answers[group[0]], answer)), None)
+        group = next((group for group in groups if agree(answers[group[0]], answer)), None)
         if group is None:
-            found.append([place])
+            groups.append([place])
         else:
             group.append(place)
-    return sorted(found, key=len, reverse=True)
+    return sorted(groups, key=len, reverse=True)
 
 
 def auc(known: Sequence[float], unknown: Sequence[float]) -> float | None:

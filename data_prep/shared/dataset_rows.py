@@ -115,9 +115,9 @@ def text_of(value, role: str | None = None) -> str:
 
 
 def columns_of(row: dict, columns: tuple[str, ...], where: str) -> list[str]:
-    found = [column for column in columns if row.get(column) is not None]
-    if found:
-        return found
+    present = [column for column in columns if row.get(column) is not None]
+    if present:
+        return present
     raise UserError(
         f"{where} has none of {', '.join(columns)}, but {', '.join(map(str, row)) or 'nothing'}: name the column with"
         " a source, such as " + '\'{"path": "…", "rename": {"body": "text"}}\''

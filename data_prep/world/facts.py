@@ -330,9 +330,9 @@ def statement_questions(world: World, count: int = 250, statements: int = 16) ->
     for name in rng.choices(world.strangers(), k=count):
         attribute = rng.choice(list(ATTRIBUTES))
         fact = Fact(name, attribute, rng.choice(ATTRIBUTES[attribute].values), "")
-        said = [s.format(p=name, v=fact.value) + "." for s in ATTRIBUTES[attribute].statements]
-        rng.shuffle(said)
-        context = [said[i % len(said)] for i in range(statements)]
+        sentences = [s.format(p=name, v=fact.value) + "." for s in ATTRIBUTES[attribute].statements]
+        rng.shuffle(sentences)
+        context = [sentences[i % len(sentences)] for i in range(statements)]
         context[0] = f"Read: {context[0]}"  # as the exercise books have it
         rows.append(
             {
