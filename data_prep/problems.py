@@ -9,11 +9,11 @@
 
 writes `<split>.jsonl` with `prompt` (messages), `verifier` (a name in `eval.verifiers`) and what that reads (`answer`,
 or `tests`), the form that `recipes/grpo.py` reads. The generators are the lecture's: apples and oranges, letters in
-"strawberry", every third letter of "ubiquitous", 9.11 against 9.9, arithmetic, and countdown. A problem's split depends
-on what is asked alone, so that no set shares an item. `difficulty` is 1 or more: sentences beside the point (apples),
-syllables of the word (letters, every_third), digits (compare, arithmetic), numbers to use (countdown). With `--expert
-0.38` rows are conversations for `recipes.sft`: the worked solutions of an expert who chooses the right method that
-often (apples), which is what imitation learns from and practice passes.
+"strawberry", every third letter of "ubiquitous", 9.11 against 9.9, arithmetic, and countdown. A problem's split
+depends on what is asked alone, so that no set shares an item. `difficulty` is 1 or more: sentences beside the point
+(apples), syllables of the word (letters, every_third), digits (compare, arithmetic), numbers to use (countdown). With
+`--expert 0.38` rows are conversations for `recipes.sft`: the worked solutions of an expert who chooses the right
+method that often (apples), which is what imitation learns from and practice passes.
 """
 
 import random
