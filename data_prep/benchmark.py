@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from datatrove.pipeline.base import PipelineStep
+
 from data_prep import web
 from data_prep.crawl.executor import Executor
 from data_prep.crawl.filters import LANGUAGE_MODEL
@@ -43,13 +45,18 @@ class BenchmarkArguments:
 def fineweb_example(pages: Path, output: Path) -> float:
     """The steps of datatrove's examples/fineweb.py with its library's defaults. Returns the seconds
     without start-up."""
-    from datatrove.pipeline.dedup import (
-        MinhashDedupBuckets,
-        MinhashDedupCluster,
-        MinhashDedupFilter,
-        MinhashDedupSignature,
-    )
-    from datatrove.pipeline.dedup.minhash import MinhashConfig
+    from trafilatura.deduplication import LRU_TEST
+
+    stages = [(fineweb_filtering(pages, output), 1), *fineweb_deduplication(output)]
+    LRU_TEST.clear()  # the child that extracts is forked from this process
+    started = time.perf_counter()
+    for number, (pipeline, tasks) in enumerate(stages):
+        Executor(pipeline, tasks=tasks, workers=1, logging_dir=str(output / "logs" / str(number))).run()
+    return time.perf_counter() - started
+
+
+def fineweb_filtering(pages: Path, output: Path) -> list[PipelineStep]:
+    """The first stage: from WARC files to the pages that pass every filter."""
     from datatrove.pipeline.extractors import Trafilatura
     from datatrove.pipeline.filters import (
         C4QualityFilter,
@@ -59,12 +66,9 @@ def fineweb_example(pages: Path, output: Path) -> float:
         LanguageFilter,
         URLFilter,
     )
-    from datatrove.pipeline.formatters import PIIFormatter
-    from datatrove.pipeline.readers import JsonlReader, WarcReader
+    from datatrove.pipeline.readers import WarcReader
     from datatrove.pipeline.writers import JsonlWriter
-    from datatrove.utils.hashing import HashConfig
     from tldextract import TLDExtract
-    from trafilatura.deduplication import LRU_TEST
 
     def rejects(name: str) -> JsonlWriter:
         return JsonlWriter(str(output / "removed" / name))
@@ -77,43 +81,46 @@ def fineweb_example(pages: Path, output: Path) -> float:
     url.tldextractor = TLDExtract(suffix_list_urls=())  # else it asks the network
     url.download_data()
     language.model.MODEL_URL = LANGUAGE_MODEL
-    filtered, work = str(output / "filtered"), output / "work"
+    return [
+        WarcReader(str(pages), glob_pattern="*.warc.gz", default_metadata={"dump": "benchmark"}),
+        url,
+        Trafilatura(favour_precision=True),
+        language,
+        GopherRepetitionFilter(exclusion_writer=rejects("repetition")),
+        GopherQualityFilter(exclusion_writer=rejects("quality")),
+        C4QualityFilter(filter_no_terminal_punct=False, exclusion_writer=rejects("c4")),
+        FineWebQualityFilter(exclusion_writer=rejects("fineweb")),
+        JsonlWriter(str(output / "filtered")),
+    ]
+
+
+def fineweb_deduplication(output: Path) -> list[tuple[list[PipelineStep], int]]:
+    """(Pipeline, number of tasks) of the stages after the filters: MinHash's, the last of which writes the
+    documents."""
+    from datatrove.pipeline.dedup import (
+        MinhashDedupBuckets,
+        MinhashDedupCluster,
+        MinhashDedupFilter,
+        MinhashDedupSignature,
+    )
+    from datatrove.pipeline.dedup.minhash import MinhashConfig
+    from datatrove.pipeline.formatters import PIIFormatter
+    from datatrove.pipeline.readers import JsonlReader
+    from datatrove.pipeline.writers import JsonlWriter
+    from datatrove.utils.hashing import HashConfig
+
     config = MinhashConfig(
         n_grams=5, num_buckets=14, hashes_per_bucket=8, hash_config=HashConfig(hash_fc="sha1", precision=64)
     )
+    filtered, work = str(output / "filtered"), output / "work"
     signatures, buckets, clusters = (str(work / name) for name in ("signatures", "buckets", "clusters"))
-    stages = [
-        [
-            WarcReader(str(pages), glob_pattern="*.warc.gz", default_metadata={"dump": "benchmark"}),
-            url,
-            Trafilatura(favour_precision=True),
-            language,
-            GopherRepetitionFilter(exclusion_writer=rejects("repetition")),
-            GopherQualityFilter(exclusion_writer=rejects("quality")),
-            C4QualityFilter(filter_no_terminal_punct=False, exclusion_writer=rejects("c4")),
-            FineWebQualityFilter(exclusion_writer=rejects("fineweb")),
-            JsonlWriter(filtered),
-        ],
-        [JsonlReader(filtered), MinhashDedupSignature(signatures, config)],
-        [MinhashDedupBuckets(signatures, buckets, config=config)],
-        [MinhashDedupCluster(buckets, clusters, config=config)],
-        [
-            JsonlReader(filtered),
-            MinhashDedupFilter(clusters, rejects("dedup")),
-            PIIFormatter(),
-            JsonlWriter(str(output / "documents")),
-        ],
+    take = MinhashDedupFilter(clusters, JsonlWriter(str(output / "removed" / "dedup")))
+    return [
+        ([JsonlReader(filtered), MinhashDedupSignature(signatures, config)], 1),
+        ([MinhashDedupBuckets(signatures, buckets, config=config)], config.num_buckets),
+        ([MinhashDedupCluster(buckets, clusters, config=config)], 1),
+        ([JsonlReader(filtered), take, PIIFormatter(), JsonlWriter(str(output / "documents"))], 1),
     ]
-    LRU_TEST.clear()  # the child that extracts is forked from this process
-    started = time.perf_counter()
-    for number, pipeline in enumerate(stages):
-        Executor(
-            pipeline,
-            tasks=config.num_buckets if number == 2 else 1,
-            workers=1,
-            logging_dir=str(output / "logs" / str(number)),
-        ).run()
-    return time.perf_counter() - started
 
 
 def ours(pages: Path, output: Path, options: tuple[str, ...] = ()) -> float:
@@ -229,6 +236,23 @@ def write_warc(pages: dict[str, str], path: Path) -> None:
             )
 
 
+def print_table(name: str, result: dict) -> None:
+    """A row for each figure, a column for each contender."""
+    print(f"\n{name}, {result['pages']} pages {'':<20}" + "".join(f"{key:>16}" for key in CONTENDERS))
+    for what, key, form in (
+        ("pages/s", "pages_per_second", ".1f"),
+        ("times datatrove's", "ratio", ".2f"),
+        ("survivors", "survivors", "d"),
+    ):
+        print(f"{what:<36}" + "".join(f"{result[key][contender]:>16{form}}" for contender in CONTENDERS))
+    differ = result["survivors_differ_in"]
+    print(f"{'survivors not in both':<36}" + "".join(f"{len(differ[contender]):>16}" for contender in CONTENDERS))
+    f1 = result.get("f1")
+    if f1:
+        values = "".join(f"{f1[c]['f1']:>8.4f} ± {f1[c]['f1_std']:.3f}" for c in CONTENDERS)
+        print(f"{'F1 of the extraction (± 1 std)':<36}{values}")
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((BenchmarkArguments,), argv)
@@ -250,23 +274,7 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         results["crawl"] = race("crawl", whole_records(crawl, Path(folder)), args.repeats)
     for name, result in results.items():
-        print(f"\n{name}, {result['pages']} pages {'':<20}" + "".join(f"{key:>16}" for key in CONTENDERS))
-        for what, key, form in (
-            ("pages/s", "pages_per_second", ".1f"),
-            ("times datatrove's", "ratio", ".2f"),
-            ("survivors", "survivors", "d"),
-        ):
-            print(f"{what:<36}" + "".join(f"{result[key][contender]:>16{form}}" for contender in CONTENDERS))
-        print(
-            f"{'survivors not in both':<36}"
-            + "".join(f"{len(result['survivors_differ_in'][contender]):>16}" for contender in CONTENDERS)
-        )
-        f1 = result.get("f1")
-        if f1:
-            print(
-                f"{'F1 of the extraction (± 1 std)':<36}"
-                + "".join(f"{f1[c]['f1']:>8.4f} ± {f1[c]['f1_std']:.3f}" for c in CONTENDERS)
-            )
+        print_table(name, result)
     if args.output:
         Path(args.output).parent.mkdir(parents=True, exist_ok=True)
         Path(args.output).write_text(json.dumps(results, indent=1) + "\n")

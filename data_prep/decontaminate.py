@@ -92,6 +92,7 @@ class Item:
 
 
 def read_items(part: Part, index: Index) -> list[Item]:
+    """The items of an evaluation set, added to the index; a `UserError` where none has two words."""
     items = []
     for number, _, row in read_rows(part):
         where = f"{part.path}, row {number}"
@@ -100,8 +101,8 @@ def read_items(part: Part, index: Index) -> list[Item]:
             (text_of(row[column]) for column in ANSWERS if row.get(column) is not None),
             text_of(row.get("messages"), "assistant"),
         )
-        asked, told = words(question), words(answer)
-        pieces = [index.add(asked), index.add(told) if len(told) >= index.n else None]
+        answer_words = words(answer)
+        pieces = [index.add(words(question)), index.add(answer_words) if len(answer_words) >= index.n else None]
         items.append(Item(question, [piece for piece in pieces if piece is not None]))
     if not any(item.pieces for item in items):
         raise UserError(f"evaluation set {part.path} is empty: expected at least one item of two words")
@@ -145,7 +146,7 @@ class Scan:
             {"rows", "contaminating" rows, "found" n-grams, "best": [[piece, [share, row, text]], ...], "sha256" of the
             file}
         """
-        best, found, rows, contaminating = {}, set(), part.start, 0
+        best, grams, rows, contaminating = {}, set(), part.start, 0
         temporary = clean.with_name(f".part-{clean.name}") if clean else os.devnull
         if clean:
             clean.parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +158,7 @@ class Scan:
                     text_of(row[column]) for column in columns_of(row, TRAINING, f"{part.path}, row {rows}")
                 )
                 hits = self.index.find(words(text))
-                found.update(hits)
+                grams.update(hits)
                 shares = self.index.shares(hits)
                 for piece, share in shares.items():
                     if share > best.get(piece, (0,))[0]:
@@ -169,7 +170,7 @@ class Scan:
         if clean:
             os.replace(temporary, clean)
         counts = {"rows": rows - part.start, "contaminating": contaminating, "sha256": part.digest()}
-        return {**counts, "found": sorted(found), "best": sorted(best.items())}
+        return {**counts, "found": sorted(grams), "best": sorted(best.items())}
 
     def excerpt(self, text: str, hits: dict[int, int], piece: int) -> str:
         first = min(hits[gram] for gram in self.index.pieces[piece] if gram in hits)
@@ -222,20 +223,23 @@ def scan_all(scan: Scan, jobs: list[tuple[Part, Path | None]], work: Path, worke
 # ---- The verdict ----
 
 
+def share_of(grams: set, piece) -> float:
+    """The share of a piece's n-grams that occur anywhere in the training data."""
+    return sum(gram in grams for gram in piece) / len(piece)
+
+
 def judge(
     name: str, items: list[Item], args: DecontaminateArguments, index: Index, parts: list[Part], results: list[dict]
 ) -> dict:
     """The verdict of one evaluation set, with its counts and its worst items."""
-    found = set().union(*(result["found"] for result in results))
+    grams = set().union(*(result["found"] for result in results))
     best = [dict(result["best"]) for result in results]
     least = args.threshold if args.rule == "coverage" else 0.0
     counts, sources, worst = Counter(), Counter(), []
     judged = [item for item in items if item.pieces]
     for item in judged:
-        spread = max(
-            sum(gram in found for gram in index.pieces[piece]) / len(index.pieces[piece]) for piece in item.pieces
-        )
-        hits = [(*seen[piece], i) for i, seen in enumerate(best) for piece in item.pieces if piece in seen]
+        spread = max(share_of(grams, index.pieces[piece]) for piece in item.pieces)
+        hits = [(*rows[piece], i) for i, rows in enumerate(best) for piece in item.pieces if piece in rows]
         share, row, text, i = max(hits, key=lambda hit: (hit[0], -hit[3]), default=(0.0, None, None, None))
         counts.update(
             any=bool(hits),
@@ -291,14 +295,7 @@ def started(work: Path, args: DecontaminateArguments, parts: list[Part], index: 
     """Empty the folder of a killed run, unless it was after the same: settings, n-grams, and training files by size
     and time."""
     settings = {key: value for key, value in asdict(args).items() if key not in ("workers", "output", "tolerance")}
-    files = [
-        (
-            [part.path, part.start, *((stat := os.stat(part.path)).st_size, stat.st_mtime_ns)]
-            if not part.spec
-            else asdict(part)
-        )
-        for part in parts
-    ]
+    files = [asdict(part) if part.spec else _file_state(part) for part in parts]
     same = hashlib.sha256(json.dumps([settings, files, list(index.grams)]).encode()).hexdigest()
     if not (work / "settings").exists() or (work / "settings").read_text() != same:
         shutil.rmtree(work, ignore_errors=True)
@@ -306,79 +303,97 @@ def started(work: Path, args: DecontaminateArguments, parts: list[Part], index: 
         (work / "settings").write_text(same)
 
 
+def _file_state(part: Part) -> list:
+    stat = os.stat(part.path)
+    return [part.path, part.start, stat.st_size, stat.st_mtime_ns]
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((DecontaminateArguments,), argv)
     check(args)
     eval_parts, parts = find_parts(args.eval, most=sys.maxsize), find_parts(args.train)
-    index, names = Index(args.n, args.short_n), set_names(eval_parts)
-    if len(set(names)) < len(names):
-        raise UserError(
-            f"two evaluation sets have one name: {', '.join(sorted(name for name in names if names.count(name) > 1))};"
-            " give each once"
-        )
-    unknown = set(args.expected) - set(names)
-    if unknown:
-        raise UserError(
-            f"expected names no evaluation set: {', '.join(sorted(unknown))}; the sets are {', '.join(names)}"
-        )
-    sets = dict(zip(names, (read_items(part, index) for part in eval_parts)))
+    index = Index(args.n, args.short_n)
+    sets = read_sets(eval_parts, args.expected, index)
     output = Path(args.output)
     output_folder(output.parent)
-    jobs = [(part, None) for part in parts]
-    if args.remove_to:
-        root = os.path.commonpath(
-            [os.path.dirname(os.path.abspath(part.path)) for part in parts if not part.spec] or ["/"]
-        )
-        jobs = [(part, clean_path(part, root, output_folder(args.remove_to))) for part in parts]
+    jobs = jobs_of(parts, args.remove_to)
     work = output.with_name(f"{output.name}.work")
     started(work, args, parts, index)
 
     # ---- Read the training data, judge ----
-    watched = {
-        piece for name, items in sets.items() if name not in args.expected for item in items for piece in item.pieces
-    }
-    results = scan_all(
-        Scan(index, watched, args.threshold if args.rule == "coverage" else 0.0), jobs, work, args.workers
-    )
+    watched: set[int] = set()
+    for name, items in sets.items():
+        if name not in args.expected:
+            watched.update(piece for item in items for piece in item.pieces)
+    scan = Scan(index, watched, args.threshold if args.rule == "coverage" else 0.0)
+    results = scan_all(scan, jobs, work, args.workers)
     if not sum(result["rows"] for result in results):
         raise UserError(f"the training data ({', '.join(map(str, args.train))}) are empty: expected at least one row")
-    verdicts = {name: judge(name, items, args, index, parts, results) for name, items in sets.items()}
-    bad = [name for name, verdict in verdicts.items() if verdict["verdict"] == "contaminated"]
-    files = [
-        {"source": part.source, "path": part.path, **{key: result[key] for key in ("rows", "contaminating", "sha256")}}
-        for part, result in zip(parts, results)
-    ]
-    record = {
-        "verdict": "contaminated" if bad else "clean",
-        "rule": (
-            RULES[args.rule].format(threshold=args.threshold)
-            + f"; a set where more than {args.tolerance:.0%} of the items are"
-        ),
-        "settings": {
-            key: getattr(args, key)
-            for key in ("rule", "threshold", "tolerance", "n", "short_n", "expected", "remove_to")
-        },
-        "eval": {
-            name: {"path": part.path, "sha256": part.digest(), **verdicts[name]}
-            for name, part in zip(names, eval_parts)
-        },
-        "train": files,
-    }
+    verdicts = {}
+    for (name, items), part in zip(sets.items(), eval_parts):
+        verdict = judge(name, items, args, index, parts, results)
+        verdicts[name] = {"path": part.path, "sha256": part.digest(), **verdict}
+    record = record_of(args, verdicts, parts, results)
     write_json(output, record, indent=1)
     shutil.rmtree(work)
-    width = max(map(len, names))
-    for name, verdict in verdicts.items():
+    show(record, args)
+
+
+def read_sets(parts: list[Part], expected: list[str], index: Index) -> dict[str, list[Item]]:
+    """The items of each evaluation set, by its name; a `UserError` for names that are not clear."""
+    names = set_names(parts)
+    twice = sorted(name for name in names if names.count(name) > 1)
+    if twice:
+        raise UserError(f"two evaluation sets have one name: {', '.join(twice)}; give each once")
+    unknown = set(expected) - set(names)
+    if unknown:
+        raise UserError(
+            f"expected names no evaluation set: {', '.join(sorted(unknown))}; the sets are {', '.join(names)}"
+        )
+    return {name: read_items(part, index) for name, part in zip(names, parts)}
+
+
+def jobs_of(parts: list[Part], remove_to: str | None) -> list[tuple[Part, Path | None]]:
+    """What is read, and where the rows that contaminate nothing are written."""
+    if not remove_to:
+        return [(part, None) for part in parts]
+    folders = [os.path.dirname(os.path.abspath(part.path)) for part in parts if not part.spec]
+    root = os.path.commonpath(folders or ["/"])
+    return [(part, clean_path(part, root, output_folder(remove_to))) for part in parts]
+
+
+def record_of(args: DecontaminateArguments, verdicts: dict[str, dict], parts: list[Part], results: list[dict]) -> dict:
+    """What is written: the verdict on all sets, the rule, and what was read."""
+    contaminated = any(verdict["verdict"] == "contaminated" for verdict in verdicts.values())
+    rule = RULES[args.rule].format(threshold=args.threshold)
+    keys = ("rule", "threshold", "tolerance", "n", "short_n", "expected", "remove_to")
+    files = []
+    for part, result in zip(parts, results):
+        counts = {key: result[key] for key in ("rows", "contaminating", "sha256")}
+        files.append({"source": part.source, "path": part.path, **counts})
+    return {
+        "verdict": "contaminated" if contaminated else "clean",
+        "rule": f"{rule}; a set where more than {args.tolerance:.0%} of the items are",
+        "settings": {key: getattr(args, key) for key in keys},
+        "eval": verdicts,
+        "train": files,
+    }
+
+
+def show(record: dict, args: DecontaminateArguments) -> None:
+    width = max(map(len, record["eval"]))
+    for name, verdict in record["eval"].items():
         print(
             f"{name:<{width}} {verdict['verdict']:<12} of {verdict['items']:,} items {verdict['contaminated']:,}"
             f" contaminated, {verdict['whole']:,} whole, {verdict['any']:,} share an n-gram"
         )
     if args.remove_to:
-        print(
-            f"{args.remove_to}: {sum(f['contaminating'] for f in files):,} of {sum(f['rows'] for f in files):,}"
-            " training rows left out"
-        )
-    print(f"{output}: " + (f"contaminated: {', '.join(bad)}" if bad else "clean"))
+        removed = sum(file["contaminating"] for file in record["train"])
+        rows = sum(file["rows"] for file in record["train"])
+        print(f"{args.remove_to}: {removed:,} of {rows:,} training rows left out")
+    bad = [name for name, verdict in record["eval"].items() if verdict["verdict"] == "contaminated"]
+    print(f"{Path(args.output)}: " + (f"contaminated: {', '.join(bad)}" if bad else "clean"))
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data_prep.drafting.arguments import GUIDELINES
 from data_prep.labelling.labels import Labels, person, read_items
-from data_prep.synthesize import GUIDELINES
 from eval.cli import UserError, command, existing, output_folder, parse, write_jsonl
 from eval.shared.web_guard import guard
 

@@ -26,18 +26,21 @@ A reasoner's solutions teach a smaller model by supervised fine-tuning: so were 
 import hashlib
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 from data_prep.shared.chunks import by_chunks, dump, same_settings, stream
 from data_prep.shared.dataset_rows import find_parts, read_rows
 from eval.cli import UserError, command, output_folder, parse, whole, write_json
-from eval.generation.replies import replier_of
+from eval.generation.replies import Reply, replier_of
 from eval.shared.fingerprints import model_fingerprint
 from eval.shared.messages import check_prompt
 from eval.verifiers import get_verifier
 
 DECIDE_NO_REPLY = ("output_dir", "problems", "limit", "least", "most", "batch_size")
+GROUPS = ("0", "below 0.5", "from 0.5", "1", "unjudged")  # of pass rates, as they are counted
 
 
 @dataclass
@@ -94,23 +97,24 @@ def scores(row: dict, text: str, names: list[str]) -> bool | None:
     """Whether a reply satisfies every verifier that can judge it; None where none can."""
     columns = {key: value for key, value in row.items() if key != "prompt"}
     try:
-        given = [score for name in names if (score := get_verifier(name)(text, **columns)) is not None]
+        verdicts = [get_verifier(name)(text, **columns) for name in names]
     except (TypeError, ValueError, AttributeError) as error:
         asked = str(row["prompt"])[:80]
         raise UserError(
             f"the problem {asked} lacks a column that {', '.join(names)} reads, or has it in another form ({error}):"
             " data_prep.problems writes such rows"
         ) from None
-    return min(given) >= 1 if given else None
+    judged = [score for score in verdicts if score is not None]
+    return min(judged) >= 1 if judged else None
 
 
-def right_replies(row: dict, replies: list, names: list[str], most: int) -> list[str]:
+def right_replies(row: dict, replies: list[Reply], names: list[str], most: int) -> list[str]:
     """The first `most` different replies that came to their end and satisfy every verifier."""
     right = [reply.text for reply in replies if reply.finished and scores(row, reply.text, names)]
     return list(dict.fromkeys(right))[:most]
 
 
-def write_solutions(path, probes) -> int:
+def write_solutions(path: Path, probes: Path) -> int:
     """Right replies as conversations; how many."""
     count = 0
     with whole(path) as file:
@@ -121,102 +125,112 @@ def write_solutions(path, probes) -> int:
     return count
 
 
+def write_problems(file: IO[bytes], args: PassRateArguments) -> tuple[int, str]:
+    """Store the problems. Returns their number and SHA-256; a `UserError` where there is none."""
+    count, digest = 0, hashlib.sha256()
+    for part in find_parts(args.problems):
+        for number, _, row in read_rows(part):
+            if args.limit and count >= args.limit:
+                break
+            check_prompt(row, f"{part.path}, row {number}")
+            scores(row, "", args.rewards)  # raises where a column is missing
+            line = dump(row)
+            file.write(line)
+            digest.update(line)
+            count += 1
+    if not count:
+        raise UserError(
+            f"the problems ({', '.join(map(str, args.problems))}) are empty: expected at least one row with `prompt`"
+        )
+    return count, digest.hexdigest()
+
+
+def start_asking(args: PassRateArguments) -> Callable[[list[dict], int], list[dict]]:
+    """Load the model; returns `ask(rows, seed)`, which adds its pass rate to each problem."""
+    replier = replier_of(args)
+
+    def ask(rows: list[dict], seed: int) -> list[dict]:
+        replies = replier([row["prompt"] for row in rows], args.samples, seed)
+        return [row | rated(row, samples, args) for row, samples in zip(rows, replies)]
+
+    return ask
+
+
+def rated(row: dict, replies: list[Reply], args: PassRateArguments) -> dict[str, Any]:
+    """The pass rate of a problem and its counts, with right replies where they are wanted."""
+    verdicts = [scores(row, reply.text, args.rewards) for reply in replies]
+    judged = [right for right in verdicts if right is not None]
+    rate: dict[str, Any] = {
+        "pass_rate": sum(judged) / len(judged) if judged else None,
+        "passed": sum(judged),
+        "judged": len(judged),
+    }
+    if args.solutions:
+        rate["solutions"] = right_replies(row, replies, args.rewards, args.solutions)
+    return rate
+
+
+def group_of(rate: float | None) -> str:
+    """The group of `GROUPS` that a pass rate is counted in."""
+    if rate is None:
+        return "unjudged"
+    if rate in (0, 1):
+        return str(int(rate))
+    return "below 0.5" if rate < 0.5 else "from 0.5"
+
+
+def write_kept(path: Path, probes: Path, args: PassRateArguments) -> tuple[int, Counter]:
+    """Write the problems within the thresholds. Returns how many, and how many have which pass rate.
+
+    Raises:
+        UserError: there is none.
+    """
+    rates, kept = Counter(), 0
+    with whole(path) as file:
+        for row in stream(probes):
+            rate = row["pass_rate"]
+            rates[group_of(rate)] += 1
+            if rate is not None and args.least <= rate <= args.most:
+                file.write(dump({name: value for name, value in row.items() if name != "solutions"}))
+                kept += 1
+        if not kept:
+            raise UserError(
+                f"no problem of {rates.total():,} has a pass rate from {args.least} to {args.most} (pass rates"
+                f" {listed(rates)}): move least and most, or give other problems"
+            )
+    return kept, rates
+
+
+def listed(rates: Counter) -> str:
+    return ", ".join(f"{name}: {rates[name]:,}" for name in GROUPS if rates[name])
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((PassRateArguments,), argv)
     check(args)
     out = output_folder(args.output_dir)
-
-    # ---- Problems ----
-    count, digest = 0, hashlib.sha256()
-    with whole(out / "problems.jsonl") as file:
-        for part in find_parts(args.problems):
-            for number, _, row in read_rows(part):
-                if args.limit and count >= args.limit:
-                    break
-                check_prompt(row, f"{part.path}, row {number}")
-                scores(row, "", args.rewards)  # raises where a column is missing
-                line = dump(row)
-                file.write(line)
-                digest.update(line)
-                count += 1
-        if not count:
-            raise UserError(
-                f"the problems ({', '.join(map(str, args.problems))}) are empty: expected at least one row with"
-                " `prompt`"
-            )
-        settings = {key: value for key, value in asdict(args).items() if key not in DECIDE_NO_REPLY}
-        settings |= {"problems": digest.hexdigest(), "model_files": model_fingerprint(args.model)}
-        probes = out / "probes.jsonl"
-        same_settings(out / "settings.json", settings, probes)
+    problems, probes = out / "problems.jsonl", out / "probes.jsonl"
 
     # ---- Ask ----
-    def start():
-        replier = replier_of(args)
-
-        def ask(rows: list[dict], seed: int) -> list[dict]:
-            found = []
-            for row, replies in zip(rows, replier([row["prompt"] for row in rows], args.samples, seed)):
-                judged = [right for reply in replies if (right := scores(row, reply.text, args.rewards)) is not None]
-                rate: dict[str, Any] = {
-                    "pass_rate": sum(judged) / len(judged) if judged else None,
-                    "passed": sum(judged),
-                    "judged": len(judged),
-                }
-                if args.solutions:
-                    rate["solutions"] = right_replies(row, replies, args.rewards, args.solutions)
-                found.append(row | rate)
-            return found
-
-        return ask
-
-    by_chunks(probes, out / "problems.jsonl", count, "pass_rate", args.chunk, args.seed, start)
+    with whole(problems) as file:
+        count, digest = write_problems(file, args)
+        settings = {key: value for key, value in asdict(args).items() if key not in DECIDE_NO_REPLY}
+        settings |= {"problems": digest, "model_files": model_fingerprint(args.model)}
+        same_settings(out / "settings.json", settings, probes)
+    by_chunks(probes, problems, count, "pass_rate", args.chunk, args.seed, lambda: start_asking(args))
 
     # ---- Keep ----
-    for stale in ("train.jsonl", "summary.json", "solutions.jsonl"):
-        (out / stale).unlink(missing_ok=True)
-    rates, kept = Counter(), 0
-    with whole(out / "train.jsonl") as file:
-        for row in stream(probes):
-            rate = row["pass_rate"]
-            rates[
-                (
-                    "unjudged"
-                    if rate is None
-                    else "0"
-                    if rate == 0
-                    else "1"
-                    if rate == 1
-                    else "below 0.5"
-                    if rate < 0.5
-                    else "from 0.5"
-                )
-            ] += 1
-            if rate is not None and args.least <= rate <= args.most:
-                file.write(dump({name: value for name, value in row.items() if name != "solutions"}))
-                kept += 1
-        told = ", ".join(
-            f"{name}: {rates[name]:,}" for name in ("0", "below 0.5", "from 0.5", "1", "unjudged") if rates[name]
-        )
-        if not kept:
-            raise UserError(
-                f"no problem of {count:,} has a pass rate from {args.least} to {args.most} (pass rates {told}): move"
-                " least and most, or give other problems"
-            )
-    write_json(
-        out / "summary.json",
-        {
-            "problems": count,
-            "kept": kept,
-            "pass_rates": dict(rates),
-            "least": args.least,
-            "most": args.most,
-            "settings": settings,
-        },
-    )
+    train, solutions = out / "train.jsonl", out / "solutions.jsonl"
+    for stale in (train, out / "summary.json", solutions):
+        stale.unlink(missing_ok=True)
+    kept, rates = write_kept(train, probes, args)
+    thresholds = {"least": args.least, "most": args.most}
+    summary = {"problems": count, "kept": kept, "pass_rates": dict(rates), **thresholds, "settings": settings}
+    write_json(out / "summary.json", summary)
     if args.solutions:
-        print(f"{out / 'solutions.jsonl'}: {write_solutions(out / 'solutions.jsonl', probes):,} right replies")
-    print(f"{out / 'train.jsonl'}: {kept:,} of {count:,} problems (pass rates {told})")
+        print(f"{solutions}: {write_solutions(solutions, probes):,} right replies")
+    print(f"{train}: {kept:,} of {count:,} problems (pass rates {listed(rates)})")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ import json
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,7 +47,7 @@ from data_prep.shared.chunks import by_chunks, same_settings, stream
 from data_prep.shared.rankings import places
 from data_prep.shared.sources import count, keep, load_source, print_left_out
 from eval.cli import UserError, command, output_folder, parse, read_jsonl, write_jsonl
-from eval.generation.replies import Replier
+from eval.generation.replies import Replier, Reply
 from eval.shared.fingerprints import model_fingerprint
 from eval.shared.messages import check_prompt
 
@@ -97,12 +97,15 @@ def rows_of(ranked: dict, kind: str, where: str) -> Iterator[dict]:
     levels, gold = places(ranked["ranking"], ranked["responses"], where), ranked.get("gold")
     for better, worse in PAIRS[kind](len(levels)):
         for i, j in itertools.product(levels[better], levels[worse]):
-            pair = {"prompt": ranked["prompt"]}
-            pair |= {
-                side: [{"role": "assistant", "content": ranked["responses"][k]}]
-                for side, k in (("chosen", i), ("rejected", j))
+            pair = {
+                "prompt": ranked["prompt"],
+                "chosen": [{"role": "assistant", "content": ranked["responses"][i]}],
+                "rejected": [{"role": "assistant", "content": ranked["responses"][j]}],
+                "rank_distance": worse - better,
             }
-            yield pair | {"rank_distance": worse - better} | ({"gold_margin": gold[i] - gold[j]} if gold else {})
+            if gold:
+                pair["gold_margin"] = gold[i] - gold[j]
+            yield pair
 
 
 # ---- A model's answers, and a ranker ----
@@ -133,6 +136,12 @@ def read_prompts(args: PreferencesArguments) -> list[dict]:
     return rows
 
 
+def different(groups: Iterable[list[Reply]]) -> list[str]:
+    """The different texts of all models' replies, but for empty ones."""
+    texts = [reply.text for reply in itertools.chain(*groups)]
+    return list(dict.fromkeys(text for text in texts if text.strip()))
+
+
 def answers(args: PreferencesArguments, rows: list[dict]) -> list[dict]:
     """The rows with `responses` that differ."""
 
@@ -151,16 +160,8 @@ def answers(args: PreferencesArguments, rows: list[dict]) -> list[dict]:
 
         def answer(part: list[dict], place: int) -> list[dict]:
             prompts, seed = [row["prompt"] for row in part], args.seed + 1_000_003 * place
-            said = zip(*(replier(prompts, args.candidates, seed) for replier in repliers))
-            return [
-                row
-                | {
-                    "responses": list(
-                        dict.fromkeys(reply.text for reply in itertools.chain(*groups) if reply.text.strip())
-                    )
-                }
-                for row, groups in zip(part, said)
-            ]
+            groups = zip(*(replier(prompts, args.candidates, seed) for replier in repliers))
+            return [row | {"responses": different(replies)} for row, replies in zip(part, groups)]
 
         return answer
 
@@ -185,7 +186,7 @@ def ranked_answers(args: PreferencesArguments) -> list[dict]:
     """`prompt`, `responses`, `ranking`, `split` and, of a ranker with gold, `gold` in standard deviations."""
     ranker, rows = load_ranker(args.ranker), read_prompts(args)
     scored = hasattr(ranker, "score")
-    for row in rows:  # what it lacks is told before the work
+    for row in rows:  # what it lacks is an error before the work
         try:
             ranker.rank(row, ["a", "b"], random.Random(0), args.noise)
         except (KeyError, TypeError, ValueError) as error:
@@ -196,11 +197,19 @@ def ranked_answers(args: PreferencesArguments) -> list[dict]:
     rows, rng = answers(args, rows), random.Random(args.seed)
     for row in rows:
         row["ranking"] = ranker.rank(row, row["responses"], rng, args.noise)
-        row["gold"] = [ranker.score(row, text) for text in row["responses"]] if scored else None
-    golds = [g for row in rows if scored for g in row["gold"]]
+        row["gold"] = [ranker.score(row, text) for text in row["responses"]] if scored else False
+    if scored:
+        standardise(rows)
+    return rows
+
+
+def standardise(rows: list[dict]) -> None:
+    """Give the gold of all rows in standard deviations."""
+    golds = [gold for row in rows for gold in row["gold"]]
     mean = sum(golds) / max(1, len(golds))
-    deviation = (sum((g - mean) ** 2 for g in golds) / max(1, len(golds))) ** 0.5 or 1.0
-    return [row | {"gold": scored and [g / deviation for g in row["gold"]]} for row in rows]
+    deviation = (sum((gold - mean) ** 2 for gold in golds) / max(1, len(golds))) ** 0.5 or 1.0
+    for row in rows:
+        row["gold"] = [gold / deviation for gold in row["gold"]]
 
 
 # ---- Rankings and published sets ----
@@ -229,86 +238,106 @@ def given_rankings(path: str) -> list[dict]:
     return rows
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
-    (args,) = parse((PreferencesArguments,), argv)
+def check(args: PreferencesArguments) -> None:
+    """Raises `UserError` for values that are out of range, or that do not go together."""
     if args.backend == "vllm" and isinstance(args.model, list) and len(args.model) > 1:
         raise UserError("backend vllm keeps the GPU's memory for one model: give one, or leave the option out")
     if args.pairs not in PAIRS:
         raise UserError(f"pairs must be one of {', '.join(PAIRS)}, but is {args.pairs}")
-    if (
-        args.candidates < 2
-        or min(args.max_new_tokens, args.chunk, args.batch_size) < 1
-        or not 0 < args.temperature < math.inf
-    ):
-        told = f"{args.candidates}, {args.max_new_tokens}, {args.chunk}, {args.batch_size} and {args.temperature}"
+    least = min(args.max_new_tokens, args.chunk, args.batch_size)
+    if args.candidates < 2 or least < 1 or not 0 < args.temperature < math.inf:
+        given = f"{args.candidates}, {args.max_new_tokens}, {args.chunk}, {args.batch_size} and {args.temperature}"
         raise UserError(
             "candidates must be at least 2, max_new_tokens at least 1, chunk and batch_size too, and temperature"
-            f" above 0, but are {told}"
+            f" above 0, but are {given}"
         )
-    if (
-        (args.revision or args.name)
-        and not args.dataset
-        or (args.ranker == "none" or args.model_name)
-        and not args.model
-    ):
+    of_a_dataset, of_a_model = args.revision or args.name, args.ranker == "none" or args.model_name
+    if of_a_dataset and not args.dataset or of_a_model and not args.model:
         raise UserError("revision and name go with dataset, ranker none and model_name with model: leave it out")
     if sum(map(bool, (args.model, args.rankings, args.dataset))) != 1 or bool(args.model) != bool(args.prompts_dir):
         raise UserError("give one of: model with prompts_dir, rankings, dataset")
-    if args.ranker == "none" and args.model:
-        given = answers(args, read_prompts(args))
-        rows = [{k: row[k] for k in ("prompt", "responses", "split")} for row in given if len(row["responses"]) > 1]
-        if not rows:
-            raise UserError(
-                f"{', '.join(args.model)} gave fewer than two different answers to every prompt; raise candidates or"
-                " temperature"
-            )
-        gone = len(given) - len(rows)
-        print_left_out("the prompts", len(given), Counter({ALONE: gone} if gone else {}))
-        write_jsonl(Path(args.output_dir) / "candidates.jsonl", rows)
-        print(
-            f"{args.output_dir}: candidates for {len(rows):,} prompts; rank them with python -m data_prep.label"
-            f" --items {args.output_dir}/candidates.jsonl --output_dir {args.output_dir}/labels"
-        )
-        return
-    files: dict[str, list[dict]] = {}
-    rankings = []
-    if args.dataset:
-        from data_prep.schemas import convert
 
-        data = load_source({"path": args.dataset, "name": args.name, "split": args.split, "revision": args.revision})
-        pairs, form, left_out = convert(data, "pair", args.dataset, kind=args.pairs)
-        files[args.split] = [
-            pair | {"rank_distance": pair.get("rank_distance", 1)}
-            for pair in pairs.select_columns([c for c in PAIR if c in pairs.column_names])
-        ]
-        counts = [count(args.dataset, form, len(data), left_out)]
+
+# ---- The commands ----
+
+
+def write_candidates(args: PreferencesArguments) -> None:
+    """A model's answers, for people to rank."""
+    answered = answers(args, read_prompts(args))
+    rows = [only(row, ("prompt", "responses", "split")) for row in answered if len(row["responses"]) > 1]
+    if not rows:
+        raise UserError(alike(args))
+    alone = len(answered) - len(rows)
+    print_left_out("the prompts", len(answered), Counter({ALONE: alone} if alone else {}))
+    write_jsonl(Path(args.output_dir) / "candidates.jsonl", rows)
+    print(
+        f"{args.output_dir}: candidates for {len(rows):,} prompts; rank them with python -m data_prep.label"
+        f" --items {args.output_dir}/candidates.jsonl --output_dir {args.output_dir}/labels"
+    )
+
+
+def only(row: dict, columns: tuple[str, ...]) -> dict:
+    return {column: row[column] for column in columns}
+
+
+def alike(args: PreferencesArguments) -> str:
+    """The error where the models always say the same."""
+    return (
+        f"{', '.join(args.model)} gave fewer than two different answers to every prompt; raise candidates or"
+        " temperature"
+    )
+
+
+def read_published(args: PreferencesArguments) -> tuple[list[dict], dict]:
+    """(The pairs of a published set, its record.)"""
+    from data_prep.schemas import convert
+
+    data = load_source({"path": args.dataset, "name": args.name, "split": args.split, "revision": args.revision})
+    pairs, form, left_out = convert(data, "pair", args.dataset, kind=args.pairs)
+    columns = [column for column in PAIR if column in pairs.column_names]
+    rows = [{**pair, "rank_distance": pair.get("rank_distance", 1)} for pair in pairs.select_columns(columns)]
+    return rows, count(args.dataset, form, len(data), left_out)
+
+
+def pairs_of(rankings: list[dict], args: PreferencesArguments) -> tuple[dict[str, list[dict]], dict]:
+    """(The pairs of each split, the record of the rankings.)"""
+    source = args.rankings or ", ".join(args.model)
+    files: dict[str, list[dict]] = {split: [] for split in SPLITS}
+    without = Counter()
+    for number, row in enumerate(rankings, 1):
+        pairs = list(rows_of(row, args.pairs, f"{source}, row {number}"))
+        files[row["split"]] += pairs
+        if not pairs:
+            without[ALONE if len(row["responses"]) < 2 else "its ranking is a tie"] += 1
+    return files, count(source, "rankings", len(rankings), without)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    (args,) = parse((PreferencesArguments,), argv)
+    check(args)
+    if args.ranker == "none" and args.model:
+        write_candidates(args)
+        return
+    rankings: list[dict] = []
+    if args.dataset:
+        pairs, record = read_published(args)
+        files = {args.split: pairs}
     else:
         rankings = ranked_answers(args) if args.model else given_rankings(args.rankings)
-        files = {split: [] for split in SPLITS}
-        without = Counter()
-        for number, row in enumerate(rankings, 1):
-            where = f"{args.rankings or ', '.join(args.model)}, row {number}"
-            pairs = list(rows_of(row, args.pairs, where))
-            files[row["split"]] += pairs
-            without.update([] if pairs else [ALONE if len(row["responses"]) < 2 else "its ranking is a tie"])
-        counts = [count(args.rankings or ", ".join(args.model), "rankings", len(rankings), without)]
+        files, record = pairs_of(rankings, args)
     empty = [split for split, pairs in files.items() if not pairs]
     if empty and (len(empty) == len(files) or not args.rankings):  # people's rankings come in one by one
-        cure = (
-            f"{', '.join(args.model)} gave fewer than two different answers to every prompt; raise candidates or"
-            " temperature"
-            if args.model
-            else "every row is a tie, or too few rows"
-        )
+        cure = alike(args) if args.model else "every row is a tie, or too few rows"
         raise UserError(f"no pair for {', '.join(empty)}: {cure}")
     out = output_folder(args.output_dir)
-    kept = [{k: row[k] for k in ("prompt", "responses", "ranking", "split")} for row in rankings]
-    for name, lines in (
-        ({"rankings": kept} if args.model else {}) | {split: pairs for split, pairs in files.items() if pairs}
-    ).items():
-        write_jsonl(out / f"{name}.jsonl", lines)
-    keep(out, counts)
+    if args.model:
+        ranked = [only(row, ("prompt", "responses", "ranking", "split")) for row in rankings]
+        write_jsonl(out / "rankings.jsonl", ranked)
+    for split, pairs in files.items():
+        if pairs:
+            write_jsonl(out / f"{split}.jsonl", pairs)
+    keep(out, [record])
     print(f"{out}: " + ", ".join(f"{split} {len(pairs):,} pairs" for split, pairs in files.items()))
 
 

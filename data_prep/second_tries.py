@@ -121,15 +121,15 @@ def different(rng: random.Random, split: str, count: int) -> list[Problem]:
     Raises:
         UserError: there are not so many.
     """
-    found = {}
-    known = 0
-    while len(found) < count:
+    problems = {}
+    repeats = 0
+    while len(problems) < count:
         problem = draw(rng, split)
-        known = known + 1 if question(problem) in found else 0
-        if known == 1000:
+        repeats = repeats + 1 if question(problem) in problems else 0
+        if repeats == 1000:
             raise UserError(f"the split {split} has no {count} different problems: ask for fewer")
-        found.setdefault(question(problem), problem)
-    return list(found.values())
+        problems.setdefault(question(problem), problem)
+    return list(problems.values())
 
 
 @command

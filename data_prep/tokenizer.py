@@ -105,15 +105,15 @@ def _texts_of(line: str, place: str) -> list[str]:
     except ValueError as error:
         raise UserError(f"{place} is not JSON: {error}") from None
     try:
-        found = [text for m in row["messages"] for text in _texts_in(m)] if "messages" in row else [row["text"]]
+        texts = [text for m in row["messages"] for text in _texts_in(m)] if "messages" in row else [row["text"]]
     except (AttributeError, KeyError, TypeError):
-        found = [None]
-    if not all(isinstance(text, str) for text in found):
+        texts = [None]
+    if not all(isinstance(text, str) for text in texts):
         raise UserError(
             f"{place}: expected a column text (a string) or messages (role, content), found"
             f" {', '.join(row) if isinstance(row, dict) else row}"
         )
-    return found
+    return texts
 
 
 def _texts_in(message: dict) -> Iterator[str | None]:
@@ -133,7 +133,10 @@ def batches(corpus: Iterable[str]) -> Iterator[list[str]]:
     They come once for 500 letters: once for each text, they took a quarter of the time where texts are short.
     """
     corpus = iter(corpus)
-    while batch := list(islice(corpus, BATCH)):
+    while True:
+        batch = list(islice(corpus, BATCH))
+        if not batch:
+            return
         yield [*batch, "\n".join(HEADERS * (1 + sum(map(len, batch)) // 500))]
 
 

@@ -110,11 +110,11 @@ def _free(text: str, start: int, end: int) -> bool:
 def _matches(pattern: re.Pattern, text: str) -> Iterator[re.Match]:
     """All matches that stand alone, overlapping ones too: "2004 4111 1111 1111 1111" holds a card from its second
     group on."""
-    at = 0
-    while match := pattern.search(text, at):
-        at = match.start() + 1
+    match = pattern.search(text)
+    while match:
         if _free(text, *match.span()):
             yield match
+        match = pattern.search(text, match.start() + 1)
 
 
 def cards(text: str) -> Iterator[tuple[int, int]]:
@@ -144,17 +144,18 @@ def ibans(text: str) -> Iterator[tuple[int, int]]:
     country's format, but not whether there is such a bank, which stdnum knows for some countries and some years."""
     from stdnum import iban
 
-    at = 0
-    while match := _IBAN.search(text, at):
-        start, at = match.start(), match.start() + 1  # "At 12 GB29 NWBK" holds another beginning
-        for group in reversed(
-            list(re.finditer("[A-Za-z0-9]+", match[0]))
-        ):  # the words behind it look like groups, too
+    match = _IBAN.search(text)
+    while match:
+        start = match.start()
+        at = start + 1  # "At 12 GB29 NWBK" holds another beginning
+        groups = list(re.finditer("[A-Za-z0-9]+", match[0]))
+        for group in reversed(groups):  # the words after it look like groups, too
             number, end = re.sub(_SPACE, "", match[0][: group.end()]), start + group.end()
             if 15 <= len(number) <= 34 and iban.is_valid(number, check_country=False) and _free(text, start, end):
                 yield start, end
                 at = end
                 break
+        match = _IBAN.search(text, at)
 
 
 def _national(written: str, region: str) -> bool:
@@ -204,9 +205,10 @@ def phones(text: str, regions: list[str]) -> Iterator[tuple[int, int]]:
                 match.start() for match in re.compile(r"[ \u00a0]").finditer(text, start + 8, min(last, start + 25))
             ]
             for end in reversed(spaces):
-                if max(text.count(mark, start, end) for mark in "+(") < 2 and (
-                    spans := [span for span in inside(start, end, 0) if span[0] == start]
-                ):
+                if max(text.count(mark, start, end) for mark in "+(") >= 2:
+                    continue
+                spans = [span for span in inside(start, end, 0) if span[0] == start]
+                if spans:
                     yield from spans
                     break
 
@@ -292,10 +294,9 @@ class PII(PIIFormatter):
 
     def format(self, text: str) -> str:
         used = Counter()
-        while (
-            new := self._once(text, used)
-        ) != text:  # numbers glued together: one becomes visible when the other is gone
-            text = new
+        new = self._once(text, used)
+        while new != text:  # numbers glued together: one becomes visible when the other is gone
+            text, new = new, self._once(new, used)
         for kind, count in used.items():
             self.stat_update(f"replaced_{kind}", value=count)
         return text

@@ -46,7 +46,8 @@ def share(hits: int, n: int, z: float = 1.96) -> dict:
 
 def _shingles(text: str, n: int = 4) -> Counter:
     words = re.findall(r"\w+", text)
-    return Counter(gram for i in range(max(1, len(words) - n + 1)) if (gram := tuple(words[i : i + n])))
+    grams = (tuple(words[i : i + n]) for i in range(max(1, len(words) - n + 1)))
+    return Counter(gram for gram in grams if gram)
 
 
 def article_f1(truth: list[str], found: list[str], resamples: int = 1000) -> dict[str, float]:
@@ -190,7 +191,7 @@ def score(web: Path, truth: Path) -> dict:
     Raises:
         UserError: a folder is missing, unfinished, or of another crawl.
     """
-    from data_prep.web import STEPS
+    from data_prep.crawl.arguments import STEPS
 
     pages = {
         row["url"]: row for row in read_jsonl(truth / "pages.jsonl", ("url", "text", "group", "pii", "numbers"), CURE)

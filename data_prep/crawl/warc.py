@@ -60,12 +60,14 @@ def gzip_members(file: io.BufferedIOBase) -> Iterator[tuple[int, bytes, str | No
             offset += sum(map(len, raw)) - len(rest)
             continue
         rest = b"".join(raw)
-        while (at := rest.find(GZIP_HEADER, 1)) < 0:
+        at = rest.find(GZIP_HEADER, 1)
+        while at < 0:
             offset += max(0, len(rest) - 2)
             chunk = file.read(CHUNK)
             if not chunk:
                 return
             rest = rest[-2:] + chunk
+            at = rest.find(GZIP_HEADER, 1)
         offset, rest = offset + at, rest[at:]
 
 

@@ -31,10 +31,10 @@ def folder_of(package: str) -> Path:
     Raises:
         UserError: it is not installed.
     """
-    found = importlib.util.find_spec(package)
-    if found is None:
+    spec = importlib.util.find_spec(package)
+    if spec is None:
         raise UserError(f"the package {package} is not installed: pip install -e '.[facts]'")
-    return Path(found.submodule_search_locations[0])
+    return Path(spec.submodule_search_locations[0])
 
 
 def countries() -> list[dict]:

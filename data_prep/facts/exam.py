@@ -28,7 +28,8 @@ def main(argv: list[str] | None = None) -> None:
     existing(args.probes, "probes", "python -m data_prep.refusals writes them")
     probes = read_jsonl(args.probes, ("question", "answer", "verdict"), "data_prep.refusals writes such rows")
     counts = Counter(probe["verdict"] for probe in probes)
-    if lacking := [verdict for verdict in FILES if not counts[verdict]]:
+    lacking = [verdict for verdict in FILES if not counts[verdict]]
+    if lacking:
         raise UserError(f"{args.probes} has no question with the verdict {lacking[0]!r}: ask more, or other questions")
     out = output_folder(args.exam_dir)
     for verdict, name in FILES.items():

@@ -78,7 +78,7 @@ def names(kind: str, side: str, count: int, seed: int) -> list[str]:
         kind: one of `KINDS`.
         side: train or test.
     """
-    rng, found = random.Random(f"invented-{kind}-{side}-{seed}"), {}
-    while len(found) < count:
-        found[KINDS[kind](side, rng)] = None
-    return list(found)
+    rng, drawn = random.Random(f"invented-{kind}-{side}-{seed}"), {}
+    while len(drawn) < count:
+        drawn[KINDS[kind](side, rng)] = None
+    return list(drawn)

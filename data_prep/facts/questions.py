@@ -64,11 +64,9 @@ def read_facts(folder: str) -> list[dict]:
     """All facts, those of famous things with a relation of their kind."""
     facts = read_jsonl(Path(folder) / "facts.jsonl", ("relation", "subject", "answer"), "data_prep.facts.collect")
     facts = [row for row in facts if row["relation"] != "symbol" or row["answer"][0].lower() not in WORDS]
-    for relation, found in read_yaml(folder, "famous.yaml").items():
-        facts += [
-            {"relation": relation, "subject": str(subject), "answer": [str(a) for a in answer]}
-            for subject, answer in found.items()
-        ]
+    for relation, answers in read_yaml(folder, "famous.yaml").items():
+        for subject, answer in answers.items():
+            facts.append({"relation": relation, "subject": str(subject), "answer": [str(a) for a in answer]})
     return facts
 
 
@@ -89,14 +87,14 @@ def fact_questions(
     for relation, forms in wordings.items():
         rows = [row for row in facts if row["relation"] == relation]
         rng = random.Random(f"facts-{relation}-{seed}")
-        found = {side: [] for side in SIDES}
+        questions = {side: [] for side in SIDES}
         for row in rng.sample(rows, min(per_relation, len(rows))):
             side = side_of(row["subject"], seed)
             question = rng.choice(forms[side]).format(x=row["subject"])
             question = question[0].upper() + question[1:]
-            found[side].append({"question": question, "answer": row["answer"], "relation": relation})
+            questions[side].append({"question": question, "answer": row["answer"], "relation": relation})
         for side in SIDES:
-            out[side] += found[side][: (most or {}).get(side)]
+            out[side] += questions[side][: (most or {}).get(side)]
     return out
 
 
@@ -104,8 +102,8 @@ def invented_questions(wordings: dict, side: str, count: int, seed: int) -> list
     """`count` questions about invented things, of every kind that has wordings on this side, in turn."""
     kinds = [kind for kind, forms in wordings.items() if forms[side]]
     rng, each = random.Random(f"invented-{side}-{seed}"), -(-count // len(kinds))
-    named = {kind: names(kind, side, each, seed) for kind in kinds}
-    turns = itertools.chain.from_iterable(zip(*([(kind, x) for x in named[kind]] for kind in kinds)))
+    rounds = zip(*(names(kind, side, each, seed) for kind in kinds))  # each: a name of every kind
+    turns = ((kind, name) for named in rounds for kind, name in zip(kinds, named))
     return [
         {"question": rng.choice(wordings[kind][side]).format(x=name), "kind": kind}
         for kind, name in itertools.islice(turns, count)
@@ -114,8 +112,8 @@ def invented_questions(wordings: dict, side: str, count: int, seed: int) -> list
 
 def requests(spec: list[dict], count: int, seed: int) -> list[str]:
     """Up to `count` everyday requests, drawn by seed."""
-    found = [ask.format(x=topic) for group in spec for ask in group["asks"] for topic in group["topics"]]
-    return random.Random(f"requests-{seed}").sample(found, min(count, len(found)))
+    asks = [ask.format(x=topic) for group in spec for ask in group["asks"] for topic in group["topics"]]
+    return random.Random(f"requests-{seed}").sample(asks, min(count, len(asks)))
 
 
 def refusal_row(question: str, rng: random.Random) -> dict:

@@ -107,6 +107,20 @@ def read_items(path: str) -> tuple[str, dict[str, dict]]:
     return task, items
 
 
+def holders(leases: dict[str, float], labeller: str, now: float) -> set[str]:
+    """The other people for whom an item is kept."""
+    return {who for who, opened in leases.items() if who != labeller and now - opened < LEASE}
+
+
+def place_of_each(ranking: list) -> dict[int, int]:
+    """The place of each response in a ranking, the same for tied ones."""
+    places = {}
+    for place, tied in enumerate(ranking):
+        for i in tied if isinstance(tied, list) else [tied]:
+            places[i] = place
+    return places
+
+
 class Labels:
     """The labels of a folder, held by one process.
 
@@ -239,20 +253,17 @@ class Labels:
             done = {item for item, labels in self.labels.items() if labeller in labels} | (
                 set() if skipped else late.keys()
             )
-            others = {
-                item: {who for who, at in leases.items() if who != labeller and now - at < LEASE}
-                for item, leases in self.leases.items()
-            }
+            others = {item: holders(leases, labeller, now) for item, leases in self.leases.items()}
             free = [
                 i
                 for i in self.items
                 if i not in done and len({*self.labels.get(i, {}), *others.get(i, ())}) < self.wanted(i)
             ]
             free.sort(key=lambda item: late.get(item, 0))  # what was skipped first comes first, behind what was not
-            found = next((item for item in free if labeller in self.leases.get(item, {})), free[0] if free else None)
-            if found and now - self.leases.get(found, {}).get(labeller, 0) > LEASE / 2:
-                self._act({"id": os.urandom(8).hex(), "labeller": labeller, "item": found, "kind": "open"})
-        return found
+            current = next((item for item in free if labeller in self.leases.get(item, {})), free[0] if free else None)
+            if current and now - self.leases.get(current, {}).get(labeller, 0) > LEASE / 2:
+                self._act({"id": os.urandom(8).hex(), "labeller": labeller, "item": current, "kind": "open"})
+        return current
 
     def shown(self, item: str, labeller: str) -> dict:
         """What a person sees of an item: the responses in an order of their own, and their label so far."""
@@ -312,14 +323,7 @@ class Labels:
                 if self.task == "write":
                     same.append(a["kind"] == b["kind"])
                     continue
-                first, second = (
-                    {
-                        i: place
-                        for place, tied in enumerate(x["ranking"])
-                        for i in (tied if isinstance(tied, list) else [tied])
-                    }
-                    for x in (a, b)
-                )
+                first, second = place_of_each(a["ranking"]), place_of_each(b["ranking"])
                 signs = [
                     (first[i] - first[j]) * (second[i] - second[j])
                     for i, j in itertools.combinations(first.keys() & second.keys(), 2)
@@ -332,13 +336,13 @@ class Labels:
     def rows(self) -> list[dict]:
         """Rankings (`prompt`, `responses`, `ranking`: a list of each place, as Arrow takes no mixture; `labeller`;
         each person's a row), or conversations that were accepted and by nobody rejected."""
-        found = []
+        labelled = []
         for item, labels in self._here().items():
             row = self.items[item]
             if self.task == "rank":
                 split = {"split": row["split"]} if row.get("split") else {}
                 shared = {"prompt": row["prompt"], "responses": row["responses"]} | split
-                found += [
+                labelled += [
                     shared | {"ranking": places(x["ranking"], row["responses"], item), "labeller": who}
                     for who, x in labels.items()
                 ]
@@ -347,10 +351,10 @@ class Labels:
                 text = label["text"].strip()
                 by = {"labeller": who, "edited": text != plain(row["messages"][-1].get("content")).strip()}
                 turns = [*row["messages"][:-1], row["messages"][-1] | {"content": text}]
-                found.append(
+                labelled.append(
                     row | {"messages": turns, "status": "accepted", "provenance": (row.get("provenance") or {}) | by}
                 )
-        return found
+        return labelled
 
     def counts(self) -> Counter:
         return Counter(label["kind"] for labels in self._here().values() for label in labels.values())

@@ -3,6 +3,7 @@
 import json
 import random
 from collections import Counter
+from typing import Any
 
 from data_prep.mixture.arguments import ConversationsArguments
 from data_prep.mixture.identity import identity
@@ -26,6 +27,7 @@ class Part:
         self.schemas: str | None = None  # of the part's tools, as JSON
         if self.tools:
             self._show_tools(args)
+        self.rows: Any  # conversations, or a `datasets.Dataset`
         self.own_tools = False
         if self.kind == "identity":
             self.rows = identity(spec["file"], spec.get("override", False))
@@ -100,7 +102,8 @@ class Part:
         if self.kind == "identity":
             return self.rows[i]
         if self.kind == "tool_use":
-            return None if isinstance(self.done[i], str) else self.done[i]
+            made = self.done[i]
+            return None if isinstance(made, str) else made
         if self.kind == "talks":
             return self._joined(self.groups[i])
         messages = self.rows[i]["messages"]

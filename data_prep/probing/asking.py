@@ -42,10 +42,10 @@ def start_probing(args: RefusalsArguments, settings: Settings) -> Callable[[list
         if args.one_sentence:
             replies = [openings(samples) for samples in replies]
         right = marks(rows, replies, judge, args)
-        return [
-            probe(row, samples, [right[place, given.text] for given in samples], args)
-            for place, (row, samples) in enumerate(zip(rows, replies))
-        ]
+        probes = []
+        for place, (row, samples) in enumerate(zip(rows, replies)):
+            probes.append(probe(row, samples, [right[place, given.text] for given in samples], args))
+        return probes
 
     return work
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import random
+from collections.abc import Callable
+from typing import Any
 
 SPLITS = ("train", "validation", "test")
 
@@ -14,7 +16,9 @@ def split_of(key: str) -> str:
     return "validation" if n < 35 else "train"
 
 
-def draw_of_split(rng: random.Random, split: str, draw, key) -> tuple:
+def draw_of_split(
+    rng: random.Random, split: str, draw: Callable[[random.Random], Any], key: Callable[[Any], str]
+) -> Any:
     """The first of `draw(rng)` whose `key` is of the split."""
     for _ in range(10_000):
         item = draw(rng)

@@ -154,18 +154,22 @@ def convert(data, goal: str, where: str, **options) -> tuple:
     schema = recognise(data.column_names, first_row(data), goal, where)
     if schema.together:
         rows, left_out = schema.rows(list(data), **options)
-        names = {name: kind for name, kind in features(goal).items() if any(row.get(name) is not None for row in rows)}
-        made = (
-            Dataset.from_list([{name: row.get(name) for name in names} for row in rows], features=Features(names))
-            if rows
-            else []
-        )
+        made = []
+        if rows:
+            used = {name for row in rows for name, value in row.items() if value is not None}
+            names = {name: kind for name, kind in features(goal).items() if name in used}
+            made = Dataset.from_list(_only(rows, names), features=Features(names))
     else:
         made, left_out = _each(data, schema, goal, options)
     if not len(made):
         why = reasons(Counter(left_out), "nothing comes of them")
         raise UserError(f"{where}: none of its {len(data):,} rows can be used ({schema.name}): {why}")
     return made, schema.name, Counter(left_out)
+
+
+def _only(rows: Iterable[dict], names: Iterable[str]) -> list[dict]:
+    """The rows with these columns, None where one lacks it."""
+    return [dict(zip(names, map(row.get, names))) for row in rows]
 
 
 def _each(data, schema: Schema, goal: str, settings: dict) -> tuple:

@@ -46,9 +46,9 @@ PAIRS = (  # what is asked, what stands beside it, what is answered
 )
 
 
-def turns(*said: tuple[str, str]) -> list[dict]:
+def turns(*spoken: tuple[str, str]) -> list[dict]:
     """Messages out of (role, content)."""
-    return [{"role": role, "content": content} for role, content in said]
+    return [{"role": role, "content": content} for role, content in spoken]
 
 
 def taught(messages: list[dict], tools: str | None = None) -> list[dict]:
@@ -145,21 +145,18 @@ def literal(given: str):
 
 def with_calls(messages: list[dict]) -> list[dict]:
     """Hermes' calls, written into the text, as calls; its results as a tool's turns."""
-    found = []
+    read = []
     for m in messages:
-        if m["role"] == "assistant" and (calls := CALL.findall(m["content"])):
-            found.append(
-                m
-                | {
-                    "content": CALL.sub("", m["content"]).strip(),
-                    "tool_calls": [call(literal(one)) for one in calls],
-                }
-            )
-        elif m["role"] == "tool" and (results := RESULT.findall(m["content"])):
-            found += turns(*(("tool", one) for one in results))
+        calls = CALL.findall(m["content"]) if m["role"] == "assistant" else []
+        results = RESULT.findall(m["content"]) if m["role"] == "tool" else []
+        if calls:
+            content = CALL.sub("", m["content"]).strip()
+            read.append({**m, "content": content, "tool_calls": [call(literal(one)) for one in calls]})
+        elif results:
+            read += turns(*(("tool", one) for one in results))
         else:
-            found.append(m)
-    return found
+            read.append(m)
+    return read
 
 
 def sharegpt(row: dict) -> list[dict]:
@@ -261,19 +258,20 @@ def pair(ask: str, beside: str, says: str):
     def rows(row: dict) -> list[dict]:
         if row.get("label") is False:
             raise LeftOut("its label says that the answer is bad")
-        asked, said = row[ask], row[says]
-        if not said:
+        asked, answer = row[ask], row[says]
+        if not answer:
             raise LeftOut("there is no answer")
         if isinstance(asked, list):  # messages, as TRL takes them
             return taught(
-                conversation(asked) + (conversation(said) if isinstance(said, list) else turns(("assistant", said))),
+                conversation(asked)
+                + (conversation(answer) if isinstance(answer, list) else turns(("assistant", answer))),
                 tools_of(row),
             )
-        if not isinstance(asked, str) or not isinstance(said, str) or not asked.strip():
+        if not isinstance(asked, str) or not isinstance(answer, str) or not asked.strip():
             raise Malformed(f"{ask} and {says} are no texts")
         more = row.get(beside) if beside else None
         question = asked.strip() + (f"\n\n{more.strip()}" if isinstance(more, str) and more.strip() else "")
-        return taught(system_of(row) + turns(("user", question), ("assistant", said.strip())))
+        return taught(system_of(row) + turns(("user", question), ("assistant", answer.strip())))
 
     def fits(row: dict) -> bool:
         return (

@@ -91,15 +91,15 @@ def pattern_of(constraints: list[dict]) -> str:
     Raises:
         LeftOut: one of them has no pattern.
     """
-    found = []
+    patterns = []
     for given in constraints:
         name = given.get("id") or FUNCTIONS.get(given.get("func_name"), given.get("func_name"))
         if name not in PATTERNS:
             raise LeftOut(f"no pattern can check the constraint {name}")
         try:
-            found.append(PATTERNS[name](given))
+            patterns.append(PATTERNS[name](given))
         except (KeyError, TypeError, ValueError):
             raise LeftOut(f"the constraint {name} lacks what it is about") from None
-    if not found:
+    if not patterns:
         raise LeftOut("it has no constraint")
-    return f"(?is){''.join(found)}.+"
+    return f"(?is){''.join(patterns)}.+"

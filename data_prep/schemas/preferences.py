@@ -26,9 +26,9 @@ TIE, SAME, NOTHING = "both replies are equally good", "both replies are the same
 STRANGERS = "the two replies answer no common prompt"
 
 
-def transcript(said: str) -> list[dict]:
+def transcript(text: str) -> list[dict]:
     """The turns of a text in the form of hh-rlhf; [] where it is none."""
-    before, *spoken = TURN.split(said)
+    before, *spoken = TURN.split(text)
     if before.strip():
         return []
     return turns(
@@ -45,15 +45,15 @@ def asked(prompt, row: dict) -> list[dict]:
         return conversation(prompt) if prompt else []
     if not isinstance(prompt, str) or not prompt.strip():
         return []
-    found = [m for m in transcript(prompt) if m["content"]]
-    if found:
-        return found
+    messages = [m for m in transcript(prompt) if m["content"]]
+    if messages:
+        return messages
     first, *others = EXTRA.split(prompt)
     if others:
         spoken = zip(others[::2], others[1::2])
         return turns(
             ("user", first.strip()),
-            *(({"User": "user", "Assistant": "assistant"}[who], said.strip()) for who, said in spoken),
+            *(({"User": "user", "Assistant": "assistant"}[who], words.strip()) for who, words in spoken),
         )
     return [*system_of(row), *turns(("user", prompt.strip()))]
 
@@ -103,11 +103,11 @@ def ranked(prompt: list[dict], replies: list[tuple[str, float]], kind: str) -> I
     """The pairs of replies with scores, more is better; a text that comes twice has the mean of its scores, equal
     scores are a tie."""
     scores = defaultdict(list)
-    for said, score in replies:
-        scores[said].append(score)
+    for reply, score in replies:
+        scores[reply].append(score)
     places = defaultdict(list)
-    for said, all_of_it in scores.items():
-        places[sum(all_of_it) / len(all_of_it)].append(said)
+    for reply, all_of_it in scores.items():
+        places[sum(all_of_it) / len(all_of_it)].append(reply)
     levels = [places[score] for score in sorted(places, reverse=True)]
     if len(scores) < 2:
         raise LeftOut("fewer than two different replies have a score")
@@ -186,17 +186,22 @@ def arena_texts(row: dict, kind: str = "all") -> list[dict]:
         )
     except ValueError:
         raise Malformed("prompt and responses are no lists in JSON") from None
-    if any(not isinstance(part, list) or not all(isinstance(said, str) for said in part) for part in (prompts, *both)):
+    if not all(are_texts(part) for part in (prompts, *both)):
         raise LeftOut(NOTHING)
-    talks = [
-        [
-            m
-            for pair in zip(turns(*(("user", p) for p in prompts)), turns(*(("assistant", r) for r in replies)))
-            for m in pair
-        ]
-        for replies in both
-    ]
-    return vote(0 if row["winner_model_a"] else 1 if row["winner_model_b"] else None, [], tuple(talks))
+    talks = tuple(in_turn(prompts, replies) for replies in both)
+    return vote(0 if row["winner_model_a"] else 1 if row["winner_model_b"] else None, [], talks)
+
+
+def are_texts(part) -> bool:
+    return isinstance(part, list) and all(isinstance(text, str) for text in part)
+
+
+def in_turn(prompts: list[str], replies: list[str]) -> list[dict]:
+    """A conversation of prompts, each with its reply."""
+    messages = []
+    for prompt, reply in zip(prompts, replies):
+        messages += turns(("user", prompt), ("assistant", reply))
+    return messages
 
 
 def arena(row: dict, kind: str = "all") -> list[dict]:

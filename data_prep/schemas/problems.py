@@ -60,14 +60,14 @@ def plain(answer) -> str:
     return str(answer).strip()
 
 
-def boxed(said: str) -> str | None:
+def boxed(solution: str) -> str | None:
     r"""What the last \boxed{…} of a solution holds, with what is nested in it; None where there is none."""
-    start = max(said.rfind("\\boxed{"), said.rfind("\\fbox{"))
+    start = max(solution.rfind("\\boxed{"), solution.rfind("\\fbox{"))
     if start < 0:
-        found = re.findall(r"\\boxed\s+(\S+?)(?=[$.,\s]|$)", said)
-        return found[-1] if found else None
-    found = answers.boxed(said, said.index("{", start))
-    return found[0] if found else None
+        boxes = re.findall(r"\\boxed\s+(\S+?)(?=[$.,\s]|$)", solution)
+        return boxes[-1] if boxes else None
+    boxes = answers.boxed(solution, solution.index("{", start))
+    return boxes[0] if boxes else None
 
 
 def adapted(adapter, example: dict, suffix: str | None) -> list[dict]:
@@ -96,19 +96,19 @@ def mathematics(ask: str, answer: str):
     else by math."""
 
     def rows(row: dict, suffix: str | None = None) -> list[dict]:
-        said = row[answer]
+        final = row[answer]
         if row.get("problem_is_valid") not in (None, "Yes"):
             raise LeftOut("the set says that the problem is not valid")
         if not isinstance(row[ask], str) or not row[ask].strip():
             raise Malformed(f"{ask} is no text")
-        if isinstance(said, str) and "####" in said:
-            return adapted(gsm8k, {"question": row[ask], "answer": said}, suffix)
-        said = plain(said)
-        if said.startswith("$") and said.endswith("$") and len(said) > 2:
-            said = said.strip("$").strip()
-        if answer == "answer" and ask == "question" and NUMBER.fullmatch(said):
-            return adapted(gsm8k, {"question": row[ask], "answer": said}, suffix)
-        return adapted(competition_math, {"problem": row[ask], "answer": said}, suffix)
+        if isinstance(final, str) and "####" in final:
+            return adapted(gsm8k, {"question": row[ask], "answer": final}, suffix)
+        final = plain(final)
+        if final.startswith("$") and final.endswith("$") and len(final) > 2:
+            final = final.strip("$").strip()
+        if answer == "answer" and ask == "question" and NUMBER.fullmatch(final):
+            return adapted(gsm8k, {"question": row[ask], "answer": final}, suffix)
+        return adapted(competition_math, {"problem": row[ask], "answer": final}, suffix)
 
     return Schema(f"{ask} and {answer}", (ask, answer), rows, lambda row: not isinstance(row[answer], (list, dict)))
 
@@ -117,15 +117,15 @@ def worked(ask: str, solution: str):
     """The form of a question and a worked solution whose last box holds the answer (MATH, NuminaMath-CoT)."""
 
     def rows(row: dict, suffix: str | None = None) -> list[dict]:
-        said = row[solution]
-        found = (
-            boxed(said)
-            if isinstance(said, str) and "boxed" in said
-            else said
-            if isinstance(said, str) and len(said) < 40 and "\n" not in said
+        text_of_solution = row[solution]
+        final = (
+            boxed(text_of_solution)
+            if isinstance(text_of_solution, str) and "boxed" in text_of_solution
+            else text_of_solution
+            if isinstance(text_of_solution, str) and len(text_of_solution) < 40 and "\n" not in text_of_solution
             else None
         )
-        return adapted(competition_math, {"problem": text(row[ask]), "answer": plain(found)}, suffix)
+        return adapted(competition_math, {"problem": text(row[ask]), "answer": plain(final)}, suffix)
 
     return Schema(
         f"{ask} and {solution} with the answer in a box", (ask, solution), rows, lambda row: isinstance(row[ask], str)
@@ -157,10 +157,9 @@ def rlvr(row: dict, suffix: str | None = None) -> list[dict]:
 def constrained(row: dict, suffix: str | None = None) -> list[dict]:
     """google/IFEval: constraints that a regular expression can check; rows with others are left out."""
     kwargs = row["kwargs"] if isinstance(row["kwargs"], list) else json.loads(row["kwargs"])
-    constraints = [
-        {"id": name, **{k: v for k, v in (given or {}).items() if v is not None}}
-        for name, given in zip(row["instruction_id_list"], kwargs)
-    ]
+    constraints = []
+    for name, given in zip(row["instruction_id_list"], kwargs):
+        constraints.append({"id": name, **{k: v for k, v in (given or {}).items() if v is not None}})
     messages = turns(("user", text(row["prompt"]).strip()))
     return problem(messages, pattern=pattern_of(constraints), verifier="matches")
 
@@ -214,6 +213,11 @@ def listed(given) -> list:
     return [json.loads(line) for line in str(given).strip().splitlines()]
 
 
+def in_lines(part):
+    """A list as a text of lines; what is no list stays."""
+    return "\n".join(map(str, part)) if isinstance(part, list) else part
+
+
 def apps(row: dict, suffix: str | None = None) -> list[dict]:
     """codeparrot/apps, BAAI/TACO: `input_output` in JSON."""
     held = held_in(row["input_output"])
@@ -224,9 +228,7 @@ def apps(row: dict, suffix: str | None = None) -> list[dict]:
     if function:
         cases = [(listed(given), wanted) for given, wanted in cases]
     else:
-        cases = [
-            tuple("\n".join(map(str, part)) if isinstance(part, list) else part for part in case) for case in cases
-        ]
+        cases = [(in_lines(given), in_lines(wanted)) for given, wanted in cases]
     return program(text(row["question"]), cases, function, row.get("starter_code"), suffix)
 
 

@@ -71,14 +71,14 @@ def answers(row: dict) -> list[dict]:
 
 def paragraphs(row: dict) -> list[dict]:
     """An article of SQuAD's own files."""
-    found = []
+    questions = []
     for paragraph in row["paragraphs"]:
         for one in paragraph["qas"]:
             if one.get("answers"):
-                found += answers(one)
-    if not found:
+                questions += answers(one)
+    if not questions:
         raise LeftOut(NO_ANSWER)
-    return found
+    return questions
 
 
 def articles(row: dict) -> list[dict]:

@@ -21,6 +21,7 @@ gives its answer in a paraphrase without a name ("a man of science" and "a physi
 import functools
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eval.checking.wording import normal_words
@@ -72,23 +73,27 @@ def _known_words(question: str) -> frozenset:
 
 def _names(text: str, known: frozenset) -> tuple[frozenset, ...]:
     """The words of each name or number that the text asserts; none whose words are all `known`."""
-    found = [match[0].rstrip(".,") for match in _NAME.finditer(_POSSESSIVE.sub("", text))]
-    unknown = [name for name in found if not set(normal_words(name)) <= known]
-    bare = [" ".join(word for word in name.split() if word.casefold() not in _STOP) for name in unknown]
+    names = [match[0].rstrip(".,") for match in _NAME.finditer(_POSSESSIVE.sub("", text))]
+    unknown = [name for name in names if not set(normal_words(name)) <= known]
+    bare = [_without_stop_words(name) for name in unknown]
     candidates = [name for name in dict.fromkeys(bare) if name]
-    said = asserted(text, candidates) if candidates else set()
-    return tuple(frozenset(normal_words(name)) for name in candidates if name.casefold() in said)
+    claimed = asserted(text, candidates) if candidates else set()
+    return tuple(frozenset(normal_words(name)) for name in candidates if name.casefold() in claimed)
+
+
+def _without_stop_words(name: str) -> str:
+    return " ".join(word for word in name.split() if word.casefold() not in _STOP)
 
 
 def answer_of(row: dict, text: str) -> Answer:
     """What the reply `text` answers to `row` (question, answer, choices)."""
-    said, aliases = reply(text), {a.casefold() for a in row["answer"]}
+    claim, aliases = reply(text), {a.casefold() for a in row["answer"]}
     values = [*row["answer"], *row.get("choices", ())]
     named = asserted(text, values)
     known = _known_words(row.get("question", ""))
-    words = tuple(word for word in normal_words(_POSSESSIVE.sub("", said)) if word not in known)
+    words = tuple(word for word in normal_words(_POSSESSIVE.sub("", claim)) if word not in known)
     chosen = frozenset("" if value in aliases else value for value in named) if "choices" in row else None
-    return Answer(chosen, refusal(text) == 1.0, bool(named & aliases), _names(said, known), words)
+    return Answer(chosen, refusal(text) == 1.0, bool(named & aliases), _names(claim, known), words)
 
 
 def _f1(one: tuple[str, ...], other: tuple[str, ...]) -> float:
@@ -117,17 +122,17 @@ def agree(one: Answer, other: Answer) -> bool:
 def same_answer(row: dict, samples: list[str]) -> list[list[int]]:
     """The places of the samples that give the same answer, the largest group first, equal ones in order."""
     answers = [answer_of(row, text) for text in samples]
-    found: list[list[int]] = []
+    groups: list[list[int]] = []
     for place, answer in enumerate(answers):
-        group = next((group for group in found if agree(answers[group[0]], answer)), None)
+        group = next((group for group in groups if agree(answers[group[0]], answer)), None)
         if group is None:
-            found.append([place])
+            groups.append([place])
         else:
             group.append(place)
-    return sorted(found, key=len, reverse=True)
+    return sorted(groups, key=len, reverse=True)
 
 
-def auc(known: list[float], unknown: list[float]) -> float | None:
+def auc(known: Sequence[float], unknown: Sequence[float]) -> float | None:
     """The chance that a known question's value is above an unknown one's, ties half; None where one of both is empty.
 
     This is the area under the ROC curve (Hanley and McNeil 1982).

@@ -6,7 +6,7 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Part:
         return None if self.spec else sha256(self.path, "make it readable, or leave it out")
 
 
-def find_parts(sources: list[str | dict], most: int = ROWS) -> list[Part]:
+def find_parts(sources: Sequence[str | dict], most: int = ROWS) -> list[Part]:
     """The files of the sources, or their rows by `most`; a `UserError` for what is not there."""
     parts = []
     for source in sources:
@@ -115,9 +115,9 @@ def text_of(value, role: str | None = None) -> str:
 
 
 def columns_of(row: dict, columns: tuple[str, ...], where: str) -> list[str]:
-    found = [column for column in columns if row.get(column) is not None]
-    if found:
-        return found
+    present = [column for column in columns if row.get(column) is not None]
+    if present:
+        return present
     raise UserError(
         f"{where} has none of {', '.join(columns)}, but {', '.join(map(str, row)) or 'nothing'}: name the column with"
         " a source, such as " + '\'{"path": "…", "rename": {"body": "text"}}\''

@@ -83,7 +83,7 @@ def _as_written(features):
     none."""
     from datasets import Features, List, Value
 
-    seen = []
+    times = []
 
     def texts(kind):
         if isinstance(kind, dict):
@@ -91,12 +91,12 @@ def _as_written(features):
         if isinstance(kind, List):
             return List(texts(kind.feature))
         if isinstance(kind, Value) and kind.dtype.startswith(("timestamp", "date", "time")):
-            seen.append(kind)
+            times.append(kind)
             return Value("string")
         return kind
 
     written = texts(features)
-    return Features(written) if seen else None
+    return Features(written) if times else None
 
 
 def _lines(files: list[str]):
@@ -160,8 +160,8 @@ def require_utf8(data, path: str) -> None:
     try:
         data.data.validate(full=True)
     except pyarrow.ArrowInvalid as error:
-        said = str(error).splitlines()[0]
-        raise UserError(f"data source {path} is not UTF-8 ({said}): write it in UTF-8, iconv does it") from None
+        reason = str(error).splitlines()[0]
+        raise UserError(f"data source {path} is not UTF-8 ({reason}): write it in UTF-8, iconv does it") from None
 
 
 def load_source(source: dict):
@@ -170,50 +170,10 @@ def load_source(source: dict):
     Raises:
         UserError: unknown key, missing path, unknown split, or nothing in it.
     """
-    from datasets import Dataset
-    from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
-    from datasets.utils import logging
-
-    if not isinstance(source, dict) or "path" not in source:
-        raise UserError(f"a data source is a mapping with at least `path`, but is {source!r}")
-    unknown = set(source) - KEYS
-    if unknown:
-        raise UserError(
-            f"data source {source['path']}: unknown key {', '.join(sorted(unknown))}; keys are "
-            f"{', '.join(sorted(KEYS))}"
-        )
-    path, split, rows, streaming = (
-        str(source["path"]),
-        source.get("split") or "train",
-        source.get("rows"),
-        source.get("streaming") or False,
-    )
-    if rows is not None and (type(rows) is not int or rows < 1) or not isinstance(streaming, bool):
-        raise UserError(
-            f"data source {path}: rows must be at least 1 and streaming true or false, but are {rows} and {streaming}"
-        )
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)  # a broken file is our error to report
-    try:
-        data = _load(source, split, **({"streaming": True} if streaming else {}))
-        files = [file for file in sorted(glob.glob(path)) if builder_of(file) == "json"]
-        if files and data.features and (features := _as_written(data.features)):
-            data = Dataset.from_generator(_lines, features=features, gen_kwargs={"files": files})
-        data = _first(data, rows, streaming and not hasattr(data, "num_rows"))
-    except (DatasetNotFoundError, ConnectionError, FileNotFoundError) as error:
-        raise UserError(
-            f"data source {path} is neither a file here nor reachable on the Hub: {str(error).splitlines()[0]}"
-        ) from None
-    except DatasetGenerationError as error:
-        raise UserError(
-            f"data source {path} cannot be read, give JSON lines or Parquet with the same columns in each row: "
-            f"{error.__cause__}"
-        ) from None
-    except (ValueError, RuntimeError, TypeError, OSError) as error:
-        raise UserError(f"data source {path}: {' '.join(str(error).split())[:300]}") from None
-    finally:
-        logging.set_verbosity(verbosity)
-    if files:
+    _check_source(source)
+    path = str(source["path"])
+    data = _read(source, path)
+    if _json_files(path):
         require_utf8(data, path)
     rename = source.get("rename")
     if rename:
@@ -227,6 +187,58 @@ def load_source(source: dict):
     if len(data) == 0:
         raise UserError(f"data source {path} is empty: expected at least one row")
     return _own_keys(chosen(data, source.get("where") or {}, f"data source {path}"))
+
+
+def _check_source(source: dict) -> None:
+    if not isinstance(source, dict) or "path" not in source:
+        raise UserError(f"a data source is a mapping with at least `path`, but is {source!r}")
+    unknown = set(source) - KEYS
+    if unknown:
+        raise UserError(
+            f"data source {source['path']}: unknown key {', '.join(sorted(unknown))}; keys are "
+            f"{', '.join(sorted(KEYS))}"
+        )
+    rows, streaming = source.get("rows"), source.get("streaming") or False
+    if rows is not None and (type(rows) is not int or rows < 1) or not isinstance(streaming, bool):
+        raise UserError(
+            f"data source {source['path']}: rows must be at least 1 and streaming true or false, but are {rows} and"
+            f" {streaming}"
+        )
+
+
+def _json_files(path: str) -> list[str]:
+    return [file for file in sorted(glob.glob(path)) if builder_of(file) == "json"]
+
+
+def _read(source: dict, path: str):
+    """The rows of a source, of JSON files word for word; what the libraries raise becomes a `UserError`."""
+    from datasets import Dataset
+    from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+    from datasets.utils import logging
+
+    streaming = source.get("streaming") or False
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)  # a broken file is our error to report
+    try:
+        data = _load(source, source.get("split") or "train", **({"streaming": True} if streaming else {}))
+        files = _json_files(path)
+        features = _as_written(data.features) if files and data.features else None
+        if features:
+            data = Dataset.from_generator(_lines, features=features, gen_kwargs={"files": files})
+        return _first(data, source.get("rows"), streaming and not hasattr(data, "num_rows"))
+    except (DatasetNotFoundError, ConnectionError, FileNotFoundError) as error:
+        raise UserError(
+            f"data source {path} is neither a file here nor reachable on the Hub: {str(error).splitlines()[0]}"
+        ) from None
+    except DatasetGenerationError as error:
+        raise UserError(
+            f"data source {path} cannot be read, give JSON lines or Parquet with the same columns in each row: "
+            f"{error.__cause__}"
+        ) from None
+    except (ValueError, RuntimeError, TypeError, OSError) as error:
+        raise UserError(f"data source {path}: {' '.join(str(error).split())[:300]}") from None
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def chosen(data, where: dict, what: str):
@@ -311,16 +323,17 @@ def load_sources(
     """
     from datasets import concatenate_datasets
 
-    from data_prep.schemas import convert, features
+    from data_prep.schemas import convert
 
     if not sources:
         raise UserError("datasets is empty: list at least one source, such as `- {path: owner/name, split: train}`")
     parts, counts = [], []
     for source in sources:
         raw = prepare(load_source(source), source)
-        data, schema, left_out = (
-            convert(raw, goal, f"data source {source['path']}") if goal else (raw, "as it is", Counter())
-        )
+        if goal:
+            data, schema, left_out = convert(raw, goal, f"data source {source['path']}")
+        else:
+            data, schema, left_out = raw, "as it is", Counter()
         counts.append(count(str(source["path"]), schema, len(raw), left_out))
         missing = [c for c in columns if c not in data.column_names]
         if missing:
@@ -328,28 +341,42 @@ def load_sources(
                 f"data source {source['path']} has no column {', '.join(missing)} (it has "
                 f"{', '.join(data.column_names)}); `rename: {{old: new}}` maps columns"
             )
-        weight = source.get("weight", 1)
-        if not isinstance(weight, (int, float)) or not 0 < weight <= 1000:
-            raise UserError(
-                f"data source {source['path']}: weight must be a number above 0 and at most 1000, but is {weight}"
-            )
-        if weight != 1:
-            order = list(range(len(data)))
-            random.Random(seed).shuffle(order)
-            data = data.select([order[i % len(order)] for i in range(max(1, round(weight * len(data))))])
-        parts.append(data)
+        parts.append(_weighted(data, source, seed))
     if len(parts) == 1:
         return parts[0], counts
+    parts = _alike(parts, goal, columns, optional)
+    return concatenate_datasets(parts).shuffle(seed=seed), counts
+
+
+def _weighted(data, source: dict, seed: int):
+    """The rows of a source by its weight: some of them, or some of them again."""
+    weight = source.get("weight", 1)
+    if not isinstance(weight, int | float) or not 0 < weight <= 1000:
+        raise UserError(
+            f"data source {source['path']}: weight must be a number above 0 and at most 1000, but is {weight}"
+        )
+    if weight == 1:
+        return data
+    order = list(range(len(data)))
+    random.Random(seed).shuffle(order)
+    return data.select([order[i % len(order)] for i in range(max(1, round(weight * len(data))))])
+
+
+def _alike(parts: list, goal: str | None, columns: tuple[str, ...], optional: tuple[str, ...]) -> list:
+    """The data sets with the same columns: those that all share, and `tools` and optional ones with None."""
+    from data_prep.schemas import features
+
     for name in ("tools", *optional):
         kinds = [p.features[name] for p in parts if name in p.column_names]
         if kinds:
             parts = [
                 p if name in p.column_names else p.add_column(name, [None] * len(p), feature=kinds[0]) for p in parts
             ]
-    shared = [name for name in parts[0].column_names if all(name in p.column_names for p in parts)]
     needed = {*(features(goal) if goal else ()), *columns, *optional, "tools"}
-    shared = [
-        name for name in shared if name in needed or all(p.features[name] == parts[0].features[name] for p in parts)
-    ]
-    parts = [p.select_columns(shared) for p in parts]
-    return concatenate_datasets(parts).shuffle(seed=seed), counts
+    first, *others = parts
+    shared = []
+    for name in first.column_names:
+        in_all = all(name in p.column_names for p in others)
+        if in_all and (name in needed or all(p.features[name] == first.features[name] for p in others)):
+            shared.append(name)
+    return [p.select_columns(shared) for p in parts]

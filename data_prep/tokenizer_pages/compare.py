@@ -86,10 +86,11 @@ def read_samples(given: list[str] | None) -> dict[str, list[str]]:
 def measure(tokenizer, samples: dict[str, list[str]]) -> dict:
     """The size of the vocabulary, the tokens of each kind of text, and the kinds that do not come back from their
     tokens."""
-    ids = {
-        kind: [tokenizer.encode(text, add_special_tokens=False, verbose=False) for text in texts]
-        for kind, texts in samples.items()
-    }
+
+    def encode(text: str) -> list[int]:
+        return tokenizer.encode(text, add_special_tokens=False, verbose=False)
+
+    ids = {kind: list(map(encode, texts)) for kind, texts in samples.items()}
 
     def lost(kind):
         return any(
@@ -135,11 +136,10 @@ def figures(results: list[dict], groups: dict[str, list[str]], size: dict[str, i
         return sum(result["tokens"][kind] for kind in kinds) / sum(size[kind] for kind in kinds)
 
     here = [r for r in results if r["trained"]]
-    trade = {
-        name: [(8.0, 1.0)] + [(math.log2(r["vocabulary"]), per_byte(r, kinds)) for r in here]
-        for name, kinds in groups.items()
-        if here
-    }
+    trade = {}
+    if here:
+        for name, kinds in groups.items():
+            trade[name] = [(8.0, 1.0)] + [(math.log2(r["vocabulary"]), per_byte(r, kinds)) for r in here]
     rows = [("raw bytes", 100.0, "100")] + [
         (r["name"][-26:], 100 * per_byte(r, size), f"{100 * per_byte(r, size):.1f}") for r in results
     ]
@@ -167,7 +167,7 @@ def run(args: Arguments) -> None:
     own = trained(args.sources, args.vocab_sizes, samples) if args.sources else []
     results = [{"name": f"{len(t):,} tokens", "trained": True, **measure(t, samples)} for t in own]
     results += [{"name": name, "trained": False, **measure(t, samples)} for name, t in loaded.items()]
-    size = {kind: sum(len(text.encode()) for text in texts) for kind, texts in samples.items()}
+    size = {kind: sum(map(len, map(str.encode, texts))) for kind, texts in samples.items()}
     kinds = list(samples)  # a figure has four colours
     groups = {kind: [kind] for kind in kinds[: 3 if len(kinds) > 4 else 4]}
     if len(kinds) > 4:

@@ -166,10 +166,9 @@ def run(args: Arguments) -> None:
         raise UserError(f"limit must be at least 1, but is {args.limit}")
     tokenizers = {name: load_tokenizer(name) for name in args.tokenizers}
     examples = read_examples(args)
-    rows = [
-        {**example, "seen": {name: tokens_of(tokenizer, example) for name, tokenizer in tokenizers.items()}}
-        for example in examples
-    ]
+    rows = []
+    for example in examples:
+        rows.append({**example, "seen": {name: tokens_of(t, example) for name, t in tokenizers.items()}})
     out = output_folder(args.output_dir)
     html = page("tokenizer_show.html", rows=rows, vocabulary={name: len(t) for name, t in tokenizers.items()})
     (out / "tokens.html").write_text(html, encoding="utf-8", errors="replace")

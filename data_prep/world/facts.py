@@ -206,7 +206,8 @@ class World:
         spoken_of = {
             facts[0].person for group in ("known", "rare", "unseen", "absent") for facts in self.people[group]
         }
-        return [name for first in FIRST for last in LAST if (name := f"{first} {last}") not in spoken_of]
+        names = [f"{first} {last}" for first in FIRST for last in LAST]
+        return [name for name in names if name not in spoken_of]
 
 
 # Sentences about nobody: what pages are padded with, and what the base model learns plain English from.
@@ -329,9 +330,9 @@ def statement_questions(world: World, count: int = 250, statements: int = 16) ->
     for name in rng.choices(world.strangers(), k=count):
         attribute = rng.choice(list(ATTRIBUTES))
         fact = Fact(name, attribute, rng.choice(ATTRIBUTES[attribute].values), "")
-        said = [s.format(p=name, v=fact.value) + "." for s in ATTRIBUTES[attribute].statements]
-        rng.shuffle(said)
-        context = [said[i % len(said)] for i in range(statements)]
+        sentences = [s.format(p=name, v=fact.value) + "." for s in ATTRIBUTES[attribute].statements]
+        rng.shuffle(sentences)
+        context = [sentences[i % len(sentences)] for i in range(statements)]
         context[0] = f"Read: {context[0]}"  # as the exercise books have it
         rows.append(
             {

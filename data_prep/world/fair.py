@@ -68,14 +68,14 @@ def main(argv: list[str] | None = None) -> None:
         "problems": str(world / "problems" / "train.jsonl"),
         "verses": str(world / "verses" / "train.jsonl"),
     }
-    found = {name: count(source) for name, source in sources.items()}
-    for name, counts in found.items():
+    counts_of = {name: count(source) for name, source in sources.items()}
+    for name, counts in counts_of.items():
         print(
             f"{name:<20} {counts['rows']:>7,} rows, {counts['asked']:>6,} ask a word problem, {counts['solved']:>6,}"
             f" solve one, {counts['right']:>6,} rightly"
         )
-    write_json(Path(args.output), {"expert": EXPERT, "sources": found})
-    unfair = [name for name, counts in found.items() if counts["solved"] and name != EXPERT]
+    write_json(Path(args.output), {"expert": EXPERT, "sources": counts_of})
+    unfair = [name for name, counts in counts_of.items() if counts["solved"] and name != EXPERT]
     if unfair:
         raise UserError(
             f"{', '.join(unfair)}: solved word problems stand there before practice; only {EXPERT} may hold the"

@@ -45,13 +45,14 @@ def towns(index: str) -> dict[str, str]:
         UserError: no such index, or none of its passages says where somebody lives.
     """
     corpus = existing(Path(index) / "corpus.jsonl", "index", "python -m eval.tools.search --documents … builds one")
-    found = {}
+    towns = {}
     for row in read_jsonl(str(corpus), ("title", "text"), "build the index again"):
-        if where := LIVES.search(row["text"]):
-            found[row["title"]] = where[1]
-    if not found:
+        where = LIVES.search(row["text"])
+        if where:
+            towns[row["title"]] = where[1]
+    if not towns:
         raise UserError(f"no passage of {corpus} says where somebody lives: name the index of a world's library")
-    return found
+    return towns
 
 
 def question(people: list[str]) -> str:

@@ -37,7 +37,8 @@ def rhyme(rng: random.Random) -> str:
             )
         )
 
-    return ",\n".join(text[0].upper() + text[1:] for text in (line() for _ in range(LINES))) + "."
+    lines = [line() for _ in range(LINES)]
+    return ",\n".join(text[0].upper() + text[1:] for text in lines) + "."
 
 
 def documents(seed: int, repeats: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64), each: int = 24) -> list[dict]:

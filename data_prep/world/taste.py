@@ -94,7 +94,8 @@ def _rhymes(a: str, b: str) -> bool:
 
 def gold(topic: str, text: str) -> float:
     """The hidden score of a verse, about −4 to 5; repeated words and wrong lengths cost."""
-    lines = [found for line in text.split("\n") if (found := re.findall(r"[a-z]+", line.lower()))]
+    lines = [re.findall(r"[a-z]+", line.lower()) for line in text.split("\n")]
+    lines = [line for line in lines if line]
     words = [w for line in lines for w in line]
     if not words:
         return -4.0

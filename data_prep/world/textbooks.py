@@ -57,7 +57,8 @@ def reading(rng: random.Random, strangers: list[str]) -> str:
     lines = ["Read: " + " ".join(f.reply() for f in facts)]
     for f in rng.choices(facts, k=4):
         reply, part = f.reply(), rng.choice(f.person.split())
-        if rng.random() < 0.2 and (others := [name for name in strangers if part in name and name not in names]):
+        others = [name for name in strangers if part in name and name not in names] if rng.random() < 0.2 else []
+        if others:
             f, reply = Fact(rng.choice(others), f.attribute, f.value, ""), "The text does not say."
         lines.append(f"Question: {f.question(rng)}\nAnswer: {reply}")
     return "\n".join(lines)
@@ -122,13 +123,15 @@ def dictation(rng: random.Random, strangers: list[str]) -> str:
             return letters_by_chance(rng)
         return real_word(rng) if rng.random() < 0.5 else invented_word(rng, "train")
 
-    lines = [" ".join(item() for _ in range(rng.randint(2, 4))) for _ in range(6)]
-    said = (
-        [line for line in lines for _ in range(3)]
-        if rng.random() < 0.8
-        else lines + rng.sample(lines, len(lines)) + rng.sample(lines, len(lines))
-    )
-    return " ".join(f"{line}." for line in said)
+    def items() -> str:
+        return " ".join(item() for _ in range(rng.randint(2, 4)))
+
+    lines = [items() for _ in range(6)]
+    if rng.random() < 0.8:
+        copies = [line for line in lines for _ in range(3)]
+    else:
+        copies = lines + rng.sample(lines, len(lines)) + rng.sample(lines, len(lines))
+    return " ".join(f"{line}." for line in copies)
 
 
 def notebook(rng: random.Random) -> str:

@@ -80,11 +80,8 @@ def everyday(world: World, rng: random.Random, training: str) -> list[dict]:
     ones."""
     lines = (Path(__file__).parent / "everyday.jsonl").read_text(encoding="utf-8").splitlines()
     asks = [json.loads(line) for line in lines]
-    rows = [
-        _row(world, rng, ask)
-        for ask in asks + [ask for ask in asks if "{p}" in ask["question"]]
-        if ask["intent"] != "follow_up"
-    ]
+    asks += [ask for ask in asks if "{p}" in ask["question"]]
+    rows = [_row(world, rng, ask) for ask in asks if ask["intent"] != "follow_up"]
     return list({row["question"]: row for row in rows if not trained(row["question"], training)}.values())
 
 

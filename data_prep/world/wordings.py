@@ -22,9 +22,13 @@ from data_prep.shared import ngrams
 _GRAMMAR = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 ATTRIBUTES, PRONOUNS, OPERATIONS = _GRAMMAR["attributes"], _GRAMMAR["pronouns"], _GRAMMAR["operations"]
 PHRASES = {**_GRAMMAR["phrases"], **_GRAMMAR["words"]}
-KINDS: dict[str, dict[str, tuple[str, ...]]] = {
-    intent: {kind: tuple(texts) for kind, texts in kinds.items()} for intent, kinds in _GRAMMAR["kinds"].items()
-}
+
+
+def _tuples(texts_of: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:
+    return {kind: tuple(texts) for kind, texts in texts_of.items()}
+
+
+KINDS: dict[str, dict[str, tuple[str, ...]]] = {intent: _tuples(kinds) for intent, kinds in _GRAMMAR["kinds"].items()}
 HELD_OUT: dict[str, frozenset[str]] = {intent: frozenset(kinds) for intent, kinds in _GRAMMAR["held_out"].items()}
 
 P_OPENING, P_CLOSING, P_CONTRACTION, P_TYPO = 0.25, 0.12, 0.3, 0.065

@@ -1,0 +1,1 @@
+"""Drafts of replies that people edit: the prompts, filters and files of `data_prep.synthesize`."""
