@@ -239,7 +239,7 @@ def test_tools_in_the_template(tokenizer):
         ({"content": "", "tool_calls": [call("search", query="a", k=3)]}, "one argument, but here it has query, k"),
         ({"content": "", "tool_calls": [{"name": "search", "arguments": '{"query": "a"}'}]}, "must be a mapping"),
         ({"content": None}, "content"),
-        ({"content": [{"type": "text", "text": "a"}]}, ""),
+        ({"content": [{"type": "text", "text": "a"}]}, None),
     ],
 )
 def test_what_cannot_be_rendered_raises(tokenizer, turn, message):
