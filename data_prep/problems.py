@@ -12,8 +12,8 @@ or `tests`), the form that `recipes/grpo.py` reads. The generators are the lectu
 "strawberry", every third letter of "ubiquitous", 9.11 against 9.9, arithmetic, countdown, and sums in a sentence. A
 problem's split depends on what is asked alone, so that no set shares an item. `difficulty` is 1 or more: sentences
 beside the point (apples), syllables of the word (letters, every_third), digits (compare, arithmetic, sums), numbers to
-use (countdown). With `--expert 0.38` rows are conversations for `recipes.sft`: the worked solutions of an expert who is
-right that often (apples, sums), which is what imitation learns from and practice passes.
+use (countdown). With `--expert 0.38` rows are conversations for `recipes.sft`: the worked solutions of an expert who
+is right that often (apples, sums), which is what imitation learns from and practice passes.
 """
 
 import random

@@ -20,10 +20,11 @@ from typing import Any
 
 from eval.cli import UserError, command, user_errors
 from eval.generation.generate import encode
+from eval.judging.scores import Scores, by_verifier
 from eval.verifiers import COLUMNS, reward_function
 from recipes.rewards.environments import load_environment, pays, reading_calls
 from recipes.rewards.rubric_reward import RubricRewardArguments, check_rubric, rubric_of
-from recipes.rewards.scores import Scores, verdicts, weighted
+from recipes.rewards.scores import weighted
 from recipes.training.callbacks import StopAtReward
 from recipes.training.monitor import Monitor, MonitorArguments, held_out
 from recipes.training.setup import (
@@ -119,7 +120,7 @@ def usable(data, tests: tuple, where: str, rewards: list[str], left_out: Counter
 def watched_reward(names: list[str], rubric, weights: list[float] | None) -> Scores:
     """The rewards of the watch: verifiers, and the rubric where there is one, weighted as in training."""
     weights = weights or [1.0] * (len(names) + bool(rubric))
-    parts = [(1.0, verdicts(reward_function(names, weights[: len(names)])))] if names else []
+    parts = [(1.0, by_verifier(reward_function(names, weights[: len(names)])))] if names else []
     return weighted([*parts, (weights[-1], rubric)]) if rubric else weighted(parts)
 
 

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from eval.cli import UserError, command, user_errors
-from recipes.rewards.scores import reward_model
+from eval.judging.scores import by_reward_model
 from recipes.training.monitor import Monitor, MonitorArguments, held_out
 from recipes.training.setup import (
     DataArguments,
@@ -189,7 +189,7 @@ def make_monitor(args, training_args, stage: Stage, tokenizer, watched, judge, m
         tokenizer,
         watched,
         judge,
-        reward_model(models.reward, tokenizer),
+        by_reward_model(models.reward, tokenizer),
         models.reference,
         training_args.response_length,
         training_args.seed,

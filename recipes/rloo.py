@@ -19,8 +19,9 @@ from typing import Any
 
 from eval.cli import UserError, command, user_errors
 from eval.generation.generate import encode
+from eval.judging.scores import Scores, by_reward_model, by_verifier
 from recipes.rewards.rubric_reward import RubricRewardArguments, check_rubric, rubric_of
-from recipes.rewards.scores import Scores, reward_model, verdicts, weighted
+from recipes.rewards.scores import weighted
 from recipes.training.monitor import Monitor, MonitorArguments, held_out
 from recipes.training.setup import (
     DataArguments,
@@ -146,13 +147,13 @@ def make_rewards(args, training_args, model_args, verifiers: list, scoring_token
     if args.reward_model_path:
         options: dict[str, Any] = {"what": "reward model", "num_labels": 1}
         source = (AutoModelForSequenceClassification, args.reward_model_path, model_args, training_args)
-        scores = reward_model(load_model(*source, **options).to(training_args.device), scoring_tokenizer)
+        scores = by_reward_model(load_model(*source, **options).to(training_args.device), scoring_tokenizer)
         penalty = PENALTY if args.missing_eos_penalty is None else args.missing_eos_penalty
         functions.insert(0, reward_function(scores, ends, penalty))
         parts.append((weights[0], scores))
     if verifiers:
         own = weights[named : named + len(verifiers)]
-        parts.append((1.0, verdicts(verifier_function(args.rewards, own))))
+        parts.append((1.0, by_verifier(verifier_function(args.rewards, own))))
     if rubric:
         functions.append(rubric.by_rubric)
         parts.append((weights[-1], rubric))

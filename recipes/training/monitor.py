@@ -32,7 +32,7 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 from eval.cli import UserError, write_jsonl
-from recipes.rewards.scores import Scores, load_judge
+from eval.judging.scores import Scores, load_scores
 from recipes.training.callbacks import keep_rows
 
 SURE = 1.645  # standard errors (95 %, one-sided) by which the judge must have fallen
@@ -109,7 +109,7 @@ def held_out(args, seed: int, goal: str) -> tuple[list[dict], Scores | None]:
         rows = list(load_sources(args.monitor_datasets, goal, ("prompt",), seed, COLUMNS)[0])
     if rows:
         require_enough(rows)
-    return rows, load_judge(args.judge) if args.judge else None
+    return rows, load_scores(args.judge) if args.judge else None
 
 
 def require_enough(rows: list[dict]) -> None:
