@@ -6,7 +6,7 @@ In the YAML of either stage:
     monitor_datasets: [{path: runs/tiny/world/verses/validation.jsonl}]   # held-out prompts, in the training data's
         form
     monitor_steps: 4
-    judge: data_prep.world.taste:score    # or a reward model's folder or Hub id, or a verifier's name
+    judge: python:data_prep.world.taste:score    # or reward:<folder or Hub id>, verifier:<name>
     stop_patience: 2                      # stop where the judge falls while the reward climbs, so many evaluations in
         a row
     max_kl: 20                            # and where the policy is further than this from its start, in nats a reply
@@ -53,7 +53,7 @@ class MonitorArguments:
     monitor_batch_size: int = field(default=256, metadata={"help": "replies sampled at a time"})
     judge: str | None = field(
         default=None,
-        metadata={"help": "what is not trained on: a verifier, module:function of (row, reply), or a reward model"},
+        metadata={"help": "what is not trained on: verifier:<name>, python:<module:function>, reward:<folder or Hub id>"},
     )
     stop_patience: int = field(
         default=0,
