@@ -1,7 +1,8 @@
-"""What a pretrained model practises search and Python on, and what it is examined in.
+r"""What a pretrained model practises search and Python on, and what it is examined in.
 
     python -m data_prep.facts.practice --facts_dir recipes/smollm2-135m/facts --output_dir runs/smol/practice
-    python -m data_prep.facts.practice ... --squad rajpurkar/squad --squad_split validation   # real paragraphs besides
+    python -m data_prep.facts.practice --facts_dir recipes/smollm2-135m/facts --output_dir runs/smol/practice \
+        --squad rajpurkar/squad --squad_split validation
 
 Writes, as JSON lines:
 

@@ -53,7 +53,7 @@ class MonitorArguments:
     monitor_batch_size: int = field(default=256, metadata={"help": "replies sampled at a time"})
     judge: str | None = field(
         default=None,
-        metadata={"help": "what is not trained on: verifier:<name>, python:<module:function>, reward:<folder or Hub id>"},
+        metadata={"help": "not trained on: verifier:<name>, python:<module:function>, reward:<folder or Hub id>"},
     )
     stop_patience: int = field(
         default=0,
