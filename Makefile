@@ -20,7 +20,6 @@ export MALLOC_MMAP_THRESHOLD_ = 8589934592
 export MALLOC_TRIM_THRESHOLD_ = 8589934592
 # but logits over a large vocabulary are of another size in each batch, and would leave gigabytes of holes
 smol: export MALLOC_MMAP_THRESHOLD_ = 268435456
-smol: export MALLOC_TRIM_THRESHOLD_ = 268435456
 # oneDNN keeps a kernel for each shape it has met, 1,024 of them: a gigabyte where rows differ in length
 export ONEDNN_PRIMITIVE_CACHE_CAPACITY = 192
 
