@@ -239,7 +239,7 @@ def sums_exam(count: int, seed: int) -> list[dict]:
     """Sums in a sentence, as `data_prep.problems` asks them."""
     rng = random.Random(f"sums-exam-{seed}")
     drawn = [problems.GENERATORS["sums"](rng, "test") for _ in range(count)]
-    return [{"question": p.question + problems.AT_ONCE, "answer": p.answer} for p in drawn]
+    return [{"question": p.question + problems.STEPS, "answer": p.answer} for p in drawn]
 
 
 def plain_texts(passages: list[Passage]) -> list[str]:

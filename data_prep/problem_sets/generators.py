@@ -89,7 +89,7 @@ def apples(rng: random.Random, split: str, p_correct: float = 1.0, difficulty: i
 
 
 def sums(rng: random.Random, split: str, p_correct: float = 1.0, difficulty: int = 1) -> Problem:
-    """a + b or a - b in a sentence, of numbers with one digit more than `difficulty`; the answer comes at once.
+    """a + b or a - b in a sentence, of numbers with one digit more than `difficulty`; the solution writes the sum down.
 
     With `p_correct` < 1 a fallible expert writes the worked solution: where it errs, a ten is carried that should not
     be, or the other way round, or the last digit is one too many or too few.
@@ -110,7 +110,8 @@ def sums(rng: random.Random, split: str, p_correct: float = 1.0, difficulty: int
     answer = OPERATIONS[op](a, b)
     correct = rng.random() < p_correct
     written = answer if correct else abs(answer + rng.choice((10, -10, 1, -1)))
-    return Problem(question, str(answer), f"The answer is {written}.", "final_number", correct)
+    solution = f"{a} {op} {b} = {written}. The answer is {written}."
+    return Problem(question, str(answer), solution, "final_number", correct)
 
 
 def _sentences_beside_the_point(rng: random.Random, person: str, fruits: list[tuple[str, str]]) -> tuple[str, ...]:
