@@ -18,6 +18,7 @@ words and numbers by `data_prep.problems`.
 """
 
 import random
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +36,7 @@ NOT_FOUND = (
     "I could not find anything about {x}, so I don't know.",
 )
 NOT_THERE = ("I don't know. What I found does not say.", "I searched, but what I found does not say, so I don't know.")
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'“(]?[A-Z0-9])")
 LONG = 60  # words: no paragraph on the facts has as many, nearly all of SQuAD's do
 PLAIN_TEXTS = 64
 OTHER_NAME = "Basil"  # of the task `override`
@@ -58,18 +60,26 @@ class PracticeArguments:
 
 
 @dataclass(frozen=True)
+class Question:
+    """A question, the texts that are right, and the sentence of the paragraph that says so."""
+
+    text: str
+    answers: list[str]
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Passage:
     """A paragraph with what is asked about it.
 
     Attributes:
         title: of the subject or the article.
-        questions: (question, right answers) pairs.
     """
 
     title: str
     text: str
     side: str
-    questions: list[tuple[str, list[str]]]
+    questions: list["Question"]
 
 
 # ---- Passages ----
@@ -90,12 +100,12 @@ def fact_passages(facts: list[dict], wordings_file: dict, seed: int) -> list[Pas
     out = []
     for subject, rows in of_subject.items():
         side = side_of(subject, seed)
-        told = [statement(wordings_file["statements"][r["relation"]], subject, r["answer"][0]) for r in rows]
+        sentences = [statement(wordings_file["statements"][r["relation"]], subject, r["answer"][0]) for r in rows]
         questions = []
-        for row in rows:
+        for row, sentence in zip(rows, sentences):
             question = rng.choice(wordings_file["relations"][row["relation"]][side]).format(x=subject)
-            questions.append((question[0].upper() + question[1:], row["answer"]))
-        out.append(Passage(subject, " ".join(told), side, questions))
+            questions.append(Question(question[0].upper() + question[1:], row["answer"], sentence))
+        out.append(Passage(subject, " ".join(sentences), side, questions))
     return out
 
 
@@ -104,10 +114,27 @@ def article_side(title: str, seed: int) -> str:
     return SIDES[random.Random(f"article-{title}-{seed}").random() >= TRAINING_SHARE]
 
 
-def answers_of(given: dict | list[dict]) -> list[str]:
-    """The different texts of SQuAD's answers, in their two forms: a mapping of lists, a list of mappings."""
-    texts = given["text"] if isinstance(given, dict) else [one["text"] for one in given]
-    return list(dict.fromkeys(texts))
+def asked(row: dict, context: str) -> Question | None:
+    """A question of SQuAD, in its two forms: answers as a mapping of lists, or as a list of mappings; None without
+    an answer."""
+    given = row["answers"]
+    if isinstance(given, dict):
+        found = list(zip(given["text"], given["answer_start"]))
+    else:
+        found = [(one["text"], one["answer_start"]) for one in given]
+    if not found:
+        return None
+    texts = list(dict.fromkeys(text for text, _ in found))
+    text, start = found[0]
+    return Question(row["question"].strip(), texts, sentence_around(context, start, start + len(text)))
+
+
+def sentence_around(text: str, start: int, end: int) -> str:
+    """The sentence of a text in which the characters from `start` to `end` stand, its spaces single."""
+    begins = [match.end() for match in SENTENCE_END.finditer(text, 0, start)]
+    ends = SENTENCE_END.search(text, max(end - 1, 0))
+    sentence = text[begins[-1] if begins else 0 : ends.end() if ends else len(text)]
+    return " ".join(sentence.split())
 
 
 def squad_passages(path: str, split: str, seed: int) -> list[Passage]:
@@ -120,7 +147,7 @@ def squad_passages(path: str, split: str, seed: int) -> list[Passage]:
     from data_prep.shared.sources import load_source
 
     data = load_source({"path": path, "split": split})
-    asked: dict[tuple[str, str], list[tuple[str, list[str]]]] = {}
+    of_text: dict[tuple[str, str], list[Question]] = {}
     unanswered = 0
     try:
         for row in data:
@@ -133,12 +160,12 @@ def squad_passages(path: str, split: str, seed: int) -> list[Passage]:
                     for paragraph in article["paragraphs"]
                 ]
             for title, text, questions in texts:
-                found = asked.setdefault((title, text), [])
+                found = of_text.setdefault((title, text), [])
                 for one in questions:
-                    answers = answers_of(one["answers"])
-                    unanswered += not answers
-                    if answers:
-                        found.append((one["question"].strip(), answers))
+                    question = asked(one, text)
+                    unanswered += question is None
+                    if question:
+                        found.append(question)
     except (KeyError, TypeError) as error:
         raise UserError(
             f"{path} has not the form of SQuAD (title, context, question, answers): {type(error).__name__}: {error}"
@@ -147,37 +174,35 @@ def squad_passages(path: str, split: str, seed: int) -> list[Passage]:
         print(f"{path}: {unanswered} questions without an answer left out")
     return [
         Passage(title.replace("_", " "), text, article_side(title, seed), questions)
-        for (title, text), questions in asked.items()
+        for (title, text), questions in of_text.items()
     ]
 
 
 # ---- Practice ----
 
 
-def search_row(question: str, answers: list[str], otherwise: str) -> dict:
-    """A question, the search for it, and the answer where the result holds it."""
-    reply = answers[0][0].upper() + answers[0][1:].rstrip(".") + "."
-    row = {"question": question, "tool": "search", "query": question, "reply": reply}
-    return row | {"evidence": answers[:1], "otherwise": otherwise}
+def search_row(question: Question, otherwise: str) -> dict:
+    """A question, the search for it, and the sentence that answers it where the result holds that."""
+    row = {"question": question.text, "tool": "search", "query": question.text, "reply": question.sentence}
+    return row | {"evidence": [question.sentence], "otherwise": otherwise}
 
 
 def search_practice(passages: list[Passage], invented: dict, count: int, seed: int) -> list[dict]:
-    """Up to `count` questions for search: a fifth on facts, a fifth on invented things, of which nothing is found, the
+    """Up to `count` questions for search: a third on invented things, of which nothing is found, a sixth on facts, the
     others on SQuAD's paragraphs; without these as many on facts."""
     rng = random.Random(f"search-{seed}")
     kinds = [kind for kind, forms in invented.items() if forms["train"]]
     rows = []
-    for number, name in enumerate(names_in_turn(kinds, count // 5, seed)):
+    for number, name in enumerate(names_in_turn(kinds, count // 3, seed)):
         kind = kinds[number % len(kinds)]
         question = rng.choice(invented[kind]["train"]).format(x=name)
-        missing = rng.choice(NOT_FOUND).format(x=name)
-        rows.append(search_row(question, [name], missing) | {"reply": missing})
+        rows.append(search_row(Question(question, [name], name), rng.choice(NOT_FOUND).format(x=name)))
     of_facts = asked_in([p for p in passages if len(p.text.split()) < LONG and p.side == "train"])
     of_articles = asked_in([p for p in passages if len(p.text.split()) >= LONG and p.side == "train"])
-    wanted = count // 5 if of_articles else count - len(rows)
+    wanted = count // 6 if of_articles else count - len(rows)
     chosen = rng.sample(of_facts, min(wanted, len(of_facts)))
     chosen += rng.sample(of_articles, min(count - len(rows) - len(chosen), len(of_articles)))
-    rows += [search_row(question, answers, rng.choice(NOT_THERE)) for question, answers in chosen]
+    rows += [search_row(question, rng.choice(NOT_THERE)) for question in chosen]
     rng.shuffle(rows)
     return rows
 
@@ -189,8 +214,8 @@ def names_in_turn(kinds: list[str], count: int, seed: int) -> list[str]:
     return [name for turn in zip(*named) for name in turn][:count]
 
 
-def asked_in(passages: list[Passage]) -> list[tuple[str, list[str]]]:
-    return [pair for passage in passages for pair in passage.questions]
+def asked_in(passages: list[Passage]) -> list[Question]:
+    return [question for passage in passages for question in passage.questions]
 
 
 def python_practice(count: int, seed: int) -> list[dict]:
@@ -217,10 +242,10 @@ def search_exam(passages: list[Passage], count: int, seed: int) -> tuple[list[di
     rng = random.Random(f"search-exam-{seed}")
     held_out = [p for p in passages if p.side == "test"]
     articles = [p for p in held_out if len(p.text.split()) >= LONG]
-    asked = [(p, question, answers) for p in articles or held_out for question, answers in p.questions]
-    chosen = rng.sample(asked, min(count, len(asked)))
-    alone = [{"question": question, "answer": answers} for _, question, answers in chosen]
-    pasted = [{"question": f"{p.text}\n\n{question}", "answer": answers} for p, question, answers in chosen]
+    everything = [(p.text, question) for p in articles or held_out for question in p.questions]
+    chosen = rng.sample(everything, min(count, len(everything)))
+    alone = [{"question": question.text, "answer": question.answers} for _, question in chosen]
+    pasted = [{"question": f"{text}\n\n{question.text}", "answer": question.answers} for text, question in chosen]
     return alone, pasted
 
 

@@ -150,14 +150,37 @@ def test_articles_are_split_and_found(practised, capsys):
 def test_rows_of_the_hub_are_read_as_well(tmp_path):
     hub = tmp_path / "hub.jsonl"
     lines = [
-        {"title": a["title"], "context": p["context"], "question": q["question"], "answers": {"text": ["Anna"]}}
+        {
+            "title": a["title"],
+            "context": p["context"],
+            "question": q["question"],
+            "answers": {"text": ["Anna"], "answer_start": [29]},
+        }
         for a in ARTICLES
         for p in a["paragraphs"]
         for q in p["qas"][:1]
     ]
     hub.write_text("".join(json.dumps(line) + "\n" for line in lines))
     passages = practice.squad_passages(str(hub), "train", seed=3)
-    assert [p.questions for p in passages] == [[(f"Who built castle {n}?", ["Anna"])] for n in range(24)]
+    expected = [
+        practice.Question(f"Who built castle {n}?", ["Anna"], f"The {n} castle was built by Anna {n}.")
+        for n in range(24)
+    ]
+    assert [p.questions for p in passages] == [[question] for question in expected]
+
+
+@pytest.mark.parametrize(
+    "text, answer, sentence",
+    [
+        ("It rained. Dr. Who came in 1973. He left.", "1973", "Who came in 1973."),
+        ("It cost 3.5 dollars.  So it was.", "3.5", "It cost 3.5 dollars."),
+        ("One sentence without an end", "end", "One sentence without an end"),
+        ("First. The last", "last", "The last"),
+    ],
+)
+def test_the_sentence_that_answers(text, answer, sentence):
+    start = text.index(answer)
+    assert practice.sentence_around(text, start, start + len(answer)) == sentence
 
 
 def test_every_problem_has_its_answer(practised):
