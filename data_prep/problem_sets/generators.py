@@ -89,10 +89,10 @@ def apples(rng: random.Random, split: str, p_correct: float = 1.0, difficulty: i
 
 
 def sums(rng: random.Random, split: str, p_correct: float = 1.0, difficulty: int = 1) -> Problem:
-    """a + b or a - b in a sentence, of numbers with one digit more than `difficulty`; the solution writes the sum down.
+    """a + b or a - b in a sentence, of numbers with one digit more than `difficulty`; the solution writes the sum.
 
-    With `p_correct` < 1 a fallible expert writes the worked solution: where it errs, a ten is carried where it should not
-    be, or not where it should, or the last digit is one too many or too few.
+    With `p_correct` < 1 a fallible expert writes the worked solution: where it errs, a ten is carried wrongly, or the
+    last digit is one too many or too few.
     """
     least, most = 10**difficulty, 10 ** (difficulty + 1) - 1
 
