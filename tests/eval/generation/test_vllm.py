@@ -1,6 +1,6 @@
 """vLLM against transformers: the same tokens, the same scores. In the environment of `make .venv-vllm/.ready`:
 
-    .venv-vllm/bin/python -m pytest -n 0 -m vllm tests/test_vllm.py
+    .venv-vllm/bin/python -m pytest -n 0 -m vllm tests/eval/generation/test_vllm.py
 
 On the models of a finished `make tiny`, in RUN (default: runs/tiny). Without one the model has random weights, and
 what needs tools that are called is skipped.
