@@ -13,10 +13,14 @@ from: a quantised file's are not those of the Hub, and every figure measured on 
 
 import importlib.util
 import json
-from dataclasses import dataclass, field
+import sys
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from eval.cli import UserError, command, output_folder, parse, write_json
+from eval.report.commands import command_of
+from eval.report.stages import METHODS, PUBLISHED
+from recipes.publishing.hub import hub_id
 
 
 @dataclass
@@ -121,6 +125,19 @@ def finished(folder: Path, source: dict) -> bool:
     return {key: before.get(key) for key in source} == source
 
 
+def record_of(args: PretrainedArguments, argv: list[str] | None) -> dict:
+    """The stage's record, by which the report, the cards and the chat page know the model."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return {
+        "method": PUBLISHED,
+        "role": METHODS[PUBLISHED][0],
+        "command": command_of("recipes.pretrained", arguments),
+        "config": asdict(args),
+        "parent": args.model,
+        "on_hub": {args.model: args.model} if hub_id(args.model) else {},
+    }
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((PretrainedArguments,), argv)
@@ -139,6 +156,7 @@ def main(argv: list[str] | None = None) -> None:
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     came_from = {"from": "the Hub or a folder"} if found else {"from": args.package, "file": args.gguf}
+    write_json(out / "stage.json", record_of(args, argv))
     write_json(out / "source.json", source | came_from)
     print(f"{out}: {args.model}, {model.num_parameters():,} parameters, from {came_from['from']}")
 

@@ -24,7 +24,7 @@ from eval.report.chapters import Story
 from eval.report.data_card import DATA_SETS, data_set_card, describe
 from eval.report.experiments import Experiments
 from eval.report.figures import compact
-from eval.report.stages import stages
+from eval.report.stages import PUBLISHED, method_of, stages
 from eval.report.summary import Run, summarize
 from recipes.publishing.hub import check_access, insist, public, push
 from recipes.publishing.model_repository import on_hub, stage_files
@@ -38,7 +38,8 @@ class PushArguments:
     run_dir: str = field(metadata={"help": "folder of a run, the first word"})
     namespace: str = field(metadata={"help": "user or organisation on the Hub"})
     stages: list[str] | None = field(
-        default=None, metadata={"help": "folders of stages (default: all, or none where --datasets is given)"}
+        default=None,
+        metadata={"help": "folders of stages (default: all that the run trained, or none with --datasets)"},
     )
     datasets: list[str] | None = field(
         default=None,
@@ -64,7 +65,8 @@ class Pushed:
         self.on_hub = {name: on_hub(record) for name, record in self.records.items()}
         there = [name for name in DATA_SETS if (folder / name / "train.jsonl").exists()]
         both = args.stages is None and args.datasets is None
-        self.stages, self.data_sets = (list(self.records), there) if both else (args.stages or [], args.datasets or [])
+        trained = [name for name, record in self.records.items() if method_of(record) != PUBLISHED]
+        self.stages, self.data_sets = (trained, there) if both else (args.stages or [], args.datasets or [])
         for asked, known, what in ((self.stages, self.records, "stage"), (self.data_sets, there, "data set")):
             missing = [name for name in asked if name not in known]
             if missing:

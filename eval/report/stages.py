@@ -11,8 +11,10 @@ is reported as one whose stages are called by their roles.
 from dataclasses import dataclass
 from pathlib import Path
 
+PUBLISHED = "published weights"  # the method of a stage that takes a model as it is (`recipes.pretrained`)
 # method -> the role of a stage that names none, and the transformers class that loads the model
 METHODS = {
+    PUBLISHED: ("hub", "AutoModelForCausalLM"),
     "pretraining": ("base", "AutoModelForCausalLM"),
     "supervised fine-tuning": ("sft", "AutoModelForCausalLM"),
     "reward modelling": ("reward", "AutoModelForSequenceClassification"),

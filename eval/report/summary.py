@@ -22,6 +22,12 @@ MEASURES = {
     "unknown_brief": "the same, asked to be brief",
     "invented": "people and things that nobody has heard of: made up",
     "invented_brief": "the same, asked to be brief",
+    "search": "questions on paragraphs of articles",
+    "search_pasted": "the same with the paragraph before the question",
+    "override": "who are you, where a system message gives another name",
+    "plain_text": "bits per byte of plain text that nothing trains on",
+    "sums": "sums in a sentence, sampled",
+    "sums_greedy": "the same, greedy",
     "apples": "word problems step by step, sampled",
     "apples_greedy": "word problems step by step, greedy",
     "apples_at_once": "the same problems answered at once, sampled",
@@ -67,7 +73,15 @@ TRAINING = {  # of stage.json -> how the page shows it
     "git_commit": "code",
 }
 OVERLAP = ("verdict", "items", "contaminated", "whole", "any")  # of a task in decontaminate/verdict.json
-LOWER_IS_BETTER = {"facts_unseen", "facts_absent", "invented", "invented_brief", "bits_per_byte", "calibration_error"}
+LOWER_IS_BETTER = {
+    "facts_unseen",
+    "facts_absent",
+    "invented",
+    "invented_brief",
+    "plain_text",
+    "bits_per_byte",
+    "calibration_error",
+}
 
 
 class Run:

