@@ -97,20 +97,25 @@ def mathematics(ask: str, answer: str):
 
     def rows(row: dict, suffix: str | None = None) -> list[dict]:
         said = row[answer]
+        if isinstance(said, list) and len(said) == 1:
+            said = said[0]
         if row.get("problem_is_valid") not in (None, "Yes"):
             raise LeftOut("the set says that the problem is not valid")
         if not isinstance(row[ask], str) or not row[ask].strip():
             raise Malformed(f"{ask} is no text")
+        body = row.get("body")  # SVAMP's
+        asked = f"{body.strip()} {row[ask]}" if isinstance(body, str) else row[ask]
         if isinstance(said, str) and "####" in said:
-            return adapted(gsm8k, {"question": row[ask], "answer": said}, suffix)
+            return adapted(gsm8k, {"question": asked, "answer": said}, suffix)
         said = plain(said)
         if said.startswith("$") and said.endswith("$") and len(said) > 2:
             said = said.strip("$").strip()
         if answer == "answer" and ask == "question" and NUMBER.fullmatch(said):
-            return adapted(gsm8k, {"question": row[ask], "answer": said}, suffix)
-        return adapted(competition_math, {"problem": row[ask], "answer": said}, suffix)
+            return adapted(gsm8k, {"question": asked, "answer": said}, suffix)
+        return adapted(competition_math, {"problem": asked, "answer": said}, suffix)
 
-    return Schema(f"{ask} and {answer}", (ask, answer), rows, lambda row: not isinstance(row[answer], (list, dict)))
+    others = dict if answer == "final_answer" else (list, dict)  # OlympiadBench lists its answers
+    return Schema(f"{ask} and {answer}", (ask, answer), rows, lambda row: not isinstance(row[answer], others))
 
 
 def worked(ask: str, solution: str):
