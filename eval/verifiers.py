@@ -43,7 +43,9 @@ MODULES = [
     "verifiers",
     *(
         f"checking/{name}"
-        for name in "answers numbers thinking wording math_code countdown programs tampering visible_reply".split()
+        for name in (
+            "answers numbers thinking wording latex math_code countdown programs tampering visible_reply".split()
+        )
     ),
 ]
 
@@ -139,6 +141,11 @@ def _begins_with(statement: Statement, gold: str) -> bool:
 _OPTION = r"(?:(?:option|choice|answer)\s+)?(?:[(\[]([A-Z])[)\]]|([A-Z])(?![\w'’-]))"
 _OTHER = r"(?:(?<![\w'])(?-i:[B-HJ-Z])(?![\w'])|\([A-Z]\)|\b(?:or|not)\b|(?-i:\bA\W*\Z))"  # "A" and "I" are words, too
 _ONE_OPTION = re.compile(rf"{_OPTION}(?:\W*|(?:(?<=\))|\s*[):–-])\s*(?:(?!{_OTHER}).)+)", re.IGNORECASE)
+_LAST_CHOICE = re.compile(  # "Therefore, option D is correct."
+    r"(?:\b(?:so|thus|therefore|hence),?\s+)?(?<!\w)(?:the\s+)?(?:(?:option|choice|answer)\s+\**|\**\()"
+    r"(?-i:([A-Z]))\)?\**\s+is\s+(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice|one))?[.!*\s]*\Z",
+    re.IGNORECASE,
+)
 _LABELLED_OPTION = re.compile(rf"{_OPTION}\s*[.):–-]?\s*(?:(?!{_OTHER}).)+", re.IGNORECASE)
 
 
@@ -157,12 +164,13 @@ def multiple_choice(completion: str, answer: str, **_) -> float | None:
     gold = _normal(str(answer or "")).strip("()").upper()
     if not re.fullmatch("[A-Z]", gold):
         return None
-    found = statements(reply(completion))
+    found = statements(_LAST_CHOICE.sub(r"The answer is \1.", reply(completion)))
     if not found or not found[-1].meant:
         return 0.0
-    said = strip(found[-1].whole)
+    said = strip(re.split(r",\s+(?:because|since|as)\b", found[-1].whole)[0])
     before = {_letter(statement.text) for statement in found[:-1] if statement.meant} - {"", gold}
-    form = _LABELLED_OPTION if found[-1].kind in ("label", "tag") else _ONE_OPTION
+    labelled = found[-1].kind in ("label", "tag") or found[-1].text.startswith("\n")
+    form = _LABELLED_OPTION if labelled else _ONE_OPTION
     bare = unwrap(said).lstrip("*_\"' ")
     alone = _ONE_OPTION.fullmatch(bare) or form.fullmatch(bare)
     return float(_letter(said) == gold and not before and bool(alone))
