@@ -16,6 +16,7 @@ What is read, exactly, stands where it is read:
     eval.checking.thinking   which thinking is left out
     eval.checking.answers    how a reply states its answer
     eval.checking.numbers    what a number is
+    eval.checking.latex      one spelling of mathematics
     eval.checking.math_code  when two expressions are equal
     eval.checking.programs   which program a reply gives
     eval.checking.wording    what is asserted, and what is a refusal

@@ -134,7 +134,7 @@ def wide(content: bytes) -> str | None:
 
 def escaped(content: bytes) -> str | None:
     """ISO-2022-JP, which is ASCII with escapes, and so would be valid as UTF-8; None where it is not."""
-    return "iso2022_jp_ext" if re.search(rb"\x1b\$[@B].*?\x1b\([BJ]", content, re.DOTALL) else None
+    return "iso2022_jp_ext" if re.search(rb"\x1b\$[@B][^\x1b]+\x1b\([BJ]", content) else None
 
 
 def _replaced(content: bytes, charset: str) -> tuple[str, int]:

@@ -17,9 +17,7 @@ THOUGHT = re.compile(
 CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
 RESULT = re.compile(r"\s*<tool_response>\s*(.*?)\s*</tool_response>\s*", re.DOTALL)
 # the turns of a text: "### Human: …### Assistant: …"
-WRITTEN = re.compile(
-    r"(?:^|\s*)### ?(System|Human|User|Instruction|Prompter|Assistant|Response|Output):\s*", re.IGNORECASE
-)
+WRITTEN = re.compile(r"### ?(System|Human|User|Instruction|Prompter|Assistant|Response|Output):\s*", re.IGNORECASE)
 SPEAKERS = {"system": "system", "human": "user", "user": "user", "instruction": "user", "prompter": "user"}
 SPEAKERS |= {"assistant": "assistant", "response": "assistant", "output": "assistant"}
 TYPES = {
