@@ -16,6 +16,7 @@ What is read, exactly, stands where it is read:
     eval.checking.thinking   which thinking is left out
     eval.checking.answers    how a reply states its answer
     eval.checking.numbers    what a number is
+    eval.checking.latex      one spelling of mathematics
     eval.checking.math_code  when two expressions are equal
     eval.checking.programs   which program a reply gives
     eval.checking.wording    what is asserted, and what is a refusal
@@ -43,7 +44,9 @@ MODULES = [
     "verifiers",
     *(
         f"checking/{name}"
-        for name in "answers numbers thinking wording math_code countdown programs tampering visible_reply".split()
+        for name in (
+            "answers numbers thinking wording latex math_code countdown programs tampering visible_reply".split()
+        )
     ),
 ]
 
@@ -139,6 +142,11 @@ def _begins_with(statement: Statement, gold: str) -> bool:
 _OPTION = r"(?:(?:option|choice|answer)\s+)?(?:[(\[]([A-Z])[)\]]|([A-Z])(?![\w'’-]))"
 _OTHER = r"(?:(?<![\w'])(?-i:[B-HJ-Z])(?![\w'])|\([A-Z]\)|\b(?:or|not)\b|(?-i:\bA\W*\Z))"  # "A" and "I" are words, too
 _ONE_OPTION = re.compile(rf"{_OPTION}(?:\W*|(?:(?<=\))|\s*[):–-])\s*(?:(?!{_OTHER}).)+)", re.IGNORECASE)
+_LAST_CHOICE = re.compile(  # "Therefore, option D is correct."
+    r"(?:\b(?:so|thus|therefore|hence),?\s+)?(?<!\w)(?:the\s+)?(?:(?:option|choice|answer)\s+\**|\**\()"
+    r"(?-i:([A-Z]))\)?\**\s+is\s+(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice|one))?[.!*\s]*\Z",
+    re.IGNORECASE,
+)
 _LABELLED_OPTION = re.compile(rf"{_OPTION}\s*[.):–-]?\s*(?:(?!{_OTHER}).)+", re.IGNORECASE)
 
 
@@ -157,12 +165,13 @@ def multiple_choice(completion: str, answer: str, **_) -> float | None:
     gold = _normal(str(answer or "")).strip("()").upper()
     if not re.fullmatch("[A-Z]", gold):
         return None
-    stated = statements(reply(completion))
+    stated = statements(_LAST_CHOICE.sub(r"The answer is \1.", reply(completion)))
     if not stated or not stated[-1].meant:
         return 0.0
-    last = strip(stated[-1].whole)
+    last = strip(re.split(r",\s+(?:because|since|as)\b", stated[-1].whole)[0])
     before = {_letter(statement.text) for statement in stated[:-1] if statement.meant} - {"", gold}
-    form = _LABELLED_OPTION if stated[-1].kind in ("label", "tag") else _ONE_OPTION
+    labelled = stated[-1].kind in ("label", "tag") or stated[-1].text.startswith("\n")
+    form = _LABELLED_OPTION if labelled else _ONE_OPTION
     bare = unwrap(last).lstrip("*_\"' ")
     alone = _ONE_OPTION.fullmatch(bare) or form.fullmatch(bare)
     return float(_letter(last) == gold and not before and bool(alone))

@@ -75,7 +75,8 @@ LABEL = re.compile(
     r"(?:\b(?:versions?|ver|v|releases?|builds?|revision|rev|firmware|sections?|sec|chapters?|ch|clauses?"
     r"|paragraphs?|para|articles?|art|appendix|annex|figures?|fig|tables?|rules?|requirements?|items?|oids?"
     r"|identifiers?|Abschnitt|Kapitel|Ziffer|Nr|secci[oó]n|cap[ií]tulo)"
-    r"\b\.?|§§?)[\s:=#]{0,3}(?:(?:is|no\.?|number)\s)?(?:\d[\d.]*(?:,| and| or| to|\s?[-–])\s){0,3}\Z",
+    r"\b\.?|§§?|\b(?:rfc|iso|iec|nist)[\s-]?\d+,?)"
+    r"[\s:=#]{0,3}(?:(?:is|no\.?|number)\s)?(?:\d[\d.]*(?:,| and| or| to|\s?[-–])\s){0,3}\Z",
     re.IGNORECASE,
 )
 

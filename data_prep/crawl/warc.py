@@ -17,6 +17,7 @@ CHUNK = 1 << 16
 BROKEN = (
     0.1  # share of a text's characters from which on it is none of the charset that it names: compressed, or a picture
 )
+ZEROS = 0.2  # share of the zeros among every second byte from which on a page is UTF-16
 CHARSET = re.compile(
     rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]+)|<\?xml[^>]{0,100}?encoding\s*=\s*[\"']([\w.:-]+)",
     re.IGNORECASE,
@@ -90,14 +91,19 @@ def decode(content: bytes, header: str) -> tuple[str, int] | None:
     """(The text, how many places in it could not be read and became U+FFFD) of a page; None where its charset cannot
     be told.
 
-    UTF-8 where it is valid, or valid but for the last character, which a crawl cut off; then the charset that is
-    declared, where it is valid; then UTF-8 again where more of its characters are whole than broken (a stray byte
-    makes no other charset of a page); then what cchardet finds.
+    What a mark at its beginning says, or zeros and escapes; UTF-8 where it is valid, or valid but for the last
+    character, which a crawl cut off; then the charset that is declared, where it is valid; then UTF-8 again where more
+    of its characters are whole than broken (a stray byte makes no other charset of a page); then what cchardet finds.
     """
     import cchardet
 
+    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return _replaced(content, "utf-32")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return _replaced(content, "utf-16")
+    unmarked = wide(content) or escaped(content)
+    if unmarked:
+        return _replaced(content, unmarked)
     content = content.removeprefix(codecs.BOM_UTF8)
     try:
         return content.decode("utf-8"), 0
@@ -117,6 +123,20 @@ def decode(content: bytes, header: str) -> tuple[str, int] | None:
             continue
     text, broken = _replaced(content, name or "utf-8")
     return (text, broken) if name and broken < BROKEN * len(text) else None
+
+
+def wide(content: bytes) -> str | None:
+    """UTF-16 without a mark at its beginning, by the zeros that each letter of its tags has; None where it is not."""
+    first, second = content[:1000:2].count(0), content[1:1000:2].count(0)
+    letters = min(len(content), 1000) / 2
+    if max(first, second) < ZEROS * letters or min(first, second) > 0:
+        return None
+    return "utf-16-le" if second else "utf-16-be"
+
+
+def escaped(content: bytes) -> str | None:
+    """ISO-2022-JP, which is ASCII with escapes, and so would be valid as UTF-8; None where it is not."""
+    return "iso2022_jp_ext" if re.search(rb"\x1b\$[@B][^\x1b]+\x1b\([BJ]", content) else None
 
 
 def _replaced(content: bytes, charset: str) -> tuple[str, int]:

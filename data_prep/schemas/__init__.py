@@ -41,6 +41,24 @@ OPTIONAL = {
     "choices",
     "subject",
 }  # columns that a data set may lack
+NAMES = {  # other names that columns have, of sets whose form is known otherwise
+    "dialog": "conversation",
+    "dialogue": "conversation",
+    "chat": "conversation",
+    "turns": "conversation",
+    "inputs": "input",
+    "targets": "output",
+    "target": "output",
+    "human": "prompt",
+    "user": "prompt",
+    "assistant": "response",
+    "bot": "response",
+    "response_j": "chosen",
+    "response_k": "rejected",
+    "accepted": "chosen",
+    "final_ans": "final_answer",
+    "correct_answer": "answer",
+}
 REASON = "left out because"  # a column while rows are converted
 
 
@@ -137,6 +155,20 @@ def converted(schema: Schema, row: dict, **options) -> tuple[list[dict], str | N
         return [], f"it does not have what {schema.name} has ({type(error).__name__})"
 
 
+def with_usual_names(data, goal: str):
+    """The data set with its columns in small letters and by their usual names, where a form fits only then."""
+    row = first_row(data)
+    if fitting(data.column_names, row, goal):
+        return data
+    for others in ({}, NAMES):
+        names = {column: column.lower().strip().replace(" ", "_") for column in data.column_names}
+        names = {column: others.get(name, name) for column, name in names.items()}
+        renamed = {names[column]: value for column, value in row.items()}
+        if len(set(names.values())) == len(names) and fitting(names.values(), renamed, goal):
+            return data.rename_columns({column: name for column, name in names.items() if name != column})
+    return data
+
+
 def convert(data, goal: str, where: str, **options) -> tuple:
     """(The data set in the form that the goal wants, its schema's name, {why rows are left out: how many}).
 
@@ -151,6 +183,7 @@ def convert(data, goal: str, where: str, **options) -> tuple:
     """
     from datasets import Dataset, Features
 
+    data = with_usual_names(data, goal)
     schema = recognise(data.column_names, first_row(data), goal, where)
     if schema.together:
         rows, left_out = schema.rows(list(data), **options)

@@ -16,6 +16,10 @@ THOUGHT = re.compile(
 )
 CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
 RESULT = re.compile(r"\s*<tool_response>\s*(.*?)\s*</tool_response>\s*", re.DOTALL)
+# the turns of a text: "### Human: …### Assistant: …"
+WRITTEN = re.compile(r"### ?(System|Human|User|Instruction|Prompter|Assistant|Response|Output):\s*", re.IGNORECASE)
+SPEAKERS = {"system": "system", "human": "user", "user": "user", "instruction": "user", "prompter": "user"}
+SPEAKERS |= {"assistant": "assistant", "response": "assistant", "output": "assistant"}
 TYPES = {
     "str": "string",
     "int": "integer",
@@ -92,10 +96,7 @@ def system_of(row: dict) -> list[dict]:
 def own(row: dict) -> list[dict]:
     messages = row["messages"]
     if isinstance(messages, str):
-        try:
-            messages = json.loads(messages)
-        except ValueError:
-            raise Malformed("messages are a text that is no JSON") from None
+        messages = literal(messages, "messages are a text that is no JSON")
     return taught(conversation(messages), tools_of(row))
 
 
@@ -103,7 +104,10 @@ def own(row: dict) -> list[dict]:
 
 
 def spoken(given) -> list[dict]:
-    """The turns of a list in any of the usual forms: mappings, texts by turns, or pairs of input and output."""
+    """The turns of a list in any of the usual forms: mappings, texts by turns, or pairs of input and output; or of a
+    text that is such a list."""
+    if isinstance(given, str):
+        given = literal(given, "it is no list of turns")
     if isinstance(given, list) and given and all(isinstance(turn, str) for turn in given):
         return turns(*((("user", "assistant")[i % 2], turn) for i, turn in enumerate(given)))
     if (
@@ -131,8 +135,8 @@ def with_thoughts(messages: list[dict]) -> list[dict]:
     ]
 
 
-def literal(given: str):
-    """JSON, or a literal of Python, which models write in its place."""
+def literal(given: str, otherwise: str = "a call is no JSON"):
+    """JSON, or a literal of Python, which people and models write in its place; else Malformed says `otherwise`."""
     try:
         return json.loads(given)
     except ValueError:
@@ -140,7 +144,7 @@ def literal(given: str):
     try:
         return ast.literal_eval(given)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        raise Malformed("a call is no JSON") from None
+        raise Malformed(otherwise) from None
 
 
 def with_calls(messages: list[dict]) -> list[dict]:
@@ -176,6 +180,15 @@ def log(row: dict) -> list[dict]:
 
 def texts(row: dict) -> list[dict]:
     return taught(spoken(row["data"]))
+
+
+def written_out(row: dict) -> list[dict]:
+    """timdettmers/openassistant-guanaco and such: a whole conversation in one text."""
+    before, *parts = WRITTEN.split(row["text"])
+    if before.strip() or not parts:
+        raise Malformed("the text does not begin with a turn")
+    spoken = zip(parts[::2], parts[1::2])
+    return taught(turns(*((SPEAKERS[who.lower()], said.strip()) for who, said in spoken)))
 
 
 # ---- Trees ----
@@ -301,4 +314,10 @@ FORMS = (
         lambda row: isinstance(row["data"], list) and bool(row["data"]) and isinstance(row["data"][0], str),
     ),
     *(pair(*columns) for columns in PAIRS),
+    Schema(
+        "turns in one text",
+        ("text",),
+        written_out,
+        lambda row: isinstance(row["text"], str) and len(WRITTEN.findall(row["text"])) > 1,
+    ),
 )

@@ -62,7 +62,7 @@ def side(given) -> list[dict]:
     """A reply or a whole conversation: messages, a transcript or a text."""
     if isinstance(given, str):
         return transcript(given) or turns(("assistant", given.strip()))
-    return conversation(given)
+    return conversation([given] if isinstance(given, dict) else given)
 
 
 def paired(prompt: list[dict], chosen: list[dict], rejected: list[dict], distance: int = 1) -> dict:
@@ -130,7 +130,8 @@ def own(row: dict, kind: str = "all") -> list[dict]:
             raise LeftOut(TIE)
     if not row["chosen"] or not row["rejected"]:
         raise LeftOut(NOTHING)
-    prompt = next((row[key] for key in ("prompt", "question", "instruction", "input") if row.get(key)), None)
+    asks = ("prompt", "question", "instruction", "input", "query", "conversations")
+    prompt = next((row[key] for key in asks if row.get(key)), None)
     found = paired(asked(prompt, row), side(row["chosen"]), side(row["rejected"]))
     return [found if row.get("rank_distance") is None else found | {"rank_distance": row["rank_distance"]}]
 
@@ -287,7 +288,7 @@ def helpsteer2(rows: list[dict], kind: str = "all") -> tuple[list[dict], Counter
 
 
 def is_text_or_messages(row: dict) -> bool:
-    return all(isinstance(row[key], (str, list)) or row[key] is None for key in ("chosen", "rejected"))
+    return all(isinstance(row[key], (str, list, dict)) or row[key] is None for key in ("chosen", "rejected"))
 
 
 FORMS = (

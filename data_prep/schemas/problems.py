@@ -97,20 +97,25 @@ def mathematics(ask: str, answer: str):
 
     def rows(row: dict, suffix: str | None = None) -> list[dict]:
         final = row[answer]
+        if isinstance(final, list) and len(final) == 1:
+            final = final[0]
         if row.get("problem_is_valid") not in (None, "Yes"):
             raise LeftOut("the set says that the problem is not valid")
         if not isinstance(row[ask], str) or not row[ask].strip():
             raise Malformed(f"{ask} is no text")
+        body = row.get("body")  # SVAMP's
+        asked = f"{body.strip()} {row[ask]}" if isinstance(body, str) else row[ask]
         if isinstance(final, str) and "####" in final:
-            return adapted(gsm8k, {"question": row[ask], "answer": final}, suffix)
+            return adapted(gsm8k, {"question": asked, "answer": final}, suffix)
         final = plain(final)
         if final.startswith("$") and final.endswith("$") and len(final) > 2:
             final = final.strip("$").strip()
         if answer == "answer" and ask == "question" and NUMBER.fullmatch(final):
-            return adapted(gsm8k, {"question": row[ask], "answer": final}, suffix)
-        return adapted(competition_math, {"problem": row[ask], "answer": final}, suffix)
+            return adapted(gsm8k, {"question": asked, "answer": final}, suffix)
+        return adapted(competition_math, {"problem": asked, "answer": final}, suffix)
 
-    return Schema(f"{ask} and {answer}", (ask, answer), rows, lambda row: not isinstance(row[answer], (list, dict)))
+    others = dict if answer == "final_answer" else (list, dict)  # OlympiadBench lists its answers
+    return Schema(f"{ask} and {answer}", (ask, answer), rows, lambda row: not isinstance(row[answer], others))
 
 
 def worked(ask: str, solution: str):

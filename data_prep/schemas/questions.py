@@ -26,14 +26,17 @@ def asked(question, answer, choices=None, subject=None) -> list[dict]:
 
 
 def named_by_place(answer, choices):
-    """The choice whose place an answer gives, as MMLU's does; any other answer as it is."""
+    """The choice whose place or letter an answer gives, as MMLU's does; any other answer as it is."""
+    letters = [chr(ord("A") + i) for i in range(len(choices))] if isinstance(choices, list) else []
+    if answer in letters and answer not in choices:  # MMLU-Pro's
+        return choices[letters.index(answer)]
     is_place = type(answer) is int and isinstance(choices, list) and 0 <= answer < len(choices)
     return choices[answer] if is_place and str(answer) not in map(str, choices) else answer
 
 
 def own(row: dict) -> list[dict]:
     """`question` and `answer`: a text, a list, or a mapping of `aliases` (TriviaQA), `text` (SQuAD) or `value`."""
-    answer, choices = row["answer"], row.get("choices")
+    answer, choices = row["answer"], row.get("choices") or row.get("options")
     if isinstance(answer, dict):
         answer = (
             [*filter(None, [answer.get("value")]), *(answer.get("aliases") or [])]

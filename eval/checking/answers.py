@@ -24,7 +24,7 @@ it back ("I doubt that …", "If …") is not `meant`. A statement that only lea
 import re
 from dataclasses import dataclass
 
-from eval.checking.numbers import NUMERAL, Value, leading, read, reserved, unwrap
+from eval.checking.numbers import NUMERAL, Value, leading, read, reserved, same, unwrap
 
 _KINDS = r"(?:(?:final|correct|right|exact|numeric|numerical|overall|actual|best|required|desired|complete)\s+){0,3}"
 _VERB = r"(?:is|was|would\s+be|should\s+be|must\s+be|will\s+be|becomes|equals|comes\s+(?:out\s+)?to|=)"
@@ -40,7 +40,9 @@ _FOREIGN = (
     r"|\bréponse(?:\s+finale)?\s*:"
     r"|\bla\s+respuesta(?:\s+(?:final|correcta))?(?:\s+es|\s*:)|\brespuesta(?:\s+final)?\s*:"
     r"|\bla\s+risposta(?:\s+(?:finale|corretta))?(?:\s+è|\s*:)|\ba\s+resposta(?:\s+(?:final|correta))?(?:\s+é|\s*:)"
-    r"|\bответ\s*[:—–-]"
+    r"|\b(?:ответ|відповідь)\s*[:—–-]"
+    r"|\b(?:jawaban|odpowiedź|odpověď|antwoord|cevap|svar|válasz|đáp án|vastaus)\s*[:：]"
+    r"|(?:الإجابة|الجواب|پاسخ|उत्तर|คำตอบ|답)\s*[:：]"
 )
 _LABEL = (
     rf"\b(?:the\s+|my\s+)?{_KINDS}(?:answer|ans|(?P<weak>result|solution"
@@ -53,9 +55,11 @@ _MARKER = re.compile(
 )
 _KINDS_OF_MARKERS = ("box", "hash", "tag", "is", "label", "foreign")
 _MARKUP = r"(?:[^\w\n]|\b[0-9]{1,2}[.)]\s)*"  # bold, heading, list, quotation, emoji
+_LABEL_AS_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*[:：]\s*)\}")
 _OPENS = re.compile(rf"(?:^|\n|[.!?:;。！？]|\*\*)\s*{_MARKUP}$")
 _CONCLUSION = re.compile(  # a last line: "So she makes **$18** every day.", "Thus $x = 18$."
-    r"(?:so|thus|therefore|hence|altogether|in total|in conclusion)\b[^*=0-9\n]{0,80}"
+    r"(?:(?:so|thus|therefore|hence),?\s+)?(?P<said>\S[^=\n]{0,39}?) is (?:the|my|our) (?:final |correct )?answer\W*"
+    r"|(?:so|thus|therefore|hence|altogether|in total|in conclusion)\b[^*=0-9\n]{0,80}"
     r"(?:\*\*(?P<bold>[^*\n]{1,40})\*\*[^*=0-9\n]{0,60}|=(?P<value>[^=\n]{1,40}))",
     re.IGNORECASE,
 )
@@ -80,6 +84,16 @@ _COURTESY = re.compile(
     r"|feel free to)\b[^.!?\n0-9]{0,80}|\bis there anything else[^.!?\n0-9]{0,60})[.!?]?[\s*]*\Z",
     re.IGNORECASE,
 )
+
+
+_HTML = re.compile(r"</?(?:b|strong|i|em|u|p|span|mark|br ?/?)>", re.IGNORECASE)
+_ANSWER_TAG = re.compile(r"<(/?)(?:final[_-]?answer|ans)>", re.IGNORECASE)
+_EXPLAINS = re.compile(
+    r"[\s.*_#]*(?:note|check|checking|verif\w+|explanation|recap|because|since|here|where"
+    r"|this (?:is|means|matches|follows))\b",
+    re.IGNORECASE,
+)
+_HARMLESS = re.compile(r"\b(?:is|are|was|and|than|plus|minus|over|e)\b|n't\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -147,7 +161,9 @@ def _meant(text: str, start: int) -> bool:
 
 
 def _label_opens(text: str, match: re.Match) -> bool:
-    return bool(_OPENS.search(text[max(0, match.start() - 40) : match.start()]))
+    before = text[max(0, match.start() - 40) : match.start()]
+    key = re.search(r"[,{]\s*\"$", before) and re.search(r"\"\s*:$", match[0])  # of JSON
+    return bool(key or _OPENS.search(before))
 
 
 def _markers(text: str) -> list[tuple[str, int, int, str | None]]:
@@ -179,6 +195,7 @@ def _markers(text: str) -> list[tuple[str, int, int, str | None]]:
 
 def statements(text: str) -> list[Statement]:
     """All statements of a reply (see `eval.verifiers.reply`)."""
+    text = _ANSWER_TAG.sub(r"<\1answer>", _HTML.sub("", text))
     while shorter := _COURTESY.search(text, max(0, len(text) - 150)):
         text = text[: shorter.start()].rstrip()
     markers, stated, denied = _markers(text), [], False
@@ -193,9 +210,8 @@ def statements(text: str) -> list[Statement]:
         meant = not denied and (kind not in ("is", "label") or _meant(text, start))
         denied = False
         if held is not None:
-            inner = (
-                statements(held) if kind == "box" and re.search(r"answer|\\boxed|\\fbox", held, re.IGNORECASE) else []
-            )
+            nested = kind == "box" and re.search(r"answer|\\boxed|\\fbox", held, re.IGNORECASE)
+            inner = statements(_LABEL_AS_TEXT.sub(r"\1", held)) if nested else []
             stated.append(Statement(kind, inner[-1].text if inner else held, rest, meant))
         elif last or not _LEADS_ON.fullmatch(rest):
             stated.append(Statement(kind, rest.lstrip(": "), meant=meant))
@@ -205,7 +221,7 @@ def statements(text: str) -> list[Statement]:
     if not markers and (bold := re.fullmatch(r"(?:\*\*|__)([^*_\n]{1,80})(?:\*\*|__)[.!]?", last.strip())):
         stated.append(Statement("bold", bold[1]))
     elif not markers and (concluded := _CONCLUSION.fullmatch(last.strip())) and not _DOUBT.search(last):
-        stated.append(Statement("bold", concluded["bold"] or concluded["value"]))
+        stated.append(Statement("bold", concluded["said"] or concluded["bold"] or concluded["value"]))
     return stated
 
 
@@ -219,7 +235,8 @@ def number(statement: Statement) -> Value | None:
         value = read(statement.text)
         return (
             value
-            if value and (read(strip(statement.whole)) or _only_words(value, statement.after))
+            if value
+            and (read(strip(statement.whole)) or _only_words(value, statement.after) or explains(statement.after))
             else read(strip(statement.whole))
         )
     text = strip(statement.whole)
@@ -238,14 +255,26 @@ def number(statement: Statement) -> Value | None:
     return read(re.match(r"\S*(?:\s?(?:%|percent\b))?", sentence[numerals[0].start() :])[0])
 
 
+# "= 0.375", "(37.5%)", "or 37.5%": the same number in another form
+_AGAIN = re.compile(
+    r"^[\s,]*(?:(?:or|i\.?e\.?|that is|which is|equivalently|about|approximately)\b[\s,]*)?[(=≈\s]*|\)$"
+)
+
+
+def explains(after: str) -> bool:
+    """Whether what stands behind a box only says why, or checks it, and takes nothing back."""
+    said = unwrap(after)
+    return bool(_EXPLAINS.match(said)) and not reserved(_HARMLESS.sub(" ", said))
+
+
 def _only_words(value: Value, after: str) -> bool:
     """Whether words behind a box go on with its sentence, or say the number again: "\\boxed{18}$ every day (18
     dollars)".
     """
     stated = unwrap(strip(after))
-    again = read(re.sub(r"^[(=≈\s]+|\)$", "", stated))
+    again = read(_AGAIN.sub("", stated))
     words = stated.split()
-    return bool(again and again.number == value.number) or (
+    return bool(again and same(again, Value(value.number, value.percent))) or (
         0 < len(words) <= 15
         and stated[0].islower()
         and not re.search(r"[0-9]|[.!?:;]\s", stated)

@@ -21,11 +21,11 @@ one list.
 import logging
 import math
 import re
-import unicodedata
 
-from eval.checking.answers import Statement, statements, strip
+from eval.checking.answers import Statement, explains, statements, strip
 from eval.checking.answers import number as stated_number
-from eval.checking.numbers import Value, fold, read, reserved, same, unwrap
+from eval.checking.latex import interval, latex
+from eval.checking.numbers import Value, read, reserved, same, unwrap
 from eval.checking.programs import program, with_imports
 from eval.checking.thinking import visible
 
@@ -47,61 +47,16 @@ _EXPONENT = re.compile(
     r"\^\s*(?:\{\s*-?\s*([A-Za-z]{1,2}|[0-9.]{1,4})(?:/[0-9]{1,2})?\s*\}|\{?(\\circ"
     r"|\\frac\{[0-9]{1,2}\}\{[0-9]{1,2}\})\}?|([A-Za-z0-9]))(?!\s*\^)"
 )
-_SIGNS = str.maketrans(
-    {
-        "π": r"\pi ",
-        "×": r"\times ",
-        "·": r"\cdot ",
-        "÷": "/",
-        "≤": r"\le ",
-        "≥": r"\ge ",
-        "≠": r"\ne ",
-        "∞": r"\infty ",
-        "∪": r"\cup ",
-        "∩": r"\cap ",
-        "∈": r"\in ",
-        "∅": r"\emptyset ",
-        "±": r"\pm ",
-    }
-    | {
-        "°": r"^\circ ",
-        "θ": r"\theta ",
-        "α": r"\alpha ",
-        "β": r"\beta ",
-        "λ": r"\lambda ",
-        "ℝ": r"\mathbb{R}",
-        "⋅": r"\cdot ",
-        "∗": "*",
-    }
+_BASES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9"}
+_BASES |= {"ten": "10", "twelve": "12", "sixteen": "16"}
+_UNIT_OF_EXPRESSION = re.compile(
+    r"(?:\\[,;:! ]|~|\s)*\\(?:text|textrm|mathrm|mbox)\s*\{(?P<unit>[^{}]*)\}(?:\^\s*\{?[2-4]\}?)?\s*$"
 )
-_RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ"
 _WORDS_BEHIND = re.compile(
     r"(?<=[0-9}])\s*(?:\\[,;: ]|~)*\s*(?:\\(?:text|textrm|mathrm|mbox"
     r"|operatorname)\s*\{(?P<text>[^{}]*)\}(?:\^\s*\{?[2-4]\}?)?|(?P<words>(?<=\s)[a-z]{3,}(?:\s+[a-z]+){0,4}))\s*$"
 )
 _TOGETHER = re.compile(r"[\s$*]*(?:,|;|and|or|\\text\{\s*(?:and|or)\s*\}|\\quad|&)*[\s$*]*")
-
-
-def _latex(text: str) -> str:
-    """An expression as LaTeX: Unicode's signs spelt, wrappings and what names it ("x =", "f(x) =") left as they
-    are.
-    """
-    text = text.replace(r"\!", "").replace(r"\varnothing", r"\emptyset")
-    text = re.sub(
-        rf"[{_RAISED}]+",
-        lambda m: "^{" + "".join(unicodedata.normalize("NFKC", c) for c in m[0]).replace("\u2212", "-") + "}",
-        text,
-    )
-    text = re.sub(
-        r"[\u00bc-\u00be\u2150-\u215e]",
-        lambda m: r"\frac{{{}}}{{{}}}".format(*unicodedata.normalize("NFKC", m[0]).split("⁄")),
-        text,
-    )
-    text = re.sub(
-        r"√\s*(?:\(([^()]*)\)|([0-9]+|[A-Za-z]))", lambda m: rf"\sqrt{{{m[1] or m[2]}}}", fold(text).translate(_SIGNS)
-    )
-    text = re.sub(r"\\(?:text|textrm|mathrm|mbox)\s*\{\s*(and|or)\s*\}", r" \1 ", text)
-    return re.sub(r",?\s+(and|or)\s+", r" \\text{ \1 } ", text) if re.search(r"[0-9]", text) else text
 
 
 def _tidied(expression: str) -> str:
@@ -120,6 +75,8 @@ def _final(text: str) -> list[str]:
         return []
     boxes = _last_boxes(found)
     behind = strip(found[-1].after)
+    if found[-1].kind == "box" and explains(behind):
+        behind = ""
     if (
         behind
         and not re.fullmatch(r"(?:[A-Za-z°%$€£²³/^]+\s*){1,6}", unwrap(behind))
@@ -129,8 +86,8 @@ def _final(text: str) -> list[str]:
         return [""]
     last = ", ".join(s.text for s in boxes) if boxes else found[-1].whole
     before = [s.text if s.kind == "box" else s.sentence for s in found[: len(found) - max(1, len(boxes))] if s.meant]
-    stated = [_tidied(_latex(said)) for said in before if said and _is_expression(said)]
-    return [*stated, _tidied(_latex(last))]
+    stated = [_tidied(latex(said)) for said in before if said and _is_expression(said)]
+    return [*stated, _tidied(latex(last))]
 
 
 def _last_boxes(stated: list[Statement]) -> list[Statement]:
@@ -161,6 +118,7 @@ def _worked_out(expression: str, reference: str) -> bool:
 
     def operations(text: str) -> set[str]:
         text = re.sub(r"\\(?:cdot|times)(?![A-Za-z])", "*", text).replace(r"\pm", "+ a - ")
+        text = re.sub(r"\^\s*\{?\s*(?:-?[0-9]+/[0-9]+|-?\\[dt]?frac\{?[0-9]+\}?\{?[0-9]+\}?)\s*\}?", r"\\sqrt ", text)
         return set(re.findall(r"[+*^]|\\(?:sqrt|sin|cos|tan|log|ln)", text)) | (
             {"-"} if re.search(r"[\w)}]\s*-", text) else set()
         )
@@ -213,10 +171,10 @@ def _digits(expression: str) -> tuple[str, str] | None:
     bare = (
         re.sub(r"\\(?:text|mathrm)\s*\{([^{}]*)\}|[\s{}()]", lambda m: m[1] or "", expression).lower().replace(".", "")
     )
-    match = re.fullmatch(r"(-?[0-9a-f]+)_\\?(?:text)?([0-9]+|two|eight|ten)", bare) or re.fullmatch(
+    match = re.fullmatch(rf"(-?[0-9a-f]+)_\\?(?:text)?([0-9]+|{'|'.join(_BASES)})", bare) or re.fullmatch(
         r"([0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?)([ap]m)?", bare
     )
-    return (match[1], match[2] or "") if match else None
+    return (match[1], _BASES.get(match[2], match[2] or "")) if match else None
 
 
 def _parsed(expression: str) -> list:
@@ -267,15 +225,21 @@ def _choice(expression: str) -> str | None:
 
 
 def _in_the_form_of(answer: str, stated: str) -> str:
-    r"""A chain such as 5 \le x < 7 as an interval where the answer is one, and \pm as its two values where the answer
-    lists them.
+    r"""A chain such as 5 \le x < 7 as an interval where the answer is one, inequalities with "or" between them as a
+    union, and \pm as its two values where the answer lists them; without a unit where the answer has none.
     """
-    chain = re.fullmatch(
-        r"\s*([^<>=]+?)\s*(\\leq?(?![a-z])|<|\\lt)\s*[A-Za-z]\s*(\\leq?(?![a-z])|<|\\lt)\s*([^<>=]+)", stated
-    )
-    if chain and re.fullmatch(r"\s*(?:\\left)?[\[(][^,]+,[^,]+[\])]\s*", answer):
-        opening, closing = ("[" if "le" in chain[2] else "("), ("]" if "le" in chain[3] else ")")
-        return f"{opening}{chain[1]},{chain[4]}{closing}"
+    unit = _UNIT_OF_EXPRESSION.search(stated)
+    if (
+        unit
+        and stated[: unit.start()].strip()
+        and not reserved(unit["unit"])
+        and not re.search(r"\\(?:text|mathrm|mbox)", answer)
+    ):
+        stated = stated[: unit.start()]
+    if re.fullmatch(r"\s*(?:\\left)?[\[(][^,]+,[^,]+[\])]\s*", answer) or r"\cup" in answer:
+        intervals = [interval(part) for part in re.split(r",?\s*\\text\s*\{\s*or\s*\}\s*", stated)]
+        if all(intervals):
+            return r" \cup ".join(intervals)
     both = re.fullmatch(r"([^,]*)\\pm([^,]+)", stated)
     if both and "," in answer and r"\pm" not in answer:
         begin = both[1].strip()
@@ -318,6 +282,9 @@ def equal(text: str, answer: str) -> float | None:
     """
     if _in_words(answer):
         stated = _final(text)
+        letter = _choice(_bare_words(answer).upper()) if re.search(r"\([A-Z]\)", answer) else None
+        if letter and stated:
+            return float(all(_choice(s) == letter for s in stated))
         if (
             answer.strip().isupper()
             and _parsed(answer.strip())
@@ -330,7 +297,7 @@ def equal(text: str, answer: str) -> float | None:
         return float(bool(stated) and all(_bare_words(s) == _bare_words(answer) for s in stated))
     if _unreadable(answer):
         return None
-    answer = _tidied(_latex(answer))
+    answer = _tidied(latex(answer))
     gold = _parsed(answer)
     if not gold and not _digits(answer):
         return None

@@ -6,10 +6,11 @@ r"""A number as people and models write it: `read("$\$1{,}234.50$ per month")` i
               one hundred and five
     prefix    x =   9 * 2 =   ≈   exactly   about   approximately   a total of … (`_PREFIX`)
     sign      + - − – minus negative; brackets around the whole are taken off: (18) is 18
-    currency  any sign of Unicode's category Sc, before or behind; US$, Rs., USD, EUR … before
+              3,50 € (two digits and a currency)
+    currency  any sign of Unicode's category Sc, before or behind; US$, R$, S/, Rs., USD, EUR … before
     scale     hundred, thousand, million, billion, trillion, k
     %         % \% percent "per cent"
-    units     up to six words without digits or reservations: dollars per day, m^2, km/h, °C, (apples); of single
+    units     up to ten words without digits or reservations: dollars per day, m^2, km/h, °C, (apples); of single
               letters only those of units and behind a comma up to fifteen: ", in total, so that is what she earns";
               reasons: because …, since …; (eighteen) again
 
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 LONGEST = 300  # characters of a value with its units
+MOST_UNITS = 10  # words that name what is counted
 _MINUS = "\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d\u207b"
 
 
@@ -85,7 +87,7 @@ _SIGNS = {
 _WRAPPING = re.compile(
     r"\\(?:left|right|displaystyle|textstyle|Large|large|big|bigl|bigr|boxed|fbox|framebox|bf|rm|text|textbf|textit"
     r"|textrm|texttt|mathrm|mathbf|mathit|mathsf|mbox|operatorname"
-    r"|emph|underline|bm|boldsymbol|quad|qquad)\b\*?|\\[()\[\]]"
+    r"|emph|underline|bm|boldsymbol|quad|qquad)\b\*?|\\[()\[\]]|\\begin\{array\}\{[lcr|]*\}|\\end\{array\}"
 )
 
 
@@ -102,9 +104,14 @@ def _fractions(text: str) -> str:
     )
 
 
+def _power(found: re.Match) -> str:
+    return "10^" + unicodedata.normalize("NFKC", found[1])
+
+
 def unwrap(text: str) -> str:
     """The folded text without LaTeX's and Markdown's wrappings, spaces collapsed."""
-    text = fold(_fractions(text))
+    text = re.sub(r"(?<![0-9])10([⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+)", _power, _fractions(text))
+    text = fold(text)
     text = re.sub(r"(?<=[0-9])(?:\{,\}|\\,|\\!|\\;|\\:|\\ |~)+(?=[0-9]{3})", ",", text)
     text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?", "°", text)
     for command, sign in _SIGNS.items():
@@ -122,11 +129,13 @@ def unwrap(text: str) -> str:
 
 @dataclass(frozen=True)
 class Value:
-    """`number`, whether it was written as percent, and whether with a fraction bar."""
+    """`number`, whether it was written as percent, whether with a fraction bar, and what it was written as `about`:
+    7/3 ≈ 2.33."""
 
     number: Fraction
     percent: bool = False
     bar: bool = False
+    about: Fraction | None = None
 
 
 _UNIT_NAMES = "one|two|three|four|five|six|seven|eight|nine"
@@ -138,16 +147,19 @@ _BELOW_100 = (
 _BELOW_1000 = rf"(?:(?:{_UNIT_NAMES}|a) hundred(?: (?:and )?{_BELOW_100})?|{_BELOW_100})"
 _WORDS = rf"zero|{_BELOW_1000}(?: (?:thousand|million|billion)(?:,? (?:and )?{_BELOW_1000})?){{0,3}}"
 NUMERAL = (  # not \d, which takes digits of every script
-    r"(?:[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]{1,2}(?![0-9])|[0-9]{1,3}(?:\.[0-9]{3}){2,}"
+    r"(?:[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]{1,2}(?![0-9])|[0-9]+,[0-9]{2}(?= ?(?:€|EUR\b|zł|kr\b|Kč|₽))"
+    r"|[0-9]{1,3}(?:\.[0-9]{3}){2,}"
     r"|[0-9]{1,3}(?:(?P<separator>[, '_])[0-9]{3}(?:(?P=separator)[0-9]{3})*)|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}"
     r"|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
 )
 _CURRENCY = (
-    "(?:(?:US|CA|AU|NZ|HK|[CAS])?[$¢£¥€₣₤₦₩₪₫₭₮₱₲₴₵₸₹₺₽₾฿₿]|(?:USD|EUR|GBP|INR|JPY|CNY|RMB|CHF|CAD|AUD|Rs\\.?|PHP"
-    "|NGN)(?= ?[0-9]))"
+    "(?:(?:US|CA|AU|NZ|HK|NT|MX|[CASR])?[$¢£¥€₣₤₦₩₪₫₭₮₱₲₴₵₸₹₺₽₾฿₿]|(?:USD|EUR|GBP|INR|JPY|CNY|RMB|CHF|CAD|AUD"
+    "|Rs\\.?|PHP|NGN|PKR|KRW|SGD|HKD|NZD|MXN|BRL|SEK|NOK|DKK|PLN|ZAR|THB|IDR|MYR|VND|KES|RUB"
+    "|RM|Rp\\.?|Fr\\.?|kr\\.?|Tk\\.?|KSh"
+    "|S/\\.?)(?= ?[0-9]))"
 )
 _PREFIX = re.compile(
-    r"(?:(?:[^\W\d_][^=≈<>]{0,40}|[0-9 ,.+*/×÷x()%$€£-]{1,80})[=≈]|[=≈~:]|(?:exactly|about|around|roughly"
+    r"(?:(?:[^\W\d_][^=≈<>]{0,40}|[0-9 ,.+*/×÷x^()%$€£-]{1,80})[=≈]|[=≈~:]|(?:exactly|about|around|roughly"
     r"|approximately|approx\.?|simply|just|only|indeed|clearly|thus|therefore"
     r"|equal to|a total of|in total|then|now)\b,?)\s*",
     re.IGNORECASE,
@@ -156,7 +168,7 @@ _NUMBER = re.compile(
     rf"(?P<sign>[+-]|minus |negative )?\s*(?:{_CURRENCY}\s*){{0,3}}(?P<sign2>[+-])?"
     rf"(?:(?:(?P<whole>[0-9]{{1,9}})(?: "
     rf"| and ))?(?P<top>[0-9]{{1,9}}) ?/ ?(?P<bottom>[0-9]{{1,9}})(?![0-9]*[.,/]?[0-9])"
-    rf"|(?P<plain>{NUMERAL})(?:\s*[×*x]\s*10\s*\^\s*(?P<power>[+-]?[0-9]{{1,2}}))?"
+    rf"|(?P<plain>{NUMERAL})(?:\s*[×*x·⋅]\s*10\s*\^\s*(?P<power>[+-]?[0-9]{{1,2}}))?"
     rf"|(?P<words>(?i:{_WORDS}))\b)"
     r"(?P<scale>\s*(?i:hundred|thousand|million|billion|trillion)\b|[kK](?![^\W_]))?"
 )
@@ -197,12 +209,14 @@ def _units(rest: str) -> bool:
             or re.search(r"\d|\. ", tail)
         ):
             return False
-    parts = [part for part in re.split(r"[\s/·×()-]+", units) if part]
+    parts = [part for part in re.split(r"(?:[\s/·×()]|(?<!\^)-)+", units) if part]
     capital = len(parts) > 1 and parts[0][0].isupper() and not parts[0].isupper()  # "7 Buy now" counts nothing
     known = (
         bool(parts) and all(_UNIT.fullmatch(part) for part in parts) and not re.fullmatch("[MB]n?|bn|mn|mio", parts[0])
     )
-    return known and len(parts) <= 6 and not capital and not reserved(units) and units.count("(") == units.count(")")
+    counted = re.sub(r"(?<=\w) and (?=[A-Za-z])", " ", units)  # "clips in April and May"
+    closed = units.count("(") == units.count(")")
+    return known and len(parts) <= MOST_UNITS and not capital and not reserved(counted) and closed
 
 
 def _magnitude(match: re.Match) -> tuple[Fraction, bool] | None:
@@ -216,7 +230,9 @@ def _magnitude(match: re.Match) -> tuple[Fraction, bool] | None:
 
         return Fraction(w2n.word_to_num(match["words"].lower().replace(",", ""))), False
     plain = match["plain"]
-    if re.fullmatch(r"[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]{1,2}|[0-9]{1,3}(?:\.[0-9]{3}){2,}", plain):  # 1.234,50
+    if re.fullmatch(
+        r"[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]{1,2}|[0-9]{1,3}(?:\.[0-9]{3}){2,}|[0-9]+,[0-9]{2}", plain
+    ):  # 1.234,50
         plain = plain.replace(".", "").replace(",", ".")
     return Fraction(re.sub("[, '_]", "", plain)) * Fraction(10) ** int(match["power"] or 0), False
 
@@ -224,7 +240,11 @@ def _magnitude(match: re.Match) -> tuple[Fraction, bool] | None:
 def leading(text: str) -> tuple[Value, str] | None:
     """The number that an unwrapped text begins with, and what follows it."""
     match = _NUMBER.match(text)
-    if not match or re.match(r"[0-9]|[.,'_][0-9]", text[match.end() :]) or (magnitude := _magnitude(match)) is None:
+    if (
+        not match
+        or re.match(r"[0-9⁰¹²³⁴-⁹ⁿ]|[.,'_][0-9]", text[match.end() :])
+        or (magnitude := _magnitude(match)) is None
+    ):
         return None
     number, bar = magnitude
     signs = (match["sign"] or "") + (match["sign2"] or "")
@@ -237,6 +257,15 @@ def leading(text: str) -> tuple[Value, str] | None:
     return Value(number, bool(percent), bar), text[percent.end() if percent else match.end() :]
 
 
+def _exact(exact: str, rounded: str, units: bool) -> Value | None:
+    """The number of "7/3 ≈ 2.33", where the one is about the other."""
+    found = leading(exact.strip())
+    about = read(rounded, units) if found and not found[1].strip() else None
+    if about is None or abs(found[0].number - about.number) * 50 > abs(found[0].number):
+        return None
+    return Value(found[0].number, found[0].percent, found[0].bar, about.number)
+
+
 def read(text: str, units: bool = True) -> Value | None:
     """The number that the text is, with `units` behind it or without; None where it is none, or more than one
     number.
@@ -246,6 +275,9 @@ def read(text: str, units: bool = True) -> Value | None:
         return None
     text = re.sub(r"[\s*_\"'.$]+$", "", text.lstrip("*_\"' "))
     text = re.sub(r"^\(([^()]+)\)$", r"\1", text)
+    exact, _, rounded = text.partition("≈")
+    if rounded and (both := _exact(exact, rounded, units)):
+        return both
     for _ in range(3):
         if units and (prefix := _PREFIX.match(text)) and (rest := text[prefix.end() :].lstrip("*\"' ")):
             text = rest
@@ -255,7 +287,7 @@ def read(text: str, units: bool = True) -> Value | None:
     value, rest = start
     rest = re.split(r",?\s+(?:because|since)\b", rest)[0] if units and not reserved(rest) else rest
     rest = rest.strip("*\"' ")
-    again = re.fullmatch(rf"\(((?i:{_WORDS}))\)", rest)
+    again = re.fullmatch(rf"\(((?i:{_WORDS})|[0-9]+)\)", rest)
     rest = "" if units and again and read(again[1]) == value else rest
     if not rest or (not units and re.fullmatch(_CURRENCY, rest)):
         return value
@@ -266,7 +298,9 @@ def same(value: Value, gold: Value) -> bool:
     """Whether they are equal; a percentage also equals what it says without its sign (10 % is 10, and 0.1), and 7/1
     is no whole number.
     """
-    if value.bar and gold.number.denominator == 1:
+    if value.about is not None and value.about == gold.number:
+        return True
+    if value.bar and gold.number.denominator == 1 and not gold.percent:
         return False
     if value.percent == gold.percent:
         return value.number == gold.number

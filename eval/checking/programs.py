@@ -4,19 +4,23 @@ Where it may stand, in the order in which it is looked for
 
     1. fenced blocks: ``` or ~~~, three or more; any label (python, python3, py, Python, {.python}, python
     title="a.py" …) or none; indented, in a list or quotation; CRLF; behind text on the same line; closed by a fence at
-       least as long. The last one may be unclosed, the first unopened (the prompt opened it).
+       least as long, or at the end of the code's last line. The last one may be unclosed, the first unopened (the
+       prompt opened it). A session at Python's prompt (>>> …) is what was typed there.
     2. [PYTHON]…[/PYTHON], [BEGIN]…[DONE], <code>…</code>, <python>…</python>
     3. no fence at all: the lines from the first that begins a definition or an import, as far as they are code; one
     `inline` definition
 
 Which block it is: the last that is Python and defines a name which the tests use; with it go earlier Python blocks
 that define what it uses and does not define. Where none defines such a name, the last one labelled Python, then the
-last without a label. Examples, printed output, shells and other languages before or behind are no program.
+last without a label. `if __name__ == "__main__": …` is left out, as tests call the program. Examples, printed output,
+shells and other languages before or behind are no program.
 """
 
 import ast
 import builtins
+import html
 import itertools
+import json
 import re
 import textwrap
 from dataclasses import dataclass
@@ -59,7 +63,7 @@ class Block:
 
 def _lines(text: str) -> list[str]:
     """The lines; web pages and chats make no-break spaces of indentation, which Python does not read."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = re.sub("[\ufeff\u200b]", "", text).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return [_INDENTED.sub(lambda found: " " * len(found[0]), line) for line in lines]
 
 
@@ -87,6 +91,33 @@ def _ends(fence: re.Match, marks: str) -> bool:
     return not fence["before"].strip() and fence["marks"][0] == marks[0] and len(fence["marks"]) >= len(marks)
 
 
+def _ends_behind_code(fence: re.Match, marks: str, label: str, inside: list[str]) -> bool:
+    """Whether a fence at the end of a line of Python closes its block."""
+    if fence["marks"] != marks or fence["label"].strip() or not _PYTHON.match(label) or not fence["before"].strip():
+        return False
+    return _tree(textwrap.dedent("\n".join([*inside, fence["before"]]))) is not None
+
+
+def _as_typed(code: str) -> str:
+    """The code of a session at Python's prompt (>>> …) without what was printed, and with HTML's entities as they were
+    written where it is no Python with them.
+    """
+    lines = code.split("\n")
+    if any(line.startswith(">>> ") for line in lines):
+        code = "\n".join(line[4:] for line in lines if line[:4] in (">>> ", "... ")) + "\n"
+    plain = html.unescape(code)
+    return plain if plain != code and _tree(code) is None and _tree(plain) is not None else code
+
+
+def _fields(text: str) -> list[Block]:
+    """The programs in a reply that is a JSON object, such as {"code": "def …"}."""
+    try:
+        held = json.loads(text) if text.strip().startswith("{") else {}
+    except (ValueError, RecursionError):
+        return []
+    return [Block(value, "") for value in held.values() if isinstance(value, str) and _BEGINS.search(value)]
+
+
 def blocks(text: str) -> list[Block]:
     """The fenced blocks of a text, in order."""
     found, inside, marks, label, indent, quoted = [], [], "", "", 0, False
@@ -97,6 +128,11 @@ def blocks(text: str) -> list[Block]:
             quoted = bare != line
         line = bare if quoted else line
         ended = bool(fence and marks and _ends(fence, marks))
+        if fence and marks and not ended and _ends_behind_code(fence, marks, label, inside):
+            inside.append(fence["before"])
+            found.append(Block(_dedented(inside, indent), label))
+            inside, marks = [], ""
+            continue
         if ended:
             found.append(Block(_dedented(inside, indent), label))
             inside, marks = [], ""
@@ -209,15 +245,33 @@ def with_imports(code: str, tests: str) -> str:
     return "\n".join([*lines[:at], *imports, *lines[at:]])
 
 
+def _is_guard(node: ast.stmt) -> bool:
+    """Whether it is `if __name__ == "__main__": …`."""
+    return isinstance(node, ast.If) and not node.orelse and ast.unparse(node.test) == "__name__ == '__main__'"
+
+
+def _without_guard(code: str) -> str:
+    """The code without what it does only as a program of its own, such as asking for input: its tests call it."""
+    tree = _tree(code)
+    guards = [node for node in tree.body if _is_guard(node)] if tree else []
+    lines = code.split("\n")
+    for guard in reversed(guards):
+        del lines[guard.lineno - 1 : guard.end_lineno]
+    return "\n".join(lines)
+
+
 def program(text: str, tests: str = "") -> str:
     """The program of a reply without its thinking (see `eval.checking.thinking.visible`); "" where there is none, or
     it is too long.
     """
-    found = [block for block in blocks(text) if block.code.strip()]
+    found = [Block(_as_typed(block.code), block.label) for block in blocks(text) if block.code.strip()]
+    found = found or _fields(text)
     tagged = [
         Block(textwrap.dedent(next(filter(None, parts), "")).strip("\n") + "\n", "python")
         for parts in _TAGGED.findall(text)
     ]
     bare = [Block(_bare(text), "")]
     code = _chosen(found, tests) or _chosen(tagged, tests) or _chosen(bare, tests) or _last(found or tagged or bare)
-    return code if len(code) <= LONGEST else ""
+    if len(code) > LONGEST:
+        return ""
+    return _without_guard(code) if tests else code

@@ -9,7 +9,7 @@ Read are
                 <longcat_think> … and their closing tags, in any letter case, as HTML's &lt;think&gt; too; <|think|>;
                 [THINK]…[/THINK]; ◁think▷…◁/think▷; <|begin_of_thought|>…<|end_of_thought|>; <|START_THINKING|>…
                 <|END_THINKING|>; <|inner_prefix|>…<|inner_suffix|>; <|channel>thought…<channel|>;
-                <unused94>thought…<unused95>
+                <unused94>thought…<unused95>; <|think_start|>…<|think_end|>; <details type="reasoning">…</details>
     channels    gpt-oss's <|channel|>analysis<|message|>…<|end|>…<|channel|>final<|message|>…: only the channel final
                 is seen; the same where the special tokens were left out when decoding ("analysis…assistantfinal…")
     sentences   "Here is my thought process: … Here is my response: …" and "Thinking... … ...done thinking."
@@ -24,16 +24,20 @@ import re
 
 _NAMES = (
     r"(?:\w{1,20}[:_])?think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratchpad"
-    r"|inner_monologue|antthinking"
+    r"|(?:inner|internal)_monologue|antthinking|(?:reasoning|thinking)_content"
+    r"|chain_of_thought|cot|th(?:ought|inking)_process"
     "|think_never_used_[0-9a-f]+"
 )
 _OPEN = (
-    rf"<\s*(?:{_NAMES})\s*>|&lt;(?:{_NAMES})&gt;|<\|think\|>|\[THINK\]|◁think▷|<\|begin_of_thought\|>"
+    rf"<\s*(?:{_NAMES})\s*>|&lt;(?:{_NAMES})&gt;|<\|(?:think|thinking|reasoning)(?:_start)?\|>"
+    rf"|\[THINK\]|◁think▷|<\|begin_of_thought\|>"
     rf"|<\|START_THINKING\|>|<\|inner_prefix\|>"
     rf"|<\|channel>\s*thought\b|<unused94>"
 )
 _CLOSE = (
-    rf"<\s*/\s*(?:{_NAMES})\s*>|&lt;/(?:{_NAMES})&gt;|<\|/think\|>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>"
+    rf"<\s*/\s*(?:{_NAMES})\s*>|&lt;/(?:{_NAMES})&gt;"
+    rf"|<\|(?:/(?:think|thinking|reasoning)|(?:think|thinking|reasoning)_end)\|>"
+    rf"|\[/THINK\]|◁/think▷|<\|end_of_thought\|>"
     rf"|<\|END_THINKING\|>|<\|inner_suffix\|>"
     rf"|<channel\|>|<unused95>"
 )
@@ -52,6 +56,9 @@ _PARTNERS = {
     "inner_suffix": "inner_prefix",
     "channel": "channelthought",
     "unused95": "unused94",
+    "think_end": "think_start",
+    "thinking_end": "thinking_start",
+    "reasoning_end": "reasoning_start",
 }
 
 _MESSAGE = re.compile(
@@ -68,8 +75,10 @@ _SAID = (  # (how the thinking begins, how the reply begins)
     (re.compile(r"\s*Thinking\.\.\.\s"), re.compile(r"\.\.\.\s?done thinking\.")),
 )
 _REPLY_MARKS = re.compile(
-    r"</?response>|<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_RESPONSE\|>|\[(?:BEGIN|END) FINAL RESPONSE\]"
+    r"</?(?:response|final|final_response)>|<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_RESPONSE\|>"
+    r"|\[(?:BEGIN|END) FINAL RESPONSE\]"
 )
+_FOLDED = re.compile(r"<details\s[^<>]*type=[\"']reasoning[\"'][^<>]*>.*?(?:</details>|\Z)", re.DOTALL | re.IGNORECASE)
 _END_TOKEN = re.compile(r"(?:<\|\w{1,40}\|>|</s>|<eos>|<end_of_turn>|<turn\|>|<｜[^｜<>]{1,30}｜>)\Z")
 
 
@@ -127,7 +136,7 @@ def opened(prompt: str) -> str:
 
 def thinks(text: str) -> bool:
     """Whether there is thinking in a text, closed or not."""
-    if any(not tag["quoted"] for tag in _TAG.finditer(text)) or "<|channel|>" in text:
+    if any(not tag["quoted"] for tag in _TAG.finditer(text)) or "<|channel|>" in text or _FOLDED.search(text):
         return True
     return bool(_BARE_CHANNEL.match(text.lstrip())) or any(begins.match(text) for begins, _ in _SAID)
 
@@ -151,5 +160,5 @@ def cut(text: str, stops: list[str]) -> str:
 
 def visible(completion: str) -> str:
     """The text without its thinking, as it stands: "" where nothing but thinking is there."""
-    text = _outside_tags(_final_channel(completion))
+    text = _outside_tags(_FOLDED.sub("", _final_channel(completion)))
     return _REPLY_MARKS.sub("", _behind_the_thought(_without_end_tokens(text)))

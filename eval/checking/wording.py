@@ -17,7 +17,7 @@ A reply declines where it says one of
     there is no information (mention, record, way to know …) about it; not enough information; it is not stated
     (known, clear, possible to say)
     it cannot be determined; nobody knows; I would be guessing; beyond my knowledge; I need more context
-    or is nothing but "Unknown", "Not stated", "No idea", "N/A" …
+    or is nothing but "Unknown", "Not stated", "No idea", "N/A", or "I don't know" in another language …
 
 outside quotation marks, and does not go on to answer: behind but, however, still, ; or : may stand another such
 sentence, an offer, advice or a question, and what the passage does mention. "It is Bern, but I'm not sure" answers.
@@ -162,6 +162,12 @@ _DECLINES = re.compile(
     rf"|not able to)\b"
     rf"|(?:\bI|\bwe)\s+{_ADVERB}(?:have no|have never|haven't|have not|do not {_ADVERB}have|don't {_ADVERB}have"
     rf"|lack)\b[^.!?\n]{{0,40}}?\b{_FACTS}\b"
+    r"|(?:\bI|\bwe) (?:don't|do not) (?:believe|think) (?:that )?(?:I|we)"
+    r" (?:know|have|can|could|recall|recogni[sz]e)\b"
+    r"|(?:\bI|\bwe) (?:(?:was|were)(?: not|n't)|have(?: not|n't) been) trained on\b|\bdrawing a blank\b"
+    r"|(?:\bI|\bwe) (?:have not|haven't) (?:come across|encountered)\b"
+    rf"|\binformation (?:is|was)(?: not|n't) (?:in|part of) {_THE_SOURCE}\b"
+    r"|\b(?:doesn't|does not|don't|do not) ring (?:a|any) bells?\b"
     r"|\b(?:that|this|it) is (?:unknown|not known) to me\b"
     r"|\b(?:I|we) (?:do not|don't|can't|cannot) (?:see|find) (?:any|that|the|a)\b[^.!?\n]{0,30}\b(?:mention"
     r"|information|reference|details?|name|answer)\b"
@@ -174,13 +180,15 @@ _DECLINES = re.compile(
     rf"|\b(?:we|you) (?:are|were) (?:not|never) (?:told|given|informed)\b"
     r"|\bno (?:\w+ )?(?:information|details?|mention|data|records?|answer|source)\b[^.!?\n]{0,50}?\b(?:is|are|was"
     r"|were) (?:\w+ly )?(?:given|provided|available|found|made|mentioned|included)\b"
-    r"|\b(?:is|'s) not something (?:that )?(?:I|we) (?:know|can)\b"
+    r"|\b(?:is not|'s not|isn't) something (?:that )?(?:I|we)(?:'m| am| are|'re)? (?:know|can|have|aware|familiar)\b"
     rf"|\bthere(?:'s|'re|\s+(?:is|was|are|were))(?:\s+(?:no|not|insufficient|simply|currently|isn't)"
-    rf"|n't)\b[^.!?\n,]{{0,40}}?\b(?:information|mention|records?|indication|data|details?|reference|way (?:to|of"
+    rf"|n't)\b[^.!?\n,]{{0,40}}?\b(?:information(?! (?:desk|office|cent(?:er|re)|booth|board)\b)|mention"
+    rf"|records?|indication|data|details?|reference|way (?:to|of"
     rf"|for)|answer|context|documentation)\b"
     rf"|\b(?:is|are|was|were)(?: not|n't)\s+(?:\w+ly\s+)?(?:{_TOLD}|included)(?:\s+(?:anywhere\b|(?:in"
     rf"|by)\s+{_THE_SOURCE}\b)|\s*(?=[.,;!?]|$)(?<!included))"
-    rf"|\b(?:is|are|was|were|isn't|aren't|wasn't|remains?)\s+(?:still\s+)?(?:not known|unknown|unclear|uncertain"
+    rf"|\b(?:is|(?<=\bit)'s|(?<=\bthat)'s|are|was|were|isn't|aren't|wasn't|remains?)"
+    rf"\s+(?:still\s+)?(?:not known|unknown|unclear|uncertain"
     rf"|not clear|(?<=n't )(?:known|clear|certain|available)|not available|a mystery)(?:\s+(?:{_ASKED}|to (?:me|us)"
     rf"|from the|for (?:certain|sure))\b|\s*(?=[.,;!?]|$))"
     r"|\b(?:cannot|can't|can not|could not|couldn't) be (?:\w+ly )?(?:determined|answered|known|verified|confirmed"
@@ -191,7 +199,8 @@ _DECLINES = re.compile(
     r"|\b(?:beyond|outside)(?: of)?(?: the scope of)? my (?:knowledge|training|data)\b|\bmy (?:knowledge"
     r"|training(?: data)?) (?:only goes|ends|stops|was cut|cuts off|has a cutoff|does not (?:extend|reach)"
     r"|doesn't (?:extend|reach))"
-    r"|\b(?:nobody|no one|no-one) (?:really |actually |quite )?(?:knows|can (?:say|tell|know))\b"
+    r"|\b(?:nobody|no one|no-one) (?:really |actually |quite )?(?:knows(?! \w+ (?:better|more)\b)"
+    r"|can (?:say|tell|know))\b"
     # what comes of a search
     r"|\bnothing (?:(?:relevant|useful|more|else|certain) )?(?:(?:about|on|for) [^.!?\n,;:]{1,40} )?(?:was|is|has been"
     r"|could be|can be) (?:\w+ly )?(?:found|known|recorded|said|written|returned|there)\b(?! (?:but|except|besides)\b)"
@@ -217,6 +226,15 @@ _NOTHING_ELSE = re.compile(
     r"|not (?:sure|certain|enough information|in the (?:text|passage|context|document)|(?:stated|given|mentioned"
     r"|specified|available|known|provided|disclosed|found)(?: (?:in|by) (?:the|this|your) [\w ]{1,30})?)"
     r"|(?:i )?(?:can't|cannot) (?:say|tell)|(?:i )?don't know|idk|dunno|unsure|who knows|pass)[.!?]*",
+    re.IGNORECASE,
+)
+# Replies in other languages that are nothing else
+_ELSEWHERE = re.compile(
+    r"(?:(?:es tut mir leid|tut mir leid|leider|désolée?|je suis désolée?|lo siento|mi dispiace|desculpe|извините"
+    r"|抱歉|对不起|很抱歉|すみません|申し訳ありません|죄송합니다)[,.，。、]?\s*(?:(?:aber|mais|pero|ma|mas|但|但是|но)\s*)?)?"
+    r"(?:(?:ich weiß|weiß ich)(?: es| das)?(?: leider)? nicht|das weiß ich(?: leider)? nicht|keine ahnung"
+    r"|je (?:ne )?(?:le )?sais pas|no (?:lo )?sé|no tengo (?:esa )?información|non (?:lo )?so|(?:eu )?não sei"
+    r"|я не знаю|не знаю|我不知道|我不清楚|不知道|わかりません|分かりません|知りません|모르겠습니다)[.!。！]*",
     re.IGNORECASE,
 )
 _GOES_ON = re.compile(
@@ -293,7 +311,8 @@ _STATES = re.compile(
 
 def declines(text: str) -> bool:
     """Whether the reply (see `eval.verifiers.reply`) says that it does not know, and answers nothing."""
-    if _NOTHING_ELSE.fullmatch(text.strip("\"'*` ")):
+    bare = text.strip("\"'*` ")
+    if _NOTHING_ELSE.fullmatch(bare) or _ELSEWHERE.fullmatch(bare):
         return True
     text = _unquoted(text)
     if _STATES.search(text):

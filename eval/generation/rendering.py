@@ -33,10 +33,10 @@ def _with_mapping(call: dict) -> dict:
 
 def _as_templates_expect(messages: list[dict]) -> list[dict]:
     """Messages with OpenAI's other spellings in the usual one: text parts are one text, the arguments of calls
-    mappings; None is left out, and what is neither stays as it is."""
+    mappings; None is left out, a content that is None is "", and what is neither stays as it is."""
     made = []
     for message in messages:
-        message = {key: value for key, value in message.items() if value is not None}
+        message = {"content": ""} | {key: value for key, value in message.items() if value is not None}
         content = message.get("content")
         if isinstance(content, list):
             with contextlib.suppress(Malformed):

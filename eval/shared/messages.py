@@ -34,13 +34,15 @@ class Malformed(ValueError):
 
 
 def text(content) -> str:
-    """The text of a content: a string, or a list of parts of type text.
+    """The text of a content: a string, or a list of strings or of parts of type text.
 
     Raises:
         Malformed: something else, such as a picture.
     """
     if isinstance(content, str):
         return content
+    if isinstance(content, list) and content and all(isinstance(part, str) for part in content):
+        return "".join(content)
     if isinstance(content, list) and content and all(isinstance(part, dict) for part in content):
         parts = [part.get("text") for part in content]
         kinds = {part.get("type", "text") for part in content}
@@ -82,23 +84,32 @@ def call(given) -> dict:
     }
 
 
+def result(content):
+    """What a tool gave: a mapping, or a list that is no parts of a text, in JSON."""
+    parts = isinstance(content, list) and all(isinstance(part, dict) and "type" in part for part in content)
+    structured = isinstance(content, dict) or (isinstance(content, list) and content and not parts)
+    return json.dumps(without_nulls(content), ensure_ascii=False) if structured else content
+
+
 def message(given) -> dict:
-    """One turn in our form, of OpenAI's (with `role`) or ShareGPT's (with `from`).
+    """One turn in our form, of OpenAI's (with `role`), ShareGPT's (with `from`) or of `speaker` and `text`.
 
     Raises:
         Malformed: it has no role, or neither a text nor a call.
     """
     if not isinstance(given, dict):
         raise Malformed("a turn is no mapping of role and content")
-    who = given.get("role") or given.get("from")
+    who = given.get("role") or given.get("from") or given.get("speaker")
     if not isinstance(who, str) or who.lower() not in ROLES:
         raise Malformed(
             f"a turn has no role, or one that is none of system, user, assistant, tool ({str(who)[:20]!r})"
         )
     role, content = (
         ROLES[who.lower()],
-        next((given[key] for key in ("content", "value") if given.get(key) is not None), None),
+        next((given[key] for key in ("content", "value", "text") if given.get(key) is not None), None),
     )
+    if role == "tool":
+        content = result(content)
     calls = given.get("tool_calls") or (
         [given["function_call"]] if isinstance(given.get("function_call"), dict) else []
     )

@@ -252,7 +252,13 @@ def push(
 
 
 # A path of two parts or more where no URL stands; its last part is kept
-_ABSOLUTE = re.compile(r"(?<![\w/.:~-])(?:file://|~[\w.-]*)?/(?:[^\s/`'\"|<>(){},;:=]+/)+([^\s/`'\"|<>(){},;:=]*)")
+_PART = r"[^\s/\\`'\"|<>(){},;:=]"
+_ABSOLUTE = re.compile(
+    r"(?<![\w/.~-])(?:file://|~[\w.-]*)?/(?:[^\s/`'\"|<>(){},;:=]+/)+([^\s/`'\"|<>(){},;:=]*)"
+    rf"|(?<!\w)[A-Za-z]:(?:\\\\?|/)(?:{_PART}+(?:\\\\?|/))+({_PART}*)"  # a drive of Windows
+    rf"|(?<![\w\\])\\\\(?:{_PART}+\\)+({_PART}+\.[a-z]+)(?![\w\\])"  # a file that Windows shares
+)
+_HOME = re.compile(r".*(?:/home|[/\\]Users)[/\\]+[^/\\]+[/\\]?", re.DOTALL)  # its last part is the user's name
 _WHOLE = re.compile(r"(?:file://)?(?:[A-Za-z]:[/\\]|/[^/\n]+/|\\\\|~[\w.-]*/)[^\n]+")
 _FILE = re.compile(r"\.(?:jsonl?|csv|tsv|parquet|arrow|txt|ya?ml|warc|safetensors|gguf|bin|pt)(?:\.\w+)?$")
 
@@ -262,6 +268,8 @@ def hub_id(path: str | None) -> str | None:
     later, the two look the same, so that a stage notes it (`on_hub` of its record).
     """
     path = str(path or "")
+    if path.startswith((".", "~")):
+        return None
     found = re.match(r"hf://(?:datasets/)?([\w.-]+/[\w.-]+?)(?:[@/].*)?$", path)
     if found:
         return found[1]
@@ -277,14 +285,14 @@ def _relative(text: str, run: Path) -> str:
 
 
 def _last(path: str) -> str:
-    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+    return "~" if _HOME.fullmatch(path) else re.split(r"[/\\]", path.rstrip("/\\"))[-1]
 
 
 def public(text: str, run: Path) -> str:
     """The text without paths of this machine: those below the run's folder and the working directory are relative, of
     others the file's or folder's name is left.
     """
-    return _ABSOLUTE.sub(lambda found: found[1] or _last(found[0]), _relative(text, run))
+    return _ABSOLUTE.sub(lambda found: _last(found[0]), _relative(text, run))
 
 
 def public_record(value, run: Path):

@@ -7,7 +7,7 @@
         stage.finish(trainer)
 
 A stage is finished when its folder holds `stage.json`; it is written last. A run that was killed goes on from its last
-complete checkpoint (`trainer_state.json` is what a checkpoint writes last).
+complete checkpoint (see `recipes.training.checkpoints`).
 """
 
 import dataclasses
@@ -18,7 +18,6 @@ import os
 import resource
 import subprocess
 import time
-import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from eval.cli import UserError, output_folder, write_json
 from eval.report.stages import METHODS
 from eval.shared.progress_file import ShareDone
 from recipes.publishing.hub import hub_id
+from recipes.training.checkpoints import last_complete_checkpoint
 
 PATIENCE = 10  # seconds that a killed stage's helpers may take to go
 _HELD: dict[tuple[int, int], int] = {}  # (device, number) of a folder -> the descriptor by which this process holds it
@@ -42,20 +42,6 @@ PEAK_FLOPS = {
     "RTX 4090": 165e12,
     "RTX 3090": 71e12,
 }
-
-
-def last_complete_checkpoint(folder: Path) -> Path | None:
-    """The newest `checkpoint-N` whose writing was not cut off."""
-    numbered = [p for p in folder.glob("checkpoint-*") if p.name.split("-")[1].isdigit()]
-    for path in sorted(numbered, key=lambda p: -int(p.name.split("-")[1])):
-        try:
-            json.loads((path / "trainer_state.json").read_text())
-        except (FileNotFoundError, ValueError):
-            continue
-        of_ranks = list(path.glob("rng_state_*.pth"))  # of several processes, each writes its own
-        if len(of_ranks) != 1 and all(map(zipfile.is_zipfile, of_ranks)):
-            return path
-    return None
 
 
 def world_size() -> int:

@@ -368,3 +368,69 @@ def test_the_same_text_with_two_scores_is_one_reply():
         ranked([{"role": "user", "content": "?"}], [("Hello.", 8.0), ("Hello.", 5.0), ("Go away.", 1.0)], "all")
     )
     assert [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in found] == [("Hello.", "Go away.")]
+
+
+ASKED, SAID = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}
+OTHER = {"role": "assistant", "content": "No"}
+OTHERWISE_NAMED = [  # one conversation in forms that people publish
+    {"Instruction": "Hi", "Response": "Yo"},
+    {"Question": "Hi", "Complex_CoT": "hm", "Response": "Yo"},
+    {"Human": "Hi", "Assistant": "Yo"},
+    {"inputs": "Hi", "targets": "Yo"},
+    {"dialog": [ASKED, SAID]},
+    {"dialogue": ["Hi", "Yo"]},
+    {"conversations": [{"speaker": "human", "text": "Hi"}, {"speaker": "gpt", "text": "Yo"}]},
+    {"conversations": json.dumps([{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Yo"}])},
+    {"messages": str([ASKED, SAID])},
+    {"text": "### Human: Hi### Assistant: Yo"},
+    {"messages": [ASKED | {"content": ["Hi"]}, SAID | {"content": ["Yo"]}]},
+    {"text": "### Instruction:\nHi\n\n### Response:\nYo"},
+]
+
+
+def read_from(folder, row: dict, goal: str) -> dict:
+    (folder / "a.jsonl").write_text(json.dumps(row) + "\n")
+    made, _, left_out = convert(load_source({"path": str(folder / "a.jsonl")}), goal, "a")
+    assert len(made) == 1 and not left_out
+    return made[0]
+
+
+@pytest.mark.parametrize("row", OTHERWISE_NAMED, ids=[", ".join(row) for row in OTHERWISE_NAMED])
+def test_columns_and_turns_by_other_names(tmp_path, row):
+    assert read_from(tmp_path, row, "messages")["messages"] == [ASKED, SAID]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Hi", "chosen": SAID, "rejected": OTHER},
+        {"question": "Hi", "response_j": "Yo", "response_k": "No"},
+        {"query": "Hi", "chosen": "Yo", "rejected": "No"},
+        {
+            "conversations": [{"from": "human", "value": "Hi"}],
+            "chosen": {"from": "gpt", "value": "Yo"},
+            "rejected": {"from": "gpt", "value": "No"},
+        },
+    ],
+)
+def test_pairs_by_other_names(tmp_path, row):
+    pair = read_from(tmp_path, row, "pair")
+    assert (pair["prompt"], pair["chosen"], pair["rejected"]) == ([ASKED], [SAID], [OTHER])
+
+
+def test_problems_and_questions_by_other_names(tmp_path):
+    assert read_from(tmp_path, {"ID": "1", "Problem": "x?", "Answer": 204}, "problem")["answer"] == "204"
+    assert read_from(tmp_path, {"question": "x?", "final_answer": ["204"]}, "problem")["answer"] == "204"
+    made = read_from(tmp_path, {"Body": "Ann has 3.", "Question": "How many?", "Answer": "3"}, "problem")
+    assert made["answer"] == "3" and "Ann has 3. How many?" in made["prompt"][0]["content"]
+    for columns in ({"Question": "Q?", "Correct Answer": "b"}, {"question": "Q?", "correct_answer": "b"}):
+        assert read_from(tmp_path, columns, "question")["answer"] == ["b"]
+    row = {"question": "Q?", "options": ["a", "b"], "answer": "B", "answer_index": 1}
+    assert read_from(tmp_path, row, "question")["answer"] == ["b"]
+
+
+def test_what_a_tool_gave_may_be_structured(tmp_path):
+    call = {"type": "function", "function": {"name": "f", "arguments": {}}}
+    turns = [ASKED, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    row = {"messages": [*turns, {"role": "tool", "content": {"heat": 3}}, SAID]}
+    assert read_from(tmp_path, row, "messages")["messages"][2]["content"] == '{"heat": 3}'

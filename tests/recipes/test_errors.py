@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import checkpoints
 import pytest
 import yaml
 from conftest import ROOT, SIZES, rows
@@ -407,9 +408,7 @@ def test_another_number_of_processes_is_told(good, tmp_path, capsys):
         SimpleNamespace(output_dir=str(tmp_path / "out"), push_to_hub=False),
     )
     model_args = SimpleNamespace(model_name_or_path="m")
-    checkpoint = tmp_path / "out/checkpoint-2"
-    checkpoint.mkdir(parents=True)
-    (checkpoint / "trainer_state.json").write_text("{}")
+    checkpoints.write(tmp_path / "out/checkpoint-2")
     for before, told in ((2, 1), (1, 0)):
         (tmp_path / "out/progress.json").write_text(json.dumps({"seconds": 1.0, "world_size": before}))
         with pytest.MonkeyPatch.context() as patch:

@@ -558,6 +558,15 @@ def test_paths_of_the_machine_are_shortened(tmp_path):
     assert public("at /scratch/jane/a-1/train.jsonl: 4 rows, from (/data/jane/base)", run) == (
         "at train.jsonl: 4 rows, from (base)"
     )
+    for text, short in {
+        "path:/home/jane/x": "path:x",
+        "/srv/jane/a:/srv/jane/b": "a:b",
+        "from /home/jane, or /Users/jane/": "from ~, or ~",
+        "D:\\jane\\base, 4 rows": "base, 4 rows",
+        "`C:/Users/jane/x.jsonl` and C:\\Users\\jane": "`x.jsonl` and ~",
+        "on \\\\server\\jane\\x.jsonl.": "on x.jsonl.",
+    }.items():
+        assert public(text, run) == short and "jane" not in str(public_record([text], run))
     told = {
         "parent": "/models/jane/base",
         "data": ["/data/Jane Doe/my set/train.jsonl", "file:///data/jane/x.jsonl", "~jane/x/y.jsonl"],
@@ -597,6 +606,9 @@ def test_the_name_of_the_machine_is_left_out(tmp_path, monkeypatch):
         ("data/train.jsonl.gz", None),
         ("here/model", None),
         ("/a/b", None),
+        ("./model", None),
+        ("..", None),
+        ("~/model", None),
         ("a/b/c", None),
         (None, None),
     ],

@@ -23,6 +23,12 @@ PAGES = [  # text, how it is encoded, the header's charset, the page's own
     ("<p>Zażółć gęślą jaźń.</p>", "iso-8859-2", "iso-8859-2", None),
     ("<p>Café</p>", "utf-16", None, None),
     ("<p>Café</p>", "utf-8-sig", "iso-8859-1", None),
+    ("<p>日本語のページです。</p>", "iso2022_jp", "ISO-2022-JP", None),
+    ("<p>日本語のページです。</p>", "iso2022_jp", None, "iso-2022-jp"),
+    ("<p>日本語のページです。</p>", "iso2022_jp", None, None),
+    (GERMAN, "utf-16-le", "utf-16le", None),
+    (GERMAN, "utf-16-be", None, None),
+    (GERMAN, "utf-32", None, None),
 ]
 
 

@@ -144,6 +144,7 @@ def test_mail_and_addresses_go_as_in_fineweb(pii):
         "See section 4.3.2.1.5 of the standard.", "The identifier is 1.3.6.1.4.1.311.21.20 here.",
         "Build 1.2.3.4567 is out.", "Version 8.8.4.4 came out.",
         "Algorithm 1.2.840.113549.1.1.11 signs it.", "See § 4.3.2.1 and sections 4.3.2.1 and 4.3.2.2.",
+        "As RFC 3986, 3.2.2.1 says.", "RFC3986 3.2.2.1",
         "Chrome/9.0.43.212 Safari", "lib-1.2.3.4.tar.gz",
         "It is v1.2.3.4 now.", "Use 1.2.3.4-beta.", "pip install x==1.2.3.4", "OID: 2.5.29.15", "x>=8.8.4.4",
         "Kapitel 4.3.2.1", "Table 1.2.3.4: sizes",

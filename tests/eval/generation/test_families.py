@@ -9,7 +9,7 @@ import pytest
 from families import FAMILIES, Family, config_of, tokenizer_of
 
 from eval.cli import UserError
-from eval.generation.encoding import common, encode_conversation, encode_plain, marks_of, unseal
+from eval.generation.encoding import common, encode_conversation, encode_plain, marks_of, render, unseal
 from eval.generation.generate import encode, end_token_ids, generate
 
 each_family = pytest.mark.parametrize("name", FAMILIES)
@@ -257,6 +257,22 @@ def test_a_reply_ends_where_the_reward_model_reads(family, tokenizer, tmp_path):
 
 
 # ---- Calls ----
+
+
+@pytest.mark.parametrize("arguments", ['{"place": "Rome"}', {"place": "Rome"}])
+def test_a_call_as_openai_writes_it(family, tokenizer, arguments):
+    """Without a content, which some templates look for, and with arguments in JSON."""
+    if not family.tools:
+        return
+    function = {"name": "look", "arguments": arguments}
+    call = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "c", "type": "function", "function": function}],
+    }
+    result = {"role": "tool", "tool_call_id": "c", "name": "look", "content": "12 ships", "tool_calls": None}
+    text = str(render(tokenizer, [USER, call, result, ANSWER]))
+    assert "Rome" in text and "12 ships" in text and "None" not in text
 
 
 def test_a_call_goes_round(family, tokenizer):
