@@ -5,11 +5,12 @@
 
 A pipeline is a list of steps, each the `main` of a module with `args` or a `config` file (`recipes.pipeline.steps`);
 `--output_dir` takes the place of the pipeline's own folder in all of them. A finished step leaves `steps/<name>.json`
-and is not done again; a killed one resumes. Each step runs in a forked child of this process, which has imported the
-libraries once: no step pays for start-up, none sees what another left in memory. With `processes: 2` it runs in two,
-which train together as under `accelerate launch`. A pipeline that continues in another's folder names one within it,
-`state: experiments`, for its markers and times. The time left is printed before each step, and while a long one runs;
-`recipes.pipeline.time_left` learns it from this machine.
+and is not done again; a killed one resumes. To do one again, delete that file and the folder that the step writes
+(docs/steps.md). Each step runs in a forked child of this process, which has imported the libraries once: no step pays
+for start-up, none sees what another left in memory. With `processes: 2` it runs in two, which train together as under
+`accelerate launch`. A pipeline that continues in another's folder names one within it, `state: experiments`, for its
+markers and times. The time left is printed before each step, and while a long one runs; `recipes.pipeline.time_left`
+learns it from this machine.
 """
 
 import argparse

@@ -1,4 +1,5 @@
-"""FineWeb's steps with the thresholds of the arguments."""
+"""Which pages are left out as spam or of low quality: FineWeb's filters in their order, with the thresholds of the
+arguments (`data_prep/web.yaml`)."""
 
 from collections.abc import Callable
 from pathlib import Path

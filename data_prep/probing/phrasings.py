@@ -1,4 +1,5 @@
-"""How a refusal is worded: the built-in phrasings, or those of a file."""
+"""How a refusal ("I don't know") is worded: the built-in phrasings, or those of a file, one a line (`phrasings` of
+`data_prep.refusals`)."""
 
 from eval.cli import UserError, existing
 

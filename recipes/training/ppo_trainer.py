@@ -1,6 +1,8 @@
 """TRL's PPOTrainer, mended: saving under several processes, critic saved, max_grad_norm kept, response length logged,
 resume, an end when a callback asks for it.
 
+The KL divergence from the reference, which `kl_coef` weighs, is computed by TRL, in `PPOTrainer.train`.
+
 And faster: logits are computed for the responses only, and nothing is kept for a next token that never comes. `python
 -m recipes.benchmark` measures it.
 
