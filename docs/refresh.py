@@ -1,10 +1,10 @@
 """The figures, the dialogue and the pictures of the documentation, from a finished run: one command for all.
 
     python docs/refresh.py --run runs/tiny
-    python docs/refresh.py --run runs/tiny --runs runs/tiny runs/tiny-1 runs/tiny-2 --pictures false
+    python docs/refresh.py --run runs/tiny --runs runs/tiny runs/tiny-1 --real runs/smol --pictures false
 
 Each block between `<!-- begin: NAME -->` and `<!-- end: NAME -->` is replaced by what the command in `BLOCKS` prints.
-`--run` gives the dialogue and the pictures, `--runs` the columns of the tables.
+`--run` gives the dialogue and the pictures, `--runs` the columns of the tables, `--real` a run of `make smol`.
 """
 
 import os
@@ -17,11 +17,15 @@ from pathlib import Path
 from eval.cli import UserError, command, existing, parse
 
 ROOT = Path(__file__).resolve().parents[1]
+REAL = "recipes/smollm2-135m/README.md"
 BLOCKS = {  # (file, block): module and its options; {run} and {runs} are filled in
     ("README.md", "dialogue"): ["eval.report.dialogue", "--run", "{run}"],
-    ("README.md", "headlines"): ["eval.report.table", "--headline", "true", "--runs", "{runs}"],
+    ("README.md", "headlines"): ["eval.report.table", "--headline", "true", "--runs", "{runs}", "{real}"],
     ("docs/figures.md", "scores"): ["eval.report.table", "--runs", "{runs}"],
     ("docs/figures.md", "seconds"): ["eval.report.table", "--seconds", "true", "--runs", "{runs}"],
+    (REAL, "dialogue"): ["eval.report.dialogue", "--run", "{real}"],
+    (REAL, "scores"): ["eval.report.table", "--runs", "{real}"],
+    (REAL, "seconds"): ["eval.report.table", "--seconds", "true", "--runs", "{real}"],
 }
 
 
@@ -30,6 +34,9 @@ class RefreshArguments:
     run: str = field(metadata={"help": "folder of a finished run, for the dialogue and the pictures"})
     runs: list[str] = field(
         default_factory=list, metadata={"help": "runs of the tables, one column each (default: run)"}
+    )
+    real: str | None = field(
+        default=None, metadata={"help": "a run of make smol; without it its figures stay as they are"}
     )
     pictures: bool = field(default=True, metadata={"help": "make report.png and chat.png, too"})
 
@@ -60,15 +67,19 @@ def replaced(text: str, name: str, content: str) -> str:
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((RefreshArguments,), argv)
     runs = args.runs or [args.run]
-    for run in {args.run, *runs}:
+    real = [args.real] if args.real else []
+    for run in {args.run, *runs, *real}:
         existing(
             Path(run) / "report" / "summary.json", "summary", "make the report: python -m eval.report --run_dir RUN"
         )
     contents = {}
     for block, (module, *options) in BLOCKS.items():
+        if block[0] == REAL and not real:
+            continue
+        given = {"{runs}": runs, "{run}": [args.run], "{real}": real}
         words = ["-m", module]
         for option in options:
-            words += runs if option == "{runs}" else [option.format(run=args.run)]
+            words += given.get(option, [option])
         contents[block] = printed(words)
     if args.pictures:
         print(printed([str(ROOT / "docs" / "pictures.py"), "--run", args.run, "--output_dir", str(ROOT / "docs")]))

@@ -1,7 +1,7 @@
 """The figures of several runs side by side, as the Markdown table of a README.
 
     python -m eval.report.table --runs runs/tiny runs/tiny-1 runs/tiny-2                  # all figures
-    python -m eval.report.table --runs runs/tiny --headline true                          # the README's ten
+    python -m eval.report.table --runs runs/tiny runs/smol --headline true                # the README's ten
     python -m eval.report.table --runs runs/tiny runs/tiny-1 runs/tiny-2 --seconds true   # seconds a step
 
 Reads each run's `report/summary.json`. A row that no run has measured is left out.
@@ -85,30 +85,34 @@ ROWS = (  # label, stage, path in the summary
         for stage in ("hub", "honest", "grpo")
     ),
 )
+# label, and where a run of the invented world and one of a pretrained model have the figure: stage, path
 HEADLINES = (
-    ("People it read about often, completed by the base model", "base", "tasks/facts_known"),
-    ("The same people, asked after SFT: right", "sft", "tasks/facts_known"),
-    ("Strangers, asked after SFT: an answer made up", "sft", "tasks/facts_unseen"),
-    ("Strangers, asked after honesty training: “I don't know”", "honest", "facts/facts_unseen/refused"),
-    ("People it knows, asked after honesty training: right", "honest", "tasks/facts_known"),
-    ("Strangers, with the search tool: right", "tools", "facts/facts_unseen/right"),
-    ("Counting letters without a tool: right", "honest", "tasks/letters"),
-    ("Counting letters with Python: right", "tools", "tasks/letters"),
-    ("Word problems before practice (GRPO): right", "honest", "tasks/apples"),
-    ("Word problems after it: right", "grpo", "tasks/apples"),
-    # of a run that begins with a pretrained model
-    ("Invented people and things, asked of the untouched model: made up", "hub", "facts/invented/made_up"),
-    ("The same after honesty training: “I don't know”", "honest", "facts/invented/refused"),
-    ("Facts that it does not know, after it: “I don't know”", "honest", "facts/unknown/refused"),
-    ("Facts that it knows, before: right", "hub", "facts/known/right"),
-    ("Facts that it knows, after: right", "honest", "facts/known/right"),
-    ("Everyday requests, after: refused", "honest", "facts/everyday/refused"),
-    ("Questions on articles, closed book: right", "hub", "tasks/search"),
-    ("Questions on articles, with the search tool: right", "tools", "tasks/search"),
-    ("Counting letters, untouched: right", "hub", "tasks/letters"),
-    ("Counting letters, with Python: right", "tools", "tasks/letters"),
-    ("Sums in a sentence before practice (GRPO): right", "honest", "tasks/sums"),
-    ("Sums in a sentence after it: right", "grpo", "tasks/sums"),
+    ("People it read about often, completed by the base model", ("base", "tasks/facts_known")),
+    (
+        "What it knows, before honesty training: right",
+        ("sft", "tasks/facts_known"),
+        ("hub", "facts/known/right"),
+    ),
+    (
+        "Strangers and inventions, before it: an answer made up",
+        ("sft", "tasks/facts_unseen"),
+        ("hub", "facts/invented/made_up"),
+    ),
+    (
+        "The same after it: “I don't know”",
+        ("honest", "facts/facts_unseen/refused"),
+        ("honest", "facts/invented/refused"),
+    ),
+    ("What it knows, after it: right", ("honest", "tasks/facts_known"), ("honest", "facts/known/right")),
+    (
+        "What it never read, with the search tool: right",
+        ("tools", "facts/facts_unseen/right"),
+        ("tools", "tasks/search"),
+    ),
+    ("Counting letters without a tool: right", ("hub", "tasks/letters"), ("honest", "tasks/letters")),
+    ("Counting letters with Python: right", ("tools", "tasks/letters")),
+    ("Word problems before practice (GRPO): right", ("honest", "tasks/apples"), ("honest", "tasks/sums")),
+    ("Word problems after it: right", ("grpo", "tasks/apples"), ("grpo", "tasks/sums")),
 )
 
 
@@ -141,23 +145,40 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
 
 
-def scores(summaries: list[dict], figures: tuple[tuple[str, str, str], ...]) -> list[list[str]]:
-    """A row a figure: its label, how many items it is of, and its value and interval in each run."""
+def first_part(summary: dict, places: tuple[tuple[str, str], ...]) -> dict | float | None:
+    """The part of a summary at the first of these places, (stage, path), where it has one."""
+    parts = (part_of(summary, stage, path) for stage, path in places)
+    return next((part for part in parts if part is not None), None)
+
+
+def scores(summaries: list[dict], figures: list[tuple]) -> list[list[str]]:
+    """A row a figure: its label, how many items it is of, and its value and interval in each run.
+
+    Args:
+        figures: (label, place, …) of each, the places as `first_part` takes them.
+    """
     rows = []
-    for label, stage, path in figures:
-        measures = [part_of(summary, stage, path) for summary in summaries]
-        counts = {str(m["n"]) for m in measures if isinstance(m, dict)}
+    for label, *places in figures:
+        measures = [first_part(summary, tuple(places)) for summary in summaries]
+        counts = {str(m["n"]): None for m in measures if isinstance(m, dict)}  # a set that keeps its order
         if any(m is not None for m in measures):
-            rows.append([label, " / ".join(sorted(counts)), *map(cell, measures)])
+            rows.append([label, " / ".join(counts), *map(cell, measures)])
     return rows
+
+
+def heads(summaries: list[dict]) -> list[str]:
+    """The head of each run's column: its seed, and its recipe where they are not all of one."""
+    recipes = {summary.get("recipe") for summary in summaries}
+    named = len(recipes) > 1
+    return [f"{summary['recipe']}, " * named + f"seed {summary['seed']}" for summary in summaries]
 
 
 def table(summaries: list[dict], headline: bool) -> str:
     """The Markdown table of the headline figures, or of all with time and memory."""
-    head = ["what", "n", *(f"seed {summary['seed']}" for summary in summaries)]
+    head = ["what", "n", *heads(summaries)]
     if headline:
-        return markdown(head, scores(summaries, HEADLINES))
-    rows = scores(summaries, ROWS)
+        return markdown(head, scores(summaries, list(HEADLINES)))
+    rows = scores(summaries, [(label, (stage, path)) for label, stage, path in ROWS])
     rows.append(["seconds", "", *(f"{summary['seconds']['total']:.0f}" for summary in summaries)])
     rows.append(["peak memory, GiB", "", *(f"{summary['peak_rss_gb']:.1f}" for summary in summaries)])
     return markdown(head, rows)
@@ -168,7 +189,7 @@ def seconds(summaries: list[dict]) -> str:
     rows = []
     for step in steps:
         rows.append([step, *(f"{summary['seconds'].get(step, 0):.0f}" for summary in summaries)])
-    return markdown(["step", *(f"seed {summary['seed']}" for summary in summaries)], rows)
+    return markdown(["step", *heads(summaries)], rows)
 
 
 @command

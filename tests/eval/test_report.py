@@ -892,3 +892,18 @@ def test_a_line_ends_at_its_newline_alone(tmp_path):
     row = {"text": "a\u2028b\x85c\x1cd"}
     (tmp_path / "rows.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n" + json.dumps(row) + "\n")
     assert Run(tmp_path)("rows.jsonl") == [row, row]
+
+
+def test_headlines_of_two_recipes_stand_side_by_side():
+    from eval.report.table import table
+
+    def summary(recipe, stage, part):
+        return {"recipe": recipe, "seed": 0, "stages": {stage: part}}
+
+    invented = summary("tiny", "sft", {"tasks": {"facts_known": {"value": 1.0, "n": 10, "stderr": 0.1}}})
+    real = summary("smol", "hub", {"facts": {"known": {"right": {"value": 0.5, "n": 20, "stderr": 0.1}}}})
+    head, _, row = table([invented, real], headline=True).splitlines()
+    assert head == "| what | n | tiny, seed 0 | smol, seed 0 |"
+    cells = row.strip("| ").split(" | ")
+    assert cells[1] == "10 / 20" and cells[2].startswith("1.000") and cells[3].startswith("0.500")
+    assert "| seed 0 | seed 0 |" in table([invented, invented], headline=True)
