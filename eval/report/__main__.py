@@ -131,7 +131,6 @@ def _chapters(run, summary: dict) -> dict[str, Any]:
 
 
 def _build(run, output_dir: str | Path | None) -> Path:
-    from eval.report.chapters import FACTS
     from eval.report.summary import LOWER_IS_BETTER, MEASURES, OUTCOMES, TRAINING, in_order, summarize
 
     summary = summarize(run)
@@ -148,7 +147,7 @@ def _build(run, output_dir: str | Path | None) -> Path:
         "training": TRAINING,
         "outcomes": OUTCOMES,
     }
-    html = _environment(autoescape=True).get_template("template.html").render(facts=FACTS, **chapters, **numbers)
+    html = _environment(autoescape=True).get_template("template.html").render(**chapters, **numbers)
     markdown = _environment(autoescape=False).get_template("template.md").render(numbers)
     folder = output_folder(output_dir or run.folder / "report")
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")

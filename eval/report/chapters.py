@@ -20,6 +20,11 @@ FACTS = {
     "facts_unseen": "never",
     "facts_absent": "never,\nin no document",
 }
+REAL_FACTS = {  # of a run that begins with a pretrained model, by what probing it has found
+    "known": "it knew",
+    "unknown": "it did not know",
+    "invented": "invented",
+}
 SHOWN_TOKENS = 160
 
 
@@ -31,6 +36,11 @@ class Story:
         summary["figures"], summary["absent"] = {}, {}  # what is drawn while the page is made, and what could not be
         self.records = [(stage.name, stage.record) for stage in stages(run)]
         self.names = roles(run)
+        self.pretrained = any(
+            stage.role == "hub" for stage in stages(run)
+        )  # it begins with a model as it is published
+        self.before = "hub" if self.pretrained else "sft"  # the stage before it is taught what it does not know
+        self.fact_groups = REAL_FACTS if self.pretrained else FACTS  # task -> what it asks for
         alone = [stage.name for stage in report_columns(run) if not stage.with_tools]
         self.evaluated = [name for name in alone if "tasks" in summary["stages"].get(name, {})]
 
@@ -99,10 +109,10 @@ class Story:
         return self.compare(title, measured, what, file, whole)
 
     def facts(self, title: str, stage: str) -> Markup:
-        """What a stage replies to questions about facts, by how often it read them."""
+        """What a stage replies to questions about facts, by how often it read them, or whether it knew them."""
         series: dict[str, dict[str, tuple[str, ...]]] = {}
         for outcome, label in OUTCOMES.items():
-            series[label] = {group: (stage, "facts", task, outcome) for task, group in FACTS.items()}
+            series[label] = {group: (stage, "facts", task, outcome) for task, group in self.fact_groups.items()}
         return self.measures(title, series, "questions", f"eval/{self.name(stage)}/results.json")
 
     def places_apart(self, title: str, key: str, whole: bool) -> Markup:
@@ -196,7 +206,9 @@ class Story:
         for row in chosen:
             number = row["doc_id"]
             given = [reply(label, rows[number]) for label, rows in files if number in rows]
-            shown.append({"question": row["doc"]["question"], "answer": row["doc"].get("answer"), "replies": given})
+            answer = row["doc"].get("answer")
+            right = " or ".join(answer) if isinstance(answer, list) else answer
+            shown.append({"question": row["doc"]["question"], "answer": right, "replies": given})
         return shown
 
     def _scored(self, stage: str, task: str) -> dict:

@@ -39,7 +39,7 @@ ROWS = (  # label, stage, path in the summary
     (f"with search · strangers {HELD_OUT}, right", "tools", "facts/wordings_unseen/right"),
     (f"with Python · arithmetic and letters {HELD_OUT}", "tools", "tasks/wordings_python"),
     (f"honest · who it is, greetings, requests beyond it, {HELD_OUT}", "honest", "tasks/wordings_other"),
-    ("with search and Python · requests as newcomers type them", "tools", "tasks/everyday"),
+    ("with search and Python · `everyday` (of a pretrained model: refused)", "tools", "tasks/everyday"),
     ("reward · pairs clearly apart", "reward", "pair_accuracy_clear"),
     ("reward · all pairs", "reward", "pair_accuracy"),
     ("honest · gold taste of its verses", "honest", "gold"),
@@ -71,14 +71,15 @@ ROWS = (  # label, stage, path in the summary
     ),
     *(
         (f"{stage} · `{task}`", stage, f"tasks/{task}")
-        for task in ("search", "search_pasted", "letters", "every_third", "compare", "arithmetic", "identity")
-        for stage in ("hub", "tools")
+        for task in ("letters", "every_third", "compare", "arithmetic", "identity", "override")
+        for stage in (("hub", "honest") if task == "override" else ("hub",))
     ),
+    ("hub · `search`, closed book", "hub", "tasks/search"),
     ("honest · `search`, closed book", "honest", "tasks/search"),
+    ("with search · `search`", "tools", "tasks/search"),
+    ("hub · `search_pasted`", "hub", "tasks/search_pasted"),
     ("honest · `search_pasted`", "honest", "tasks/search_pasted"),
     ("with search · `invented`, refused", "tools", "facts/invented/refused"),
-    ("hub · `override`", "hub", "tasks/override"),
-    ("honest · `override`", "honest", "tasks/override"),
     *(
         (f"{stage} · `{task}`", stage, f"tasks/{task}")
         for task in ("sums", "sums_greedy", "plain_text")

@@ -907,3 +907,25 @@ def test_headlines_of_two_recipes_stand_side_by_side():
     cells = row.strip("| ").split(" | ")
     assert cells[1] == "10 / 20" and cells[2].startswith("1.000") and cells[3].startswith("0.500")
     assert "| seed 0 | seed 0 |" in table([invented, invented], headline=True)
+
+
+def test_a_run_that_begins_with_a_pretrained_model_tells_its_own_story(tmp_path):
+    write(tmp_path / "hub/stage.json", {"method": "published weights", "role": "hub", "parent": "a/b"})
+    write(tmp_path / "honest/stage.json", {"method": "supervised fine-tuning", "role": "honest", "seconds": 3})
+    for stage, right in (("hub", 0.9), ("honest", 0.4)):
+        metrics = {"score": right, "right": right, "made_up": 0.1, "refused": 0.9 - right}
+        result = {f"{name},none": value for name, value in metrics.items()}
+        result |= {f"{name}_stderr,none": 0.05 for name in metrics}
+        results = {"results": {"known": result}, "n-samples": {"known": {"original": 50, "effective": 50}}}
+        write(tmp_path / f"eval/{stage}/results.json", results)
+        doc = {"question": "Capital of Peru?", "answer": ["Lima", "City of Kings"]}
+        row = {"doc_id": 0, "doc": doc, "target": "", "resps": [["Lima."]], "score": 1.0, "right": 1.0}
+        write(tmp_path / f"eval/{stage}/samples_known.jsonl", [row | {"made_up": 0.0, "refused": 0.0}])
+    page = html.parse(build(tmp_path))
+    text = page.getroot().text_content()
+    headings = [heading.text_content() for heading in page.findall(".//h2")]
+    assert "From a pretrained model" in text and "Lima or City of Kings" in text
+    assert headings[1].startswith("1. What it knows") and not any("crawl" in heading for heading in headings)
+    assert {"Before: hub", "After: honest"} <= set(
+        json.loads((tmp_path / "report/summary.json").read_text())["figures"]
+    )
