@@ -125,11 +125,12 @@ def release(key: tuple[int, int]) -> None:
         os.close(_HELD.pop(key))
 
 
-def merge_adapter(folder: Path, loader: str) -> None:
+def merge_adapter(folder: Path, loader: str, trained) -> None:
     """Put the adapter in a folder into its base model, and write that in the base's precision in its place.
 
     Args:
         loader: the transformers class of the base model.
+        trained: the base model as it was trained, whose end and padding tokens are the chat template's.
     """
     import torch
     import transformers
@@ -140,6 +141,10 @@ def merge_adapter(folder: Path, loader: str) -> None:
     model = getattr(transformers, loader).from_pretrained(base, **head)
     dtype = model.dtype
     merged = PeftModel.from_pretrained(model.to(torch.float32), str(folder)).merge_and_unload()
+    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(merged.config, key, getattr(trained.config, key))
+    if trained.can_generate():
+        merged.generation_config = trained.generation_config
     merged.to(dtype).save_pretrained(folder)
     for path in folder.glob("adapter_*"):
         path.unlink()
@@ -318,7 +323,8 @@ class Stage:
         if not trainer.is_world_process_zero():
             return  # the first process alone holds the folder
         if self.args.merge_adapter:
-            merge_adapter(self.folder, METHODS[self.args.METHOD][1])
+            trained = trainer.accelerator.unwrap_model(trainer.model).get_base_model()
+            merge_adapter(self.folder, METHODS[self.args.METHOD][1], trained)
         trainer.processing_class.save_pretrained(self.folder)
         record = {
             "method": self.args.METHOD,

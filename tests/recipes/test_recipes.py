@@ -159,6 +159,7 @@ class Stages:
         if value == "runs/smol/hub":  # the pretrained model in a folder
             return self.local_model(recipe)
         value = value.replace("runs/smol/conversations", "runs/tiny/conversations")
+        value = value.replace("runs/smol/problems", "runs/tiny/world/problems")
         for prefix, local in (
             ("world", self.world),
             ("conversations", self.world / "conversations"),
