@@ -315,7 +315,7 @@ def test_bad_keys_are_one_line(tmp_path):
         [{"role": "user"}],
         [{"role": "user", "content": "q"}],
         [{"content": "q"}],
-        [{"role": "user", "content": ["q"]}, {"role": "assistant", "content": "r"}],
+        [{"role": "user", "content": [1]}, {"role": "assistant", "content": "r"}],
     ],
 )
 def test_bad_messages_are_one_line(tmp_path, messages):
