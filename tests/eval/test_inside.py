@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+import re
 import socket
 import threading
 import time
@@ -175,6 +176,8 @@ def opened(browser):  # noqa: F811
 
 @pytest.mark.parametrize("width, scheme", [(390, "dark"), (1280, "light")])
 def test_the_file_is_complete(opened, chat_model, tmp_path, width, scheme):
+    from playwright.sync_api import expect
+
     argv = f"--models base={chat_model} chat={chat_model} --base base --output_dir {tmp_path} --draws 3".split()
     inside.main([*argv, "--text", f"the river {EVIL}"])
     page = opened((tmp_path / "inside.html").as_uri(), viewport={"width": width, "height": 800}, color_scheme=scheme)
@@ -184,21 +187,25 @@ def test_the_file_is_complete(opened, chat_model, tmp_path, width, scheme):
     assert page.evaluate("window.hacked === undefined") and page.locator("#tokens img, #tokens script").count() == 0
     for more in (1, 2, 3):
         page.click("#toss")
-        assert chips.count() == first + more
-    assert page.is_disabled("#toss") and "drawn beforehand" in page.inner_text("#drawn")
+        expect(chips).to_have_count(first + more)  # the page draws after the click
+    expect(page.locator("#toss")).to_be_disabled()
+    expect(page.locator("#drawn")).to_contain_text("drawn beforehand")
     page.click("#back")
-    assert chips.count() == first + 2 and not page.is_disabled("#toss")
+    expect(chips).to_have_count(first + 2)
+    expect(page.locator("#toss")).to_be_enabled()
     heads = page.locator("#heads button")
-    assert heads.count() == 4
+    expect(heads).to_have_count(4)
     heads.nth(3).hover()
-    assert page.inner_text("#reads").startswith("Layer 2, head 2 reads here from")
-    assert page.locator("#lens tr").count() == 3
+    expect(page.locator("#reads")).to_have_text(re.compile("^Layer 2, head 2 reads here from"))
+    expect(page.locator("#lens tr")).to_have_count(3)
     page.locator("#heat").fill("0")
-    assert page.locator("#chances em").first.inner_text() == "100 %" and page.inner_text("#degrees") == "0.0"
+    expect(page.locator("#chances em").first).to_have_text("100 %")
+    expect(page.locator("#degrees")).to_have_text("0.0")
     page.click("#all summary")
-    assert page.locator("#wide tr").count() == 4
+    expect(page.locator("#wide tr")).to_have_count(4)
     page.select_option("#model", "chat")
-    assert "user" in page.inner_text("#tokens") and page.locator("#arithmetic table").count() == 2
+    expect(page.locator("#tokens")).to_contain_text("user")
+    expect(page.locator("#arithmetic table")).to_have_count(2)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
