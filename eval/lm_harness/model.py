@@ -169,6 +169,7 @@ def load_lm(backend: str, path: str, tokenizer, device: str, **options):
         from eval.generation import vllm_batch
 
         settings = vllm_batch.options(path)
+        vllm_batch.name_package()
         with vllm_batch.quiet():
             from lm_eval.models.vllm_causallms import VLLM
 
