@@ -113,10 +113,7 @@ def load_learning_tokenizer(args, training_args, model_args) -> tuple:
     Raises:
         UserError: no model, keys that are not used here, or a chat template whose turns cannot be told apart.
     """
-    from pathlib import Path
-
-    from eval.cli import existing
-    from eval.generation.models import load_tokenizer, set_end_token
+    from eval.generation.models import load_tokenizer, replace_chat_template, set_end_token
     from recipes.training.masks import training_template
 
     path = model_args.model_name_or_path
@@ -125,8 +122,7 @@ def load_learning_tokenizer(args, training_args, model_args) -> tuple:
     tokenizer = load_tokenizer(path, revision=model_args.model_revision)
     if training_args.chat_template_path:
         raise UserError("chat_template_path is not used here: give --chat_template file.jinja")
-    if args.chat_template:
-        tokenizer.chat_template = existing(Path(args.chat_template), "chat template", "give a Jinja file").read_text()
+    replace_chat_template(tokenizer, args.chat_template)
     set_end_token(tokenizer)
     if training_args.eos_token and training_args.eos_token != tokenizer.eos_token:
         raise UserError(

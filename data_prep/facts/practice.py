@@ -37,7 +37,7 @@ NOT_FOUND = (
 )
 NOT_THERE = ("I don't know. What I found does not say.", "I searched, but what I found does not say, so I don't know.")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'“(]?[A-Z0-9])")
-LONG = 60  # words: no paragraph on the facts has as many, nearly all of SQuAD's do
+LONG = 60  # words
 PLAIN_TEXTS = 64
 OTHER_NAME = "Basil"  # of the task `override`
 NAMED_BY_SYSTEM = ("I am Tumbler, a small language model.", "My name is Tumbler.")
@@ -80,6 +80,11 @@ class Passage:
     text: str
     side: str
     questions: list["Question"]
+
+    @property
+    def is_article(self) -> bool:
+        """Whether it is long; no paragraph on the facts is, nearly all of SQuAD's are."""
+        return len(self.text.split()) >= LONG
 
 
 # ---- Passages ----
@@ -197,8 +202,8 @@ def search_practice(passages: list[Passage], invented: dict, count: int, seed: i
         kind = kinds[number % len(kinds)]
         question = rng.choice(invented[kind]["train"]).format(x=name)
         rows.append(search_row(Question(question, [name], name), rng.choice(NOT_FOUND).format(x=name)))
-    of_facts = asked_in([p for p in passages if len(p.text.split()) < LONG and p.side == "train"])
-    of_articles = asked_in([p for p in passages if len(p.text.split()) >= LONG and p.side == "train"])
+    of_facts = asked_in([p for p in passages if p.side == "train" and not p.is_article])
+    of_articles = asked_in([p for p in passages if p.side == "train" and p.is_article])
     wanted = count // 6 if of_articles else count - len(rows)
     chosen = rng.sample(of_facts, min(wanted, len(of_facts)))
     chosen += rng.sample(of_articles, min(count - len(rows) - len(chosen), len(of_articles)))
@@ -241,7 +246,7 @@ def search_exam(passages: list[Passage], count: int, seed: int) -> tuple[list[di
     any, else on the facts of test subjects."""
     rng = random.Random(f"search-exam-{seed}")
     held_out = [p for p in passages if p.side == "test"]
-    articles = [p for p in held_out if len(p.text.split()) >= LONG]
+    articles = [p for p in held_out if p.is_article]
     everything = [(p.text, question) for p in articles or held_out for question in p.questions]
     chosen = rng.sample(everything, min(count, len(everything)))
     alone = [{"question": question.text, "answer": question.answers} for _, question in chosen]
@@ -269,7 +274,7 @@ def sums_exam(count: int, seed: int) -> list[dict]:
 
 def plain_texts(passages: list[Passage]) -> list[str]:
     """Up to `PLAIN_TEXTS` texts that nothing trains on: of SQuAD's test articles, else of Python's manual."""
-    texts = [p.text for p in passages if p.side == "test" and len(p.text.split()) >= LONG]
+    texts = [p.text for p in passages if p.side == "test" and p.is_article]
     if not texts:
         from pydoc_data.topics import topics
 

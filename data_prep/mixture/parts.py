@@ -9,8 +9,8 @@ from data_prep.mixture.arguments import ConversationsArguments
 from data_prep.mixture.identity import identity
 from data_prep.mixture.tool_use import TIME_LIMIT, argument_of, check_row, run_calls, with_call
 from data_prep.shared.sources import chosen, load_sources, refuse_drafts
-from eval.cli import UserError, existing, user_errors
-from eval.generation.models import load_tokenizer
+from eval.cli import UserError, user_errors
+from eval.generation.models import load_tokenizer, replace_chat_template
 from eval.generation.tool_loop import Toolbox, load_tools
 
 
@@ -44,9 +44,7 @@ class Part:
         if not args.tokenizer:
             raise UserError(f"part {self.name} has tools: give the tokenizer whose template shows calls and results")
         tokenizer = load_tokenizer(args.tokenizer)
-        if args.chat_template:
-            template = existing(args.chat_template, "chat template", "give a Jinja file")
-            tokenizer.chat_template = template.read_text(encoding="utf-8")
+        replace_chat_template(tokenizer, args.chat_template)
         self.box = Toolbox(tokenizer, self.tools, args.max_result_tokens, TIME_LIMIT)
         self.schemas = json.dumps([get_json_schema(tool) for tool in self.tools])
 

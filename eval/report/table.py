@@ -70,10 +70,11 @@ ROWS = (  # label, stage, path in the summary
         for stage in ("hub", "honest", "tools", "grpo")
     ),
     *(
-        (f"{stage} · `{task}`", stage, f"tasks/{task}")
+        (f"hub · `{task}`", "hub", f"tasks/{task}")
         for task in ("letters", "every_third", "compare", "arithmetic", "identity", "override")
-        for stage in (("hub", "honest") if task == "override" else ("hub",))
     ),
+    ("honest · `identity`", "honest", "tasks/identity"),
+    ("honest · `override`", "honest", "tasks/override"),
     ("hub · `search`, closed book", "hub", "tasks/search"),
     ("honest · `search`, closed book", "honest", "tasks/search"),
     ("with search · `search`", "tools", "tasks/search"),
@@ -170,8 +171,9 @@ def scores(summaries: list[dict], figures: list[tuple]) -> list[list[str]]:
 def heads(summaries: list[dict]) -> list[str]:
     """The head of each run's column: its seed, and its recipe where they are not all of one."""
     recipes = {summary.get("recipe") for summary in summaries}
-    named = len(recipes) > 1
-    return [f"{summary['recipe']}, " * named + f"seed {summary['seed']}" for summary in summaries]
+    if len(recipes) == 1:
+        return [f"seed {summary['seed']}" for summary in summaries]
+    return [f"{summary['recipe']}, seed {summary['seed']}" for summary in summaries]
 
 
 def table(summaries: list[dict], headline: bool) -> str:
