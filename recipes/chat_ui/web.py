@@ -291,14 +291,23 @@ def behind_parents(parents: dict[str, str]) -> list[str]:
     return order
 
 
-def load_stage(folder: str, tools: list, run: str | Path) -> Stage:
-    """The model in a folder, ready to answer; the first reply takes longer, and is made here."""
+def load_stage(folder: str, tools: list, run: str | Path, insist: bool) -> Stage:
+    """The model in a folder, ready to answer; the first reply takes longer, and is made here.
+
+    Args:
+        insist: the tools were asked for; else a model whose chat template has no place for calls goes without.
+    """
+    from eval.generation.call_format import has_tools
     from eval.generation.models import load_tokenizer
 
     tokenizer = load_tokenizer(folder)
     base = completes(folder, tokenizer)
     model = load_model(folder)
-    calling = Talk(model, tokenizer, tools) if tools and not base else None
+    calling = None
+    if tools and not base and (insist or has_tools(tokenizer)):
+        calling = Talk(model, tokenizer, tools)
+    elif tools and not base:
+        print(f"{folder}: its chat template has no place for calls of tools, so it answers without")
     stage = Stage(Talk(model, tokenizer, []), calling, base, stage_of(folder, base), starters(run))
     first = "a" if base else [{"role": "user", "content": "a"}]
     for talk in filter(None, (stage.plain, stage.tools)):
@@ -354,7 +363,10 @@ def serve(args) -> None:
     tools = load_tools(tool_names(args))
     if args.approve and not tools:
         raise UserError("--approve asks before tools are called, and there are none: name some with --tools")
-    stages = {name: load_stage(folder, tools, args.run or Path(folder).parent) for name, folder in paths.items()}
+    stages = {
+        name: load_stage(folder, tools, args.run or Path(folder).parent, bool(args.tools))
+        for name, folder in paths.items()
+    }
     if (args.tools or args.system) and (args.complete or all(stage.base for stage in stages.values())):
         raise UserError(
             "to continue text has no place for --system and --tools: give a model with a chat template, without"

@@ -4,6 +4,7 @@ and with the command itself."""
 import functools
 import json
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -553,3 +554,25 @@ def test_bad_input_is_one_line(run, tmp_path, capsys):
             assert (
                 stopped.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1 and message in error
             ), error
+
+
+def test_a_stage_without_a_place_for_calls_answers_without_tools(chat_model, tmp_path, capsys):
+    """Of a run; tools that were asked for by name are an error instead."""
+    from eval.cli import UserError
+    from eval.generation.models import load_tokenizer
+    from eval.tools.python import python
+    from recipes.chat_ui.web import load_stage
+
+    folder = tmp_path / "run" / "hub"
+    shutil.copytree(chat_model, folder)
+    tokenizer = load_tokenizer(str(folder))
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    tokenizer.save_pretrained(folder)
+    stage = load_stage(str(folder), [python], tmp_path / "run", insist=False)
+    assert stage.tools is None and not stage.base
+    assert "no place for calls of tools" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no place for tool calls"):
+        load_stage(str(folder), [python], tmp_path / "run", insist=True)
