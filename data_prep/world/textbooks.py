@@ -45,7 +45,7 @@ def every_sum() -> list[str]:
 
 def worded(rng: random.Random, kind: str, problem: Problem) -> str:
     """The question of a problem as it stands, or in the words of people."""
-    return problem.question if rng.random() < 0.4 else wordings.problem(rng, kind, problem.slots)
+    return problem.question if rng.random() < 0.25 else wordings.problem(rng, kind, problem.slots)
 
 
 def reading(rng: random.Random, strangers: list[str]) -> str:
