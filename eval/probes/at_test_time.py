@@ -59,9 +59,9 @@ class AtTestTimeArguments:
     sizes: list[int] = field(default_factory=lambda: [1, 2, 4, 8], metadata={"help": "pages in a document"})
     subjects: int = field(default=24, metadata={"help": "pages asked about, a multiple of each size, drawn by lot"})
     steps: list[int] = field(default_factory=lambda: [8, 32], metadata={"help": "of LoRA, after which it is asked"})
-    learning_rate: float = field(default=3e-3, metadata={"help": "of LoRA"})
+    learning_rate: float = field(default=1e-3, metadata={"help": "of LoRA"})
     rank: int = field(default=8, metadata={"help": "of LoRA"})
-    own: int = field(default=4, metadata={"help": "times that the model writes questions about a page"})
+    own: int = field(default=1, metadata={"help": "times that the model writes questions about a page"})
     alone: str = field(default="{question}", metadata={"help": "prompt, or a chat model's message"})
     reading: str = field(
         default="Read: {text}\nQuestion: {question}\nAnswer:", metadata={"help": "the same with the document"}
@@ -69,8 +69,8 @@ class AtTestTimeArguments:
     writing: str = field(
         default="Read: {text}\nQuestion:", metadata={"help": "the same that has the model write questions and answers"}
     )
-    known_limit: int = field(default=48, metadata={"help": "only the first of the questions that it knows"})
-    plain_limit: int = field(default=8, metadata={"help": "only the first of the plain documents"})
+    known_limit: int = field(default=36, metadata={"help": "only the first of the questions that it knows"})
+    plain_limit: int = field(default=4, metadata={"help": "only the first of the plain documents"})
     plain_tokens: int = field(default=512, metadata={"help": "of each the first"})
     max_new_tokens: int = field(default=16, metadata={"help": "of an answer"})
     max_question_tokens: int = field(default=128, metadata={"help": "of what the model writes at a time"})

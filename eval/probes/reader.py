@@ -160,14 +160,26 @@ class Adapter:
             weight.requires_grad_(True)
 
     def train(self, rows: list[list[int]], steps: int) -> None:
-        """Go on until `steps` have been taken, each on all `rows` of token ids at once."""
-        inputs, labels = padded(rows, self.model.device)
+        """Go on until `steps` have been taken, each on all `rows` of token ids."""
+        batches = alike(rows)
+        predicted = sum(len(row) - 1 for row in rows)
         while self.steps < steps:
-            self.model(input_ids=inputs, labels=labels, use_cache=False).loss.backward()
+            for batch in batches:
+                inputs, labels = padded(batch, self.model.device)
+                loss = self.model(input_ids=inputs, labels=labels, use_cache=False).loss
+                (loss * sum(len(row) - 1 for row in batch) / predicted).backward()
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.steps += 1
             self.tokens += sum(map(len, rows))
+
+
+def alike(rows: list[list[int]]) -> list[list[list[int]]]:
+    """The rows in batches in which none is twice as long as another, so that little of them is padding."""
+    batches: dict[int, list] = {}
+    for row in rows:
+        batches.setdefault(len(row).bit_length(), []).append(row)
+    return list(batches.values())
 
 
 def padded(rows: list[list[int]], device) -> tuple:
