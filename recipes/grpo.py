@@ -183,9 +183,7 @@ def read_data(args, training_args, model_args, tokenizer, rewards: list, tools: 
     return Data(train, evaluation, watched, judge, left_out)
 
 
-def make_monitor(
-    args, training_args, model_args, stage: Stage, around: "Surroundings", data: Data, reward
-) -> Monitor:
+def make_monitor(args, training_args, model_args, stage: Stage, around: "Surroundings", data: Data, reward) -> Monitor:
     """The watch over the run, with the start model as reference (an adapter's is the model without it)."""
     from transformers import AutoModelForCausalLM
 

@@ -36,7 +36,10 @@ class PretrainArguments(ScriptArguments, OptimizerArguments):
         default=None,
         metadata={"help": "a new model: keys of AutoConfig, with model_type; unset: continue model_name_or_path"},
     )
-    tokenizer: str | None = field(default=None, metadata={"help": "tokenizer folder or Hub id"})
+    tokenizer: str | None = field(
+        default=None,
+        metadata={"help": "tokenizer folder or Hub id; a model that is continued grows to the tokens that it adds"},
+    )
     tokens_dir: str | None = field(default=None, metadata={"help": "folder that data_prep.tokens wrote"})
     sequence_length: int = field(default=1024, metadata={"help": "tokens in a window"})
     max_eval_windows: int = field(default=1000, metadata={"help": "validation windows read at each evaluation"})
@@ -104,6 +107,24 @@ def check(args, model_args) -> None:
         raise UserError("set either model_config (a new model) or model_name_or_path (continue one)")
 
 
+def grow(model, tokenizer, with_adapter: bool) -> None:
+    """Give a model embeddings for the tokens that its tokenizer has got behind those that it knows.
+
+    Raises:
+        UserError: an adapter is to be trained, which would leave the new embeddings as they are drawn.
+    """
+    known = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) <= known:
+        return
+    if with_adapter:
+        raise UserError(
+            f"the tokenizer has {len(tokenizer)} tokens and the model {known}, and use_peft would not train the new"
+            " ones: leave it out"
+        )
+    model.resize_token_embeddings(len(tokenizer))
+    print(f"the model has grown from {known} to {len(tokenizer)} tokens")
+
+
 def make_model(args, training_args, model_args, tokenizer, last_token: int) -> tuple:
     """The model to train, a new one or one that is continued, and its FLOPs per token.
 
@@ -119,6 +140,7 @@ def make_model(args, training_args, model_args, tokenizer, last_token: int) -> t
         model = new_model(args.model_config, tokenizer, args.sequence_length, model_args.attn_implementation)
     else:
         model = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
+        grow(model, tokenizer, with_adapter=model_args.use_peft)
     ends = end_token_ids(model.generation_config.eos_token_id, tokenizer) | {last_token}
     model.generation_config.eos_token_id = sorted(ends)
     flops = flops_per_token(model, args.sequence_length)

@@ -111,12 +111,14 @@ def _chapters(run, summary: dict) -> dict[str, Any]:
     from eval.report.experiments import Experiments
     from eval.report.probe_chapters import Probed
     from eval.report.second_tries import SecondTries
+    from eval.report.senses import Senses
 
     story = Story(run, summary)
     experiments = Experiments(story)
     probed = Probed(story)
     second_tries = SecondTries(story)
     at_test_time = AtTestTime(story)
+    senses = Senses(story)
     summary["experiments"] = experiments.numbers()
     summary["probes"] = probed.numbers()
     tokens = story.tokens()
@@ -124,6 +126,8 @@ def _chapters(run, summary: dict) -> dict[str, Any]:
         summary["second_tries"] = second_tries.numbers()
     if at_test_time.there:
         summary["at_test_time"] = at_test_time.numbers()
+    if senses.found:
+        summary["senses"] = senses.numbers()
     summary["tokens"] = {shown["label"]: {"n": shown["n"], "letters": shown["letters"]} for shown in tokens}
     return {
         "story": story,
@@ -131,6 +135,7 @@ def _chapters(run, summary: dict) -> dict[str, Any]:
         "probed": probed,
         "second_tries": second_tries,
         "at_test_time": at_test_time,
+        "senses": senses,
         "tokens": tokens,
     }
 

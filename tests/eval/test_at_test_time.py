@@ -9,7 +9,7 @@ from conftest import rows, save_model
 from eval.cli import parse
 from eval.estimates import accuracy, clustered
 from eval.probes import at_test_time
-from eval.probes.reader import PAIR, Adapter, alike, bits_per_byte, padded
+from eval.probes.reader import PAIR, Adapter, bits_per_byte, padded
 from eval.report.__main__ import build
 from eval.report.at_test_time import pays_from
 

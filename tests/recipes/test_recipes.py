@@ -12,6 +12,8 @@ import pytest
 import yaml
 from conftest import ROOT, SIZES, rows, save_model
 
+from eval.cli import UserError
+
 pytestmark = pytest.mark.slow
 SCRIPTS = ("pretrain", "sft", "reward", "ppo", "grpo", "rloo", "dpo", "distill")
 RECIPES = sorted(path for path in ROOT.glob("recipes/*/*.yaml") if path.stem.split("_")[0] in SCRIPTS)
@@ -150,6 +152,16 @@ class Stages:
             )
         return folder
 
+    def senses(self) -> Path:
+        """A few pictures and sounds as tokens."""
+        folder = self.folder / "senses_data"
+        if not folder.exists():
+            importlib.import_module("data_prep.senses.__main__").main(
+                f"--tokenizer {self.tokenizer_dir} --output_dir {folder} --pictures 90 --sounds 36 --test_each 1"
+                " --picture_codes 20 --sound_codes 20 --validation_fraction 0.1".split()
+            )
+        return folder
+
     def path(self, value: str, recipe: str) -> str:
         """Where a path or Hub id of a recipe lies in this test."""
         if value in self.by_output:
@@ -176,6 +188,7 @@ class Stages:
             ("experiments/jobs/train", self.world / "problems/train"),
             ("experiments/second_tries/primed", self.world / "conversations/train"),
             ("experiments/second_tries/train", self.countdown() / "train"),
+            ("experiments/senses_data", self.senses()),
         ):
             if value.startswith(f"runs/tiny/{prefix}"):
                 return value.replace(f"runs/tiny/{prefix}", str(local))
@@ -306,6 +319,22 @@ def test_two_steps(stages, path):
     assert wanted <= logged, wanted - logged
     assert {row["step"] for row in log} >= {1, 2} and all(row["seconds"] >= 0 for row in log)
     assert all(math.isfinite(value) for row in log for value in row.values() if isinstance(value, float))
+
+
+def test_a_model_grows_to_the_tokens_that_its_tokenizer_adds(stages):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from recipes.pretrain import grow
+
+    before, after = (
+        stages.run(ROOT / "recipes" / "tiny" / f"{name}.yaml") for name in ("pretrain", "pretrain_senses")
+    )
+    tokenizer, known = AutoTokenizer.from_pretrained(after), len(AutoTokenizer.from_pretrained(before))
+    model = AutoModelForCausalLM.from_pretrained(after)
+    assert model.get_input_embeddings().num_embeddings == len(tokenizer) == known + 2 * (2 + 20)
+    grow(model, tokenizer, with_adapter=True)  # nothing to do
+    with pytest.raises(UserError, match=f"{len(tokenizer)} tokens and the model {known}"):
+        grow(AutoModelForCausalLM.from_pretrained(before), tokenizer, with_adapter=True)
 
 
 @pytest.mark.parametrize("path", [p for p in RECIPES if p.stem == "pretrain"], ids=name_of)
