@@ -289,7 +289,7 @@ def test_data_sets_of_other_forms(tmp_path):
 
 
 def test_the_tiny_world(world, documents, tmp_path):
-    """No benchmark's problem is in the training data, though nearly all share n-grams with it; facts are, where they
+    """No benchmark's problem is in the training data, though many share n-grams with it; facts are, where they
     are meant to be."""
     train = [
         documents,
@@ -314,7 +314,8 @@ def test_the_tiny_world(world, documents, tmp_path):
     assert len(sets) == 20
     for name in sets.keys() - {"facts_known"}:
         assert sets[name]["verdict"] == "clean" and sets[name]["contaminated"] == sets[name]["too_short"] == 0, name
-    assert sets["facts_known"]["verdict"] == "expected" and sets["letters"]["any"] > 0.5 * sets["letters"]["items"]
+    assert sets["facts_known"]["verdict"] == "expected"
+    assert sets["letters"]["any"] > 0.3 * sets["letters"]["items"]
     row = json.loads((world / "eval" / "apples.jsonl").read_text().splitlines()[7])
     leak = write(
         tmp_path / "leak.jsonl",
