@@ -18,13 +18,13 @@ words and numbers by `data_prep.problems`.
 """
 
 import random
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_prep import problems
 from data_prep.facts.invented import names
 from data_prep.facts.questions import SIDES, read_facts, read_yaml, side_of
+from data_prep.shared.sentences import sentence_around, sentences
 from data_prep.world import textbooks, wordings
 from data_prep.world.conversations import chat, identity
 from eval.cli import UserError, command, output_folder, parse, write_jsonl
@@ -36,7 +36,7 @@ NOT_FOUND = (
     "I could not find anything about {x}, so I don't know.",
 )
 NOT_THERE = ("I don't know. What I found does not say.", "I searched, but what I found does not say, so I don't know.")
-SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'“(]?[A-Z0-9])")
+NOT_THERE_SHARE = 0.25  # of the questions whose answer is not found: taught to be refused; the others are left out
 LONG = 60  # words
 PLAIN_TEXTS = 64
 OTHER_NAME = "Basil"  # of the task `override`
@@ -134,14 +134,6 @@ def asked(row: dict, context: str) -> Question | None:
     return Question(row["question"].strip(), texts, sentence_around(context, start, start + len(text)))
 
 
-def sentence_around(text: str, start: int, end: int) -> str:
-    """The sentence of a text in which the characters from `start` to `end` stand, its spaces single."""
-    begins = [match.end() for match in SENTENCE_END.finditer(text, 0, start)]
-    ends = SENTENCE_END.search(text, max(end - 1, 0))
-    sentence = text[begins[-1] if begins else 0 : ends.end() if ends else len(text)]
-    return " ".join(sentence.split())
-
-
 def squad_passages(path: str, split: str, seed: int) -> list[Passage]:
     """The paragraphs of SQuAD or of a set in its form; questions without an answer are left out and counted.
 
@@ -186,10 +178,12 @@ def squad_passages(path: str, split: str, seed: int) -> list[Passage]:
 # ---- Practice ----
 
 
-def search_row(question: Question, otherwise: str) -> dict:
-    """A question, the search for it, and the sentence that answers it where the result holds that."""
+def search_row(question: Question, otherwise: str | None = None) -> dict:
+    """A question, the search for it, and the sentence that answers it where the result holds that; without it the
+    reply `otherwise`, or no row."""
     row = {"question": question.text, "tool": "search", "query": question.text, "reply": question.sentence}
-    return row | {"evidence": [question.sentence], "otherwise": otherwise}
+    row["evidence"] = [question.sentence]
+    return row | {"otherwise": otherwise} if otherwise else row
 
 
 def search_practice(passages: list[Passage], invented: dict, count: int, seed: int) -> list[dict]:
@@ -207,7 +201,9 @@ def search_practice(passages: list[Passage], invented: dict, count: int, seed: i
     wanted = count // 6 if of_articles else count - len(rows)
     chosen = rng.sample(of_facts, min(wanted, len(of_facts)))
     chosen += rng.sample(of_articles, min(count - len(rows) - len(chosen), len(of_articles)))
-    rows += [search_row(question, rng.choice(NOT_THERE)) for question in chosen]
+    rows += [
+        search_row(question, rng.choice(NOT_THERE) if rng.random() < NOT_THERE_SHARE else None) for question in chosen
+    ]
     rng.shuffle(rows)
     return rows
 
@@ -318,7 +314,7 @@ def main(argv: list[str] | None = None) -> None:
     out = output_folder(args.output_dir)
     library, exam = output_folder(out / "library"), output_folder(out / "exam")
     documents = [
-        {"id": str(number), "text": passage.text, "metadata": {"title": passage.title}}
+        {"id": str(number), "text": "\n".join(sentences(passage.text)), "metadata": {"title": passage.title}}
         for number, passage in enumerate(passages)
     ]
     write_jsonl(library / "documents.jsonl", documents)

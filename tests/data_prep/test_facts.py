@@ -143,7 +143,7 @@ def test_articles_are_split_and_found(practised, capsys):
     assert {row["answer"][0].replace("Anna", "Article") for row in examined} <= sides["test"]
     assert all(long["question"].endswith(short["question"]) for short, long in zip(examined, pasted))
     documents = {row["text"] for row in rows(out / "library" / "documents.jsonl")}
-    assert {p.text for p in passages} <= documents
+    assert {" ".join(p.text.split()) for p in passages} <= {" ".join(text.split("\n")) for text in documents}
     assert "The capital of Peru is Lima." in " ".join(documents)
 
 
@@ -167,20 +167,6 @@ def test_rows_of_the_hub_are_read_as_well(tmp_path):
         for n in range(24)
     ]
     assert [p.questions for p in passages] == [[question] for question in expected]
-
-
-@pytest.mark.parametrize(
-    "text, answer, sentence",
-    [
-        ("It rained. Dr. Who came in 1973. He left.", "1973", "Who came in 1973."),
-        ("It cost 3.5 dollars.  So it was.", "3.5", "It cost 3.5 dollars."),
-        ("One sentence without an end", "end", "One sentence without an end"),
-        ("First. The last", "last", "The last"),
-    ],
-)
-def test_the_sentence_that_answers(text, answer, sentence):
-    start = text.index(answer)
-    assert practice.sentence_around(text, start, start + len(answer)) == sentence
 
 
 def test_every_problem_has_its_answer(practised):
