@@ -7,7 +7,8 @@ r"""What a pretrained model practises search and Python on, and what it is exami
 Writes, as JSON lines:
 
     library/documents   what search finds: a paragraph on each subject of `facts.jsonl` and `famous.yaml`, and those of
-                        SQuAD where it is given (a Hub id, or a file in its own form such as XQuAD's)
+                        SQuAD where it is given (a Hub id, or a file in its own form such as XQuAD's); a sentence a
+                        line, so that passages of an index end where sentences do
     tool_use            question, tool, query, reply and what must hold (`data_prep.conversations` runs the calls)
     identity            messages: who it is
     exam/               search, search_pasted (the paragraph stands in the question), letters, every_third, compare,
@@ -105,12 +106,12 @@ def fact_passages(facts: list[dict], wordings_file: dict, seed: int) -> list[Pas
     out = []
     for subject, rows in of_subject.items():
         side = side_of(subject, seed)
-        sentences = [statement(wordings_file["statements"][r["relation"]], subject, r["answer"][0]) for r in rows]
+        stated = [statement(wordings_file["statements"][r["relation"]], subject, r["answer"][0]) for r in rows]
         questions = []
-        for row, sentence in zip(rows, sentences):
+        for row, sentence in zip(rows, stated):
             question = rng.choice(wordings_file["relations"][row["relation"]][side]).format(x=subject)
             questions.append(Question(question[0].upper() + question[1:], row["answer"], sentence))
-        out.append(Passage(subject, " ".join(sentences), side, questions))
+        out.append(Passage(subject, " ".join(stated), side, questions))
     return out
 
 
@@ -182,13 +183,14 @@ def search_row(question: Question, otherwise: str | None = None) -> dict:
     """A question, the search for it, and the sentence that answers it where the result holds that; without it the
     reply `otherwise`, or no row."""
     row = {"question": question.text, "tool": "search", "query": question.text, "reply": question.sentence}
-    row["evidence"] = [question.sentence]
-    return row | {"otherwise": otherwise} if otherwise else row
+    evidence = {"evidence": [question.sentence]}
+    return row | evidence | ({"otherwise": otherwise} if otherwise else {})
 
 
 def search_practice(passages: list[Passage], invented: dict, count: int, seed: int) -> list[dict]:
     """Up to `count` questions for search: a third on invented things, of which nothing is found, a sixth on facts, the
-    others on SQuAD's paragraphs; without these as many on facts."""
+    others on SQuAD's paragraphs; without these as many on facts. Where what is found does not hold the answer,
+    `NOT_THERE_SHARE` of the questions are refused and the others dropped."""
     rng = random.Random(f"search-{seed}")
     kinds = [kind for kind, forms in invented.items() if forms["train"]]
     rows = []

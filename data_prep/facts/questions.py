@@ -6,7 +6,8 @@ Reads `facts.jsonl` (relation, subject, answer), `famous.yaml`, `wordings.yaml` 
 lines:
 
     train, test       question, answer, relation: what is to be probed. A subject is on one side with all its facts,
-                      and each side has wordings of its own.
+                      and each side has wordings of its own. `--train_wordings` asks each fact of `train` in so
+                      many of them.
     invented          messages: questions about invented things, each with a refusal
     requests          prompt: everyday requests
     exam/invented, exam/everyday      question, verifier: what is only examined, with kinds that `invented` lacks
@@ -84,7 +85,7 @@ def fact_questions(
     most: dict[str, int | None] | None = None,
     train_wordings: int = 1,
 ) -> dict[str, list[dict]]:
-    """The questions of each side: up to `per_relation` facts of each relation, each in a wording of its side.
+    """The questions of each side: up to `per_relation` facts of each relation, in wordings of their side.
 
     Args:
         most: of each side, how many questions of a relation it has at most; None: all.
@@ -133,6 +134,8 @@ def refusal_row(question: str, rng: random.Random) -> dict:
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((QuestionsArguments,), argv)
+    if args.train_wordings < 1:
+        raise UserError(f"train_wordings must be at least 1, but is {args.train_wordings}")
     wordings, everyday = read_yaml(args.facts_dir, "wordings.yaml"), read_yaml(args.facts_dir, "everyday.yaml")
     facts = read_facts(args.facts_dir)
     out = output_folder(args.output_dir)

@@ -6,7 +6,13 @@ r"""The tool `search`: the best passages for a question, from an index over docu
 
 Documents are datatrove's JSON lines (`id`, `text`, `metadata`), as `data_prep.web` writes them: folders with *.jsonl
 or *.jsonl.gz. Their paragraphs are joined to passages of at most `--passage_words` words; `--count` and `--max_tokens`
-say how many of them a search in this index returns, `--match all` that they must hold all words of the query. In code:
+say how many of them a search in this index returns, and `--match` which may be among them:
+
+    any      the best for the words of the query (the default)
+    named    these, but nothing where the query holds a name that is in no passage: an invented person is not found
+    all      only passages that hold every word of the query
+
+In code:
 
     Search("runs/tiny/index").search("Viggo Lindqvist town")     # a folder
     Search("https://search.example.org/passages", max_tokens=200) # an endpoint
@@ -96,8 +102,8 @@ def build(
 
     Args:
         count, max_tokens: what `Search` takes with this index where it is not told otherwise.
-        match: `all` finds only passages that hold every word of the query (but those that every question has), `any`
-            the best ones, `named` these, but nothing where the query names what no passage does (`names_in`).
+        match: one of `MATCHES` (see the module's docstring); words that every question has do not count for `all`,
+            and `names_in` says what a name is.
 
     Raises:
         UserError: the documents cannot be read, or there is no text in them; the output cannot be written.
@@ -138,7 +144,8 @@ def build(
 
 
 def names_in(query: str) -> set[str]:
-    """The names in a query, in lower case: words with a capital but its first, and but those of questions."""
+    """The words of a query that are names, in lower case: those with a capital, without the query's first word (which
+    always has one) and without `QUESTION_WORDS`."""
     _, *others = re.findall(r"\w+", query) or [""]
     capitals = {word.lower() for word in others if word[0].isupper()}
     return capitals.intersection(_words([query], return_ids=False)[0])

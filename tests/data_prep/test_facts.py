@@ -36,6 +36,17 @@ def test_the_sides_share_no_subject(written):
             assert any(fact["subject"] in subjects[side] for fact in own)
 
 
+def test_a_fact_for_training_is_asked_in_several_wordings(written, tmp_path, capsys):
+    arguments = ["--facts_dir", str(FACTS), "--output_dir", str(tmp_path / "out"), "--seed", "3"]
+    questions.main([*arguments, "--train_wordings", "2"])
+    once, twice = rows(written / "train.jsonl"), rows(tmp_path / "out" / "train.jsonl")
+    assert len({row["question"] for row in twice}) == len(twice) == 2 * len(once)
+    assert len(rows(tmp_path / "out" / "test.jsonl")) == len(rows(written / "test.jsonl"))
+    with pytest.raises(SystemExit) as exit_:
+        questions.main([*arguments, "--train_wordings", "0"])
+    assert exit_.value.code == 2 and "train_wordings must be at least 1" in capsys.readouterr().err
+
+
 def test_wordings_of_both_sides_differ():
     spec = yaml.safe_load((FACTS / "wordings.yaml").read_text())
     for forms in (*spec["relations"].values(), *spec["invented"].values()):
