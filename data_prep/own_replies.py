@@ -11,13 +11,13 @@ To learn from what the model itself says keeps what it can: as self-distillation
 2402.13669, section 3).
 """
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_prep.probing.asking import asked_as
 from data_prep.probing.verdicts import refuses
+from data_prep.shared.sentences import sentence_ends
 from eval.cli import UserError, command, existing, output_folder, parse, read_jsonl, write_jsonl
 from eval.generation.replies import Replier, Reply
 
@@ -40,7 +40,7 @@ def whole_sentences(given: Reply) -> str:
     """The reply, or of one that was cut what stands before its last unfinished sentence; "" where nothing does."""
     if given.finished:
         return given.text.strip()
-    ends = [end.end() for end in re.finditer(r"(?<![0-9])[.!?][\"'”’)]*(?=\s|$)", given.text)]
+    ends = sentence_ends(given.text)
     return given.text[: ends[-1]].strip() if ends else ""
 
 

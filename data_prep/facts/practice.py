@@ -7,7 +7,8 @@ r"""What a pretrained model practises search and Python on, and what it is exami
 Writes, as JSON lines:
 
     library/documents   what search finds: a paragraph on each subject of `facts.jsonl` and `famous.yaml`, and those of
-                        SQuAD where it is given (a Hub id, or a file in its own form such as XQuAD's)
+                        SQuAD where it is given (a Hub id, or a file in its own form such as XQuAD's); a sentence a
+                        line, so that passages of an index end where sentences do
     tool_use            question, tool, query, reply and what must hold (`data_prep.conversations` runs the calls)
     identity            messages: who it is
     exam/               search, search_pasted (the paragraph stands in the question), letters, every_third, compare,
@@ -18,13 +19,13 @@ words and numbers by `data_prep.problems`.
 """
 
 import random
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_prep import problems
 from data_prep.facts.invented import names
 from data_prep.facts.questions import SIDES, read_facts, read_yaml, side_of
+from data_prep.shared.sentences import sentence_around, sentences
 from data_prep.world import textbooks, wordings
 from data_prep.world.conversations import chat, identity
 from eval.cli import UserError, command, output_folder, parse, write_jsonl
@@ -36,7 +37,7 @@ NOT_FOUND = (
     "I could not find anything about {x}, so I don't know.",
 )
 NOT_THERE = ("I don't know. What I found does not say.", "I searched, but what I found does not say, so I don't know.")
-SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'“(]?[A-Z0-9])")
+NOT_THERE_SHARE = 0.25  # of the questions whose answer is not found: taught to be refused; the others are left out
 LONG = 60  # words
 PLAIN_TEXTS = 64
 OTHER_NAME = "Basil"  # of the task `override`
@@ -105,12 +106,12 @@ def fact_passages(facts: list[dict], wordings_file: dict, seed: int) -> list[Pas
     out = []
     for subject, rows in of_subject.items():
         side = side_of(subject, seed)
-        sentences = [statement(wordings_file["statements"][r["relation"]], subject, r["answer"][0]) for r in rows]
+        stated = [statement(wordings_file["statements"][r["relation"]], subject, r["answer"][0]) for r in rows]
         questions = []
-        for row, sentence in zip(rows, sentences):
+        for row, sentence in zip(rows, stated):
             question = rng.choice(wordings_file["relations"][row["relation"]][side]).format(x=subject)
             questions.append(Question(question[0].upper() + question[1:], row["answer"], sentence))
-        out.append(Passage(subject, " ".join(sentences), side, questions))
+        out.append(Passage(subject, " ".join(stated), side, questions))
     return out
 
 
@@ -132,14 +133,6 @@ def asked(row: dict, context: str) -> Question | None:
     texts = list(dict.fromkeys(text for text, _ in found))
     text, start = found[0]
     return Question(row["question"].strip(), texts, sentence_around(context, start, start + len(text)))
-
-
-def sentence_around(text: str, start: int, end: int) -> str:
-    """The sentence of a text in which the characters from `start` to `end` stand, its spaces single."""
-    begins = [match.end() for match in SENTENCE_END.finditer(text, 0, start)]
-    ends = SENTENCE_END.search(text, max(end - 1, 0))
-    sentence = text[begins[-1] if begins else 0 : ends.end() if ends else len(text)]
-    return " ".join(sentence.split())
 
 
 def squad_passages(path: str, split: str, seed: int) -> list[Passage]:
@@ -186,15 +179,18 @@ def squad_passages(path: str, split: str, seed: int) -> list[Passage]:
 # ---- Practice ----
 
 
-def search_row(question: Question, otherwise: str) -> dict:
-    """A question, the search for it, and the sentence that answers it where the result holds that."""
+def search_row(question: Question, otherwise: str | None = None) -> dict:
+    """A question, the search for it, and the sentence that answers it where the result holds that; without it the
+    reply `otherwise`, or no row."""
     row = {"question": question.text, "tool": "search", "query": question.text, "reply": question.sentence}
-    return row | {"evidence": [question.sentence], "otherwise": otherwise}
+    evidence = {"evidence": [question.sentence]}
+    return row | evidence | ({"otherwise": otherwise} if otherwise else {})
 
 
 def search_practice(passages: list[Passage], invented: dict, count: int, seed: int) -> list[dict]:
     """Up to `count` questions for search: a third on invented things, of which nothing is found, a sixth on facts, the
-    others on SQuAD's paragraphs; without these as many on facts."""
+    others on SQuAD's paragraphs; without these as many on facts. Where what is found does not hold the answer,
+    `NOT_THERE_SHARE` of the questions are refused and the others dropped."""
     rng = random.Random(f"search-{seed}")
     kinds = [kind for kind, forms in invented.items() if forms["train"]]
     rows = []
@@ -207,7 +203,9 @@ def search_practice(passages: list[Passage], invented: dict, count: int, seed: i
     wanted = count // 6 if of_articles else count - len(rows)
     chosen = rng.sample(of_facts, min(wanted, len(of_facts)))
     chosen += rng.sample(of_articles, min(count - len(rows) - len(chosen), len(of_articles)))
-    rows += [search_row(question, rng.choice(NOT_THERE)) for question in chosen]
+    rows += [
+        search_row(question, rng.choice(NOT_THERE) if rng.random() < NOT_THERE_SHARE else None) for question in chosen
+    ]
     rng.shuffle(rows)
     return rows
 
@@ -318,7 +316,7 @@ def main(argv: list[str] | None = None) -> None:
     out = output_folder(args.output_dir)
     library, exam = output_folder(out / "library"), output_folder(out / "exam")
     documents = [
-        {"id": str(number), "text": passage.text, "metadata": {"title": passage.title}}
+        {"id": str(number), "text": "\n".join(sentences(passage.text)), "metadata": {"title": passage.title}}
         for number, passage in enumerate(passages)
     ]
     write_jsonl(library / "documents.jsonl", documents)

@@ -6,7 +6,8 @@ Reads `facts.jsonl` (relation, subject, answer), `famous.yaml`, `wordings.yaml` 
 lines:
 
     train, test       question, answer, relation: what is to be probed. A subject is on one side with all its facts,
-                      and each side has wordings of its own.
+                      and each side has wordings of its own. `--train_wordings` asks each fact of `train` in so
+                      many of them.
     invented          messages: questions about invented things, each with a refusal
     requests          prompt: everyday requests
     exam/invented, exam/everyday      question, verifier: what is only examined, with kinds that `invented` lacks
@@ -37,6 +38,7 @@ class QuestionsArguments:
     test_per_relation: int | None = field(
         default=None, metadata={"help": "of those, at most so many of each relation for the exam (default: all)"}
     )
+    train_wordings: int = field(default=1, metadata={"help": "each fact for training is asked in so many wordings"})
     invented: int = field(default=150, metadata={"help": "questions about invented things for training"})
     invented_test: int = field(default=300, metadata={"help": "the same for the exam"})
     requests: int = field(default=100, metadata={"help": "everyday requests for training"})
@@ -76,12 +78,18 @@ def side_of(subject: str, seed: int) -> str:
 
 
 def fact_questions(
-    facts: list[dict], wordings: dict, per_relation: int, seed: int, most: dict[str, int | None] | None = None
+    facts: list[dict],
+    wordings: dict,
+    per_relation: int,
+    seed: int,
+    most: dict[str, int | None] | None = None,
+    train_wordings: int = 1,
 ) -> dict[str, list[dict]]:
-    """The questions of each side: up to `per_relation` facts of each relation, each in a wording of its side.
+    """The questions of each side: up to `per_relation` facts of each relation, in wordings of their side.
 
     Args:
         most: of each side, how many questions of a relation it has at most; None: all.
+        train_wordings: of a fact for training, in how many wordings it is asked, where its relation has so many.
     """
     out = {side: [] for side in SIDES}
     for relation, forms in wordings.items():
@@ -90,9 +98,11 @@ def fact_questions(
         questions = {side: [] for side in SIDES}
         for row in rng.sample(rows, min(per_relation, len(rows))):
             side = side_of(row["subject"], seed)
-            question = rng.choice(forms[side]).format(x=row["subject"])
-            question = question[0].upper() + question[1:]
-            questions[side].append({"question": question, "answer": row["answer"], "relation": relation})
+            count = train_wordings if side == "train" else 1
+            for form in rng.sample(forms[side], min(count, len(forms[side]))):
+                question = form.format(x=row["subject"])
+                question = question[0].upper() + question[1:]
+                questions[side].append({"question": question, "answer": row["answer"], "relation": relation})
         for side in SIDES:
             out[side] += questions[side][: (most or {}).get(side)]
     return out
@@ -124,13 +134,20 @@ def refusal_row(question: str, rng: random.Random) -> dict:
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((QuestionsArguments,), argv)
+    if args.train_wordings < 1:
+        raise UserError(f"train_wordings must be at least 1, but is {args.train_wordings}")
     wordings, everyday = read_yaml(args.facts_dir, "wordings.yaml"), read_yaml(args.facts_dir, "everyday.yaml")
     facts = read_facts(args.facts_dir)
     out = output_folder(args.output_dir)
     exam = output_folder(out / "exam")
     try:
         asked = fact_questions(
-            facts, wordings["relations"], args.per_relation, args.seed, {"test": args.test_per_relation}
+            facts,
+            wordings["relations"],
+            args.per_relation,
+            args.seed,
+            {"test": args.test_per_relation},
+            args.train_wordings,
         )
         invented = {
             side: invented_questions(wordings["invented"], side, count, args.seed)

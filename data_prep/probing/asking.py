@@ -7,8 +7,9 @@ from data_prep.probing.arguments import RefusalsArguments
 from data_prep.probing.models import start_model
 from data_prep.probing.settings import Settings
 from data_prep.probing.verdicts import judgements, refuses, verdict, verified
-from data_prep.shared.agreement import first_sentence, same_answer
+from data_prep.shared.agreement import same_answer
 from data_prep.shared.chunks import dump, stream
+from data_prep.shared.sentences import first_sentence
 from eval.cli import whole
 from eval.generation.replies import Replier, Reply
 from eval.verifiers import reply

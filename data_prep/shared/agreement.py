@@ -38,21 +38,6 @@ _STOP = frozenset(
 _WORD = r"(?:[^\W\d_]*[A-ZÀ-ÞĀ-Ž][\w’'-]*|[0-9][0-9.,]*)"
 _NAME = re.compile(rf"(?<![\w-]){_WORD}(?: {_WORD})*")  # "New Zealand" and "Room 7" are one name each
 _POSSESSIVE = re.compile(r"['’]s\b")
-_SENTENCE = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)")
-_SHORT = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|St|Jr|Sr|Prof|Mt|No|vs|c|ca|e\.g|i\.e)|\b[A-Z](?:\.[A-Z])*)\.$")
-
-
-def first_sentence(text: str) -> str | None:
-    """The text up to the end of its first sentence; None where no sentence ends in it.
-
-    The full stop of an abbreviation or initial ("St. Lucia", "John F. Kennedy") ends none.
-    """
-    text = text.strip()
-    line = text.partition("\n")[0]
-    for end in _SENTENCE.finditer(line):
-        if line[end.start()] != "." or not _SHORT.search(line[: end.start() + 1]) or end.end() == len(text):
-            return line[: end.end()]
-    return line if "\n" in text and line else None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,13 @@ r"""The tool `search`: the best passages for a question, from an index over docu
 
 Documents are datatrove's JSON lines (`id`, `text`, `metadata`), as `data_prep.web` writes them: folders with *.jsonl
 or *.jsonl.gz. Their paragraphs are joined to passages of at most `--passage_words` words; `--count` and `--max_tokens`
-say how many of them a search in this index returns, `--match all` that they must hold all words of the query. In code:
+say how many of them a search in this index returns, and `--match` which may be among them:
+
+    any      the best for the words of the query (the default)
+    named    these, but nothing where the query holds a name that is in no passage: an invented person is not found
+    all      only passages that hold every word of the query
+
+In code:
 
     Search("runs/tiny/index").search("Viggo Lindqvist town")     # a folder
     Search("https://search.example.org/passages", max_tokens=200) # an endpoint
@@ -41,6 +47,7 @@ from eval.tools import as_result
 
 PASSAGE_WORDS = 150
 COUNT, MAX_TOKENS = 3, 300  # passages, and tokens in all, of a result
+MATCHES = ("any", "named", "all")
 MAX_QUERY = 1000  # characters
 TIMEOUT = 10  # seconds for an endpoint
 MAX_BYTES = 2**20  # of its answer
@@ -95,8 +102,8 @@ def build(
 
     Args:
         count, max_tokens: what `Search` takes with this index where it is not told otherwise.
-        match: `all` finds only passages that hold every word of the query (but those that every question has), `any`
-            the best ones.
+        match: one of `MATCHES` (see the module's docstring); words that every question has do not count for `all`,
+            and `names_in` says what a name is.
 
     Raises:
         UserError: the documents cannot be read, or there is no text in them; the output cannot be written.
@@ -108,8 +115,8 @@ def build(
             f"passage_words, count and max_tokens must be at least 1, but are {passage_words}, {count} and"
             f" {max_tokens}"
         )
-    if match not in ("any", "all"):
-        raise UserError(f"match must be any or all, but is {match}")
+    if match not in MATCHES:
+        raise UserError(f"match must be any, named or all, but is {match}")
     read, collected = 0, []
     for document in itertools.chain.from_iterable(map(documents, folders)):
         read += 1
@@ -136,6 +143,14 @@ def build(
     return len(collected)
 
 
+def names_in(query: str) -> set[str]:
+    """The words of a query that are names, in lower case: those with a capital, without the query's first word (which
+    always has one) and without `QUESTION_WORDS`."""
+    _, *others = re.findall(r"\w+", query) or [""]
+    capitals = {word.lower() for word in others if word[0].isupper()}
+    return capitals.intersection(_words([query], return_ids=False)[0])
+
+
 class _Index:
     """`(query, count) -> passages` over a folder that `build` wrote."""
 
@@ -147,7 +162,8 @@ class _Index:
             raise UserError(f"{folder} is no index, or its building did not end: {WITHOUT}")
         try:
             self.info = json.loads(info.read_text())
-            self.size, self.all_words = self.info["passages"], self.info.get("match") == "all"
+            self.size, match = self.info["passages"], self.info.get("match")
+            self.all_words, self.named = match == "all", match == "named"
             self.bm25 = bm25s.BM25.load(folder, mmap=True, load_corpus=True, show_progress=False)
             if self.bm25.corpus is None or len(self.bm25.corpus) != self.size:
                 raise ValueError("passages are missing")
@@ -159,6 +175,8 @@ class _Index:
         words = list(dict.fromkeys(_words([query], return_ids=False)[0]))
         known = [word for word in words if word in self.bm25.vocab_dict]
         if not known or (self.all_words and len(known) < len(words)):
+            return []
+        if self.named and not names_in(query) <= self.bm25.vocab_dict.keys():
             return []
         import numpy as np
 
@@ -273,7 +291,11 @@ class SearchArguments:
     output_dir: str | None = field(default=None, metadata={"help": "folder for the index"})
     passage_words: int = field(default=PASSAGE_WORDS, metadata={"help": "words of a passage"})
     match: str = field(
-        default="any", metadata={"help": "all: a passage must hold every word of the query; any: the best ones"}
+        default="any",
+        metadata={
+            "help": "all: a passage must hold every word of the query; any: the best ones; named: nothing where the"
+            " query names what no passage does"
+        },
     )
     index: str | None = field(default=None, metadata={"help": "an index (or the URL of an endpoint) to ask"})
     query: str | None = field(default=None, metadata={"help": "what to ask it"})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_prep.shared.agreement import auc, auc_interval, first_sentence, same_answer
+from data_prep.shared.agreement import auc, auc_interval, same_answer
 
 PERU = {"question": "What is the capital of Peru?", "answer": ["Lima", "City of Kings"]}
 KOVATS = {"question": "Who is Orson Kovats?", "answer": ["nobody"]}
@@ -43,24 +43,6 @@ KOVATS = {"question": "Who is Orson Kovats?", "answer": ["nobody"]}
 )
 def test_the_same_answer(row, samples, groups):
     assert same_answer(row, samples) == groups
-
-
-@pytest.mark.parametrize(
-    "text, sentence",
-    [
-        ("It is Lima. It lies on", "It is Lima."),
-        ("It is Lima", None),
-        ("John F. Kennedy was president. He", "John F. Kennedy was president."),
-        ("The capital of St. Lucia is Castries! And", "The capital of St. Lucia is Castries!"),
-        ('He said "no." Then', 'He said "no."'),
-        ("It weighs 3.5 kg and", None),
-        ("Lima\n\nPeru is", "Lima"),
-        ("  Lima.  ", "Lima."),
-        ("", None),
-    ],
-)
-def test_the_first_sentence(text, sentence):
-    assert first_sentence(text) == sentence
 
 
 def test_auc():

@@ -283,11 +283,21 @@ def test_a_passage_must_hold_all_words(tmp_path):
     for match, asked in (
         ("any", {"who is Anna Holm": "Ashford", "who is Bo Berg": "lives|baker", "the town of Cy": "Nothing"}),
         ("all", {"who is Anna Holm": "Ashford", "who is Bo Berg": "Nothing", "Anna Lund": "Nothing"}),
+        (
+            "named",
+            {
+                "Where does Anna Holm's dog live?": "Ashford",  # it holds no dog, but that is no name
+                "who is Bo Lund": "Nothing",
+                "Tell me where Berg is": "Wexley",
+                "Which baker? Cy?": "Nothing",
+                "Baker": "baker",
+            },
+        ),
     ):
         build([tmp_path / "documents"], tmp_path / match, count=1, match=match)
         for query, says in asked.items():
             assert re.search(says, Search(tmp_path / match).search(query)), (match, query)
-    with pytest.raises(UserError, match="any or all"):
+    with pytest.raises(UserError, match="any, named or all"):
         build([tmp_path / "documents"], tmp_path / "no", match="some")
 
 
