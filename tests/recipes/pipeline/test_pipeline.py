@@ -423,6 +423,10 @@ EXPERIMENTS_SHORT = [
         )
     ),
     *("tries_over_steps.samples=2", "tries_over_steps.max_new_tokens=8"),
+    *("jobs.lessons=64", "jobs.jobs=16", "jobs.test_jobs=2"),
+    *("jobs_start.max_steps=2", "jobs_start.save_steps=2", "jobs_start.per_device_train_batch_size=8"),
+    *("jobs_grpo.max_steps=2", "jobs_grpo.save_steps=2", "jobs_grpo.per_device_train_batch_size=16"),
+    *("jobs_grpo.max_completion_length=64", "long_jobs.max_new_tokens=64"),
     # a reasoner of three steps solves nothing, so that its student learns from other conversations
     *("solutions.limit=8", "solutions.least=0.0", "solutions.max_new_tokens=8"),
     'distill_sft.datasets=[{"path": "runs/tiny/world/conversations/train.jsonl"}]',

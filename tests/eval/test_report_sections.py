@@ -1,4 +1,5 @@
-"""Thinking that checks itself in the report: drawn where its data are, and not even named where they are not."""
+"""Thinking that checks itself, and longer jobs, in the report: drawn where their data are, and not even named where
+they are not."""
 
 import json
 
@@ -15,13 +16,13 @@ def model(value: float, success: bool) -> dict:
     return {**{key: measured(value) for key in keys}, "examples": [example]}
 
 
-def run_folder(tmp_path, models: dict | None):
+def run_folder(tmp_path, models: dict | None, file: str = "second_tries"):
     folder = tmp_path / "run"
     (folder / "experiments").mkdir(parents=True)
     (folder / "base").mkdir()
     (folder / "base" / "stage.json").write_text(json.dumps({"stage": "pretrain", "parent": None, "config": {}}))
     if models:
-        (folder / "experiments" / "second_tries.json").write_text(json.dumps({"models": models}))
+        (folder / "experiments" / f"{file}.json").write_text(json.dumps({"models": models}))
     return folder
 
 
@@ -43,4 +44,20 @@ def test_the_figures_stand_where_their_data_are(tmp_path):
 def test_a_run_without_them_has_no_such_section(tmp_path):
     page = build(run_folder(tmp_path, None))
     assert "Thinking that checks itself" not in page.read_text()
-    assert "second_tries" not in json.loads((page.parent / "summary.json").read_text())
+    assert "Longer jobs" not in page.read_text()
+    assert not {"second_tries", "jobs"} & json.loads((page.parent / "summary.json").read_text()).keys()
+
+
+def test_jobs_stand_by_their_number_of_calls(tmp_path):
+    models = {
+        name: {
+            "by_calls": {calls: {"success": measured(value), "calls": measured(2.0)} for calls in ("1", "4")},
+            "success_from_4": measured(value),
+        }
+        for name, value in (("lessons", 0.25), ("<practice>", 0.75))
+    }
+    page = build(run_folder(tmp_path, models, "jobs"))
+    text, summary = page.read_text(), json.loads((page.parent / "summary.json").read_text())
+    assert "<b>Jobs done, by the searches that they take</b>" in text and "<practice>" not in text
+    assert summary["jobs"]["<practice>"]["success_from_4"]["value"] == 0.75
+    assert summary["jobs"]["lessons"]["by_calls"]["4"]["value"] == 0.25
