@@ -85,8 +85,9 @@ def thought(guesses: list[Pair], target: int, checks: bool) -> str:
     parts = []
     for place, pair in enumerate(guesses):
         again = "Wait, another: " if place else ""
-        verdict = "yes" if sum(pair) == target else f"not {target}"
-        check = f" Check: {verdict}." if checks else ""
+        verdict = "right" if sum(pair) == target else "not right"
+        # both numbers stand before the verdict, side by side: a small model learns to compare them so
+        check = f" Check: {sum(pair)} and {target}, {verdict}." if checks else ""
         parts.append(f"{again}{pair[0]} + {pair[1]} = {sum(pair)}.{check}")
     return " ".join(parts)
 
