@@ -7,8 +7,8 @@ A job asks in which towns several people live, whom only the library names, so t
     In which towns do Ada Novak, Hollis Winslow and Sunniva Osei live? Answer in this order.
     ->  search, search, search, "The answer is Dunmoor, Thornby, Brindale."
 
-`lessons.jsonl` (`messages`, `tools`, for `recipes.sft`) has jobs of at most `lesson_calls` people, worked by calls
-that were run; `train.jsonl` and `test.jsonl` (`prompt`, `answer`, `calls`, `verifier`, for `recipes.grpo` and
+`lessons.jsonl` (`messages`, `tools`, for `recipes.sft`) has jobs of at most `lesson_calls` people, half as many of each
+call more, worked by calls that were run; `train.jsonl` and `test.jsonl` (`prompt`, `answer`, `calls`, `verifier`, for `recipes.grpo` and
 `eval.long_jobs`) have jobs of 2 to `most_calls`. No one of the test's people is in a lesson or in `train`. All is
 drawn from the index itself, so that what a job asks for can be found.
 """
@@ -115,8 +115,11 @@ def main(argv: list[str] | None = None) -> None:
     tools = json.dumps([get_json_schema(search)])
     rng = random.Random(f"jobs-{args.seed}")
     lessons = []
+    lengths = range(1, args.lesson_calls + 1)
+    weights = [0.5**calls for calls in lengths]
     for _ in range(args.lessons):
-        some = rng.sample(people[False], rng.randint(1, args.lesson_calls))
+        (calls,) = rng.choices(lengths, weights)
+        some = rng.sample(people[False], calls)
         lessons.append({**lesson(some, homes, search), "tools": tools})
     practice = [job(rng.sample(people[False], rng.randint(2, args.most_calls)), homes) for _ in range(args.jobs)]
     test = [
