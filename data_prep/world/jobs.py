@@ -7,11 +7,11 @@ A job asks in which towns several people live, whom only the library names, so t
     In which towns do Ada Novak, Hollis Winslow and Sunniva Osei live? Answer in this order.
     ->  search, search, search, "The answer is Dunmoor, Thornby, Brindale."
 
-`lessons.jsonl` (`messages`, `tools`, for `recipes.sft`) has jobs of at most `lesson_calls` people, worked by calls that
-were run; of each call more half as many, so that the longest are known, but seldom. `train.jsonl` and `test.jsonl`
-(`prompt`, `answer`, `calls`, `verifier`, for `recipes.grpo` and `eval.long_jobs`) have jobs of 2 to `most_calls`. No
-one of the test's people is in a lesson or in `train`. All is drawn from the index itself, so that what a job asks for
-can be found.
+`lessons.jsonl` (`messages`, `tools`, for `recipes.sft`) has jobs of at most `lesson_calls` people, worked by calls
+that were run; of each call more half as many, so that the longest are known, but seldom. `train.jsonl` and
+`test.jsonl` (`prompt`, `answer`, `calls`, `verifier`, for `recipes.grpo` and `eval.long_jobs`) have jobs of 2 to
+`most_calls`. No one of the test's people is in a lesson or in `train`. All is drawn from the index itself, so that
+what a job asks for can be found.
 """
 
 import json
