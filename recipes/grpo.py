@@ -34,7 +34,7 @@ from recipes.rewards.environments import (
 from recipes.rewards.rubric_reward import RubricRewardArguments, check_rubric, rubric_of
 from recipes.rewards.scores import weighted
 from recipes.training.callbacks import StopAtReward
-from recipes.training.monitor import Monitor, MonitorArguments, held_out
+from recipes.training.monitor import Monitor, MonitorArguments
 from recipes.training.setup import (
     DataArguments,
     leave_out,
@@ -47,7 +47,7 @@ from recipes.training.setup import (
     require_rows,
 )
 from recipes.training.stage import Stage
-from recipes.training.watched import Data, train_watched
+from recipes.training.watched import Data, held_out, train_watched
 
 
 @dataclass
@@ -183,9 +183,7 @@ def read_data(args, training_args, model_args, tokenizer, rewards: list, tools: 
     return Data(train, evaluation, watched, judge, left_out)
 
 
-def make_monitor(
-    args, training_args, model_args, stage: Stage, around: "Surroundings", data: Data, reward
-) -> Monitor:
+def make_monitor(args, training_args, model_args, stage: Stage, around: "Surroundings", data: Data, reward) -> Monitor:
     """The watch over the run, with the start model as reference (an adapter's is the model without it)."""
     from transformers import AutoModelForCausalLM
 

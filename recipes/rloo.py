@@ -31,7 +31,7 @@ from recipes.rewards.environments import (
 )
 from recipes.rewards.rubric_reward import RubricRewardArguments, check_rubric, rubric_of
 from recipes.rewards.scores import weighted
-from recipes.training.monitor import Monitor, MonitorArguments, held_out
+from recipes.training.monitor import Monitor, MonitorArguments
 from recipes.training.setup import (
     DataArguments,
     leave_out,
@@ -44,7 +44,7 @@ from recipes.training.setup import (
     require_rows,
 )
 from recipes.training.stage import Stage
-from recipes.training.watched import Data, train_watched
+from recipes.training.watched import Data, held_out, train_watched
 
 PENALTY = 1.0  # of recipes.ppo, too
 

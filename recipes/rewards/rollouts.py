@@ -120,8 +120,10 @@ def steady(tokenizer) -> dict:
     Raises:
         UserError: none is known.
     """
+    if not has_tools(tokenizer) or keeps_turns(tokenizer):
+        return {}
     try:
-        return {"chat_template": None if not has_tools(tokenizer) or keeps_turns(tokenizer) else steady_template(tokenizer)}
+        return {"chat_template": steady_template(tokenizer)}
     except ValueError as error:
         raise UserError(f"the chat template renders a turn in another way once others follow ({error})") from None
 

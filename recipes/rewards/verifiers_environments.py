@@ -1,6 +1,6 @@
 """Environments of the package verifiers in GRPO and RLOO: its own code runs the turns, and its rubric pays.
 
-    pip install 'tumbler-recipes[environments]'
+    pip install -c constraints.txt -e '.[environments]'
     python -m recipes.rewards.verifiers_environments --environment verifiers:wordle --output_dir runs/wordle
 
 writes the environment's own data set, train.jsonl and, where it has one, test.jsonl: the rows that a recipe with
@@ -37,7 +37,7 @@ def package():
     if not hasattr(verifiers, "Environment"):
         raise UserError(
             "environments of verifiers need the package verifiers, at least 0.3.1 and below 0.4:"
-            " pip install 'tumbler-recipes[environments]'"
+            " pip install -c constraints.txt -e '.[environments]'"
         )
     return verifiers
 

@@ -33,7 +33,7 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 from eval.cli import UserError, write_jsonl
-from eval.judging.scores import Scores, load_scores
+from eval.judging.scores import Scores
 from recipes.training.callbacks import keep_rows
 
 SURE = 1.645  # standard errors (95 %, one-sided) by which the judge must have fallen
@@ -95,37 +95,6 @@ class MonitorArguments:
             )
 
 
-def held_out(args, seed: int, goal: str) -> tuple[list[dict], Scores | None]:
-    """The rows of `monitor_datasets`, [] where none are asked for, and the judge, if there is one: before any work.
-
-    Raises:
-        UserError: either cannot be loaded, or rows are no prompts, or too few for the processes.
-    """
-    from data_prep.shared.sources import load_sources
-    from eval.verifiers import COLUMNS
-
-    if args.dry_run:  # the judge may be a model, and a dry run loads none
-        return [], None
-    rows = []
-    if args.monitor_datasets:
-        rows = list(load_sources(args.monitor_datasets, goal, ("prompt",), seed, COLUMNS)[0])
-    if rows:
-        require_enough(rows)
-    return rows, load_scores(args.judge) if args.judge else None
-
-
-def require_enough(rows: list[dict]) -> None:
-    """Raises `UserError` for fewer held-out prompts than the watch needs."""
-    from accelerate import PartialState
-
-    least = max(2, PartialState().num_processes)
-    if len(rows) < least:
-        raise UserError(
-            f"monitor_datasets hold {len(rows)} prompts: at least {least} are needed, for a standard error and for"
-            " every process"
-        )
-
-
 def mean(values: list[float]) -> dict | None:
     """{"value", "stderr", "n"} over prompts; None where nothing could be judged."""
     from eval.estimates import accuracy
@@ -143,7 +112,7 @@ class Monitor(TrainerCallback):
     """Looks at the policy every so many steps; see the module's docstring.
 
     Args:
-        rows, judge: what `held_out` gave.
+        rows, judge: what `recipes.training.watched.held_out` gave.
         reward: the scores that are trained on.
         reference: the model that training began from; None for a policy with an adapter, which is switched off for it.
         unfinished: what is taken off the reward of a reply that does not end (PPO's `missing_eos_penalty`).

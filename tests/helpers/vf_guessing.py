@@ -8,26 +8,28 @@ from datasets import Dataset
 PROMPT = [{"role": "user", "content": "I think of a number from 1 to 15. Guess."}]
 
 
+def named(messages) -> int | None:
+    """The last number in the last message."""
+    numbers = re.findall(r"\d+", messages[-1]["content"] or "")
+    return int(numbers[-1]) if numbers else None
+
+
 class Guessing(vf.MultiTurnEnv):
     @vf.stop
     async def found(self, state) -> bool:
-        return state.get("found", False)
+        turns = state["trajectory"]
+        return bool(turns) and named(turns[-1]["completion"]) == int(state["answer"])
 
     async def env_response(self, messages, state, **_):
-        numbers = re.findall(r"\d+", messages[-1]["content"] or "")
-        told = "say a number"
-        if numbers:
-            guess, answer = int(numbers[-1]), int(state["answer"])
-            state["found"] = guess == answer
-            told = "higher" if guess < answer else "lower" if guess > answer else "found"
+        guess, told = named(messages), "say a number"
+        if guess is not None:
+            told = "higher" if guess < int(state["answer"]) else "lower"
         return [{"role": "user", "content": told}]
 
 
 async def found(state) -> float:
     """1 for a number that was named, or less the more guesses it took."""
-    last = re.findall(r"\d+", state["completion"][-1]["content"] or "")
-    turns = len(state["trajectory"])
-    return 1.0 / turns if state["answer"] in last[-1:] else 0.0
+    return 1.0 / len(state["trajectory"]) if named(state["completion"]) == int(state["answer"]) else 0.0
 
 
 def load_environment(count: int = 8, changed: bool = False, groups: bool = False):

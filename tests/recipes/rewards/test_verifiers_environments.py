@@ -40,6 +40,7 @@ def written(config: dict, folder, environment: str) -> dict:
 
     if environment == NUMBER:
         problems = [problem | {"answer": answer} for problem in guessing.problems(4, 0) for answer in ("4", "9")]
+        (folder / "data").mkdir()
         write_jsonl(folder / "data/train.jsonl", problems)
     else:
         verifiers_environments.main(["--environment", environment, "--output_dir", str(folder / "data")])
@@ -165,10 +166,10 @@ def test_the_watch_plays_a_class_of_trls_kind(config, tmp_path):
 
 
 def test_verifiers_pay_beside_the_environment(verifiers, config, tmp_path, monkeypatch):
-    config = written(config, tmp_path, WEIGHTS) | {"rewards": ["says"], "reward_weights": [0.5]}
+    config = written(config, tmp_path, WEIGHTS) | {"rewards": ["mentions"], "reward_weights": [0.5]}
     scripted(monkeypatch, *TURNS[WEIGHTS])
     log = run("grpo", config, tmp_path)
-    paid = [log[0][f"rewards/{name}/mean"] for name in ("says", "vf_weights")]
+    paid = [log[0][f"rewards/{name}/mean"] for name in ("mentions", "vf_weights")]
     assert log[0]["reward"] == pytest.approx(0.5 * paid[0] + paid[1])
 
 
