@@ -8,7 +8,8 @@ Rows hold `prompt` (messages) and the columns that the verifiers read. The rewar
 (`reward_model_path`), or verifiers of `eval.verifiers` (`rewards`), or the sum of both; `reward_weights` weighs them,
 the reward model first. `beta` takes the KL divergence from the start off a reply's reward, as PPO's `kl_coef` does.
 `num_iterations` optimiser steps read the same replies. A watch over the run, and when it stops:
-`recipes.training.monitor`. Ahmadian et al. 2024, "Back to Basics".
+`recipes.training.monitor`. Problems of several turns: `recipes.rewards.environments`. Ahmadian et al. 2024, "Back to
+Basics".
 """
 
 import math

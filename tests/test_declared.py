@@ -12,7 +12,7 @@ from conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-# IPython is there in a notebook, gguf where `make smol` was run, verifiers where environments are, vllm needs a GPU and
+# IPython is there in a notebook, gguf where `make smol` was run, verifiers with its extra, vllm needs a GPU and
 # sandlock a kernel, so they need not be installed; Monty's module is in a part of pydantic-monty
 OTHERS = {
     "IPython": "ipython",

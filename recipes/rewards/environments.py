@@ -171,7 +171,7 @@ def reading_calls(tokenizer, tools: dict[str, list[str]]):
     prompt, _ = encode_conversation(tokenizer, [USER], add_generation_prompt=True)
     for name, arguments in tools.items():
         call = {"type": "function", "function": {"name": name, "arguments": dict.fromkeys(arguments, 1)}}
-        turn = [USER, {"role": "assistant", "content": "", "tool_calls": [call]}]
+        turn: list[dict] = [USER, {"role": "assistant", "content": "", "tool_calls": [call]}]
         ids = until_end(encode_conversation(tokenizer, turn)[0], prompt, tokenizer.eos_token_id)
         found = read(tokenizer, ids[len(prompt) :], prompt).get("tool_calls") or []
         if [made["function"].get("name") for made in found] != [name]:

@@ -47,11 +47,14 @@ class SharedPrompts:
     _dist: Any
     accelerator: Any
     args: Any
+    aux_loss_enabled: bool
     chat_template_kwargs: dict
     max_completion_length: int
+    model: Any
     model_wrapped: Any
     processing_class: Any
     temperature: float
+    use_transformers_continuous_batching: bool
 
     def __init__(self, *args, environment: Environment | None = None, **kwargs):
         super().__init__(*args, **kwargs)

@@ -123,8 +123,9 @@ def test_the_words_of_an_environment_carry_no_loss(verifiers, tokenizer):
     assert rollout.outcome.reward == 0.5 and rollout.outcome.metrics["num_turns"] == 2 and rollout.finished
     own = [token for token, mark in zip(rollout.token_ids, rollout.written) if mark]
     assert tokenizer.decode(own) == f"I guess 8{END}Then 4{END}"
-    whole = tokenizer.apply_chat_template([*row["prompt"], *rollout.messages], tokenize=False)
-    assert whole.startswith(tokenizer.decode(rollout.prompt_ids + rollout.token_ids))
+    before = [*row["prompt"], *rollout.messages[:-1]]
+    text = tokenizer.apply_chat_template(before, add_generation_prompt=True, tokenize=False)
+    assert tokenizer.decode(rollout.prompt_ids + rollout.token_ids) == f"{text}Then 4{END}"
 
 
 def test_what_an_environment_says_is_no_control_token(tokenizer):
