@@ -75,7 +75,9 @@ def check(args, training_args, environment: Environment | None) -> None:
         )
     weights, penalty = training_args.reward_weights, args.missing_eos_penalty
     if weights and len(weights) != len(names):
-        raise UserError(f"reward_weights must hold one number for each of {', '.join(names)}, but are {weights}")
+        raise UserError(
+            f"reward_weights must hold one number for each of {', '.join(names) or 'no reward'}, but are {weights}"
+        )
     if names == [args.judge]:
         gamed = "is the reward itself, and cannot tell whether that is gamed"
         raise UserError(f"judge {args.judge} {gamed}: name another, or none")
@@ -109,7 +111,7 @@ def short_prompts(rows, tokenizer, most: int, where: str) -> tuple:
     return kept, left_out
 
 
-def read_data(args, training_args, tokenizer, verifiers: list) -> Data:
+def read_data(args, training_args, tokenizer, verifiers: list, environment: Environment | None) -> Data:
     """The rows of the arguments whose prompts are short enough.
 
     Raises:
@@ -122,7 +124,8 @@ def read_data(args, training_args, tokenizer, verifiers: list) -> Data:
     watched, judge = held_out(args, training_args.seed, goal)
     for verifier in verifiers:
         verifier([""], **{column: [value] for column, value in train[0].items()})  # raises where a column is lacking
-    if verifiers and not args.reward_model_path and not args.rubric and not args.environment:  # which judge every row
+    every_row = args.reward_model_path or args.rubric or (environment and environment.pays)  # are judged by these
+    if verifiers and not every_row:
         require_judged(verifiers, args.rewards, "the data", train)
         require_judged(verifiers, args.rewards, "monitor_datasets", watched)
     train, left_out = short_prompts(train, tokenizer, args.max_prompt_length, "the training data")
@@ -277,7 +280,7 @@ def main(argv: list[str] | None = None) -> None:
     if environment:
         tokenizer = reading_calls(tokenizer, environment.tools)
     scoring_tokenizer = load_scoring_tokenizer(args.reward_model_path)
-    data = read_data(args, training_args, tokenizer, verifiers)
+    data = read_data(args, training_args, tokenizer, verifiers, environment)
     if args.dry_run:
         return dry_run(args, training_args, model_args, tokenizer, data.train)
     stage = Stage(args, training_args, model_args)
