@@ -22,11 +22,19 @@ from eval.cli import UserError, command, user_errors
 from eval.generation.generate import encode
 from eval.judging.scores import Scores, by_verifier
 from eval.verifiers import COLUMNS, reward_function
-from recipes.rewards.environments import load_environment, pays, reading_calls
+from recipes.rewards.environments import (
+    Environment,
+    EnvironmentArguments,
+    check_environment,
+    environment_of,
+    environment_reward,
+    reading_calls,
+    rollout_scores,
+)
 from recipes.rewards.rubric_reward import RubricRewardArguments, check_rubric, rubric_of
 from recipes.rewards.scores import weighted
 from recipes.training.callbacks import StopAtReward
-from recipes.training.monitor import Monitor, MonitorArguments, held_out
+from recipes.training.monitor import Monitor, MonitorArguments
 from recipes.training.setup import (
     DataArguments,
     leave_out,
@@ -39,19 +47,15 @@ from recipes.training.setup import (
     require_rows,
 )
 from recipes.training.stage import Stage
-from recipes.training.watched import Data, train_watched
+from recipes.training.watched import Data, held_out, train_watched
 
 
 @dataclass
-class GRPOScriptArguments(DataArguments, RubricRewardArguments, MonitorArguments):
+class GRPOScriptArguments(DataArguments, RubricRewardArguments, EnvironmentArguments, MonitorArguments):
     METHOD = "GRPO"
 
     rewards: list[str] = field(default_factory=lambda: ["final_number"], metadata={"help": "names in eval.verifiers"})
     tools: list[str] = field(default_factory=list, metadata={"help": "python, search=<index folder>, module:function"})
-    environment: str | None = field(
-        default=None,
-        metadata={"help": "module:class of an environment of several turns (recipes.rewards.environments)"},
-    )
     stop_reward: float | None = field(
         default=None,
         metadata={"help": "stop when the mean reward of the last stop_window logged steps has reached this"},
@@ -62,10 +66,11 @@ class GRPOScriptArguments(DataArguments, RubricRewardArguments, MonitorArguments
     )
 
 
-def check(args, training_args) -> None:
-    """Raises `UserError` for rewards that cannot be added up or judge themselves, and for what is no environment."""
+def check(args, training_args, environment: Environment | None) -> None:
+    """Raises `UserError` for rewards that cannot be added up or judge themselves, and for what does not go with an
+    environment."""
     weights, names = training_args.reward_weights, [*args.rewards, *filter(None, [args.rubric])]
-    if not names and not (args.environment and pays(load_environment(args.environment))):
+    if not names and not (environment and environment.pays):
         raise UserError(
             "there is no reward: rewards must name at least one verifier, or set rubric, or an environment with a"
             " get_reward"
@@ -78,13 +83,10 @@ def check(args, training_args) -> None:
         raise UserError(
             f"judge {args.judge} is the reward itself, and cannot tell whether that is gamed: name another, or none"
         )
-    check_rubric(args, args.rewards or ([args.environment] if args.environment else []))
+    check_rubric(args, args.rewards or ([environment.name] if environment and environment.pays else []))
     if args.stop_window < 1:
         raise UserError(f"stop_window must be at least 1 logged step, but is {args.stop_window}")
-    if args.environment and args.monitor_steps:
-        raise UserError("monitor_steps samples without an environment's turns: leave one of them out")
-    if args.environment:
-        load_environment(args.environment)
+    check_environment(environment, bool(args.tools), args.monitor_steps > 0)
 
 
 def judgeable(rewards: list) -> Callable[[dict], bool]:
@@ -117,11 +119,15 @@ def usable(data, tests: tuple, where: str, rewards: list[str], left_out: Counter
     return data
 
 
-def watched_reward(names: list[str], rubric, weights: list[float] | None) -> Scores:
-    """The rewards of the watch: verifiers, and the rubric where there is one, weighted as in training."""
+def watched_reward(names: list[str], rubric, weights: list[float] | None, environment: Environment | None) -> Scores:
+    """The rewards of the watch, weighted as in training: verifiers, the rubric and the environment, where they are."""
     weights = weights or [1.0] * (len(names) + bool(rubric))
     parts = [(1.0, by_verifier(reward_function(names, weights[: len(names)])))] if names else []
-    return weighted([*parts, (weights[-1], rubric)]) if rubric else weighted(parts)
+    if rubric:
+        parts.append((weights[-1], rubric))
+    if environment and environment.pays:
+        parts.append((1.0, rollout_scores))
+    return weighted(parts)
 
 
 def length(tokenizer, row: dict, tools: list) -> int:
@@ -177,7 +183,7 @@ def read_data(args, training_args, model_args, tokenizer, rewards: list, tools: 
     return Data(train, evaluation, watched, judge, left_out)
 
 
-def make_monitor(args, training_args, model_args, stage: Stage, tokenizer, data: Data, tools: list, reward) -> Monitor:
+def make_monitor(args, training_args, model_args, stage: Stage, around: "Surroundings", data: Data, reward) -> Monitor:
     """The watch over the run, with the start model as reference (an adapter's is the model without it)."""
     from transformers import AutoModelForCausalLM
 
@@ -185,18 +191,20 @@ def make_monitor(args, training_args, model_args, stage: Stage, tokenizer, data:
     if not model_args.use_peft:
         reference = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
         reference = reference.to(training_args.device)
-    options = {}
-    if tools:
+    options: dict[str, Any] = {}
+    if around.environment:
+        options = {"play": around.environment.play}
+    elif around.tools:
         most = training_args.max_tool_calling_iterations  # None: no limit
         options = {
-            "tools": tools,
+            "tools": around.tools,
             "max_result_tokens": args.max_result_tokens,
             "max_tool_calls": sys.maxsize if most is None else most,
         }
     return Monitor(
         args,
         stage.folder,
-        tokenizer,
+        around.tokenizer,
         data.watched,
         data.judge,
         reward,
@@ -209,15 +217,15 @@ def make_monitor(args, training_args, model_args, stage: Stage, tokenizer, data:
 
 @dataclass
 class Surroundings:
-    """What the policy writes in: its tokenizer, the tools that it may call, the class of its environment or None."""
+    """What the policy writes in: its tokenizer, the tools that it may call, its environment or None."""
 
     tokenizer: Any
     tools: list
-    environment: Any
+    environment: Environment | None
 
 
-def make_surroundings(args, model_args) -> Surroundings:
-    """The tokenizer, tools and environment of the arguments.
+def make_surroundings(args, model_args, environment: Environment | None) -> Surroundings:
+    """The tokenizer and tools of the arguments, beside the environment.
 
     Raises:
         UserError: one of them is not there, or the chat template has no place for tools.
@@ -225,9 +233,8 @@ def make_surroundings(args, model_args) -> Surroundings:
     from eval.generation.tool_loop import Toolbox, load_tools
 
     tokenizer = reads_thinking(load_chat_tokenizer(model_args, "the sft model"))
-    environment = load_environment(args.environment) if args.environment else None
     if environment:
-        tokenizer = reading_calls(tokenizer, environment)
+        tokenizer = reading_calls(tokenizer, environment.tools)
     tools = load_tools(args.tools)
     if tools:
         Toolbox(tokenizer, tools, args.max_result_tokens or 1, 1.0)  # raises where its template has no place for them
@@ -250,12 +257,19 @@ def make_trainer(args, training_args, model_args, model, around: Surroundings, f
 
     from recipes.training.grpo_trainer import Trainer
 
+    environment: dict[str, Any] = {}
+    if around.environment and around.environment.factory:
+        environment = {"environment_factory": around.environment.factory}
+    elif around.environment:
+        environment = {"environment": around.environment}
+        functions, weights = [*functions, environment_reward(around.environment)], training_args.reward_weights
+        training_args.reward_weights = [*weights, 1.0] if weights else None
     with user_errors("GRPO's settings"):
         return Trainer(
             model=model,
             reward_funcs=functions or None,
             tools=around.tools or None,
-            environment_factory=around.environment,
+            **environment,
             max_result_tokens=args.max_result_tokens,
             args=training_args,
             train_dataset=data.train,
@@ -273,9 +287,10 @@ def main(argv: list[str] | None = None) -> None:
     args, training_args, model_args = parse_stage((GRPOScriptArguments, GRPOConfig, ModelConfig), argv)
 
     # ---- Checks and data, before any work ----
-    check(args, training_args)
+    environment = environment_of(args)
+    check(args, training_args, environment)
     rewards = [reward_function(name) for name in args.rewards]
-    around = make_surroundings(args, model_args)
+    around = make_surroundings(args, model_args, environment)
     tokenizer, tools = around.tokenizer, around.tools
     data = read_data(args, training_args, model_args, tokenizer, rewards, tools)
     if args.dry_run:
@@ -296,8 +311,8 @@ def main(argv: list[str] | None = None) -> None:
         callbacks.append(StopAtReward(args.stop_reward, args.stop_window))
     monitor = None
     if data.watched:
-        reward = watched_reward(args.rewards, rubric, training_args.reward_weights)
-        monitor = make_monitor(args, training_args, model_args, stage, tokenizer, data, tools, reward)
+        reward = watched_reward(args.rewards, rubric, training_args.reward_weights, environment)
+        monitor = make_monitor(args, training_args, model_args, stage, around, data, reward)
         callbacks.append(monitor)
     trainer = make_trainer(args, training_args, model_args, model, around, functions, data, callbacks)
     train_watched(stage, trainer, monitor, data)

@@ -18,7 +18,7 @@ from typing import Any
 
 from eval.cli import UserError, command, user_errors
 from eval.judging.scores import by_reward_model
-from recipes.training.monitor import Monitor, MonitorArguments, held_out
+from recipes.training.monitor import Monitor, MonitorArguments
 from recipes.training.setup import (
     DataArguments,
     leave_out,
@@ -33,6 +33,7 @@ from recipes.training.setup import (
     sharding,
 )
 from recipes.training.stage import Stage
+from recipes.training.watched import held_out
 
 
 @dataclass

@@ -8,7 +8,8 @@ Rows hold `prompt` (messages) and the columns that the verifiers read. The rewar
 (`reward_model_path`), or verifiers of `eval.verifiers` (`rewards`), or the sum of both; `reward_weights` weighs them,
 the reward model first. `beta` takes the KL divergence from the start off a reply's reward, as PPO's `kl_coef` does.
 `num_iterations` optimiser steps read the same replies. A watch over the run, and when it stops:
-`recipes.training.monitor`. Ahmadian et al. 2024, "Back to Basics".
+`recipes.training.monitor`. Problems of several turns: `recipes.rewards.environments`. Ahmadian et al. 2024, "Back to
+Basics".
 """
 
 import math
@@ -20,9 +21,18 @@ from typing import Any
 from eval.cli import UserError, command, user_errors
 from eval.generation.generate import encode
 from eval.judging.scores import Scores, by_reward_model, by_verifier
+from recipes.rewards.environments import (
+    Environment,
+    EnvironmentArguments,
+    check_environment,
+    environment_of,
+    environment_reward,
+    reading_calls,
+    rollout_scores,
+)
 from recipes.rewards.rubric_reward import RubricRewardArguments, check_rubric, rubric_of
 from recipes.rewards.scores import weighted
-from recipes.training.monitor import Monitor, MonitorArguments, held_out
+from recipes.training.monitor import Monitor, MonitorArguments
 from recipes.training.setup import (
     DataArguments,
     leave_out,
@@ -35,13 +45,13 @@ from recipes.training.setup import (
     require_rows,
 )
 from recipes.training.stage import Stage
-from recipes.training.watched import Data, train_watched
+from recipes.training.watched import Data, held_out, train_watched
 
 PENALTY = 1.0  # of recipes.ppo, too
 
 
 @dataclass
-class RLOOScriptArguments(DataArguments, RubricRewardArguments, MonitorArguments):
+class RLOOScriptArguments(DataArguments, RubricRewardArguments, EnvironmentArguments, MonitorArguments):
     METHOD = "RLOO"
 
     reward_model_path: str | None = field(default=None, metadata={"help": "folder or Hub id of a reward model"})
@@ -52,16 +62,22 @@ class RLOOScriptArguments(DataArguments, RubricRewardArguments, MonitorArguments
     max_prompt_length: int = field(default=512, metadata={"help": "longer prompts, in tokens, are left out"})
 
 
-def check(args, training_args) -> None:
+def check(args, training_args, environment: Environment | None) -> None:
     """Raises `UserError` for rewards that cannot be added up, and for what would be ignored."""
     names = [args.reward_model_path] * bool(args.reward_model_path) + args.rewards
-    check_rubric(args, names)
+    paid = [environment.name] if environment and environment.pays else []
+    check_rubric(args, names + paid)
+    check_environment(environment, False, args.monitor_steps > 0)
     names += [args.rubric] * bool(args.rubric)
-    if not names:
-        raise UserError("there is no reward: set reward_model_path (a folder or Hub id) or rewards (verifiers)")
+    if not names and not paid:
+        raise UserError(
+            "there is no reward: set reward_model_path (a folder or Hub id), rewards (verifiers), or an environment"
+        )
     weights, penalty = training_args.reward_weights, args.missing_eos_penalty
     if weights and len(weights) != len(names):
-        raise UserError(f"reward_weights must hold one number for each of {', '.join(names)}, but are {weights}")
+        raise UserError(
+            f"reward_weights must hold one number for each of {', '.join(names) or 'no reward'}, but are {weights}"
+        )
     if names == [args.judge]:
         gamed = "is the reward itself, and cannot tell whether that is gamed"
         raise UserError(f"judge {args.judge} {gamed}: name another, or none")
@@ -95,7 +111,7 @@ def short_prompts(rows, tokenizer, most: int, where: str) -> tuple:
     return kept, left_out
 
 
-def read_data(args, training_args, tokenizer, verifiers: list) -> Data:
+def read_data(args, training_args, tokenizer, verifiers: list, environment: Environment | None) -> Data:
     """The rows of the arguments whose prompts are short enough.
 
     Raises:
@@ -108,7 +124,8 @@ def read_data(args, training_args, tokenizer, verifiers: list) -> Data:
     watched, judge = held_out(args, training_args.seed, goal)
     for verifier in verifiers:
         verifier([""], **{column: [value] for column, value in train[0].items()})  # raises where a column is lacking
-    if verifiers and not args.reward_model_path and not args.rubric:  # which judge every row
+    every_row = args.reward_model_path or args.rubric or (environment and environment.pays)  # are judged by these
+    if verifiers and not every_row:
         require_judged(verifiers, args.rewards, "the data", train)
         require_judged(verifiers, args.rewards, "monitor_datasets", watched)
     train, left_out = short_prompts(train, tokenizer, args.max_prompt_length, "the training data")
@@ -135,8 +152,10 @@ class Rewards:
     unfinished: float
 
 
-def make_rewards(args, training_args, model_args, verifiers: list, scoring_tokenizer, ends: set[int]) -> Rewards:
-    """The reward model of the arguments, the verifiers, or both, with their weights."""
+def make_rewards(
+    args, training_args, model_args, verifiers: list, scoring_tokenizer, ends: set[int], environment
+) -> Rewards:
+    """The reward model of the arguments, the verifiers and what the environment pays, with their weights."""
     from transformers import AutoModelForSequenceClassification
 
     from eval.verifiers import reward_function as verifier_function
@@ -157,7 +176,10 @@ def make_rewards(args, training_args, model_args, verifiers: list, scoring_token
     if rubric:
         functions.append(rubric.by_rubric)
         parts.append((weights[-1], rubric))
-    return Rewards(functions, weighted(parts), weights[0] * penalty)
+    if environment and environment.pays:
+        functions.append(environment_reward(environment))
+        parts.append((1.0, rollout_scores))
+    return Rewards(functions, weighted(parts), weights[0] * penalty if named else 0.0)
 
 
 def load_scoring_tokenizer(path: str | None):
@@ -196,7 +218,9 @@ def load_policy(training_args, model_args, watched: bool) -> tuple:
     return model, load_model(*source).to(training_args.device)
 
 
-def make_monitor(args, training_args, stage: Stage, tokenizer, data: Data, rewards: Rewards, reference) -> Monitor:
+def make_monitor(
+    args, training_args, stage: Stage, tokenizer, data: Data, rewards: Rewards, reference, environment
+) -> Monitor:
     """The watch over the run."""
     return Monitor(
         args,
@@ -209,21 +233,28 @@ def make_monitor(args, training_args, stage: Stage, tokenizer, data: Data, rewar
         training_args.max_completion_length,
         training_args.seed,
         rewards.unfinished,
+        environment.play if environment else None,
     )
 
 
-def make_trainer(training_args, model_args, tokenizer, models: tuple, functions: list, data: Data, callbacks: list):
+def make_trainer(
+    training_args, model_args, tokenizer, models: tuple, functions: list, data: Data, callbacks: list, environment
+):
     """The trainer of the policy, the first of `models`; the other is its reference."""
     from trl import get_peft_config
 
     from recipes.training.rloo_trainer import Trainer
 
     model, reference = models
+    weights = training_args.reward_weights
+    if weights and environment and environment.pays:
+        training_args.reward_weights = [*weights, 1.0]
     with user_errors("RLOO's settings"):
         return Trainer(
             model=model,
             reward_funcs=functions,
             reference=reference,
+            environment=environment,
             args=training_args,
             train_dataset=data.train,
             eval_dataset=data.evaluation,
@@ -242,11 +273,14 @@ def main(argv: list[str] | None = None) -> None:
     # ---- Checks and data, before any work ----
     from eval.verifiers import reward_function as verifier_function
 
-    check(args, training_args)
+    environment = environment_of(args)
+    check(args, training_args, environment)
     verifiers = [verifier_function(name) for name in args.rewards]
     tokenizer = load_chat_tokenizer(model_args, "the sft model")
+    if environment:
+        tokenizer = reading_calls(tokenizer, environment.tools)
     scoring_tokenizer = load_scoring_tokenizer(args.reward_model_path)
-    data = read_data(args, training_args, tokenizer, verifiers)
+    data = read_data(args, training_args, tokenizer, verifiers, environment)
     if args.dry_run:
         return dry_run(args, training_args, model_args, tokenizer, data.train)
     stage = Stage(args, training_args, model_args)
@@ -261,14 +295,16 @@ def main(argv: list[str] | None = None) -> None:
     set_seed(training_args.seed)
     model, reference = load_policy(training_args, model_args, bool(data.watched))
     ends = end_token_ids(model.generation_config.eos_token_id, tokenizer)
-    rewards = make_rewards(args, training_args, model_args, verifiers, scoring_tokenizer, ends)
+    rewards = make_rewards(args, training_args, model_args, verifiers, scoring_tokenizer, ends, environment)
     callbacks = stage.callbacks(num_generations=training_args.num_generations)
     monitor = None
     if data.watched:
-        monitor = make_monitor(args, training_args, stage, tokenizer, data, rewards, reference)
+        monitor = make_monitor(args, training_args, stage, tokenizer, data, rewards, reference, environment)
         callbacks.append(monitor)
     models = (model, reference)
-    trainer = make_trainer(training_args, model_args, tokenizer, models, rewards.functions, data, callbacks)
+    trainer = make_trainer(
+        training_args, model_args, tokenizer, models, rewards.functions, data, callbacks, environment
+    )
     train_watched(stage, trainer, monitor, data)
 
 

@@ -12,11 +12,12 @@ from conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-# IPython is there in a notebook, gguf where `make smol` was run, vllm needs a GPU and sandlock a kernel, so they need
-# not be installed; Monty's module is in a part of pydantic-monty
+# IPython is there in a notebook, gguf where `make smol` was run, verifiers with its extra, vllm needs a GPU and
+# sandlock a kernel, so they need not be installed; Monty's module is in a part of pydantic-monty
 OTHERS = {
     "IPython": "ipython",
     "gguf": "gguf",
+    "verifiers": "verifiers",
     "vllm": "vllm",
     "sandlock": "sandlock",
     "pydantic_monty": "pydantic-monty",

@@ -180,8 +180,11 @@ class Toolbox:
 
 
 def result_ids(tokenizer, messages: list[dict], **rendering) -> list[int]:
-    """See `Toolbox.suffix`; `rendering` goes to `eval.generation.rendering.render`."""
-    user, call = {"role": "user", "content": "dummy"}, _call(messages[0]["name"])
+    """See `Toolbox.suffix`; messages that begin with a user's follow words, not calls. `rendering` goes to
+    `eval.generation.rendering.render`."""
+    user, call = {"role": "user", "content": "dummy"}, {"role": "assistant", "content": "dummy"}
+    if messages[0]["role"] == "tool":
+        call = _call(messages[0]["name"])
     prompt, _ = encode_conversation(tokenizer, [user], add_generation_prompt=True, **rendering)
     before, _ = encode_conversation(tokenizer, [user, call], **rendering)
     after, _ = encode_conversation(tokenizer, [user, call, *messages], add_generation_prompt=True, **rendering)

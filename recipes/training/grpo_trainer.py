@@ -28,26 +28,37 @@ from trl.trainer.utils import entropy_from_logits, selective_log_softmax
 from eval.generation.generate import Generation, encode, generate
 from eval.generation.sampler import cache_parameter, forward_parameters
 from eval.generation.tool_loop import result_ids
+from recipes.rewards.environments import Environment
+from recipes.rewards.rollouts import Rollout, roll_out
 
 LENGTHS = 4  # groups of like length that a batch is read in
 
 
 class SharedPrompts:
     """What the trainers of GRPO and of RLOO (`recipes.training.rloo_trainer`) share, before TRL's class among the
-    bases."""
+    bases.
+
+    Args:
+        environment: whose turns `recipes.rewards.rollouts` runs; its reward function (`environment_reward`) is one of
+            the `reward_funcs`.
+    """
 
     # TRL's class has them
     _dist: Any
     accelerator: Any
     args: Any
+    aux_loss_enabled: bool
     chat_template_kwargs: dict
     max_completion_length: int
+    model: Any
     model_wrapped: Any
     processing_class: Any
     temperature: float
+    use_transformers_continuous_batching: bool
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, environment: Environment | None = None, **kwargs):
         super().__init__(*args, **kwargs)
+        self.environment, self.rollouts = environment, list[Rollout]()
         a, layers = self.args, DynamicCache(config=self.model.config).layers
         images = isinstance(self.processing_class, ProcessorMixin)
         plain = (
@@ -60,6 +71,10 @@ class SharedPrompts:
         turns = getattr(self, "environment_factories", None) is not None  # RLOO has none
         others = a.use_vllm or self.use_transformers_continuous_batching or images or turns
         self.draws_itself = plain and not others
+        if environment and not self.draws_itself:
+            raise ValueError(
+                "the turns of an environment are sampled here, without vLLM, top_k, top_p and such: leave them out"
+            )
         parameters = forward_parameters(self.model)
         self.cache_name = cache_parameter(parameters)
         takes = {"position_ids", "logits_to_keep", self.cache_name} <= parameters
@@ -68,8 +83,27 @@ class SharedPrompts:
         self.rewards_entropy = bool(getattr(a, "entropy_coef", 0.0) or getattr(a, "use_adaptive_entropy", False))
         self.shares_prompts = takes and not own and all(type(layer) is DynamicLayer for layer in layers)
 
+    def _generate_and_score_completions(self, inputs):
+        if self.environment:
+            rendering = self.chat_template_kwargs
+            settings = (self.draw_turns, self.processing_class, self.max_completion_length)
+            self.rollouts = roll_out(self.environment.play, inputs, *settings, **rendering)
+        return super()._generate_and_score_completions(inputs)
+
+    def draw_turns(self, prompt_ids: list[list[int]], most: int) -> list[Generation]:
+        """A turn behind each of the token ids, of at most so many tokens."""
+        return self.draw(prompt_ids, max_new_tokens=most)
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        if self.environment:
+            inputs = [{**row, "rollout": rollout} for row, rollout in zip(inputs, self.rollouts)]
+            completions = [rollout.messages for rollout in self.rollouts]
+        return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+
     def _tokenize_prompts(self, prompts):
         """As TRL's, but what a prompt spells never becomes a control token."""
+        if self.environment:
+            return [rollout.prompt_ids for rollout in self.rollouts], None, {}
         if isinstance(self.processing_class, ProcessorMixin) or not is_conversational({"prompt": prompts[0]}):
             return super()._tokenize_prompts(prompts)
         return encode(self.processing_class, prompts, **self.rendering), None, {}
@@ -79,16 +113,16 @@ class SharedPrompts:
         """What the chat template is given beside a conversation."""
         return self.chat_template_kwargs
 
-    def draw(self, prompt_ids: list[list[int]], **tools) -> list[Generation]:
-        """A completion of each prompt; copies of one share its forward pass. `tools`: what `eval.generation.generate`
-        takes of them."""
+    def draw(self, prompt_ids: list[list[int]], **more) -> list[Generation]:
+        """A completion of each prompt; copies of one share its forward pass. `more`: what else
+        `eval.generation.generate` takes."""
         prompts = [tuple(ids) for ids in prompt_ids]
         copies = Counter(prompts)
         repeats = copies[prompts[0]] if len(set(copies.values())) == 1 else 1
         rows = list(copies) if repeats > 1 else prompts
         whole = {"gather_deepspeed3_params": self.args.ds3_gather_for_generation}
         options: dict[str, Any] = {"max_new_tokens": self.max_completion_length, "temperature": self.temperature}
-        options |= {"num_return_sequences": repeats, "batch_size": len(prompts), **tools}
+        options |= {"num_return_sequences": repeats, "batch_size": len(prompts), **more}
         with (
             unwrap_model_for_generation(self.model_wrapped, self.accelerator, **whole) as model,
             self._dist.summon_full_params(self.model_wrapped, recurse=False),
@@ -146,11 +180,19 @@ class Trainer(SharedPrompts, GRPOTrainer):
     def __init__(self, *args, max_result_tokens: int | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         self.max_result_tokens = max_result_tokens
+        if self.environment:
+            self.rollout_func = self.rolled_out
         if max_result_tokens is not None and not self.draws_itself:
             raise ValueError(
                 "max_result_tokens is not kept where TRL's own sampling runs (vLLM, top_k, top_p and such): leave one"
                 " of them out"
             )
+
+    def rolled_out(self, *_) -> dict:
+        """The rollouts of the batch in the form of TRL's `rollout_func`."""
+        of_turns = {"completion_ids": [rollout.token_ids for rollout in self.rollouts], "logprobs": None}
+        masks = [rollout.written for rollout in self.rollouts]
+        return {"prompt_ids": [rollout.prompt_ids for rollout in self.rollouts], **of_turns, "env_mask": masks}
 
     @property
     def rendering(self) -> dict:

@@ -23,6 +23,7 @@ How a reward that was learned is overdone: Gao, Schulman, Hilton 2022, "Scaling 
 Overoptimization".
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -32,12 +33,13 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 from eval.cli import UserError, write_jsonl
-from eval.judging.scores import Scores, load_scores
+from eval.judging.scores import Scores
 from recipes.training.callbacks import keep_rows
 
 SURE = 1.645  # standard errors (95 %, one-sided) by which the judge must have fallen
 # share of the reward's gain that is still there: a learned reward levels off, and then moves up and down by little
 KEPT = 0.95
+TURNS = 1_000_003  # between the seeds of two batches of an environment's turns
 MEASURES = ("reward", "judge", "kl", "entropy", "length", "repeated")  # of a reply, in this order in monitor.jsonl
 
 
@@ -93,37 +95,6 @@ class MonitorArguments:
             )
 
 
-def held_out(args, seed: int, goal: str) -> tuple[list[dict], Scores | None]:
-    """The rows of `monitor_datasets`, [] where none are asked for, and the judge, if there is one: before any work.
-
-    Raises:
-        UserError: either cannot be loaded, or rows are no prompts, or too few for the processes.
-    """
-    from data_prep.shared.sources import load_sources
-    from eval.verifiers import COLUMNS
-
-    if args.dry_run:  # the judge may be a model, and a dry run loads none
-        return [], None
-    rows = []
-    if args.monitor_datasets:
-        rows = list(load_sources(args.monitor_datasets, goal, ("prompt",), seed, COLUMNS)[0])
-    if rows:
-        require_enough(rows)
-    return rows, load_scores(args.judge) if args.judge else None
-
-
-def require_enough(rows: list[dict]) -> None:
-    """Raises `UserError` for fewer held-out prompts than the watch needs."""
-    from accelerate import PartialState
-
-    least = max(2, PartialState().num_processes)
-    if len(rows) < least:
-        raise UserError(
-            f"monitor_datasets hold {len(rows)} prompts: at least {least} are needed, for a standard error and for"
-            " every process"
-        )
-
-
 def mean(values: list[float]) -> dict | None:
     """{"value", "stderr", "n"} over prompts; None where nothing could be judged."""
     from eval.estimates import accuracy
@@ -141,10 +112,11 @@ class Monitor(TrainerCallback):
     """Looks at the policy every so many steps; see the module's docstring.
 
     Args:
-        rows, judge: what `held_out` gave.
+        rows, judge: what `recipes.training.watched.held_out` gave.
         reward: the scores that are trained on.
         reference: the model that training began from; None for a policy with an adapter, which is switched off for it.
         unfinished: what is taken off the reward of a reply that does not end (PPO's `missing_eos_penalty`).
+        play: of an environment, whose turns are run for each held-out prompt (`recipes.rewards.rollouts`).
         tools: with tools: what `eval.generation.generate` takes of them, `tools` and their limits.
     """
 
@@ -160,6 +132,7 @@ class Monitor(TrainerCallback):
         max_new_tokens: int,
         seed: int,
         unfinished: float = 0.0,
+        play=None,
         **tools,
     ):
         self.args, self.folder, self.tokenizer, self.rows = args, folder, tokenizer, rows
@@ -172,6 +145,7 @@ class Monitor(TrainerCallback):
             "seed": seed,
             **tools,
         }
+        self.play = play
         self.path, self.stops = folder / "monitor.jsonl", bool(args.stop_patience or args.max_kl)
         self.looks: list[dict] = []
 
@@ -182,20 +156,17 @@ class Monitor(TrainerCallback):
         from accelerate import PartialState
         from accelerate.utils import gather_object
 
-        from eval.generation.generate import encode, generate
-        from eval.generation.tool_loop import Toolbox
-
         rank, world = PartialState().process_index, PartialState().num_processes
         rows = self.rows[rank::world]
-        tools = self.sampling.get("tools")
-        rendering = Toolbox(self.tokenizer, tools, 0, 0).rendering if tools else {}
-        prompts = encode(self.tokenizer, [row["prompt"] for row in rows], **rendering)
-        groups = generate(policy, self.tokenizer, prompts, **self.sampling)
-        replies = [reply for group in groups for reply in group]
         repeats = self.sampling["num_return_sequences"]
         each = [row for row in rows for _ in range(repeats)]
-        ids = [prompt for prompt in prompts for _ in range(repeats)]
-        scores = self._scores(policy, each, ids, replies, only_written=bool(rendering))
+        if self.play:
+            replies = self._rollouts(policy, each)
+            each = [{**row, "rollout": reply} for row, reply in zip(each, replies)]
+            ids = [reply.prompt_ids for reply in replies]
+        else:
+            ids, replies = self._replies(policy, rows)
+        scores = self._scores(policy, each, ids, replies)
         out = []
         for number, row in enumerate(rows):
             part = slice(number * repeats, (number + 1) * repeats)
@@ -208,13 +179,40 @@ class Monitor(TrainerCallback):
             out.append({"prompt": row["prompt"], "means": means, "replies": told})
         return gather_object(out) if world > 1 else out
 
-    def _scores(self, policy, rows: list[dict], ids: list, replies: list, only_written: bool) -> dict[str, list]:
+    def _replies(self, policy, rows: list[dict]) -> tuple[list, list]:
+        """The ids of its prompt and the reply, of each reply."""
+        from eval.generation.generate import encode, generate
+        from eval.generation.tool_loop import Toolbox
+
+        tools = self.sampling.get("tools")
+        rendering = Toolbox(self.tokenizer, tools, 0, 0).rendering if tools else {}
+        prompts = encode(self.tokenizer, [row["prompt"] for row in rows], **rendering)
+        groups = generate(policy, self.tokenizer, prompts, **self.sampling)
+        ids = [prompt for prompt, group in zip(prompts, groups) for _ in group]
+        return ids, [reply for group in groups for reply in group]
+
+    def _rollouts(self, policy, rows: list[dict]) -> list:
+        """A rollout of each row in the environment; each batch of turns has random numbers of its own, the same in
+        every look."""
+        from eval.generation.generate import generate
+        from recipes.rewards.rollouts import roll_out
+
+        once = {**self.sampling, "num_return_sequences": 1}
+        batches = itertools.count()
+
+        def draw(prompts: list[list[int]], most: int) -> list:
+            options = {**once, "max_new_tokens": most, "seed": self.sampling["seed"] + TURNS * next(batches)}
+            return [group[0] for group in generate(policy, self.tokenizer, prompts, **options)]
+
+        return roll_out(self.play, rows, draw, self.tokenizer, self.sampling["max_new_tokens"])
+
+    def _scores(self, policy, rows: list[dict], ids: list, replies: list) -> dict[str, list]:
         """What is measured of each reply, by name; None where it cannot be judged. A row and the ids of its prompt for
-        each. With `only_written`, what tools returned does not count."""
+        each. What tools and environments said does not count."""
         from eval.generation.divergence import repeated
 
         texts, tokens = [reply.text for reply in replies], [reply.token_ids for reply in replies]
-        written = [reply.written for reply in replies] if only_written else None
+        written = [reply.written for reply in replies] if any(reply.written for reply in replies) else None
         lengths = [float(sum(marks)) for marks in written] if written else [float(len(reply)) for reply in tokens]
         kl, entropy = self._divergence(policy, ids, tokens, written)
         rewards = self.reward(rows, texts)

@@ -1,9 +1,12 @@
-"""What RLOO and GRPO read, and how they train on it under the watch of `recipes.training.monitor`."""
+"""What RLOO and GRPO read, held-out prompts included, and how they train on it under the watch of
+`recipes.training.monitor`."""
 
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from eval.cli import UserError
+from eval.judging.scores import Scores, load_scores
 from recipes.training.monitor import Monitor
 from recipes.training.stage import logged_tokens
 
@@ -22,6 +25,37 @@ class Data:
     watched: Any
     judge: Any
     left_out: Counter
+
+
+def held_out(args, seed: int, goal: str) -> tuple[list[dict], Scores | None]:
+    """The rows of `monitor_datasets`, [] where none are asked for, and the judge, if there is one: before any work.
+
+    Raises:
+        UserError: either cannot be loaded, or rows are no prompts, or too few for the processes.
+    """
+    from data_prep.shared.sources import load_sources
+    from eval.verifiers import COLUMNS
+
+    if args.dry_run:  # the judge may be a model, and a dry run loads none
+        return [], None
+    rows = []
+    if args.monitor_datasets:
+        rows = list(load_sources(args.monitor_datasets, goal, ("prompt",), seed, COLUMNS)[0])
+    if rows:
+        require_enough(rows)
+    return rows, load_scores(args.judge) if args.judge else None
+
+
+def require_enough(rows: list[dict]) -> None:
+    """Raises `UserError` for fewer held-out prompts than the watch needs."""
+    from accelerate import PartialState
+
+    least = max(2, PartialState().num_processes)
+    if len(rows) < least:
+        raise UserError(
+            f"monitor_datasets hold {len(rows)} prompts: at least {least} are needed, for a standard error and for"
+            " every process"
+        )
 
 
 def train_watched(stage, trainer, monitor: Monitor | None, data: Data) -> None:

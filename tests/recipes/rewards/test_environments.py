@@ -118,7 +118,9 @@ def test_a_template_that_writes_calls_in_another_way_is_refused(config, chat_mod
     [
         ({"environment": None}, "there is no reward"),
         ({"environment": "nowhere:Game"}, "there is no environment nowhere:Game"),
-        ({"monitor_steps": 1}, "monitor_steps samples without an environment's turns"),
+        ({"environment": None, "environment_args": {"count": 1}}, "environment_args are for an environment"),
+        ({"environment_args": {"count": 1}}, "is a class without arguments"),
+        ({"tools": ["python"], "monitor_steps": 1}, "leave out tools, or monitor_steps"),
     ],
 )
 def test_settings_that_do_not_go_with_an_environment(config, tmp_path, capsys, changes, message):
@@ -127,3 +129,12 @@ def test_settings_that_do_not_go_with_an_environment(config, tmp_path, capsys, c
     with pytest.raises(SystemExit) as stopped:
         run(config | changes, tmp_path)
     assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_weights_that_are_spread_are_refused(monkeypatch):
+    from recipes.rewards.environments import check_environment, load_environment
+
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(UserError, match="an environment does not run under FSDP"):
+        check_environment(load_environment(GUESSING), tools=False, watched=False)
+    check_environment(None, tools=False, watched=False)
