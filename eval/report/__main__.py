@@ -106,6 +106,7 @@ def _environment(autoescape: bool) -> Any:
 
 def _chapters(run, summary: dict) -> dict[str, Any]:
     """What the template of the page asks for beside the numbers; the summary gets those of the chapters."""
+    from eval.report.at_test_time import AtTestTime
     from eval.report.chapters import Story
     from eval.report.experiments import Experiments
     from eval.report.probe_chapters import Probed
@@ -115,17 +116,21 @@ def _chapters(run, summary: dict) -> dict[str, Any]:
     experiments = Experiments(story)
     probed = Probed(story)
     second_tries = SecondTries(story)
+    at_test_time = AtTestTime(story)
     summary["experiments"] = experiments.numbers()
     summary["probes"] = probed.numbers()
     tokens = story.tokens()
     if second_tries.there:
         summary["second_tries"] = second_tries.numbers()
+    if at_test_time.there:
+        summary["at_test_time"] = at_test_time.numbers()
     summary["tokens"] = {shown["label"]: {"n": shown["n"], "letters": shown["letters"]} for shown in tokens}
     return {
         "story": story,
         "experiments": experiments,
         "probed": probed,
         "second_tries": second_tries,
+        "at_test_time": at_test_time,
         "tokens": tokens,
     }
 

@@ -409,6 +409,7 @@ EXPERIMENTS_SHORT = [
         "dreams.max_new_tokens=16",
     ),
     *("jagged.each=2", "jagged.max_new_tokens=8", "life.max_new_tokens=8"),
+    *("at_test_time.subjects=2", "at_test_time.sizes=[1]", "at_test_time.steps=[1]", "at_test_time.known_limit=2"),
     *("second_tries.lessons=64", "second_tries.problems=64", "second_tries.test_problems=8"),
     *(f"{arm}.{key}" for arm in ("primed", "plain") for key in ("max_steps=2", "per_device_train_batch_size=8")),
     *(
