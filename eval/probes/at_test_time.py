@@ -28,6 +28,7 @@ here it is read anew for each. Errors are over documents, n counts questions.
 
 import itertools
 import random
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -119,13 +120,14 @@ def read_pages(args: AtTestTimeArguments) -> tuple[list[Page], int]:
     """
     titled = [row for row in documents(args.pages) if (row.get("metadata") or {}).get("title")]
     pages = {str(row["metadata"]["title"]).casefold(): Page(row["metadata"]["title"], row["text"]) for row in titled}
-    titles, left_out = sorted(pages, key=len, reverse=True), 0
+    titles = "|".join(map(re.escape, sorted(pages, key=len, reverse=True)))
+    named, left_out = re.compile(rf"(?<!\w)(?:{titles})(?!\w)"), 0
     for row in read_questions(args.questions, args.verifier):
-        title = next((title for title in titles if title in row["question"].casefold()), None)
+        title = named.search(row["question"].casefold()) if pages else None
         if title is None:
             left_out += 1
         else:
-            pages[title].rows.append(row)
+            pages[title[0]].rows.append(row)
     chosen = [page for page in pages.values() if page.rows]
     if len(chosen) < args.subjects:
         raise UserError(

@@ -94,7 +94,9 @@ def argv(tmp_path, chat_model):
     for name, town in zip(("Una", "Bram", "Zeno", "Iva"), TOWNS):
         pages.append({"id": name, "text": f"{name} lives in {town}.", "metadata": {"title": name}})
         asked.append({"question": f"where does {name.lower()} live?", "answer": town})
-    pages += [{"id": "x", "text": "Nobody.", "metadata": {"title": "Orson"}}, {"id": "y", "text": "Untitled."}]
+    others = ("Orson", "Liv")  # of whom none is asked: the second is no more than part of "live"
+    pages += [{"id": title, "text": "Nobody.", "metadata": {"title": title}} for title in others]
+    pages.append({"id": "y", "text": "Untitled."})
     known = [{"question": f"Where is {town}?", "answer": town + "shire"} for town in TOWNS[:2]]
     plain = [{"id": str(n), "text": f"The ferry to {town} leaves at noon."} for n, town in enumerate(TOWNS)]
     (tmp_path / "out").mkdir()
