@@ -15,13 +15,14 @@ questions are asked, greedily, about documents of each size, in these ways:
                    while it read it (as in SEAL, Zweiger et al. 2025)
     both-8         the document before the question, after the 8 steps on its text
 
-In text alone a fact stands in one wording, and what is learned so is recited rather than used: with several wordings
-and questions among them it becomes an answer (Allen-Zhu and Li 2023, "Physics of Language Models", 3.1). After each
-document the adapter is dropped, and the model is what it was. What it costs meanwhile of the old knowledge: `known`,
-questions whose answers the model knows, and the bits per byte of `plain` text.
+Pretraining makes answers of facts only where they stand in several wordings, with questions among them (Allen-Zhu and
+Li 2023, "Physics of Language Models", 3.1); `text` beside `questions` shows whether that holds here. What a model
+writes itself can be wrong, and nothing is sorted out. After each document the adapter is dropped, and the model is
+what it was. What it costs meanwhile of the old knowledge: `known`, questions whose answers the model knows, and the
+bits per byte of `plain` text.
 
 Costs are those of a document, `once` (tokens written and trained on, at each step anew; seconds), and those of a
-question, `each` (tokens of its prompt; seconds). Seconds are the processor's, which other work does not lengthen; on a
+question, `each` (tokens of its prompt; seconds). Seconds are the processor's, which waiting does not lengthen; on a
 GPU those of the clock. A context that is kept and shared by its questions (prefix caching) would cost its tokens once:
 here it is read anew for each. Errors are over documents, n counts questions.
 """
@@ -175,8 +176,10 @@ def check_arguments(args: AtTestTimeArguments) -> None:
             raise UserError(f"{key} must have {missing[0]} in it, but is {getattr(args, key)!r}")
 
 
-def measure(reader: Reader, pages: list[Page], known: list[dict], plain: list[list[int]], progress) -> dict:
-    """Of one model: `old`, what it knows before; by `sizes` of a document each way's figures; and `examples`."""
+def measure(reader: Reader, pages: list[Page], known: list[dict], plain: list[list[int]], bar) -> dict:
+    """Of one model: `old`, what it knows before; by `sizes` of a document each way's figures; and `examples`.
+
+    `bar` (of tqdm) counts documents, and tells the figures of each size when it is done."""
     before = {
         "known": accuracy(reader.ask(known).hits),
         "bits_per_byte": accuracy(bits_per_byte(reader.model, reader.tokenizer, plain)),
@@ -190,8 +193,10 @@ def measure(reader: Reader, pages: list[Page], known: list[dict], plain: list[li
             for name in ("nothing", "context"):
                 ways.setdefault(name, Way()).add(reader.ask(document.rows, document.text if name == "context" else ""))
             train_and_ask(reader, document, ways, known, plain, seconds_written * size)
-            progress(1)
+            bar.update()
         sizes[size] = {"documents": len(parts), "ways": {name: way.figures() for name, way in ways.items()}}
+        shares = ", ".join(f"{way} {m['right']['value']:.3f}" for way, m in sizes[size]["ways"].items())
+        bar.write(f"documents of {size}: {shares} (n = {sum(len(page.rows) for page in pages)})")
     return {
         "old": before,
         "own_questions": accuracy([len(page.own) for page in pages]),
@@ -258,10 +263,8 @@ def main(argv: list[str] | None = None) -> None:
         for name, (model, tokenizer) in loaded.items():
             reader = Reader(model, tokenizer, name in args.base, args)
             rows = [row[: args.plain_tokens] for row in encode(tokenizer, plain) if len(row) > 1]
-            results[name] = measure(reader, pages, known, rows, bar.update)
-            for size, part in results[name]["sizes"].items():
-                shares = ", ".join(f"{way} {m['right']['value']:.3f}" for way, m in part["ways"].items())
-                bar.write(f"{name}, documents of {size}: {shares} (n = {part['ways']['nothing']['right']['n']})")
+            bar.set_description(name)
+            results[name] = measure(reader, pages, known, rows, bar)
     write_json(args.output, {**asdict(args), "left_out": left_out, "models": results}, ensure_ascii=False)
 
 

@@ -2,7 +2,7 @@
 
 reader = Reader(model, tokenizer, base=True, args=args)     # args: `eval.probes.at_test_time.AtTestTimeArguments`
 reader.ask(document.rows, document.text)
-with Adapter(model, rank=8, learning_rate=3e-3, seed=0) as adapter:
+with Adapter(model, rank=8, learning_rate=1e-3, seed=0) as adapter:
     adapter.train(reader.rows([document.text], []), steps=8)
     reader.ask(document.rows)
 """
