@@ -194,8 +194,9 @@ def measure(reader: Reader, pages: list[Page], known: list[dict], plain: list[li
                 ways.setdefault(name, Way()).add(reader.ask(document.rows, document.text if name == "context" else ""))
             train_and_ask(reader, document, ways, known, plain, seconds_written * size)
             bar.update()
-        sizes[size] = {"documents": len(parts), "ways": {name: way.figures() for name, way in ways.items()}}
-        shares = ", ".join(f"{way} {m['right']['value']:.3f}" for way, m in sizes[size]["ways"].items())
+        figures = {name: way.figures() for name, way in ways.items()}
+        sizes[size] = {"documents": len(parts), "ways": figures}
+        shares = ", ".join(f"{name} {m['right']['value']:.3f}" for name, m in figures.items())
         bar.write(f"documents of {size}: {shares} (n = {sum(len(page.rows) for page in pages)})")
     return {
         "old": before,
