@@ -24,6 +24,16 @@ def accuracy(hits: Sequence[float]) -> dict:
     return {"value": mean, "stderr": math.sqrt(variance / n), "n": n}
 
 
+def clustered(groups: Sequence[Sequence[float]]) -> dict:
+    """{"value", "stderr", "n"} of hits that come in groups, such as the questions about one document: the standard
+    error is that over groups (Miller 2024, "Adding Error Bars to Evals", section 2.2), n counts hits."""
+    n, count = sum(map(len, groups)), len(groups)
+    mean = sum(map(sum, groups)) / n
+    apart = sum((sum(group) - len(group) * mean) ** 2 for group in groups)
+    stderr = math.sqrt(apart * count / (count - 1)) / n if count > 1 else 0.0
+    return {"value": mean, "stderr": stderr, "n": n}
+
+
 def pass_at_k(n: int, correct: int, k: int) -> float:
     """The expected share of choices of k of n tries that hold a correct one: 1 − C(n − correct, k) / C(n, k) (Chen et
     al. 2021, section 2.1)."""

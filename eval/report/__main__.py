@@ -108,6 +108,7 @@ def _chapters(run, summary: dict) -> dict[str, Any]:
     """What the template of the page asks for beside the numbers; the summary gets those of the chapters."""
     from eval.report.chapters import Story
     from eval.report.experiments import Experiments
+    from eval.report.sections.at_test_time import AtTestTime
     from eval.report.sections.jobs import Jobs
     from eval.report.sections.probes import Probed
     from eval.report.sections.second_tries import SecondTries
@@ -115,24 +116,19 @@ def _chapters(run, summary: dict) -> dict[str, Any]:
     story = Story(run, summary)
     experiments = Experiments(story)
     probed = Probed(story)
-    second_tries = SecondTries(story)
-    jobs = Jobs(story)
+    sections: dict[str, Any] = {
+        "second_tries": SecondTries(story),
+        "jobs": Jobs(story),
+        "at_test_time": AtTestTime(story),
+    }
     summary["experiments"] = experiments.numbers()
     summary["probes"] = probed.numbers()
+    for name, section in sections.items():
+        if section.there:
+            summary[name] = section.numbers()
     tokens = story.tokens()
-    if second_tries.there:
-        summary["second_tries"] = second_tries.numbers()
-    if jobs.there:
-        summary["jobs"] = jobs.numbers()
     summary["tokens"] = {shown["label"]: {"n": shown["n"], "letters": shown["letters"]} for shown in tokens}
-    return {
-        "story": story,
-        "experiments": experiments,
-        "probed": probed,
-        "second_tries": second_tries,
-        "jobs": jobs,
-        "tokens": tokens,
-    }
+    return {"story": story, "experiments": experiments, "probed": probed, **sections, "tokens": tokens}
 
 
 def _build(run, output_dir: str | Path | None) -> Path:

@@ -624,7 +624,7 @@ COMMANDS += [
     "eval.pairs",
     "eval.report.__main__",
     "recipes.run",
-    *(f"eval.probes.{name}" for name in ("regurgitation", "in_context", "dreams", "life", "jagged")),
+    *(f"eval.probes.{name}" for name in ("regurgitation", "in_context", "dreams", "life", "jagged", "at_test_time")),
 ]
 
 

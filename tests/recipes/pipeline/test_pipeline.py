@@ -409,6 +409,7 @@ EXPERIMENTS_SHORT = [
         "dreams.max_new_tokens=16",
     ),
     *("jagged.each=2", "jagged.max_new_tokens=8", "life.max_new_tokens=8"),
+    *("at_test_time.subjects=4", "at_test_time.sizes=[1, 2]", "at_test_time.steps=[1]", "at_test_time.known_limit=2"),
     *("second_tries.lessons=64", "second_tries.problems=64", "second_tries.test_problems=8"),
     *(f"{arm}.{key}" for arm in ("primed", "plain") for key in ("max_steps=2", "per_device_train_batch_size=8")),
     *(
@@ -501,6 +502,7 @@ def test_the_experiments_go_on_from_the_run_and_stand_in_its_report(finished):
         "Samples that begin",
         "honest: which is larger",
         "Replies with a second try",
+        "Right answers by the length of the document",
     ):
         assert f"<b>{title}" in page
     assert set(json.loads((out / "report/summary.json").read_text())["experiments"]["methods"]) == {
