@@ -58,6 +58,7 @@ def test_jobs_stand_by_their_number_of_calls(tmp_path):
     }
     page = build(run_folder(tmp_path, models, "jobs"))
     text, summary = page.read_text(), json.loads((page.parent / "summary.json").read_text())
-    assert "<b>Jobs done, by the searches that they take</b>" in text and "<practice>" not in text
+    assert "<b>Jobs done</b>" in text and "<practice>" not in text
     assert summary["jobs"]["<practice>"]["success_from_4"]["value"] == 0.75
+    assert summary["figures"]["Jobs done"]["lines"]["lessons"] == [[1, 0.25], [4, 0.25]]
     assert summary["jobs"]["lessons"]["by_calls"]["4"]["value"] == 0.25

@@ -6,6 +6,7 @@ Drawn from `experiments/jobs.json` (`eval.long_jobs`); a run without that file h
 from markupsafe import Markup
 
 from eval.report.chapters import Story
+from eval.report.figures import lines
 
 FILE = "experiments/jobs.json"
 
@@ -20,10 +21,13 @@ class Jobs:
 
     def by_calls(self, title: str, key: str, whole: bool = True) -> Markup:
         """One measure of each model by the number of calls that a job takes."""
-        series: dict[str, dict] = {}
+        series, counts = {}, set()
         for name, measured in self.models.items():
-            series[name] = {calls: row[key] for calls, row in measured["by_calls"].items()}
-        return self.story.compare(title, series, "jobs", FILE, whole)
+            rows = {int(calls): row[key] for calls, row in measured["by_calls"].items()}
+            series[name] = [(calls, measure["value"]) for calls, measure in sorted(rows.items())]
+            counts |= {measure["n"] for measure in rows.values()}
+        note = f"n = {min(counts)} jobs a point; {FILE}"
+        return self.story.or_absent(lines(title, series, "searches that a job takes", note, whole), title, FILE)
 
     def numbers(self) -> dict[str, dict]:
         """For the summary: model -> success by the number of calls, and of all jobs of four calls and more."""
