@@ -110,22 +110,27 @@ def _chapters(run, summary: dict) -> dict[str, Any]:
     from eval.report.experiments import Experiments
     from eval.report.probe_chapters import Probed
     from eval.report.second_tries import SecondTries
+    from eval.senses.report import Senses
 
     story = Story(run, summary)
     experiments = Experiments(story)
     probed = Probed(story)
     second_tries = SecondTries(story)
+    senses = Senses(story)
     summary["experiments"] = experiments.numbers()
     summary["probes"] = probed.numbers()
     tokens = story.tokens()
     if second_tries.there:
         summary["second_tries"] = second_tries.numbers()
+    if senses.found:
+        summary["senses"] = senses.numbers()
     summary["tokens"] = {shown["label"]: {"n": shown["n"], "letters": shown["letters"]} for shown in tokens}
     return {
         "story": story,
         "experiments": experiments,
         "probed": probed,
         "second_tries": second_tries,
+        "senses": senses,
         "tokens": tokens,
     }
 

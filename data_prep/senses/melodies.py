@@ -1,0 +1,57 @@
+"""Melodies played by numpy: `play(rng, "the ferry song", 2, "lute")`."""
+
+import numpy as np
+
+from eval.senses.sounds import RATE
+
+MELODIES = {  # semitones above the key's first note
+    "the ferry song": (0, 4, 7, 4, 0, 4, 7, 12),
+    "the mill song": (0, 2, 4, 5, 7, 5, 4, 2),
+    "the river song": (7, 5, 4, 2, 0, 2, 4, 7),
+    "the bell song": (12, 7, 4, 0, 12, 7, 4, 0),
+    "the market song": (0, 0, 7, 7, 9, 9, 7, 5),
+    "the garden song": (4, 2, 0, 2, 4, 4, 4, 0),
+    "the winter song": (9, 7, 5, 4, 2, 0, 2, 4),
+    "the harbour song": (0, 2, 4, 0, 0, 2, 4, 0),
+}
+KEYS = (0, 2, 4, 5, 7, 9)  # semitones above LOWEST
+INSTRUMENTS = {  # (multiple of the note's frequency, loudness) of each partial, and how fast a note dies away, a second
+    "flute": (((1, 1.0), (2, 0.2)), 0.0),
+    "fiddle": (((1, 0.6), (2, 0.5), (3, 0.4), (4, 0.3)), 0.0),
+    "lute": (((1, 1.0), (2, 0.5), (3, 0.3)), 6.0),
+    "bell": (((1, 0.8), (2.4, 0.6)), 12.0),
+}
+LOWEST = 262.0  # Hz
+NOTE_SECONDS = (0.20, 0.24, 0.28)  # slow or fast
+SAMPLES = 9200  # of every sound: the longest melody and the latest beginning
+NOISE, ATTACK = 0.003, 0.01
+
+
+def play(rng: np.random.Generator, melody: str, key: int, instrument: str, seconds: float) -> np.ndarray:
+    """A melody as float32 of shape (9200,), see `eval.senses.sounds`; when it begins, how loud it is and the noise
+    are drawn by lot.
+
+    Args:
+        key: semitones above `LOWEST`.
+        seconds: of a note.
+    """
+    waveform = rng.normal(0, NOISE, SAMPLES)
+    loudness = rng.uniform(0.3, 0.5)
+    start = rng.uniform(0, 0.05)
+    for number, step in enumerate(MELODIES[melody]):
+        first = int((start + number * seconds) * RATE)
+        sound = note(LOWEST * 2 ** ((key + step) / 12), instrument, seconds)
+        waveform[first : first + len(sound)] += loudness * sound
+    return waveform.clip(-1, 1).astype(np.float32)
+
+
+def note(frequency: float, instrument: str, seconds: float) -> np.ndarray:
+    """One note; partials above half the sampling rate cannot be heard."""
+    partials, fading = INSTRUMENTS[instrument]
+    time = np.arange(int(seconds * RATE)) / RATE
+    envelope = np.exp(-fading * time) * np.minimum(1, time / ATTACK) * np.minimum(1, (seconds - time) / ATTACK)
+    sound = np.zeros_like(time)
+    for multiple, loudness in partials:
+        if multiple * frequency < RATE / 2:
+            sound += loudness * np.sin(2 * np.pi * multiple * frequency * time)
+    return envelope * sound

@@ -1,0 +1,176 @@
+"""What a model sees, draws and hears of combinations that it was never shown, counted.
+
+    python -m eval.senses --model runs/tiny/experiments/senses --data_dir runs/tiny/experiments/senses_data \
+        --output runs/tiny/experiments/senses.json
+
+`data_dir` is a folder of `data_prep.senses`: its codebooks, and pictures and sounds of held-out combinations. The model
+(a base model) reads codes between their marks and goes on, or reads a caption and goes on with codes:
+
+    captions    the greedy caption of a picture is exactly its own
+    melodies    the greedy name of a melody is exactly its own
+    rules       a sampled drawing shows what its caption says, read by the rules that pictures are drawn by
+    captioner   the model's own greedy caption of that drawing is the one that it was drawn for
+    codes       a picture is still read rightly by the rules once it is codes: the most that drawings can reach
+
+each with its standard error over combinations: n counts those, of each of which several pictures, sounds or drawings
+were tried (`tries`). A drawing that is not 16 codes between their marks is not right.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from eval.cli import UserError, command, output_file, parse, write_json
+from eval.estimates import accuracy
+from eval.senses.codes import codes_in, load, load_arrays, to_tokens
+from eval.senses.pictures import patches, picture_of, read
+from eval.senses.sounds import RATE, slices, spectrogram, waveform_of
+
+EXAMPLES = 6
+NAME_TOKENS = 24  # at most of a caption or a name
+
+
+@dataclass
+class SensesArguments:
+    model: str = field(metadata={"help": "folder (or Hub id) of the model"})
+    data_dir: str = field(metadata={"help": "folder that data_prep.senses wrote"})
+    output: str = field(metadata={"help": ".json file to write"})
+    drawings: int = field(default=8, metadata={"help": "drawings of each caption"})
+    temperature: float = field(default=1.0, metadata={"help": "of drawing; 0 is greedy"})
+    begin: str = field(default="<|endoftext|>", metadata={"help": "token that documents begin with"})
+    seed: int = field(default=0, metadata={"help": "of drawing"})
+
+
+class Perceiver:
+    """A model with the tokens that its documents are made of."""
+
+    def __init__(self, args: SensesArguments):
+        from eval.generation.models import load_models
+
+        self.args = args
+        self.model, self.tokenizer = load_models({"model": args.model})["model"]
+        if args.begin not in self.tokenizer.get_vocab():
+            raise UserError(f"the tokenizer of {args.model} has no token {args.begin}: give another with --begin")
+        self.begin = self.tokenizer.convert_tokens_to_ids(args.begin)
+
+    def names(self, sense: str, perceived: list[list[int]]) -> list[str]:
+        """What the model says behind the codes of each picture or sound."""
+        prompts = [[self.begin, *to_tokens(self.tokenizer, sense, codes)] for codes in perceived]
+        return [reply.text for (reply,) in self._continue(prompts, NAME_TOKENS, temperature=0)]
+
+    def drawings(self, captions: list[str], length: int) -> list[list[list[int]]]:
+        """The codes of the pictures that it draws for each caption; [] for what is no picture of `length` codes."""
+        from eval.generation.encoding import encode_plain
+
+        prompts = [[self.begin, *encode_plain(self.tokenizer, caption)] for caption in captions]
+        options = {"temperature": self.args.temperature, "num_return_sequences": self.args.drawings}
+        drawn = []
+        for replies in self._continue(prompts, length + 3, seed=self.args.seed, **options):
+            drawn.append([self._codes(reply.token_ids, length) for reply in replies])
+        return drawn
+
+    def _continue(self, prompts: list[list[int]], most: int, **options) -> list:
+        from eval.generation.generate import generate
+
+        return generate(self.model, self.tokenizer, prompts, max_new_tokens=most, **options)
+
+    def _codes(self, ids: list[int], length: int) -> list[int]:
+        codes = codes_in(self.tokenizer, "picture", ids)
+        whole = len(codes) == length and ids[: length + 2] == to_tokens(self.tokenizer, "picture", codes)
+        return codes if whole else []
+
+
+def by_combination(hits: list[bool], combinations: list[str]) -> dict:
+    """The share of hits with its error over combinations, and how many tries there were in all."""
+    groups: dict[str, list[bool]] = {}
+    for hit, combination in zip(hits, combinations):
+        groups.setdefault(combination, []).append(hit)
+    return {**accuracy([sum(group) / len(group) for group in groups.values()]), "tries": len(hits)}
+
+
+def see(perceiver: Perceiver, book, pictures: np.ndarray, captions: list[str]) -> dict:
+    """The figures `captions` and `codes`, and examples: pictures with their codes and what was said."""
+    coded = [book.encode(patches(picture)) for picture in pictures]
+    decoded = [picture_of(book.decode(codes)) for codes in coded]
+    said = perceiver.names("picture", coded)
+    examples = []
+    for place in spread(len(set(captions))):
+        picture = {"original": pictures[place].tolist(), "codes": coded[place], "decoded": decoded[place].tolist()}
+        examples.append({"caption": captions[place], "said": said[place], **picture})
+    return {
+        "captions": by_combination([a == b for a, b in zip(said, captions)], captions),
+        "codes": by_combination([read(picture) == name for picture, name in zip(decoded, captions)], captions),
+        "pictures": examples,
+    }
+
+
+def draw(perceiver: Perceiver, book, captions: list[str], length: int) -> dict:
+    """The figures `rules` and `captioner`, and examples: captions with the first picture that was drawn."""
+    asked, drawn = [], []
+    for caption, tries in zip(captions, perceiver.drawings(captions, length)):
+        asked += [caption] * len(tries)
+        drawn += tries
+    shown = [picture_of(book.decode(codes)) if codes else None for codes in drawn]
+    seen = [None if picture is None else read(picture) for picture in shown]
+    whole = [place for place, codes in enumerate(drawn) if codes]
+    said = dict(zip(whole, perceiver.names("picture", [drawn[place] for place in whole]))) if whole else {}
+    examples = []
+    for place in spread(len(captions)):
+        first = place * len(drawn) // len(captions)
+        picture = None if shown[first] is None else shown[first].tolist()
+        told = {"caption": asked[first], "read": seen[first], "said": said.get(first)}
+        examples.append({**told, "codes": drawn[first], "decoded": picture})
+    return {
+        "rules": by_combination([a == b for a, b in zip(seen, asked)], asked),
+        "captioner": by_combination([said.get(place) == name for place, name in enumerate(asked)], asked),
+        "drawings": examples,
+    }
+
+
+def hear(perceiver: Perceiver, book, sounds: np.ndarray, melodies: list[str], played: list[str]) -> dict:
+    """The figure `melodies`, and examples: waveforms, as they were and as their codes sound."""
+    coded = [book.encode(slices(sound.astype(np.float32))) for sound in sounds]
+    said = perceiver.names("sound", coded)
+    examples = []
+    for place in spread(len(set(played)))[:2]:
+        told = {"melody": melodies[place], "played": played[place], "said": said[place], "codes": coded[place]}
+        pieces = {"original": slices(sounds[place].astype(np.float32)), "decoded": book.decode(coded[place])}
+        waves = {"original": sounds[place], "decoded": waveform_of(pieces["decoded"])}
+        heard = {name: [round(float(sample), 3) for sample in wave] for name, wave in waves.items()}
+        examples.append({**told, **heard, "spectrograms": {name: spectrogram(part) for name, part in pieces.items()}})
+    return {
+        "melodies": by_combination([a == b for a, b in zip(said, melodies)], played),
+        "sounds": examples,
+    }
+
+
+def spread(count: int) -> list[int]:
+    """The places of examples: evenly over the first of each combination, which stand in front."""
+    return list(range(0, count, -(-count // EXAMPLES)))
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    (args,) = parse((SensesArguments,), argv)
+    if args.drawings < 1 or args.temperature < 0:
+        raise UserError("drawings must be at least 1, and temperature not negative")
+    books = load(args.data_dir)
+    names = ("pictures", "captions", "sounds", "melodies", "played")
+    test = load_arrays(Path(args.data_dir) / "test.npz", names)
+    captions, melodies, played = (test[name].tolist() for name in ("captions", "melodies", "played"))
+    output_file(args.output, [args.model, args.data_dir])
+    perceiver = Perceiver(args)
+    results = {"model": args.model, "temperature": args.temperature, "seed": args.seed, "rate": RATE}
+    results |= see(perceiver, books["picture"], test["pictures"], captions)
+    asked = list(dict.fromkeys(captions))
+    results |= draw(perceiver, books["picture"], asked, len(patches(test["pictures"][0])))
+    results |= hear(perceiver, books["sound"], test["sounds"], melodies, played)
+    for key in ("captions", "rules", "captioner", "melodies", "codes"):
+        figure = results[key]
+        print(f"{key}: {figure['value']:.3f} (n = {figure['n']} combinations, {figure['tries']} tries)")
+    write_json(args.output, results, indent=None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Pictures and sounds as tokens in the report: what the model sees, draws and hears of combinations never shown.
+
+Drawn from `experiments/senses.json` (`eval.senses`); a run without that file has no such chapter.
+"""
+
+import base64
+import io
+import itertools
+
+import numpy as np
+from markupsafe import Markup
+
+from eval.report.chapters import Story
+from eval.senses.sounds import SHADES
+
+FILE = "experiments/senses.json"
+MEASURES = {
+    "captions": "pictures\ncaptioned",
+    "melodies": "melodies\nnamed",
+    "rules": "drawings,\nby rules",
+    "captioner": "drawings,\nby itself",
+    "codes": "pictures as\ncodes, by rules",
+}
+
+
+class Senses:
+    """What the template asks for; `found`: what `eval.senses` wrote, {} without it."""
+
+    def __init__(self, story: Story):
+        self.story, self.found = story, story.run(FILE)
+
+    def numbers(self) -> dict:
+        """For the summary: the measures."""
+        return {key: self.found[key] for key in MEASURES}
+
+    def bars(self, title: str) -> Markup:
+        """The measures as columns."""
+        row = {label: self.found[key] for key, label in MEASURES.items()}
+        return self.story.compare(title, {"held out": row}, "held-out combinations", FILE)
+
+    def verdict(self, example: dict) -> Markup:
+        """Whether it was right, as a word."""
+        css, word = ("good", "right") if example["right"] else ("bad", "not right")
+        return Markup('<span class="{}">{}</span>').format(css, word)
+
+    def pictures(self) -> list[dict]:
+        """Pictures before and after they were codes, with the codes and what was said."""
+        shown = []
+        for example in self.found["pictures"]:
+            images = [pixels(example["original"], "picture"), pixels(example["decoded"], "picture")]
+            shown.append({**example, "images": images, "right": example["said"] == example["caption"]})
+        return shown
+
+    def drawings(self) -> list[dict]:
+        """What was drawn for a caption (None where it was no picture), and what is read in it."""
+        shown = []
+        for example in self.found["drawings"]:
+            image = example["decoded"] and pixels(example["decoded"], "picture")
+            shown.append({**example, "image": image, "right": example["read"] == example["caption"]})
+        return shown
+
+    def sounds(self) -> list[dict]:
+        """Melodies to listen to and their spectrograms, as they were and as their codes are."""
+        shown = []
+        for example in self.found["sounds"]:
+            heard = []
+            for key, label in (("original", "as it was played"), ("decoded", "as its codes sound")):
+                grey = np.array(example["spectrograms"][key])[..., None].repeat(3, axis=2) * (255 // (SHADES - 1))
+                audio = wave(example[key], self.found["rate"])
+                heard.append({"label": label, "audio": audio, "image": pixels(grey.tolist(), "spectrogram")})
+            shown.append({**example, "heard": heard, "right": example["said"] == example["melody"]})
+        return shown
+
+
+def pixels(rows: list, label: str) -> Markup:
+    """A picture as SVG, in 16 steps of each colour: neighbours of one colour in a row are one piece.
+
+    Args:
+        rows: red, green and blue (0 to 255) of each pixel.
+        label: what it is, for those who do not see it.
+    """
+    parts = []
+    for y, row in enumerate(rows):
+        x = 0
+        for colour, run in itertools.groupby(f"#{r >> 4:x}{g >> 4:x}{b >> 4:x}" for r, g, b in row):
+            width = len(list(run))
+            parts.append(f'<rect x="{x}" y="{y}" width="{width}" height="1" fill="{colour}"/>')
+            x += width
+    box = f'viewBox="0 0 {len(rows[0])} {len(rows)}"'
+    return Markup(f'<svg {box} role="img" aria-label="{label}">{"".join(parts)}</svg>')
+
+
+def wave(samples: list[float], rate: int) -> str:
+    """A waveform (-1 to 1) as the address of a WAV file in itself."""
+    from scipy.io import wavfile
+
+    file = io.BytesIO()
+    wavfile.write(file, rate, (np.array(samples) * 32767).astype(np.int16))
+    return "data:audio/wav;base64," + base64.b64encode(file.getvalue()).decode()
