@@ -30,16 +30,16 @@ from eval.senses.pictures import COLOURS, COUNTS, SHAPES, caption, patches
 from eval.senses.sounds import slices
 
 HELD_OUT = 4  # one combination in so many
-FITTED = {"picture": 4000, "sound": 1500}  # training examples whose pieces the codebooks are fitted to, at most
+FITTED = {"picture": 1000, "sound": 500}  # training examples whose pieces the codebooks are fitted to, at most
 
 
 @dataclass
 class SensesArguments:
     tokenizer: str = field(metadata={"help": "folder or Hub id of the tokenizer that gets the new tokens"})
     output_dir: str = field(metadata={"help": "folder to write"})
-    pictures: int = field(default=12000, metadata={"help": "training pictures, each in two documents"})
-    sounds: int = field(default=6000, metadata={"help": "training sounds"})
-    test_each: int = field(default=8, metadata={"help": "test examples of each held-out combination"})
+    pictures: int = field(default=8000, metadata={"help": "training pictures, each in two documents"})
+    sounds: int = field(default=4000, metadata={"help": "training sounds"})
+    test_each: int = field(default=4, metadata={"help": "test examples of each held-out combination"})
     picture_codes: int = field(default=384, metadata={"help": "tokens for patches"})
     sound_codes: int = field(default=256, metadata={"help": "tokens for slices"})
     validation_fraction: float = field(default=0.02, metadata={"help": "share of documents kept for validation"})
@@ -96,7 +96,7 @@ def fit(pieces: np.ndarray, codes: int, seed: int, option: str) -> Codebook:
 
     if not 2 <= codes <= min(1000, len(pieces)):
         raise UserError(f"{option} must be between 2 and {min(1000, len(pieces))}, but is {codes}")
-    means = MiniBatchKMeans(codes, random_state=seed, n_init=3, batch_size=4096).fit(pieces)
+    means = MiniBatchKMeans(codes, random_state=seed, n_init=1, max_iter=20).fit(pieces)
     return Codebook(means.cluster_centers_.astype(np.float32))
 
 
@@ -117,13 +117,10 @@ def extended(tokenizer, wanted: dict[str, int]):
     return tokenizer
 
 
-def documents(tokenizer, sense: str, codes: list[int], name: str, end: int) -> list[list[int]]:
-    """The documents of one example: what is perceived before its name, and for a picture the other way round, too."""
-    from eval.generation.encoding import encode_plain
-
-    perceived, named = to_tokens(tokenizer, sense, codes), encode_plain(tokenizer, name)
+def documents(perceived: list[int], named: list[int], end: int, both: bool) -> list[list[int]]:
+    """The documents of one example: what is perceived before its name, and with `both` the other way round, too."""
     made = [[*perceived, *named, end]]
-    if sense == "picture":
+    if both:
         made.append([*named, *perceived, end])
     return made
 
@@ -178,6 +175,7 @@ def main(argv: list[str] | None = None) -> None:
     check(args)
     from tqdm import tqdm
 
+    from eval.generation.encoding import encode_plain
     from eval.generation.models import load_tokenizer
 
     # ---- Tokenizer ----
@@ -204,9 +202,10 @@ def main(argv: list[str] | None = None) -> None:
     # ---- Documents ----
     made = []
     for sense, rows in examples.items():
+        named = {name: encode_plain(tokenizer, name) for name in {row.name for row in rows}}
         for row in tqdm(rows, unit=sense, mininterval=1):
-            codes = books[sense].encode(cut[sense](row.content))
-            made.append(documents(tokenizer, sense, codes, row.name, end))
+            perceived = to_tokens(tokenizer, sense, books[sense].encode(cut[sense](row.content)))
+            made.append(documents(perceived, named[row.name], end, both=sense == "picture"))
     counts = write_tokens(out / "tokens", made, args.validation_fraction, rng)
     tokenizer.save_pretrained(out / "tokenizer")
     np.savez_compressed(out / FILE, **{sense: book.centres for sense, book in books.items()})

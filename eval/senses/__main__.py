@@ -23,8 +23,8 @@ import numpy as np
 
 from eval.cli import UserError, command, output_file, parse, write_json
 from eval.estimates import accuracy
-from eval.senses.codes import codes_in, load, load_arrays, to_tokens
-from eval.senses.pictures import patches, picture_of, read
+from eval.senses.codes import leading, load, load_arrays, to_tokens
+from eval.senses.pictures import PATCHES, patches, picture_of, read
 from eval.senses.sounds import RATE, slices, spectrogram, waveform_of
 
 EXAMPLES = 6
@@ -59,26 +59,21 @@ class Perceiver:
         prompts = [[self.begin, *to_tokens(self.tokenizer, sense, codes)] for codes in perceived]
         return [reply.text for (reply,) in self._continue(prompts, NAME_TOKENS, temperature=0)]
 
-    def drawings(self, captions: list[str], length: int) -> list[list[list[int]]]:
-        """The codes of the pictures that it draws for each caption; [] for what is no picture of `length` codes."""
+    def drawings(self, captions: list[str]) -> list[list[list[int]]]:
+        """The codes of the pictures that it draws for each caption; [] for what is no picture."""
         from eval.generation.encoding import encode_plain
 
         prompts = [[self.begin, *encode_plain(self.tokenizer, caption)] for caption in captions]
         options = {"temperature": self.args.temperature, "num_return_sequences": self.args.drawings}
         drawn = []
-        for replies in self._continue(prompts, length + 3, seed=self.args.seed, **options):
-            drawn.append([self._codes(reply.token_ids, length) for reply in replies])
+        for replies in self._continue(prompts, PATCHES + 3, seed=self.args.seed, **options):
+            drawn.append([leading(self.tokenizer, "picture", reply.token_ids, PATCHES) for reply in replies])
         return drawn
 
     def _continue(self, prompts: list[list[int]], most: int, **options) -> list:
         from eval.generation.generate import generate
 
         return generate(self.model, self.tokenizer, prompts, max_new_tokens=most, **options)
-
-    def _codes(self, ids: list[int], length: int) -> list[int]:
-        codes = codes_in(self.tokenizer, "picture", ids)
-        whole = len(codes) == length and ids[: length + 2] == to_tokens(self.tokenizer, "picture", codes)
-        return codes if whole else []
 
 
 def by_combination(hits: list[bool], combinations: list[str]) -> dict:
@@ -105,10 +100,10 @@ def see(perceiver: Perceiver, book, pictures: np.ndarray, captions: list[str]) -
     }
 
 
-def draw(perceiver: Perceiver, book, captions: list[str], length: int) -> dict:
+def draw(perceiver: Perceiver, book, captions: list[str]) -> dict:
     """The figures `rules` and `captioner`, and examples: captions with the first picture that was drawn."""
     asked, drawn = [], []
-    for caption, tries in zip(captions, perceiver.drawings(captions, length)):
+    for caption, tries in zip(captions, perceiver.drawings(captions)):
         asked += [caption] * len(tries)
         drawn += tries
     shown = [picture_of(book.decode(codes)) if codes else None for codes in drawn]
@@ -164,7 +159,7 @@ def main(argv: list[str] | None = None) -> None:
     results = {"model": args.model, "temperature": args.temperature, "seed": args.seed, "rate": RATE}
     results |= see(perceiver, books["picture"], test["pictures"], captions)
     asked = list(dict.fromkeys(captions))
-    results |= draw(perceiver, books["picture"], asked, len(patches(test["pictures"][0])))
+    results |= draw(perceiver, books["picture"], asked)
     results |= hear(perceiver, books["sound"], test["sounds"], melodies, played)
     for key in ("captions", "rules", "captioner", "melodies", "codes"):
         figure = results[key]

@@ -88,3 +88,10 @@ def codes_in(tokenizer, sense: str, ids: list[int]) -> list[int]:
     codes = {text: code for code, text in enumerate(marks(sense, len(tokenizer))[2:])}
     tokens = tokenizer.convert_ids_to_tokens(ids)
     return [codes[token] for token in tokens if token in codes]
+
+
+def leading(tokenizer, sense: str, ids: list[int], length: int) -> list[int]:
+    """The codes between the marks that token ids begin with; [] where those are not `length` codes and nothing else."""
+    whole = ids[: length + 2]
+    codes = codes_in(tokenizer, sense, whole)
+    return codes if len(codes) == length and whole == to_tokens(tokenizer, sense, codes) else []

@@ -6,9 +6,13 @@ A picture is uint8 of shape (16, 16, 3): up to four things of one shape and one 
 its own.
 """
 
+import itertools
+
 import numpy as np
+from markupsafe import Markup
 
 SIZE, PATCH, QUARTER, THING, SHIFTS = 16, 4, 8, 6, 2  # pixels; a thing has SHIFTS x SHIFTS places in its quarter
+PATCHES = (SIZE // PATCH) ** 2
 COUNTS = ("one", "two", "three", "four")
 COLOURS = {
     "red": (220, 40, 40),
@@ -88,3 +92,21 @@ def _shape(lit: np.ndarray) -> str | None:
             fits[name] = max(share, fits.get(name, 0.0))
     best = max(fits, key=lambda name: fits[name])
     return best if fits[best] >= ALIKE else None
+
+
+def pixels(rows: list, label: str) -> Markup:
+    """A picture as SVG, in 16 steps of each colour: neighbours of one colour in a row are one piece.
+
+    Args:
+        rows: red, green and blue (0 to 255) of each pixel.
+        label: what it is, for those who do not see it.
+    """
+    parts = []
+    for y, row in enumerate(rows):
+        x = 0
+        for colour, run in itertools.groupby(f"#{r >> 4:x}{g >> 4:x}{b >> 4:x}" for r, g, b in row):
+            width = len(list(run))
+            parts.append(f'<rect x="{x}" y="{y}" width="{width}" height="1" fill="{colour}"/>')
+            x += width
+    box = f'viewBox="0 0 {len(rows[0])} {len(rows)}"'
+    return Markup(f'<svg {box} role="img" aria-label="{label}">{"".join(parts)}</svg>')

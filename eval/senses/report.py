@@ -5,12 +5,12 @@ Drawn from `experiments/senses.json` (`eval.senses`); a run without that file ha
 
 import base64
 import io
-import itertools
 
 import numpy as np
 from markupsafe import Markup
 
 from eval.report.chapters import Story
+from eval.senses.pictures import pixels
 from eval.senses.sounds import SHADES
 
 FILE = "experiments/senses.json"
@@ -70,24 +70,6 @@ class Senses:
                 heard.append({"label": label, "audio": audio, "image": pixels(grey.tolist(), "spectrogram")})
             shown.append({**example, "heard": heard, "right": example["said"] == example["melody"]})
         return shown
-
-
-def pixels(rows: list, label: str) -> Markup:
-    """A picture as SVG, in 16 steps of each colour: neighbours of one colour in a row are one piece.
-
-    Args:
-        rows: red, green and blue (0 to 255) of each pixel.
-        label: what it is, for those who do not see it.
-    """
-    parts = []
-    for y, row in enumerate(rows):
-        x = 0
-        for colour, run in itertools.groupby(f"#{r >> 4:x}{g >> 4:x}{b >> 4:x}" for r, g, b in row):
-            width = len(list(run))
-            parts.append(f'<rect x="{x}" y="{y}" width="{width}" height="1" fill="{colour}"/>')
-            x += width
-    box = f'viewBox="0 0 {len(rows[0])} {len(rows)}"'
-    return Markup(f'<svg {box} role="img" aria-label="{label}">{"".join(parts)}</svg>')
 
 
 def wave(samples: list[float], rate: int) -> str:

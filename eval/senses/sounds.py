@@ -14,25 +14,23 @@ ROUNDS = 32  # of Griffin and Lim's algorithm
 BANDS, SHADES = 64, 8  # of a spectrogram that is shown
 
 
-def _transform():
-    from scipy.signal import ShortTimeFFT
-    from scipy.signal.windows import hann
-
-    return ShortTimeFFT(hann(WINDOW, sym=False), HOP, RATE, scale_to="magnitude")
-
-
 def slices(waveform: np.ndarray) -> np.ndarray:
     """The (n, 257) slices of a waveform that lie wholly in it, as logarithms."""
-    transform = _transform()
-    first, last = transform.lower_border_end[1], transform.upper_border_begin(len(waveform))[1]
-    spectrum = transform.stft(waveform, p0=first, p1=last)
-    return np.log1p(FLOOR * np.abs(spectrum)).T.astype(np.float32)
+    from scipy.signal.windows import hann
+
+    window = hann(WINDOW, sym=False)
+    cut = np.lib.stride_tricks.sliding_window_view(waveform, WINDOW)[::HOP]
+    magnitude = np.abs(np.fft.rfft(cut * window)) / window.sum()
+    return np.log1p(FLOOR * magnitude).astype(np.float32)
 
 
 def waveform_of(pieces: np.ndarray) -> np.ndarray:
     """A waveform whose slices are near the given ones: their phases, which slices do not hold, are found by turns
     (Griffin and Lim 1984, "Signal Estimation from Modified Short-Time Fourier Transform")."""
-    transform = _transform()
+    from scipy.signal import ShortTimeFFT
+    from scipy.signal.windows import hann
+
+    transform = ShortTimeFFT(hann(WINDOW, sym=False), HOP, RATE, scale_to="magnitude")
     magnitude = np.expm1(pieces.astype(float)).clip(0).T / FLOOR
     magnitude = np.pad(magnitude, ((0, 0), (1, 1)), mode="edge")  # the slices at the edges, which hang over
     samples = (magnitude.shape[1] - 1) * HOP

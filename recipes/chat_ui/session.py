@@ -91,13 +91,14 @@ class Talk:
 
     Args:
         tools: functions that it may call.
+        book: the codebook of the pictures that it draws (`recipes.chat_ui.pictures`); None: it draws none.
 
     Raises:
         UserError: see `eval.generation.tool_loop.Toolbox`.
     """
 
-    def __init__(self, model, tokenizer, tools: list):
-        self.model, self.tokenizer, self.tools = model, tokenizer, tools
+    def __init__(self, model, tokenizer, tools: list, book=None):
+        self.model, self.tokenizer, self.tools, self.book = model, tokenizer, tools, book
         self.toolbox = (
             Toolbox(tokenizer, tools, 0, 0) if tools else None
         )  # for what it renders; `generate` has its own, with limits

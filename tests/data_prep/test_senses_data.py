@@ -1,7 +1,6 @@
 """Pictures and melodies as tokens: what is held out is in no training set, and a token comes from a code alone."""
 
 import itertools
-import shutil
 
 import numpy as np
 import pytest
@@ -24,37 +23,23 @@ def folder(tmp_path_factory, tokenizer_dir):
 
 @pytest.fixture(scope="module")
 def made(folder):
-    """The tokenizer, and the documents of training and validation as token ids."""
+    """The tokenizer, and the documents of training and validation as token ids, without their end tokens."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
     end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
-    files = [folder / "tokens" / f"{split}.ds" for split in ("train", "validation")]
-    return tokenizer, [row for file in files for row in documents_of(file, "<u4", end)]
-
-
-def documents_of(file, dtype: str, end: int) -> list[tuple[int, ...]]:
-    """The documents of a file of tokens, without their end tokens."""
-    ids = np.fromfile(file, dtype=dtype).tolist()
-    assert ids[-1] == end
-    return [tuple(group) for ended, group in itertools.groupby(ids, lambda i: i == end) if not ended]
-
-
-@pytest.fixture(scope="module")
-def others(tmp_path_factory, tokens_dir, folder):
-    """Tokens of text that another tokenizer made."""
-    copy = tmp_path_factory.mktemp("others") / "tokens"
-    shutil.copytree(tokens_dir, copy)
-    shutil.copy(folder / "tokenizer" / "tokenizer.json", copy)
-    return copy
+    rows = []
+    for split in ("train", "validation"):
+        ids = np.fromfile(folder / "tokens" / f"{split}.ds", dtype="<u4").tolist()
+        assert ids[-1] == end
+        rows += [list(group) for ended, group in itertools.groupby(ids, lambda i: i == end) if not ended]
+    return tokenizer, rows
 
 
 def words(tokenizer, ids: list[int]) -> str:
     """What of a document is text."""
-    marks = [
-        i for i in ids if tokenizer.convert_ids_to_tokens(i).startswith(("<picture", "</picture", "<sound", "</so"))
-    ]
-    return tokenizer.decode([i for i in ids if i not in marks])
+    marks = ("<picture", "</picture", "<sound", "</sound")
+    return tokenizer.decode([i for i in ids if not tokenizer.convert_ids_to_tokens(i).startswith(marks)])
 
 
 @pytest.mark.parametrize("lists", LISTS.values(), ids=LISTS)
@@ -108,32 +93,18 @@ def test_the_new_tokens_stand_behind_the_old_ones(made, tokenizer):
     assert len(extended) == len(old) + 2 + 200 + 2 + 40
 
 
-def test_text_is_among_the_documents_as_it_was(tmp_path, tokenizer_dir, tokens_dir):
-    options = f"--tokenizer {tokenizer_dir} --text {tokens_dir} --text_share 0.2 --output_dir {tmp_path} {SMALL}"
-    main(options.split())
-    known = set(documents_of(tokens_dir / "train.ds", "<u2", 0))
-    rows = [
-        *documents_of(tmp_path / "tokens/train.ds", "<u4", 0),
-        *documents_of(tmp_path / "tokens/validation.ds", "<u4", 0),
-    ]
-    text = [row for row in rows if row in known]
-    assert len(rows) - len(text) == 2 * 180 + 144 and len(text) == len(set(text))
-    assert 0.15 < sum(map(len, text)) / sum(map(len, rows)) <= 0.2
-
-
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         ("--pictures 0", "must be at least 1"),
         ("--pictures 2", "picture_codes must be between 2 and 32"),
         ("--validation_fraction 1", "between 0 and 1"),
-        ("--text {tokens}", "another tokenizer's than"),
         ("--end_of_text <none>", "is not a token of"),
         ("--tokenizer {extended}", "has tokens for a picture already"),
     ],
 )
-def test_bad_settings_are_one_line_and_write_nothing(options, says, folder, others, tmp_path, tokenizer_dir, capsys):
-    options = options.format(extended=folder / "tokenizer", tokens=others)
+def test_bad_settings_are_one_line_and_write_nothing(options, says, folder, tmp_path, tokenizer_dir, capsys):
+    options = options.format(extended=folder / "tokenizer")
     with pytest.raises(SystemExit) as stopped:
         main(f"--tokenizer {tokenizer_dir} --output_dir {tmp_path} {SMALL} {options}".split())
     assert stopped.value.code == 2 and says in capsys.readouterr().err and not list(tmp_path.iterdir())

@@ -12,7 +12,7 @@ from data_prep.senses.pictures import draw
 from eval.generation.encoding import encode_plain
 from eval.report.__main__ import build
 from eval.senses import __main__ as senses
-from eval.senses.codes import Codebook, codes_in, marks, to_tokens
+from eval.senses.codes import Codebook, codes_in, leading, marks, to_tokens
 from eval.senses.pictures import COLOURS, COUNTS, SHAPES, caption, patches, picture_of, read
 from eval.senses.sounds import slices, waveform_of
 
@@ -69,6 +69,9 @@ def test_a_token_comes_from_a_code_and_never_from_a_text(extended):
     said = "<picture><picture_003></picture> is what I typed"
     forged = encode_plain(extended, said)
     assert extended.decode(forged) == said and not set(forged) & set(ids)
+    assert leading(extended, "picture", [*ids, 5], 2) == [3, 17]
+    for other in (ids[1:], ids[:-1], [*ids[:2], *ids], []):
+        assert leading(extended, "picture", other, 2) == []
     with pytest.raises(senses.UserError, match="no token <picture_020>"):
         to_tokens(extended, "picture", [20])
 
@@ -83,7 +86,7 @@ class Oracle:
         told = [self.known[tuple(codes)] for codes in perceived]
         return ["a cat" if name == self.wrong else name for name in told]
 
-    def drawings(self, captions, length):
+    def drawings(self, captions):
         return [[self.pictures[caption], []] for caption in captions]
 
 
@@ -100,7 +103,7 @@ def test_what_is_right_is_counted_by_combination():
     seen = senses.see(oracle, book, pictures, captions)
     assert (seen["captions"]["value"], seen["captions"]["n"]) == (pytest.approx(2 / 3), 3)
     assert seen["codes"]["value"] == 1 and seen["pictures"][1]["codes"] == coded[1]
-    drawn = senses.draw(oracle, book, captions, 16)  # of two drawings of each the second is no picture
+    drawn = senses.draw(oracle, book, captions)  # of two drawings of each the second is no picture
     assert drawn["rules"] == {"value": 0.5, "stderr": 0.0, "n": 3, "tries": 6}
     assert drawn["captioner"]["value"] == pytest.approx(1 / 3)
     shares = senses.by_combination([True, False, True, True], ["a", "a", "b", "b"])
@@ -146,6 +149,7 @@ def test_the_report_shows_them_with_what_models_say_as_text(run_folder):
     assert text.count("&lt;img src=x&gt;") == 2 and "<img" not in text
     assert text.count('aria-label="picture"') >= 2 * len(found["pictures"])
     assert text.count("data:audio/wav;base64,UklGR") == 2 * len(found["sounds"])
+    assert text.count('aria-label="spectrogram"') == 2 * len(found["sounds"])
 
 
 def test_bad_settings_are_one_line(run_folder, tmp_path, capsys):

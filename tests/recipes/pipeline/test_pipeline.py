@@ -422,6 +422,11 @@ EXPERIMENTS_SHORT = [
             "max_completion_length=8",
         )
     ),
+    *("senses_data.pictures=90", "senses_data.sounds=36", "senses_data.test_each=1"),
+    *("senses_data.picture_codes=20", "senses_data.sound_codes=20", "senses_data.validation_fraction=0.1"),
+    *("senses.max_steps=2", "senses.warmup_steps=1", "senses.eval_steps=2", "senses.save_steps=2"),
+    *('senses.lr_scheduler_kwargs={"num_decay_steps": 1}', "senses.per_device_train_batch_size=2"),
+    "senses_test.drawings=1",
     *("tries_over_steps.samples=2", "tries_over_steps.max_new_tokens=8"),
     # a reasoner of three steps solves nothing, so that its student learns from other conversations
     *("solutions.limit=8", "solutions.least=0.0", "solutions.max_new_tokens=8"),
