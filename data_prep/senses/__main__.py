@@ -3,8 +3,8 @@
     python -m data_prep.senses --tokenizer runs/tiny/tokenizer --output_dir runs/tiny/experiments/senses_data
 
 Pictures are cut into patches, sounds into slices of a spectrogram. k-means on pieces of the training set makes a
-codebook of each (as VQ-VAE's, van den Oord et al. 2017, but fixed before the model is trained), and each of its entries
-becomes a token. The folder holds
+codebook of each (as VQ-VAE's, van den Oord et al. 2017, but fixed before the model is trained), and each of its
+entries becomes a token. The folder holds
 
     tokenizer/       the tokenizer given, with the new tokens behind its own
     tokens/          for recipes.pretrain: documents of a picture and its caption, a caption and its picture, a sound
@@ -12,8 +12,8 @@ becomes a token. The folder holds
     codebooks.npz    see eval.senses.codes
     test.npz         pictures and sounds of held-out combinations, see eval.senses
 
-Of the combinations of count, colour and shape, and of melody, key and instrument, one in four is held out, whole: those
-whose places in their lists sum to a multiple of four. Any two of the three stand together in training.
+Of the combinations of count, colour and shape, and of melody, key and instrument, one in four is held out, whole:
+those whose places in their lists sum to a multiple of four. Any two of the three stand together in training.
 """
 
 import itertools
@@ -24,7 +24,7 @@ import numpy as np
 
 from data_prep.senses.melodies import INSTRUMENTS, KEYS, MELODIES, NOTE_SECONDS, play
 from data_prep.senses.pictures import draw
-from eval.cli import UserError, command, existing, output_folder, parse, write_json
+from eval.cli import UserError, command, output_folder, parse, write_json
 from eval.senses.codes import FILE, Codebook, marks, to_tokens
 from eval.senses.pictures import COLOURS, COUNTS, SHAPES, caption, patches
 from eval.senses.sounds import slices

@@ -15,7 +15,7 @@ MELODIES = {  # semitones above the key's first note
     "the harbour song": (0, 2, 4, 0, 0, 2, 4, 0),
 }
 KEYS = (0, 2, 4, 5, 7, 9)  # semitones above LOWEST
-INSTRUMENTS = {  # (multiple of the note's frequency, loudness) of each partial, and how fast a note dies away, a second
+INSTRUMENTS = {  # (multiple of the note's frequency, loudness) of each partial; how fast a note dies away, a second
     "flute": (((1, 1.0), (2, 0.2)), 0.0),
     "fiddle": (((1, 0.6), (2, 0.5), (3, 0.4), (4, 0.3)), 0.0),
     "lute": (((1, 1.0), (2, 0.5), (3, 0.3)), 6.0),

@@ -3,8 +3,8 @@
     python -m eval.senses --model runs/tiny/experiments/senses --data_dir runs/tiny/experiments/senses_data \
         --output runs/tiny/experiments/senses.json
 
-`data_dir` is a folder of `data_prep.senses`: its codebooks, and pictures and sounds of held-out combinations. The model
-(a base model) reads codes between their marks and goes on, or reads a caption and goes on with codes:
+`data_dir` is a folder of `data_prep.senses`: its codebooks, and pictures and sounds of held-out combinations. The
+model (a base model) reads codes between their marks and goes on, or reads a caption and goes on with codes:
 
     captions    the greedy caption of a picture is exactly its own
     melodies    the greedy name of a melody is exactly its own

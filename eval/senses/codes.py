@@ -1,7 +1,7 @@
 """Pieces of pictures and sounds as tokens: the nearest entry of a codebook, and the tokens that stand for entries.
 
     books = load("runs/tiny/experiments/senses_data")
-    ids = to_tokens(tokenizer, "picture", books["picture"].encode(patches(picture)))    # <picture><picture_017>…</picture>
+    ids = to_tokens(tokenizer, "picture", books["picture"].encode(patches(picture)))    # <picture><picture_017>…
     picture_of(books["picture"].decode(codes_in(tokenizer, "picture", ids)))
 
 The tokens are added to a tokenizer as its marks of tools are: control tokens, which no text from outside becomes
@@ -91,7 +91,7 @@ def codes_in(tokenizer, sense: str, ids: list[int]) -> list[int]:
 
 
 def leading(tokenizer, sense: str, ids: list[int], length: int) -> list[int]:
-    """The codes between the marks that token ids begin with; [] where those are not `length` codes and nothing else."""
+    """The codes between the marks that token ids begin with; [] where there are not `length` codes and no more."""
     whole = ids[: length + 2]
     codes = codes_in(tokenizer, sense, whole)
     return codes if len(codes) == length and whole == to_tokens(tokenizer, sense, codes) else []

@@ -42,7 +42,7 @@ def waveform_of(pieces: np.ndarray) -> np.ndarray:
 
 
 def spectrogram(pieces: np.ndarray) -> list[list[int]]:
-    """Slices (n, 257) to be looked at: 64 rows of n shades, 0 silent and 7 the loudest, the highest frequency above."""
+    """Slices (n, 257) to be looked at: 64 rows of n shades, 0 silent to 7 the loudest; the highest frequency first."""
     bands = pieces[:, :-1].reshape(len(pieces), BANDS, -1).max(axis=2)
     shades = (SHADES - 1) * bands / max(float(bands.max()), 1e-6)
     return shades.round().astype(int).T[::-1].tolist()
