@@ -36,8 +36,8 @@ class SensesArguments:
     model: str = field(metadata={"help": "folder (or Hub id) of the model"})
     data_dir: str = field(metadata={"help": "folder that data_prep.senses wrote"})
     output: str = field(metadata={"help": ".json file to write"})
-    drawings: int = field(default=8, metadata={"help": "drawings of each caption"})
-    temperature: float = field(default=1.0, metadata={"help": "of drawing; 0 is greedy"})
+    drawings: int = field(default=4, metadata={"help": "drawings of each caption"})
+    temperature: float = field(default=0.7, metadata={"help": "of drawing; 0 is greedy"})
     begin: str = field(default="<|endoftext|>", metadata={"help": "token that documents begin with"})
     seed: int = field(default=0, metadata={"help": "of drawing"})
 

@@ -8,6 +8,7 @@ The tokens are added to a tokenizer as its marks of tools are: control tokens, w
 (`eval.generation.encoding`). A picture gets in by its codes alone, which are numbers.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,9 +86,8 @@ def to_tokens(tokenizer, sense: str, codes: list[int]) -> list[int]:
 
 def codes_in(tokenizer, sense: str, ids: list[int]) -> list[int]:
     """The codes of a sense among token ids; other tokens are left out."""
-    codes = {text: code for code, text in enumerate(marks(sense, len(tokenizer))[2:])}
-    tokens = tokenizer.convert_ids_to_tokens(ids)
-    return [codes[token] for token in tokens if token in codes]
+    found = (re.fullmatch(rf"<{sense}_(\d+)>", token) for token in tokenizer.convert_ids_to_tokens(ids))
+    return [int(match[1]) for match in found if match]
 
 
 def leading(tokenizer, sense: str, ids: list[int], length: int) -> list[int]:
