@@ -7,13 +7,15 @@ codebook of each (as VQ-VAE's, van den Oord et al. 2017, but fixed before the mo
 entries becomes a token. The folder holds
 
     tokenizer/       the tokenizer given, with the new tokens behind its own
-    tokens/          for recipes.pretrain: documents of a picture and its caption, a caption and its picture, a sound
-                     and its name
+    tokens/          for recipes.pretrain: documents of a picture and its caption, a caption and its picture, a melody,
+                     the same hummed, and its name
     codebooks.npz    see eval.senses.codes
     test.npz         pictures and sounds of held-out combinations, see eval.senses
 
 Of the combinations of count, colour and shape, and of melody, key and instrument, one in four is held out, whole:
-those whose places in their lists sum to a multiple of four. Any two of the three stand together in training.
+those whose places in their lists sum to a multiple of four. Any two of the three stand together in training. A melody is hummed before it is
+named: named at once, the codes of each combination are learned by heart, and nothing of those that are held out; what
+is hummed is the same for every instrument.
 """
 
 import itertools
@@ -22,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.senses.melodies import INSTRUMENTS, KEYS, MELODIES, NOTE_SECONDS, play
+from data_prep.senses.melodies import INSTRUMENTS, KEYS, MELODIES, play
 from data_prep.senses.pictures import draw
 from eval.cli import UserError, command, output_folder, parse, write_json
 from eval.senses.codes import FILE, Codebook, marks, to_tokens
@@ -38,7 +40,7 @@ class SensesArguments:
     tokenizer: str = field(metadata={"help": "folder or Hub id of the tokenizer that gets the new tokens"})
     output_dir: str = field(metadata={"help": "folder to write"})
     pictures: int = field(default=8000, metadata={"help": "training pictures, each in two documents"})
-    sounds: int = field(default=4000, metadata={"help": "training sounds"})
+    sounds: int = field(default=3000, metadata={"help": "training sounds"})
     test_each: int = field(default=4, metadata={"help": "test examples of each held-out combination"})
     picture_codes: int = field(default=384, metadata={"help": "tokens for patches"})
     sound_codes: int = field(default=256, metadata={"help": "tokens for slices"})
@@ -49,11 +51,12 @@ class SensesArguments:
 
 @dataclass(frozen=True)
 class Example:
-    """A picture or a waveform, and what it is called; `combination` is a text, too."""
+    """A picture or a waveform, and what it is called; `combination` is a text, too. `hummed`: of a melody."""
 
     content: np.ndarray
     name: str
     combination: str
+    hummed: np.ndarray | None = None
 
 
 def combinations(*lists, held_out: bool) -> list[tuple]:
@@ -81,8 +84,8 @@ def sound_examples(rng: np.random.Generator, count: int, held_out: bool) -> list
     made = []
     for number in range(count):
         melody, key, instrument = tunes[number % len(tunes)]
-        waveform = play(rng, melody, key, instrument, rng.choice(NOTE_SECONDS))
-        made.append(Example(waveform, melody, f"{melody}, {key} semitones up, {instrument}"))
+        waveform, hummed = play(rng, melody, key, instrument)
+        made.append(Example(waveform, melody, f"{melody}, {key} semitones up, {instrument}", hummed))
     return made
 
 
@@ -196,7 +199,8 @@ def main(argv: list[str] | None = None) -> None:
     cut = {"picture": patches, "sound": slices}
     books = {}
     for sense, rows in examples.items():
-        pieces = np.concatenate([cut[sense](row.content) for row in rows[: FITTED[sense]]])
+        shown = [part for row in rows[: FITTED[sense]] for part in (row.content, row.hummed) if part is not None]
+        pieces = np.concatenate([cut[sense](part) for part in shown])
         books[sense] = fit(pieces, wanted[sense], args.seed, f"{sense}_codes")
 
     # ---- Documents ----
@@ -205,6 +209,8 @@ def main(argv: list[str] | None = None) -> None:
         named = {name: encode_plain(tokenizer, name) for name in {row.name for row in rows}}
         for row in tqdm(rows, unit=sense, mininterval=1):
             perceived = to_tokens(tokenizer, sense, books[sense].encode(cut[sense](row.content)))
+            if row.hummed is not None:
+                perceived += to_tokens(tokenizer, sense, books[sense].encode(cut[sense](row.hummed)))
             made.append(documents(perceived, named[row.name], end, both=sense == "picture"))
     counts = write_tokens(out / "tokens", made, args.validation_fraction, rng)
     tokenizer.save_pretrained(out / "tokenizer")

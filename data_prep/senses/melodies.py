@@ -1,4 +1,4 @@
-"""Melodies played by numpy: `play(rng, "the ferry song", 2, "lute")`."""
+"""Melodies played and hummed by numpy: `play(rng, "the ferry song", 2, "lute")`."""
 
 import numpy as np
 
@@ -21,33 +21,36 @@ INSTRUMENTS = {  # (multiple of the note's frequency, loudness) of each partial;
     "lute": (((1, 1.0), (2, 0.5), (3, 0.3)), 6.0),
     "bell": (((1, 0.8), (2.4, 0.6)), 12.0),
 }
+HUM, HUM_LOUDNESS = "hum", 0.4
+VOICES = {**INSTRUMENTS, HUM: (((1, 1.0),), 0.0)}
 LOWEST = 262.0  # Hz
 NOTE_SECONDS = (0.20, 0.24, 0.28)  # slow or fast
 SAMPLES = 9200  # of every sound: the longest melody and the latest beginning
 NOISE, ATTACK = 0.003, 0.01
 
 
-def play(rng: np.random.Generator, melody: str, key: int, instrument: str, seconds: float) -> np.ndarray:
-    """A melody as float32 of shape (9200,), see `eval.senses.sounds`; when it begins, how loud it is and the noise
-    are drawn by lot.
+def play(rng: np.random.Generator, melody: str, key: int, instrument: str) -> tuple[np.ndarray, np.ndarray]:
+    """A melody, and the same hummed at the same pace: float32 of shape (9200,) each, see `eval.senses.sounds`. The
+    pace, when it begins, how loud it is and the noise are drawn by lot; a hum is always as loud and without noise.
 
     Args:
         key: semitones above `LOWEST`.
-        seconds: of a note.
     """
-    waveform = rng.normal(0, NOISE, SAMPLES)
-    loudness = rng.uniform(0.3, 0.5)
-    start = rng.uniform(0, 0.05)
+    seconds, start, loudness = rng.choice(NOTE_SECONDS), rng.uniform(0, 0.05), rng.uniform(0.3, 0.5)
+    played, hummed = np.zeros(SAMPLES), np.zeros(SAMPLES)
     for number, step in enumerate(MELODIES[melody]):
         first = int((start + number * seconds) * RATE)
-        sound = note(LOWEST * 2 ** ((key + step) / 12), instrument, seconds)
-        waveform[first : first + len(sound)] += loudness * sound
-    return waveform.clip(-1, 1).astype(np.float32)
+        frequency = LOWEST * 2 ** ((key + step) / 12)
+        sound, hum = note(frequency, instrument, seconds), note(frequency, HUM, seconds)
+        played[first : first + len(sound)] += loudness * sound
+        hummed[first : first + len(hum)] += HUM_LOUDNESS * hum
+    played += rng.normal(0, NOISE, SAMPLES)
+    return played.clip(-1, 1).astype(np.float32), hummed.astype(np.float32)
 
 
-def note(frequency: float, instrument: str, seconds: float) -> np.ndarray:
+def note(frequency: float, voice: str, seconds: float) -> np.ndarray:
     """One note; partials above half the sampling rate cannot be heard."""
-    partials, fading = INSTRUMENTS[instrument]
+    partials, fading = VOICES[voice]
     time = np.arange(int(seconds * RATE)) / RATE
     envelope = np.exp(-fading * time) * np.minimum(1, time / ATTACK) * np.minimum(1, (seconds - time) / ATTACK)
     sound = np.zeros_like(time)

@@ -7,7 +7,7 @@
 model (a base model) reads codes between their marks and goes on, or reads a caption and goes on with codes:
 
     captions    the greedy caption of a picture is exactly its own
-    melodies    the greedy name of a melody is exactly its own
+    melodies    the greedy name of a melody, which the model first hums, is exactly its own
     rules       a sampled drawing shows what its caption says, read by the rules that pictures are drawn by
     captioner   the model's own greedy caption of that drawing is the one that it was drawn for
     codes       a picture is still read rightly by the rules once it is codes: the most that drawings can reach
@@ -25,7 +25,7 @@ from eval.cli import UserError, command, output_file, parse, write_json
 from eval.estimates import accuracy
 from eval.senses.codes import leading, load, load_arrays, to_tokens
 from eval.senses.pictures import PATCHES, patches, picture_of, read
-from eval.senses.sounds import RATE, slices, spectrogram, waveform_of
+from eval.senses.sounds import RATE, SLICES, slices, spectrogram, waveform_of
 
 EXAMPLES = 6
 NAME_TOKENS = 24  # at most of a caption or a name
@@ -54,10 +54,20 @@ class Perceiver:
             raise UserError(f"the tokenizer of {args.model} has no token {args.begin}: give another with --begin")
         self.begin = self.tokenizer.convert_tokens_to_ids(args.begin)
 
-    def names(self, sense: str, perceived: list[list[int]]) -> list[str]:
-        """What the model says behind the codes of each picture or sound."""
-        prompts = [[self.begin, *to_tokens(self.tokenizer, sense, codes)] for codes in perceived]
+    def captions(self, pictures: list[list[int]]) -> list[str]:
+        """What the model says behind the codes of each picture."""
+        prompts = [[self.begin, *to_tokens(self.tokenizer, "picture", codes)] for codes in pictures]
         return [reply.text for (reply,) in self._continue(prompts, NAME_TOKENS, temperature=0)]
+
+    def songs(self, sounds: list[list[int]]) -> list[tuple[list[int], str]]:
+        """The codes of what the model hums behind those of each sound, [] where that is no hum, and what it says."""
+        prompts = [[self.begin, *to_tokens(self.tokenizer, "sound", codes)] for codes in sounds]
+        heard = []
+        for (reply,) in self._continue(prompts, SLICES + 2 + NAME_TOKENS, temperature=0):
+            hummed = leading(self.tokenizer, "sound", reply.token_ids, SLICES)
+            said = reply.token_ids[SLICES + 2 :] if hummed else reply.token_ids
+            heard.append((hummed, self.tokenizer.decode(said, skip_special_tokens=True)))
+        return heard
 
     def drawings(self, captions: list[str]) -> list[list[list[int]]]:
         """The codes of the pictures that it draws for each caption; [] for what is no picture."""
@@ -88,7 +98,7 @@ def see(perceiver: Perceiver, book, pictures: np.ndarray, captions: list[str]) -
     """The figures `captions` and `codes`, and examples: pictures with their codes and what was said."""
     coded = [book.encode(patches(picture)) for picture in pictures]
     decoded = [picture_of(book.decode(codes)) for codes in coded]
-    said = perceiver.names("picture", coded)
+    said = perceiver.captions(coded)
     examples = []
     for place in spread(len(set(captions))):
         picture = {"original": pictures[place].tolist(), "codes": coded[place], "decoded": decoded[place].tolist()}
@@ -109,7 +119,7 @@ def draw(perceiver: Perceiver, book, captions: list[str]) -> dict:
     shown = [picture_of(book.decode(codes)) if codes else None for codes in drawn]
     seen = [None if picture is None else read(picture) for picture in shown]
     whole = [place for place, codes in enumerate(drawn) if codes]
-    said = dict(zip(whole, perceiver.names("picture", [drawn[place] for place in whole]))) if whole else {}
+    said = dict(zip(whole, perceiver.captions([drawn[place] for place in whole]))) if whole else {}
     examples = []
     for place in spread(len(captions)):
         first = place * len(drawn) // len(captions)
@@ -124,20 +134,27 @@ def draw(perceiver: Perceiver, book, captions: list[str]) -> dict:
 
 
 def hear(perceiver: Perceiver, book, sounds: np.ndarray, melodies: list[str], played: list[str]) -> dict:
-    """The figure `melodies`, and examples: waveforms, as they were and as their codes sound."""
+    """The figure `melodies`, and examples: what was played, its codes and what the model hums, to hear and to see."""
     coded = [book.encode(slices(sound.astype(np.float32))) for sound in sounds]
-    said = perceiver.names("sound", coded)
+    sung = perceiver.songs(coded)
+    said = [name for _, name in sung]
     examples = []
     for place in spread(len(set(played)))[:2]:
-        told = {"melody": melodies[place], "played": played[place], "said": said[place], "codes": coded[place]}
-        pieces = {"original": slices(sounds[place].astype(np.float32)), "decoded": book.decode(coded[place])}
-        waves = {"original": sounds[place], "decoded": waveform_of(pieces["decoded"])}
-        heard = {name: [round(float(sample), 3) for sample in wave] for name, wave in waves.items()}
-        examples.append({**told, **heard, "spectrograms": {name: spectrogram(part) for name, part in pieces.items()}})
+        heard = {"played": (sounds[place], slices(sounds[place].astype(np.float32)))}
+        for key, codes in (("codes", coded[place]), ("hummed", sung[place][0])):
+            if codes:
+                heard[key] = (waveform_of(book.decode(codes)), book.decode(codes))
+        parts = {key: {"wave": rounded(wave), "seen": spectrogram(pieces)} for key, (wave, pieces) in heard.items()}
+        told = {"melody": melodies[place], "combination": played[place], "said": said[place]}
+        examples.append({**told, "codes": coded[place], "parts": parts})
     return {
         "melodies": by_combination([a == b for a, b in zip(said, melodies)], played),
         "sounds": examples,
     }
+
+
+def rounded(wave: np.ndarray) -> list[float]:
+    return [round(float(sample), 3) for sample in wave]
 
 
 def spread(count: int) -> list[int]:

@@ -21,6 +21,7 @@ MEASURES = {
     "captioner": "drawings,\nby itself",
     "codes": "pictures as\ncodes, by rules",
 }
+PARTS = {"played": "as it was played", "codes": "as its codes sound", "hummed": "as the model hums it"}
 
 
 class Senses:
@@ -60,14 +61,14 @@ class Senses:
         return shown
 
     def sounds(self) -> list[dict]:
-        """Melodies to listen to and their spectrograms, as they were and as their codes are."""
+        """Melodies to listen to with their spectrograms: as they were played, as their codes are, as they were hummed."""
         shown = []
         for example in self.found["sounds"]:
             heard = []
-            for key, label in (("original", "as it was played"), ("decoded", "as its codes sound")):
-                grey = np.array(example["spectrograms"][key])[..., None].repeat(3, axis=2) * (255 // (SHADES - 1))
-                audio = wave(example[key], self.found["rate"])
-                heard.append({"label": label, "audio": audio, "image": pixels(grey.tolist(), "spectrogram")})
+            for key, part in example["parts"].items():
+                grey = np.array(part["seen"])[..., None].repeat(3, axis=2) * (255 // (SHADES - 1))
+                image = pixels(grey.tolist(), "spectrogram")
+                heard.append({"label": PARTS[key], "audio": wave(part["wave"], self.found["rate"]), "image": image})
             shown.append({**example, "heard": heard, "right": example["said"] == example["melody"]})
         return shown
 

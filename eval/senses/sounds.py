@@ -11,6 +11,7 @@ import numpy as np
 RATE, WINDOW, HOP = 4000, 512, 256  # samples a second; samples of a slice, and from one to the next
 FLOOR = 20.0  # loudness is log(1 + FLOOR * magnitude)
 ROUNDS = 32  # of Griffin and Lim's algorithm
+SLICES = 34  # of a melody of `data_prep.senses`
 BANDS, SHADES = 64, 8  # of a spectrogram that is shown
 
 
