@@ -13,9 +13,10 @@ entries becomes a token. The folder holds
     test.npz         pictures and sounds of held-out combinations, see eval.senses
 
 Of the combinations of count, colour and shape, and of melody, key and instrument, one in four is held out, whole:
-those whose places in their lists sum to a multiple of four. Any two of the three stand together in training. A melody is hummed before it is
-named: named at once, the codes of each combination are learned by heart, and nothing of those that are held out; what
-is hummed is the same for every instrument.
+those whose places in their lists sum to a multiple of four. Any two of the three stand together in training.
+
+A melody is hummed before it is named. Named at once, each combination's codes are learned by heart, which says nothing
+of those that are held out; what is hummed is the same for every instrument.
 """
 
 import itertools

@@ -61,7 +61,7 @@ class Senses:
         return shown
 
     def sounds(self) -> list[dict]:
-        """Melodies to listen to with their spectrograms: as they were played, as their codes are, as they were hummed."""
+        """Melodies to listen to, with their spectrograms: played, as codes, and as the model hums them."""
         shown = []
         for example in self.found["sounds"]:
             heard = []

@@ -7,8 +7,9 @@ import pytest
 
 from data_prep.senses.__main__ import combinations, main
 from data_prep.senses.melodies import INSTRUMENTS, KEYS, MELODIES
-from eval.senses.codes import codes_in, load
+from eval.senses.codes import codes_in, leading, load
 from eval.senses.pictures import COLOURS, COUNTS, SHAPES, caption, picture_of, read
+from eval.senses.sounds import SLICES
 
 SMALL = "--pictures 180 --sounds 144 --test_each 1 --picture_codes 200 --sound_codes 40 --seed 3"
 LISTS = {"pictures": (COUNTS, tuple(COLOURS), tuple(SHAPES)), "sounds": (tuple(MELODIES), KEYS, tuple(INSTRUMENTS))}
@@ -76,6 +77,21 @@ def test_a_picture_is_read_before_its_caption_and_after_it(folder, made):
         assert len(codes) == 16
         right += read(picture_of(book.decode(codes))) == words(tokenizer, row)
     assert right > 0.7 * len(pictures)
+
+
+def test_a_melody_is_hummed_before_it_is_named(folder, made):
+    tokenizer, rows = made
+    begin = tokenizer.convert_tokens_to_ids("<sound>")
+    sounds = [row for row in rows if begin in row]
+    assert len(sounds) == 144
+    for row in sounds:
+        played, hummed = row[: SLICES + 2], row[SLICES + 2 : 2 * SLICES + 4]
+        assert (
+            len(leading(tokenizer, "sound", played, SLICES))
+            == len(leading(tokenizer, "sound", hummed, SLICES))
+            == SLICES
+        )
+        assert tokenizer.decode(row[2 * SLICES + 4 :]) in MELODIES
 
 
 def test_codebooks_do_not_hang_on_the_test_set(folder, tmp_path, tokenizer_dir):
