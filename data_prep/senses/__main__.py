@@ -28,7 +28,7 @@ import numpy as np
 from data_prep.senses.melodies import INSTRUMENTS, KEYS, MELODIES, play
 from data_prep.senses.pictures import draw
 from eval.cli import UserError, command, output_folder, parse, write_json
-from eval.senses.codes import FILE, Codebook, marks, to_tokens
+from eval.senses.codes import BEGIN, FILE, Codebook, marks, to_tokens
 from eval.senses.pictures import COLOURS, COUNTS, SHAPES, caption, patches
 from eval.senses.sounds import slices
 
@@ -46,7 +46,7 @@ class SensesArguments:
     picture_codes: int = field(default=384, metadata={"help": "tokens for patches"})
     sound_codes: int = field(default=256, metadata={"help": "tokens for slices"})
     validation_fraction: float = field(default=0.02, metadata={"help": "share of documents kept for validation"})
-    end_of_text: str = field(default="<|endoftext|>", metadata={"help": "token after each document"})
+    end_of_text: str = field(default=BEGIN, metadata={"help": "token after each document"})
     seed: int = field(default=0, metadata={"help": "of the pictures, the sounds and the codebooks"})
 
 

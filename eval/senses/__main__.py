@@ -23,7 +23,7 @@ import numpy as np
 
 from eval.cli import UserError, command, output_file, parse, write_json
 from eval.estimates import accuracy
-from eval.senses.codes import leading, load, load_arrays, to_tokens
+from eval.senses.codes import BEGIN, leading, load, load_arrays, to_tokens
 from eval.senses.pictures import PATCHES, patches, picture_of, read
 from eval.senses.sounds import RATE, SLICES, slices, spectrogram, waveform_of
 
@@ -38,7 +38,7 @@ class SensesArguments:
     output: str = field(metadata={"help": ".json file to write"})
     drawings: int = field(default=4, metadata={"help": "drawings of each caption"})
     temperature: float = field(default=0.7, metadata={"help": "of drawing; 0 is greedy"})
-    begin: str = field(default="<|endoftext|>", metadata={"help": "token that documents begin with"})
+    begin: str = field(default=BEGIN, metadata={"help": "token that documents begin with"})
     seed: int = field(default=0, metadata={"help": "of drawing"})
 
 

@@ -18,6 +18,7 @@ from eval.cli import UserError, existing
 
 FILE = "codebooks.npz"
 SENSES = ("picture", "sound")
+BEGIN = "<|endoftext|>"  # before each document, behind the one before
 
 
 @dataclass(frozen=True)

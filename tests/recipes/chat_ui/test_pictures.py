@@ -33,6 +33,15 @@ def test_only_whole_pictures_are_shown(letters):  # noqa: F811
         assert drawn(tokenizer, BOOK, other) == []
 
 
+def test_a_caption_begins_a_document_where_pictures_are_drawn(letters):  # noqa: F811
+    tokenizer = seeing(letters)
+    model = scripted(tokenizer, {})
+    plain, drawing = (Talk(model, tokenizer, [], book).ids("two red circles") for book in (None, BOOK))
+    assert drawing == [tokenizer.convert_tokens_to_ids("<|endoftext|>"), *plain]
+    talk = [{"role": "user", "content": "two red circles"}]
+    assert Talk(model, tokenizer, [], BOOK).ids(talk) == Talk(model, tokenizer, []).ids(talk)
+
+
 def test_the_codebook_is_the_one_beside_the_tokenizer(tmp_path):
     model, data = tmp_path / "model", tmp_path / "data"
     for folder in (model, data):
