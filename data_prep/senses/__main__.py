@@ -215,7 +215,7 @@ def main(argv: list[str] | None = None) -> None:
             made.append(documents(perceived, named[row.name], end, both=sense == "picture"))
     counts = write_tokens(out / "tokens", made, args.validation_fraction, rng)
     tokenizer.save_pretrained(out / "tokenizer")
-    np.savez_compressed(out / FILE, **{sense: book.centres for sense, book in books.items()})
+    np.savez_compressed(out / FILE, picture=books["picture"].centres, sound=books["sound"].centres)
     write_test(out / "test.npz", rng, args.test_each)
     told = ", ".join(f"{split} {c['tokens']:,} tokens in {c['documents']:,} documents" for split, c in counts.items())
     print(f"{out}: {len(tokenizer)} in the vocabulary, {told}")
