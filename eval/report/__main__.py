@@ -112,6 +112,7 @@ def _chapters(run, summary: dict) -> dict[str, Any]:
     from eval.report.sections.jobs import Jobs
     from eval.report.sections.probes import Probed
     from eval.report.sections.second_tries import SecondTries
+    from eval.report.sections.senses import Senses
 
     story = Story(run, summary)
     experiments = Experiments(story)
@@ -120,6 +121,7 @@ def _chapters(run, summary: dict) -> dict[str, Any]:
         "second_tries": SecondTries(story),
         "jobs": Jobs(story),
         "at_test_time": AtTestTime(story),
+        "senses": Senses(story),
     }
     summary["experiments"] = experiments.numbers()
     summary["probes"] = probed.numbers()

@@ -17,6 +17,7 @@ from eval.cli import UserError
 from eval.generation.encoding import render
 from eval.generation.generate import Generation, encode, generate
 from eval.generation.tool_loop import Toolbox
+from eval.senses.codes import BEGIN
 
 LEAST_TEMPERATURE, MOST_TEMPERATURE, MOST_NEW_TOKENS = 0.01, 100, 1_000_000
 MOST_CALLS = 8  # `max_tool_calls` of `generate`
@@ -91,13 +92,17 @@ class Talk:
 
     Args:
         tools: functions that it may call.
+        book: the codebook of the pictures that it draws (`recipes.chat_ui.pictures`), as a text begins a document;
+            None: it draws none.
 
     Raises:
         UserError: see `eval.generation.tool_loop.Toolbox`.
     """
 
-    def __init__(self, model, tokenizer, tools: list):
-        self.model, self.tokenizer, self.tools = model, tokenizer, tools
+    def __init__(self, model, tokenizer, tools: list, book=None):
+        self.model, self.tokenizer, self.tools, self.book = model, tokenizer, tools, book
+        vocabulary = tokenizer.get_vocab() if book else {}
+        self.begin = [vocabulary[BEGIN]] if BEGIN in vocabulary else []  # a text could else be a document's end
         self.toolbox = (
             Toolbox(tokenizer, tools, 0, 0) if tools else None
         )  # for what it renders; `generate` has its own, with limits
@@ -107,7 +112,8 @@ class Talk:
         self.positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
     def ids(self, prompt: list[dict] | str) -> list[int]:
-        return encode(self.tokenizer, [prompt], **self.rendering)[0]
+        ids = encode(self.tokenizer, [prompt], **self.rendering)[0]
+        return [*self.begin, *ids] if isinstance(prompt, str) else ids
 
     def render(self, messages: list[dict], **more) -> str:
         """For `eval.generation.encoding.encode_text`: what the messages spell of control tokens is sealed."""
@@ -153,7 +159,7 @@ class Talk:
         limits = {"max_new_tokens": room, "max_tool_calls": MOST_CALLS}
         sampling = {"temperature": temperature, "seed": seed}
         settings: dict[str, Any] = {**limits, **sampling, "tools": self.tools, "stream": stream}
-        prompts: Any = [prompt]  # all of one kind, conversation or text
+        prompts: Any = [self.ids(prompt) if isinstance(prompt, str) else prompt]
         ((done,),) = generate(self.model, self.tokenizer, prompts, **settings)
         reader.end()
         return done, done.messages or [{"role": "assistant", "content": "", **reader.said}]

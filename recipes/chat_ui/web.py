@@ -33,6 +33,7 @@ from pathlib import Path
 from eval.cli import UserError, existing, named_folders
 from eval.shared.web_guard import guard
 from recipes.chat_ui.approve import Approval, Desk, StopJob
+from recipes.chat_ui.pictures import book_of, drawn
 from recipes.chat_ui.session import Listener, Talk, check_sampling, completes, cut, load_model
 from recipes.chat_ui.starters import Starter, stage_of, starters
 from recipes.chat_ui.token_view import see
@@ -144,6 +145,8 @@ class ReplyStream:
         )
         written = done.written or [1] * len(done.token_ids)
         end = {"ids": done.token_ids, "written": written, "messages": messages}
+        if self.talk.book:
+            end["pictures"] = drawn(self.talk.tokenizer, self.talk.book, done.token_ids)
         return {**end, "cut": "; ".join(filter(None, (cut(done, self.asked.max_new_tokens), self._decisions())))}
 
     def _decisions(self) -> str:
@@ -308,7 +311,7 @@ def load_stage(folder: str, tools: list, run: str | Path, insist: bool) -> Stage
         calling = Talk(model, tokenizer, tools)
     elif tools and not base:
         print(f"{folder}: its chat template has no place for calls of tools, so it answers without")
-    stage = Stage(Talk(model, tokenizer, []), calling, base, stage_of(folder, base), starters(run))
+    stage = Stage(Talk(model, tokenizer, [], book_of(folder)), calling, base, stage_of(folder, base), starters(run))
     first = "a" if base else [{"role": "user", "content": "a"}]
     for talk in filter(None, (stage.plain, stage.tools)):
         talk.reply(first, Listener(), max_new_tokens=2, temperature=1.0)

@@ -618,10 +618,12 @@ COMMANDS = [
     "data_prep.tokens",
     "data_prep.preferences",
     "data_prep.problems",
+    "data_prep.senses.__main__",
 ]
 COMMANDS += [
     "eval.run",
     "eval.pairs",
+    "eval.senses.__main__",
     "eval.report.__main__",
     "recipes.run",
     *(f"eval.probes.{name}" for name in ("regurgitation", "in_context", "dreams", "life", "jagged", "at_test_time")),

@@ -150,6 +150,16 @@ class Stages:
             )
         return folder
 
+    def senses(self) -> Path:
+        """A few pictures and sounds as tokens."""
+        folder = self.folder / "senses_data"
+        if not folder.exists():
+            importlib.import_module("data_prep.senses.__main__").main(
+                f"--tokenizer {self.tokenizer_dir} --output_dir {folder} --pictures 90 --sounds 36 --test_each 1"
+                " --picture_codes 20 --sound_codes 20 --validation_fraction 0.1".split()
+            )
+        return folder
+
     def path(self, value: str, recipe: str) -> str:
         """Where a path or Hub id of a recipe lies in this test."""
         if value in self.by_output:
@@ -176,6 +186,7 @@ class Stages:
             ("experiments/jobs/train", self.world / "problems/train"),
             ("experiments/second_tries/primed", self.world / "conversations/train"),
             ("experiments/second_tries/train", self.countdown() / "train"),
+            ("experiments/senses_data", self.senses()),
         ):
             if value.startswith(f"runs/tiny/{prefix}"):
                 return value.replace(f"runs/tiny/{prefix}", str(local))

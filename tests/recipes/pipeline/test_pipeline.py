@@ -423,6 +423,11 @@ EXPERIMENTS_SHORT = [
             "max_completion_length=8",
         )
     ),
+    *("senses_data.pictures=90", "senses_data.sounds=36", "senses_data.test_each=1"),
+    *("senses_data.picture_codes=20", "senses_data.sound_codes=20", "senses_data.validation_fraction=0.1"),
+    *("senses.max_steps=2", "senses.warmup_steps=1", "senses.eval_steps=2", "senses.save_steps=2"),
+    *('senses.lr_scheduler_kwargs={"num_decay_steps": 1}', "senses.per_device_train_batch_size=2"),
+    "senses_test.drawings=1",
     *("tries_over_steps.samples=2", "tries_over_steps.max_new_tokens=8"),
     *("jobs.lessons=64", "jobs.jobs=16", "jobs.test_jobs=2"),
     *("jobs_start.max_steps=2", "jobs_start.save_steps=2", "jobs_start.per_device_train_batch_size=8"),
