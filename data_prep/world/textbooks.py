@@ -85,9 +85,14 @@ HAVE = (
 )
 
 
+def _is_solvable(count: int, rest: int) -> bool:
+    """Whether `count` pieces of one whole price cost `rest`: a word problem that practice may ask."""
+    return rest > 0 and rest % count == 0
+
+
 def counting(rng: random.Random) -> str:
     """What two people have, and questions whose answers stand in the text: how many, at what price, what total.
-    Nothing is to be worked out."""
+    Nothing is to be worked out, and nothing can be: no total is one of a word problem."""
     lines = []
     for person in rng.sample(PEOPLE, 2):
         does, do = HAVE[0] if rng.random() < 0.3 else rng.choice(HAVE)
@@ -96,6 +101,8 @@ def counting(rng: random.Random) -> str:
         prices = {one: rng.randint(2, 9) for _, one in fruits}
         total = rng.randint(10, 99)
         (first, _), (second, priced) = fruits
+        while _is_solvable(counts[first], total - counts[second] * prices[priced]):
+            total += 1
         text = (
             f"{person} {does} {counts[first]} {first} and {counts[second]} {second}. Each {priced} costs"
             f" {prices[priced]} dollars. The total is {total} dollars."

@@ -214,11 +214,12 @@ def test_no_benchmark_question_stands_in_a_training_set(benchmarks, training, co
 
 
 def apples(text: str) -> list[tuple[int, int, int, int]]:
-    """(a, o, c, p) of every apples problem in the text."""
+    """(a, o, c, p) of every apples problem in the text: of purchases whose p is a whole number."""
     found = re.findall(
         r"buys (\d+) \w+ and (\d+) \w+\. Each \w+ costs (\d+) dollars\. The total is (\d+) dollars", text
     )
-    return [(a, o, c, (total - o * c) // a) for a, o, c, total in (map(int, numbers) for numbers in found)]
+    read = [tuple(map(int, numbers)) for numbers in found]
+    return [(a, o, c, (total - o * c) // a) for a, o, c, total in read if total > o * c and (total - o * c) % a == 0]
 
 
 def test_no_number_word_or_pair_of_a_benchmark_is_trained_on(benchmarks, corpus):
