@@ -29,7 +29,7 @@ def prompts_of(tokenizer, prompts: list[list[dict]]) -> dict[str, list[list[int]
     given = {"processing_class": tokenizer, "tools": None, "chat_template": None, "chat_template_kwargs": {}}
     found = {"ppo": [encode(tokenizer, [prompt])[0] for prompt in prompts]}
     for name, trainer in (("grpo", GRPO), ("rloo", RLOO)):
-        one = SimpleNamespace(**given, environment_factories=None)
+        one = SimpleNamespace(**given, environment=None)
         one.rendering = trainer.rendering.fget(one)
         found[name], _, _ = trainer._tokenize_prompts(one, prompts)
     return found

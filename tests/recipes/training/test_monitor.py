@@ -149,7 +149,7 @@ def test_a_line_a_look(stage, config, tmp_path):
             "judge",
         }
     assert told[0]["kl"]["value"] == pytest.approx(0, abs=1e-4)
-    assert abs(told[-1]["kl"]["value"]) > 1e-3  # an estimate from few samples: it may fall below 0
+    assert abs(told[-1]["kl"]["value"]) > 1e-4  # an estimate from few samples: it may fall below 0
     assert "decision" not in told[-1] and not list((tmp_path / "run").glob("best-*"))
 
 
