@@ -95,6 +95,7 @@ def counting(rng: random.Random) -> str:
     Nothing is to be worked out, and nothing can be: no total is one of a word problem."""
     lines = []
     for person in rng.sample(PEOPLE, 2):
+        # most often a purchase: practice asks about purchases
         does, do = HAVE[0] if rng.random() < 0.3 else rng.choice(HAVE)
         fruits = rng.sample(FRUITS, 2)
         counts = {many: rng.randint(2, 9) for many, _ in fruits}

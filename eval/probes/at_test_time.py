@@ -31,6 +31,7 @@ import itertools
 import random
 import re
 from dataclasses import asdict, dataclass, field
+from statistics import fmean
 from typing import Any
 
 from eval.cli import UserError, command, named_folders, output_file, parse, read_jsonl, write_json
@@ -98,19 +99,15 @@ class Way:
     def figures(self) -> dict:
         prompts = [tokens for asked in self.asked for tokens in asked.tokens]
         seconds = sum(asked.seconds for asked in self.asked)
-        once = {"tokens": _mean(self.tokens_once), "seconds": _mean(self.seconds_once)}
+        once = {"tokens": fmean(self.tokens_once), "seconds": fmean(self.seconds_once)}
         found: dict[str, Any] = {
             "right": clustered([asked.hits for asked in self.asked]),
             "once": once,
-            "each": {"tokens": _mean(prompts), "seconds": seconds / len(prompts)},
+            "each": {"tokens": fmean(prompts), "seconds": seconds / len(prompts)},
         }
         if self.known:
             found["known"], found["bits_per_byte"] = clustered(self.known), clustered(self.bits)
         return found
-
-
-def _mean(values: list) -> float:
-    return sum(values) / len(values)
 
 
 def read_pages(args: AtTestTimeArguments) -> tuple[list[Page], int]:

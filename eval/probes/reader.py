@@ -186,11 +186,10 @@ def padded(rows: list[list[int]], device) -> tuple:
     """(token ids, labels), rows × longest. The padding stands on the right, where a causal model does not see it, and
     has no label."""
     import torch
+    from torch.nn.utils.rnn import pad_sequence
 
-    longest = max(map(len, rows))
-    inputs = torch.tensor([row + [row[-1]] * (longest - len(row)) for row in rows], device=device)
-    labels = torch.tensor([row + [-100] * (longest - len(row)) for row in rows], device=device)
-    return inputs, labels
+    ids = [torch.tensor(row, device=device) for row in rows]
+    return pad_sequence(ids, batch_first=True), pad_sequence(ids, batch_first=True, padding_value=-100)
 
 
 def bits_per_byte(model, tokenizer, rows: list[list[int]]) -> list[float]:
