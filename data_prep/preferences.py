@@ -7,6 +7,7 @@ rows.
         --output_dir runs/mine
     python -m data_prep.preferences --rankings rankings.jsonl --output_dir runs/mine/preferences
     python -m data_prep.preferences --dataset Anthropic/hh-rlhf --split test --output_dir runs/hh-rlhf
+    python -m data_prep.preferences --dataset Anthropic/hh-rlhf --split test --held_out 0.5 --output_dir runs/hh-rlhf
 
 The first reads `{train,validation,test}.jsonl` of prompts (`prompt`: messages) and also writes `rankings.jsonl`
 (`prompt`, `responses`, `ranking`: indices, best first). The ranker is a module with `rank(row, responses, rng,
@@ -26,7 +27,9 @@ by its hash (80, 10 and 10 %).
 
 The last reads a published set into `<split>.jsonl`, whatever its columns: transcripts (Anthropic/hh-rlhf, Bai et al.
 2022), messages (HuggingFaceH4/ultrafeedback_binarized), texts beside a prompt, votes, scores (openbmb/UltraFeedback,
-Cui et al. 2023); docs/data.md lists them. Two equal replies, or scores, are no preference.
+Cui et al. 2023); docs/data.md lists them. Two equal replies, or scores, are no preference. With `held_out` its rows go
+to `train.jsonl` and `test.jsonl` instead, by a hash of the conversation's first turn: all pairs that begin alike are
+on one side.
 
 Pairs are `prompt`, `chosen`, `rejected` (messages), and `rank_distance`: how many places lie between the two.
 """
@@ -77,6 +80,10 @@ class PreferencesArguments:
     name: str | None = field(default=None, metadata={"help": "with dataset: its configuration, such as preference"})
     split: str = field(default="train", metadata={"help": "with dataset: split to read"})
     revision: str | None = field(default=None, metadata={"help": "with dataset: revision on the Hub"})
+    rows: int | None = field(default=None, metadata={"help": "with dataset: only its first rows (default: all)"})
+    held_out: float | None = field(
+        default=None, metadata={"help": "with dataset: share of the prompts for test.jsonl; the others: train.jsonl"}
+    )
     ranker: str = field(
         default="data_prep.world.taste",
         metadata={"help": "module with rank(), and score() if there is a gold; none: people will rank"},
@@ -251,9 +258,14 @@ def check(args: PreferencesArguments) -> None:
             "candidates must be at least 2, max_new_tokens at least 1, chunk and batch_size too, and temperature"
             f" above 0, but are {given}"
         )
-    of_a_dataset, of_a_model = args.revision or args.name, args.ranker == "none" or args.model_name
+    of_a_dataset = args.revision or args.name or args.rows is not None or args.held_out is not None
+    of_a_model = args.ranker == "none" or args.model_name
     if of_a_dataset and not args.dataset or of_a_model and not args.model:
-        raise UserError("revision and name go with dataset, ranker none and model_name with model: leave it out")
+        raise UserError(
+            "revision, name, rows and held_out go with dataset, ranker none and model_name with model: leave it out"
+        )
+    if args.held_out is not None and not 0 < args.held_out < 1:
+        raise UserError(f"held_out must lie between 0 and 1, but is {args.held_out}")
     if sum(map(bool, (args.model, args.rankings, args.dataset))) != 1 or bool(args.model) != bool(args.prompts_dir):
         raise UserError("give one of: model with prompts_dir, rankings, dataset")
 
@@ -292,11 +304,26 @@ def read_published(args: PreferencesArguments) -> tuple[list[dict], dict]:
     """(The pairs of a published set, its record.)"""
     from data_prep.schemas import convert
 
-    data = load_source({"path": args.dataset, "name": args.name, "split": args.split, "revision": args.revision})
+    source = {"path": args.dataset, "name": args.name, "split": args.split, "revision": args.revision}
+    data = load_source(source | {"rows": args.rows})
     pairs, form, left_out = convert(data, "pair", args.dataset, kind=args.pairs)
     columns = [column for column in PAIR if column in pairs.column_names]
     rows = [{**pair, "rank_distance": pair.get("rank_distance", 1)} for pair in pairs.select_columns(columns)]
     return rows, count(args.dataset, form, len(data), left_out)
+
+
+def is_held_out(pair: dict, share: float) -> bool:
+    """Whether a pair is for the test: by a hash of its first turn, so for all pairs that begin alike."""
+    first = json.dumps(pair["prompt"][0], sort_keys=True)
+    return int(hashlib.md5(first.encode()).hexdigest(), 16) / 2**128 < share
+
+
+def split_pairs(pairs: list[dict], share: float) -> dict[str, list[dict]]:
+    """The pairs for training and for the test, of whose conversations `share` are for the test."""
+    files: dict[str, list[dict]] = {"train": [], "test": []}
+    for pair in pairs:
+        files["test" if is_held_out(pair, share) else "train"].append(pair)
+    return files
 
 
 def pairs_of(rankings: list[dict], args: PreferencesArguments) -> tuple[dict[str, list[dict]], dict]:
@@ -322,7 +349,7 @@ def main(argv: list[str] | None = None) -> None:
     rankings: list[dict] = []
     if args.dataset:
         pairs, record = read_published(args)
-        files = {args.split: pairs}
+        files = split_pairs(pairs, args.held_out) if args.held_out else {args.split: pairs}
     else:
         rankings = ranked_answers(args) if args.model else given_rankings(args.rankings)
         files, record = pairs_of(rankings, args)

@@ -8,9 +8,10 @@ A pipeline is a list of steps, each the `main` of a module with `args` or a `con
 and is not done again; a killed one resumes. To do one again, delete that file and the folder that the step writes
 (docs/steps.md). Each step runs in a forked child of this process, which has imported the libraries once: no step pays
 for start-up, none sees what another left in memory. With `processes: 2` it runs in two, which train together as under
-`accelerate launch`. A pipeline that continues in another's folder names one within it, `state: experiments`, for its
-markers and times. The time left is printed before each step, and while a long one runs; `recipes.pipeline.time_left`
-learns it from this machine.
+`accelerate launch`. A step that `needs` an option, such as the path of some data, is left out where no `--set` gives
+it. A pipeline that continues in another's folder names one within it, `state: experiments`, for its markers and
+times. The time left is printed before each step, and while a long one runs; `recipes.pipeline.time_left` learns it
+from this machine.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from eval.cli import UserError, command, output_folder, refuse_token, write_json
 from eval.report.commands import command_of, evaluated, outputs
 from eval.shared.run_folder import moved
 from recipes.pipeline.processes import run_step
-from recipes.pipeline.steps import import_libraries, read_pipeline, uses_model
+from recipes.pipeline.steps import import_libraries, read_pipeline, uses_model, without_unset
 from recipes.pipeline.time_left import Running, Watch, read_share, seconds_left, whole_seconds
 
 
@@ -162,7 +163,8 @@ class Pipeline:
     """
 
     def __init__(self, args: argparse.Namespace, pipeline: dict):
-        self.args, self.pipeline, self.steps = args, pipeline, pipeline["steps"]
+        self.args, self.pipeline = args, pipeline
+        self.steps, self.left_out = without_unset(pipeline["steps"], {item.partition("=")[0] for item in args.set})
         self.out = output_folder(args.output_dir or pipeline["output_dir"])
         self.held = lock(self.out)
         self.state = self.out / pipeline.get("state", "")
@@ -171,6 +173,8 @@ class Pipeline:
 
     def run(self) -> None:
         """Run the steps that are not done."""
+        for needed, names in self.left_out.items():
+            print(f"left out without --set {needed}=…: {', '.join(names)}")
         commands = [self.argv(step) for step in self.steps]
         self._write_commands(commands)
         for number, (step, argv) in enumerate(zip(self.steps, commands), 1):

@@ -10,6 +10,8 @@ lines:
                       many of them.
     invented          messages: questions about invented things, each with a refusal
     requests          prompt: everyday requests
+    prompts/train, prompts/validation, prompts/test   the same as messages, for `data_prep.preferences` and RLOO: one
+                      of `VALIDATION` that are for training is for validation, those of the exam are the test
     exam/invented, exam/everyday      question, verifier: what is only examined, with kinds that `invented` lacks
 
 What the model knows is not in here: `data_prep.refusals` finds it out, `data_prep.facts.exam` takes it in.
@@ -27,6 +29,7 @@ from data_prep.probing.phrasings import PHRASINGS
 from eval.cli import UserError, command, existing, output_folder, parse, read_jsonl, write_jsonl
 
 SIDES = ("train", "test")
+VALIDATION = 6
 WORDS = {"am", "as", "at", "be", "he", "i", "in", "no"}  # symbols that a sentence holds for other reasons
 
 
@@ -126,6 +129,18 @@ def requests(spec: list[dict], count: int, seed: int) -> list[str]:
     return random.Random(f"requests-{seed}").sample(asks, min(count, len(asks)))
 
 
+def prompts(train: list[str], test: list[str]) -> dict[str, list[dict]]:
+    """The requests of each split as messages."""
+    parts = {
+        "train": [text for number, text in enumerate(train) if number % VALIDATION],
+        "validation": train[::VALIDATION],
+        "test": test,
+    }
+    return {
+        split: [{"prompt": [{"role": "user", "content": text}]} for text in texts] for split, texts in parts.items()
+    }
+
+
 def refusal_row(question: str, rng: random.Random) -> dict:
     turns = [{"role": "user", "content": question}, {"role": "assistant", "content": rng.choice(PHRASINGS)}]
     return {"messages": turns, "kind": "invented"}
@@ -167,6 +182,9 @@ def main(argv: list[str] | None = None) -> None:
         write_jsonl(out / f"{side}.jsonl", asked[side])
     write_jsonl(out / "invented.jsonl", [refusal_row(row["question"], rng) for row in invented["train"]])
     write_jsonl(out / "requests.jsonl", [{"prompt": text} for text in wanted["train"]])
+    folder = output_folder(out / "prompts")
+    for split, rows in prompts(wanted["train"], wanted["test"]).items():
+        write_jsonl(folder / f"{split}.jsonl", rows)
     write_jsonl(exam / "invented.jsonl", invented["test"])
     write_jsonl(exam / "everyday.jsonl", [{"question": text} for text in wanted["test"]])
     sizes = {side: len(rows) for side, rows in asked.items()}

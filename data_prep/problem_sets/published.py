@@ -1,8 +1,7 @@
 """Rows of published sets in the form that `recipes.grpo` reads."""
 
-import re
-
 from data_prep.problem_sets.rows import asked
+from eval.checking.programs import humaneval_tests
 
 BOXED = "\nThink step by step and end with the answer in \\boxed{}."
 
@@ -22,16 +21,9 @@ def competition_math(example: dict, suffix: str = BOXED) -> dict:
 
 
 def humaneval(example: dict, suffix: str = "\nWrite the whole function in one block of Python.") -> dict:
-    """openai/openai_humaneval (Chen et al. 2021): `check(candidate)` holds the tests.
-
-    What the prompt shows above the function, imports and helpers, stands in the tests, too: a reply may leave it out,
-    and three of the 164 tests call a helper.
-    """
+    """openai/openai_humaneval (Chen et al. 2021): `check(candidate)` holds the tests."""
     text = f"Complete this function.\n```python\n{example['prompt'].rstrip()}\n```{suffix}"
-    definition = re.search(rf"^(?:async )?def {re.escape(example['entry_point'])}\b", example["prompt"], re.MULTILINE)
-    above = example["prompt"][: definition.start()].strip() if definition else ""
-    parts = [above, example["test"], f"check({example['entry_point']})"]
-    return asked(text, tests="\n".join(filter(None, parts)) + "\n", verifier="code")
+    return asked(text, tests=humaneval_tests(example), verifier="code")
 
 
 def mbpp(example: dict, suffix: str = "\nWrite the whole function in one block of Python.") -> dict:

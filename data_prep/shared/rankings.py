@@ -1,5 +1,8 @@
 """Rankings of responses: lists of indices, best first, ties in a list of their own."""
 
+import math
+import random
+
 from eval.cli import UserError
 
 
@@ -19,3 +22,10 @@ def places(ranking: list, responses: list, where: str) -> list[list[int]]:
             f" list, but is {ranking}"
         )
     return [place for place in levels if place]
+
+
+def ordered(scores: list[float], rng: random.Random, noise: float) -> list[int]:
+    """Indices from best to worst as a person would order what has these scores: each plus Gumbel noise of scale
+    `noise` (Plackett–Luce)."""
+    noisy = [score - noise * math.log(-math.log(rng.uniform(1e-9, 1 - 1e-9))) for score in scores]
+    return sorted(range(len(scores)), key=lambda i: -noisy[i])

@@ -5,9 +5,10 @@ the end whether PPO pleased the people or only the reward model. There is no rig
 high.
 """
 
-import math
 import random
 import re
+
+from data_prep.shared.rankings import ordered
 
 TOPICS = (
     "sea moon river mill forest ferry harvest winter garden owl lantern bridge market bell harbour orchard storm"
@@ -114,10 +115,8 @@ def score(row: dict, response: str) -> float:
 
 
 def rank(row: dict, responses: list[str], rng: random.Random, noise: float) -> list[int]:
-    """Indices from best to worst as a person would order them: gold plus Gumbel noise of scale `noise`
-    (Plackett–Luce)."""
-    noisy = [score(row, text) - noise * math.log(-math.log(rng.uniform(1e-9, 1 - 1e-9))) for text in responses]
-    return sorted(range(len(responses)), key=lambda i: -noisy[i])
+    """Indices from best to worst as a person would order them, by gold and noise (`ordered`)."""
+    return ordered([score(row, text) for text in responses], rng, noise)
 
 
 def prompts(split: str) -> list[dict]:

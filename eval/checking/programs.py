@@ -275,3 +275,15 @@ def program(text: str, tests: str = "") -> str:
     if len(code) > LONGEST:
         return ""
     return _without_guard(code) if tests else code
+
+
+def humaneval_tests(example: dict) -> str:
+    """What checks a reply to a row of HumanEval (Chen et al. 2021): `prompt`, `test`, `entry_point`.
+
+    What the prompt shows above the function, imports and helpers, stands in the tests, too: a reply may leave it out,
+    and three of the 164 tests call a helper.
+    """
+    definition = re.search(rf"^(?:async )?def {re.escape(example['entry_point'])}\b", example["prompt"], re.MULTILINE)
+    above = example["prompt"][: definition.start()].strip() if definition else ""
+    parts = [above, example["test"], f"check({example['entry_point']})"]
+    return "\n".join(filter(None, parts)) + "\n"

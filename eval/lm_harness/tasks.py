@@ -49,7 +49,8 @@ def local_task(name: str) -> Path | None:
 
 
 def data_file(task: str, data_dir: str | None) -> Path:
-    """The rows of one of our tasks, or of a YAML file's (`local_task`); its twin reads the same.
+    """The rows of one of our tasks, or of a YAML file's (`local_task`); its twin reads the same. In `data_dir` a file
+    stands by its name, or in a folder that is called as the YAML's is.
 
     Raises:
         UserError: the file is missing or empty.
@@ -57,7 +58,9 @@ def data_file(task: str, data_dir: str | None) -> Path:
     from lm_eval.tasks._yaml_loader import load_yaml
 
     path = Path(load_yaml(local_task(task), resolve_func=False)["dataset_kwargs"]["data_files"]["test"])
-    path = Path(data_dir) / path.name if data_dir else path
+    if data_dir:
+        in_folder = Path(data_dir) / path.parent.name / path.name
+        path = in_folder if in_folder.exists() else Path(data_dir) / path.name
     existing(path, f"data file of task {task}", "python -m data_prep.world writes it, or give --data_dir")
     if not path.stat().st_size:
         raise UserError(f"data file of task {task} {path} is empty")

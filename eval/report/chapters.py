@@ -12,7 +12,7 @@ from eval.generation.models import load_tokenizer
 from eval.report.commands import writer
 from eval.report.figures import Figure, bars, columns, duration, lines, score
 from eval.report.stages import report_columns, roles, stages
-from eval.report.summary import OUTCOMES, Run, half_width
+from eval.report.summary import OUTCOMES, Run, half_width, pleasing
 
 FACTS = {
     "facts_known": "read often",
@@ -40,6 +40,7 @@ class Story:
             stage.role == "hub" for stage in stages(run)
         )  # it begins with a model as it is published
         self.before = "hub" if self.pretrained else "sft"  # the stage before it is taught what it does not know
+        self.pleasing = pleasing(run)
         self.fact_groups = REAL_FACTS if self.pretrained else FACTS  # task -> what it asks for
         alone = [stage.name for stage in report_columns(run) if not stage.with_tools]
         self.evaluated = [name for name in alone if "tasks" in summary["stages"].get(name, {})]
@@ -114,6 +115,20 @@ class Story:
         for outcome, label in OUTCOMES.items():
             series[label] = {group: (stage, "facts", task, outcome) for task, group in self.fact_groups.items()}
         return self.measures(title, series, "questions", f"eval/{self.name(stage)}/results.json")
+
+    def benchmarks(self, title: str, names: dict[str, str]) -> Markup:
+        """The scores of published benchmarks, of the model before and of honest; `names` is label -> task."""
+        series: dict[str, dict[str, tuple[str, ...]]] = {}
+        for stage in (self.before, "honest"):
+            series[self.name(stage)] = {label: (stage, "tasks", task) for label, task in names.items()}
+        return self.measures(title, series, "questions", f"benchmarks/{self.name('honest')}/results.json")
+
+    def outcomes(self, title: str, task: str) -> Markup:
+        """What the model before and honest reply to the questions of a benchmark about facts."""
+        series: dict[str, dict[str, tuple[str, ...]]] = {}
+        for outcome, label in OUTCOMES.items():
+            series[label] = {self.name(stage): (stage, "facts", task, outcome) for stage in (self.before, "honest")}
+        return self.measures(title, series, "questions", f"benchmarks/{self.name('honest')}/results.json")
 
     def places_apart(self, title: str, key: str, whole: bool) -> Markup:
         return self.compare(
@@ -225,10 +240,10 @@ class Story:
         return [_probe(first[verdict]) for verdict in verdicts[:3]]
 
     def verses(self) -> list[dict]:
-        """The judge's examples: the same three prompts before and after ppo."""
+        """The judge's examples: the same three prompts before and after PPO or RLOO."""
         judge = self.run("judge/results.json")
         by_prompt = {}
-        for stage in (self.name("honest"), self.name("ppo")):
+        for stage in (self.name("honest"), self.name(self.pleasing)):
             for e in judge.get(stage, {}).get("examples", []):
                 by_prompt.setdefault(e["prompt"], []).append(
                     {"label": stage, "text": e["text"], "verdict": f"gold {score(e['gold'])}", "css": ""}

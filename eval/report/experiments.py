@@ -30,14 +30,19 @@ class Experiments:
 
     # --- a reward that is overdone ---
 
+    def watched(self, name: str) -> str:
+        """The file of the monitor of a stage, or of a run in `experiments/`."""
+        folder = name if any(name == stage for stage, _ in self.story.records) else f"experiments/{name}"
+        return f"{folder}/monitor.jsonl"
+
     def looks(self, name: str) -> list[dict]:
-        """The measurements of the monitor of a run in `experiments/`."""
-        return self.run(f"experiments/{name}/monitor.jsonl")
+        """The measurements of that monitor."""
+        return self.run(self.watched(name))
 
     def past_the_peak(self, title: str, name: str) -> Markup:
         """The reward that is trained on and the judge's against the way from the start, and the law that fits the
         judge's."""
-        looks, file = self.looks(name), f"experiments/{name}/monitor.jsonl"
+        looks, file = self.looks(name), self.watched(name)
         away = [math.sqrt(max(0.0, look["kl"]["value"])) for look in looks]
         curves = {}
         for key in ("reward", "judge"):
@@ -59,7 +64,7 @@ class Experiments:
     def over_steps(self, title: str, name: str, series: dict[str, str], what: str, whole: bool) -> Markup:
         """The monitor's measurements over the steps of a run; `series` is label -> key, and a point is a mean over
         `what`."""
-        looks, file = self.looks(name), f"experiments/{name}/monitor.jsonl"
+        looks, file = self.looks(name), self.watched(name)
         curves = {label: _by_step(looks, key) for label, key in series.items()}
         note = f"n = {looks[0]['reward']['n'] if looks else 0} {what} a point; {file}"
         return self.or_absent(lines(title, curves, "step", note, whole), title, file)
@@ -124,7 +129,7 @@ class Experiments:
         }
 
     def decision(self, name: str) -> str | None:
-        """What the stop rule said of a run in `experiments/`."""
+        """What the stop rule said of a run."""
         return next((look["decision"] for look in self.looks(name) if look.get("decision")), None)
 
     # --- PPO and what came after it ---

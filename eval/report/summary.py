@@ -26,6 +26,10 @@ MEASURES = {
     "search_pasted": "the same with the paragraph before the question",
     "override": "who are you, where a system message gives another name",
     "plain_text": "bits per byte of plain text that nothing trains on",
+    "gsm8k_chat": "GSM8K asked in chat, without examples",
+    "humaneval_chat": "HumanEval asked in chat: programs that pass their tests",
+    "nq_open_chat": "NQ-open: what people asked a search engine, right",
+    "web_questions_chat": "WebQuestions: what people typed, right",
     "sums": "sums in a sentence, sampled",
     "sums_greedy": "the same, greedy",
     "apples": "word problems step by step, sampled",
@@ -46,8 +50,8 @@ MEASURES = {
     "pair_accuracy_labels": "the same by the noisy labels",
     "calibration_error": "how far the reward model's certainty is from its accuracy by the labels",
     "length_correlation": "of a reply's reward and its length",
-    "gold": "verses judged by the hidden taste",
-    "kl_to_reference": "distance from the model that PPO started from (KL), nats a reply",
+    "gold": "replies judged by the hidden taste",
+    "kl_to_reference": "distance from the model that PPO or RLOO started from (KL), nats a reply",
 }
 OUTCOMES = {
     "right": "right",
@@ -73,6 +77,7 @@ TRAINING = {  # of stage.json -> how the page shows it
     "git_commit": "code",
 }
 OVERLAP = ("verdict", "items", "contaminated", "whole", "any")  # of a task in decontaminate/verdict.json
+EVALUATIONS = ("benchmarks", "eval")  # folders of eval.run; what both measured is the last one's
 LOWER_IS_BETTER = {
     "facts_unseen",
     "facts_absent",
@@ -164,18 +169,19 @@ def _measures(results: dict, task: str) -> dict[str, dict]:
 
 def _scores(run: Run, stage: Stage) -> dict:
     """`tasks`: the score of each; `facts`: of those about facts, the share of each outcome."""
-    results = run(f"eval/{stage.name}/results.json")
     parts = {"tasks": {}, "facts": {}}
-    for task in results.get("results", {}):
-        name = task.removesuffix("_base") if stage.role == "base" else task
-        measures = _measures(results, task)
-        if stage.role == "tools" and name in LOWER_IS_BETTER and "made_up" in measures:
-            # who can look it up need not make an answer up; the task's own score counts every answer
-            measures["score"] = measures["made_up"]
-        if "score" in measures:
-            parts["tasks"][name] = measures.pop("score")
-        if measures:
-            parts["facts"][name] = measures
+    for folder in EVALUATIONS:
+        results = run(f"{folder}/{stage.name}/results.json")
+        for task in results.get("results", {}):
+            name = task.removesuffix("_base") if stage.role == "base" else task
+            measures = _measures(results, task)
+            if stage.role == "tools" and name in LOWER_IS_BETTER and "made_up" in measures:
+                # who can look it up need not make an answer up; the task's own score counts every answer
+                measures["score"] = measures["made_up"]
+            if "score" in measures:
+                parts["tasks"][name] = measures.pop("score")
+            if measures:
+                parts["facts"][name] = measures
     return {part: dict(in_order(measures)) for part, measures in parts.items() if measures}
 
 
@@ -214,8 +220,15 @@ def in_order(measures: dict) -> list[tuple]:
     return sorted(measures.items(), key=lambda item: order.get(item[0], len(order)))
 
 
+def pleasing(run: Run) -> str:
+    """The role of the stage that is trained to please the reward model: rloo where the run has such a stage and no
+    PPO."""
+    trained = {stage.role for stage in stages(run)}
+    return "rloo" if "rloo" in trained and "ppo" not in trained else "ppo"
+
+
 def _pairs(run: Run, reward: str) -> dict:
-    """The measures of the reward model on held-out pairs; those by places apart are mappings of their own."""
+    """The measures of a reward model on held-out pairs; those by places apart are mappings of their own."""
     pairs = {name: _measure(measure) for name, measure in run(f"{reward}/pairs.json").items()}
     by_distance = {}
     for key, prefix in APART.items():
@@ -250,13 +263,15 @@ def summarize(run: Run) -> dict:
         gold = judged.get(name, {}).get("gold")
         if gold:
             numbers["gold"] = _measure(gold)
-    measured[name_of["reward"]].update(_pairs(run, name_of["reward"]))
-    kl = judged.get(name_of["ppo"], {}).get("kl_to_reference")
+    for name in {name_of["reward"], *(stage.name for stage in stages(run))}:
+        measured[name].update(_pairs(run, name))
+    pleased = name_of[pleasing(run)]
+    kl = judged.get(pleased, {}).get("kl_to_reference")
     if kl:
-        measured[name_of["ppo"]]["kl_to_reference"] = _measure(kl)
+        measured[pleased]["kl_to_reference"] = _measure(kl)
     differences = {
         "in_steps": _gains_by_steps(measured),
-        "gold": difference(measured[name_of["ppo"]].get("gold"), measured[name_of["honest"]].get("gold")),
+        "gold": difference(measured[pleased].get("gold"), measured[name_of["honest"]].get("gold")),
     }
     overlap = run("decontaminate/verdict.json")
     trained = {stage.name: stage.record for stage in stages(run)}

@@ -42,9 +42,11 @@ ROWS = (  # label, stage, path in the summary
     ("with search and Python · `everyday` (of a pretrained model: refused)", "tools", "tasks/everyday"),
     ("reward · pairs clearly apart", "reward", "pair_accuracy_clear"),
     ("reward · all pairs", "reward", "pair_accuracy"),
-    ("honest · gold taste of its verses", "honest", "gold"),
-    ("ppo · gold taste of its verses", "ppo", "gold"),
-    ("ppo · KL to honest, nats a verse", "ppo", "kl_to_reference"),
+    ("honest · gold taste of its replies", "honest", "gold"),
+    ("ppo · gold taste of its replies", "ppo", "gold"),
+    ("ppo · KL to honest, nats a reply", "ppo", "kl_to_reference"),
+    ("rloo · gold taste of its replies", "rloo", "gold"),
+    ("rloo · KL to honest, nats a reply", "rloo", "kl_to_reference"),
     ("ppo · `facts_known`", "ppo", "tasks/facts_known"),
     *(
         (f"{stage} · `apples`, {how}", stage, f"tasks/{task}")
@@ -85,6 +87,17 @@ ROWS = (  # label, stage, path in the summary
         (f"{stage} · `{task}`", stage, f"tasks/{task}")
         for task in ("sums", "sums_greedy", "plain_text")
         for stage in ("hub", "honest", "grpo")
+    ),
+    ("reward_hh · people's pairs (hh-rlhf)", "reward_hh", "pair_accuracy_labels"),
+    *(
+        (f"{stage} · `{task}`, right", stage, f"tasks/{task}")
+        for task in ("gsm8k_chat", "humaneval_chat", "nq_open_chat", "web_questions_chat")
+        for stage in ("hub", "honest")
+    ),
+    *(
+        (f"{stage} · `{task}`, refused", stage, f"facts/{task}/refused")
+        for task in ("nq_open_chat", "web_questions_chat")
+        for stage in ("hub", "honest")
     ),
 )
 # label, and where a run of the invented world and one of a pretrained model have the figure: stage, path

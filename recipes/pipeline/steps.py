@@ -6,7 +6,8 @@
 
 A step needs `name`, `module` and `seconds`, which it took on one machine. It may have `args` (options of the module's
 `main`), `config` (a YAML of such options), `processes` that train together, and `seeded: false` where the module takes
-no seed.
+no seed. `needs: STEP.KEY` leaves a step out where nobody sets that option, such as the path of data that not everybody
+has.
 """
 
 import importlib
@@ -29,7 +30,7 @@ WITH_MODEL = (
 WITHOUT_MODEL = ("eval.report", "eval.tools", "recipes.pretrained")
 
 STEP_KEYS = {"name", "module", "seconds"}
-STEP_OPTIONS = {"args", "config", "seeded", "processes"}
+STEP_OPTIONS = {"args", "config", "seeded", "processes", "needs"}
 OLD_OPTIONS = {"imports"}  # of older pipelines; what it said follows from the module
 PIPELINE_KEYS, PIPELINE_OPTIONS = {"recipe", "output_dir", "steps"}, {"offline", "state"}
 
@@ -72,7 +73,31 @@ def read_pipeline(path: str) -> dict:
         if names.count(name) > 1:
             raise UserError(f"{path}: two steps are called {name}")
         check_files(step, path)
+        check_need(step, names, path)
     return pipeline
+
+
+def check_need(step: dict, names: list[str], path: str) -> None:
+    """Raises `UserError` for a `needs` that is no option of a step of the pipeline at `path`."""
+    needed = step.get("needs", f"{step['name']}.")
+    if not isinstance(needed, str) or needed.partition(".")[0] not in names or "." not in needed:
+        raise UserError(f"{path}: step {step['name']}: needs must be STEP.KEY of one of its steps, but is {needed!r}")
+
+
+def without_unset(steps: list[dict], set_options: set[str]) -> tuple[list[dict], dict[str, list[str]]]:
+    """The steps that can be run, and of the others the names, by the option that they need.
+
+    Args:
+        set_options: STEP.KEY of each option that the command line sets.
+    """
+    kept, left_out = [], {}
+    for step in steps:
+        needed = step.get("needs")
+        if needed is None or needed in set_options:
+            kept.append(step)
+        else:
+            left_out.setdefault(needed, []).append(step["name"])
+    return kept, left_out
 
 
 def check_keys(step, where: str) -> None:

@@ -201,7 +201,7 @@ def test_judge(tmp_path, refuses, text, argv):
         tmp_path / "o.json",
         *argv,
     )
-    assert "two prompts" in error or "no topic" in error
+    assert "two prompts" in error or "cannot judge a reply" in error and "line 1 (KeyError: 'topic')" in error
 
 
 # fmt: skip

@@ -1,12 +1,13 @@
 """Questions about real and invented things: nothing of the exam is in training, and probes become an exam."""
 
 import json
+import random
 
 import pytest
 import yaml
 from conftest import ROOT, rows
 
-from data_prep.facts import exam, invented, practice, questions
+from data_prep.facts import exam, invented, practice, questions, taste
 from eval.verifiers import refusal
 
 FACTS = ROOT / "recipes" / "smollm2-135m" / "facts"
@@ -74,6 +75,47 @@ def test_invented_things_are_refused_and_new_kinds_only_examined(written):
     asked = " ".join(row["messages"][0]["content"] for row in train)
     assert "film" not in asked and "company" not in asked
     assert len(rows(written / "exam" / "everyday.jsonl")) == 100
+
+
+def test_requests_of_the_test_are_in_no_other_split(written):
+    asked = {}
+    for split in ("train", "validation", "test"):
+        asked[split] = {row["prompt"][0]["content"] for row in rows(written / "prompts" / f"{split}.jsonl")}
+    assert len(asked["train"]) == 83 and len(asked["validation"]) == 17 and len(asked["test"]) == 100
+    assert not asked["train"] & asked["validation"] and not (asked["train"] | asked["validation"]) & asked["test"]
+    assert asked["test"] == {row["question"] for row in rows(written / "exam" / "everyday.jsonl")}
+
+
+ASKED = "How do I make pancakes?"
+GOOD = "Mix flour, milk and an egg. Fry the pancakes in a little butter until they are golden."
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        GOOD.rstrip("."),
+        "Mix flour, milk and an egg. Fry them in a little butter until they are golden.",
+        GOOD + " Then" + " stir and serve it at once to your guests," * 6 + " warm.",
+        "Pancakes are pancakes. " * 4,
+        "I don't know how to make pancakes, sorry.",
+        "Mix it.",
+        "",
+    ],
+    ids=["cut", "about nothing asked", "long", "repeats", "refuses", "short", "empty"],
+)
+def test_the_taste_likes_it_less(reply):
+    assert -4 <= taste.gold(ASKED, reply) < taste.gold(ASKED, GOOD) == 2.0
+
+
+def test_the_taste_wants_no_subject_of_a_greeting():
+    assert taste.subjects("How are you?") == set() and taste.subjects(ASKED) == {"pancakes"}
+    assert taste.gold("How are you?", "I am fine, and I hope you are well.") == 2.0
+
+
+def test_the_taste_ranks_by_gold_and_noise():
+    row, replies = {"prompt": [{"role": "user", "content": ASKED}]}, ["", GOOD, GOOD.rstrip(".")]
+    orders = [taste.rank(row, replies, random.Random(seed), noise) for noise in (0.0, 5.0) for seed in range(20)]
+    assert orders[:20] == [[1, 2, 0]] * 20 and len(set(map(tuple, orders[20:]))) > 1
 
 
 def test_an_exam_out_of_probes(tmp_path, capsys):

@@ -95,6 +95,35 @@ def test_real_transcripts(shared_data, tmp_path, capsys):
     assert not any(row["chosen"] == row["rejected"] or "\n\nHuman:" in row["chosen"][-1]["content"] for row in found)
 
 
+def test_pairs_that_begin_alike_are_on_one_side(shared_data, tmp_path):
+    """A conversation that comes twice, with other replies or further on, is trained on or held out, not both."""
+    file = shared_data / "hh-rlhf" / "harmless-base.jsonl.gz"
+    given = ("--dataset", file, "--held_out", 0.5)
+    run(*given, "--output_dir", tmp_path / "out")
+    found = {split: rows(tmp_path / "out" / f"{split}.jsonl") for split in ("train", "test")}
+    first = {split: {pair["prompt"][0]["content"] for pair in pairs} for split, pairs in found.items()}
+    assert sum(map(len, found.values())) == 1154 > sum(map(len, first.values())) and not first["train"] & first["test"]
+    assert 500 < len(found["test"]) < 650
+    assert {path.stem for path in (tmp_path / "out").glob("*.jsonl")} == {"train", "test"}
+    run(*given, "--rows", 100, "--output_dir", tmp_path / "few")
+    few = [rows(tmp_path / "few" / f"{split}.jsonl") for split in ("train", "test")]
+    assert sum(map(len, few)) <= 100 and all(pair in found["test"] for pair in few[1])
+
+
+@pytest.mark.parametrize(
+    "argv, says",
+    [
+        (["--dataset", "d.jsonl", "--held_out", "1"], "held_out must lie between 0 and 1"),
+        (["--rankings", "r.jsonl", "--held_out", "0.5"], "go with dataset"),
+        (["--rankings", "r.jsonl", "--rows", "5"], "go with dataset"),
+    ],
+)
+def test_what_is_held_out_is_of_a_published_set(tmp_path, capsys, argv, says):
+    with pytest.raises(SystemExit):
+        run(*argv, "--output_dir", tmp_path / "out")
+    assert says in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_scores_and_messages(tmp_path):
     scored = {
         "instruction": "Which?",

@@ -1,9 +1,12 @@
 """`eval.run` beside lm-eval's own command: our tasks and standard ones, whose rows lie here instead of on the Hub."""
 
+import gzip
+import itertools
 import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +24,12 @@ SCHEMAS = {
     "lambada_openai": "lambada/lambada_openai.yaml",
 }
 N = 12
+REAL = {  # published sets, of which the first rows are asked: the files of their tasks
+    "gsm8k_chat": "gsm8k/test.jsonl",
+    "nq_open_chat": "nq-open/dev.jsonl",
+    "web_questions_chat": "webquestions/test.jsonl",
+    "humaneval_chat": "humaneval/HumanEval.jsonl.gz",
+}
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +82,21 @@ def standard(world, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> Path | None:
+    """A folder with the first rows of the published sets; None where they are not here."""
+    source = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not source.is_dir():
+        return None
+    folder = tmp_path_factory.mktemp("published")
+    for file in REAL.values():
+        opened = gzip.open if file.endswith(".gz") else open
+        (folder / file).parent.mkdir()
+        with opened(source / file, "rt") as lines, opened(folder / file, "wt") as first:
+            first.writelines(itertools.islice(lines, 3))
+    return folder
+
+
 def run(*argv) -> None:
     from eval.run import main
 
@@ -84,7 +108,7 @@ def samples(path: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("chat", [True, False])
-def test_scores_and_answers_are_those_of_lm_evals_own_command(world, standard, chat_model, tmp_path, chat):
+def test_scores_and_answers_are_those_of_lm_evals_own_command(world, standard, published, chat_model, tmp_path, chat):
     ours, theirs = OURS if chat else [f"{task}_base" for task in OURS], [f"local_{task}" for task in SCHEMAS]
     (tmp_path / "runs/tiny").mkdir(parents=True)
     (tmp_path / "runs/tiny/world").symlink_to(world)  # where our YAML files look
@@ -93,6 +117,9 @@ def test_scores_and_answers_are_those_of_lm_evals_own_command(world, standard, c
     for file in [*(ROOT / "eval/tasks").iterdir(), *standard.glob("*.yaml")]:
         if file.is_file():
             (both / file.name).symlink_to(file)
+    real = [*REAL] if chat and published else []
+    shutil.copytree(ROOT / "eval/tasks/real", both / "real")
+    (tmp_path / "data").symlink_to(published or tmp_path)
     command = [
         sys.executable,
         "-m",
@@ -103,7 +130,7 @@ def test_scores_and_answers_are_those_of_lm_evals_own_command(world, standard, c
         "--model_args",
         f"pretrained={chat_model}",
         "--tasks",
-        ",".join([*ours, *theirs]),
+        ",".join([*ours, *theirs, *real]),
         "--include_path",
         str(both),
     ]
@@ -127,9 +154,16 @@ def test_scores_and_answers_are_those_of_lm_evals_own_command(world, standard, c
         "--batch_size",
         "8",
     )
+    if real:
+        paths = [ROOT / "eval/tasks/real" / f"{task}.yaml" for task in real]
+        out = ("--output_dir", tmp_path / "ours_real", "--batch_size", "8")
+        run("--models", f"m={chat_model}", "--tasks", *paths, "--data_dir", published, *out)
     (path,) = (tmp_path / "theirs").rglob("results_*.json")
     expected, found = json.loads(path.read_text()), json.loads((tmp_path / "ours/m/results.json").read_text())
-    for task in [*ours, *theirs]:
+    if real:
+        of_real = json.loads((tmp_path / "ours_real/m/results.json").read_text())
+        found = {key: found[key] | of_real[key] for key in ("results", "n-samples", "versions", "n-shot", "chance")}
+    for task in [*ours, *theirs, *real]:
         assert found["results"][task] == expected["results"][task]
         assert (
             found["n-samples"][task] == expected["n-samples"][task]
@@ -137,7 +171,8 @@ def test_scores_and_answers_are_those_of_lm_evals_own_command(world, standard, c
             and found["n-shot"][task] == expected["n-shot"][task]
         )
         (file,) = path.parent.glob(f"samples_{task}_2*.jsonl")
-        for mine, its in zip(samples(tmp_path / f"ours/m/samples_{task}.jsonl"), samples(file), strict=True):
+        mine_in = tmp_path / ("ours_real" if task in real else "ours")
+        for mine, its in zip(samples(mine_in / f"m/samples_{task}.jsonl"), samples(file), strict=True):
             for key in mine.keys() - {"doc_hash", "prompt_hash", "target_hash"}:
                 assert mine[key] == its[key], (task, key)
     assert {"acc,none", "perplexity,none"} <= found["results"]["local_lambada_openai"].keys()

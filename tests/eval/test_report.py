@@ -909,9 +909,54 @@ def test_headlines_of_two_recipes_stand_side_by_side():
     assert "| seed 0 | seed 0 |" in table([invented, invented], headline=True)
 
 
+def pretrained_run(folder) -> None:
+    """The stages of a run that begins with a pretrained model, without what they measured."""
+    write(folder / "hub/stage.json", {"method": "published weights", "role": "hub", "parent": "a/b"})
+    write(folder / "honest/stage.json", {"method": "supervised fine-tuning", "role": "honest", "seconds": 3})
+
+
+def test_what_a_pretrained_run_was_given_no_data_for_has_no_section(tmp_path):
+    pretrained_run(tmp_path)
+    text = html.parse(build(tmp_path)).getroot().text_content()
+    assert "Taste" not in text and "Published benchmarks" not in text
+
+
+def test_taste_and_benchmarks_of_a_pretrained_run(tmp_path):
+    pretrained_run(tmp_path)
+    measure = {"value": 0.75, "stderr": 0.02, "n": 400}
+    for name, measured in (
+        ("reward", ("pair_accuracy", "pair_accuracy_labels")),
+        ("reward_hh", ("pair_accuracy_labels",)),
+    ):
+        write(tmp_path / name / "stage.json", {"method": "reward modelling", "role": name})
+        write(tmp_path / name / "pairs.json", dict.fromkeys(measured, measure))
+    write(tmp_path / "rloo/stage.json", {"method": "RLOO", "role": "rloo"})
+    winner = {"prompt": "Hello!", "text": "Hello hello hello.", "reward": 3.0, "judge": -1.0}
+    look = {name: measure for name in ("reward", "judge", "kl", "length")}
+    looks = [look | {"step": step, "winners": [winner]} for step in (0, 6)]
+    looks[-1]["decision"] = "ended at step 6, past its best; kept step 0"
+    (tmp_path / "rloo/monitor.jsonl").write_text("".join(json.dumps(row) + "\n" for row in looks))
+    judged = {"gold": measure | {"std": 1.0}, "kl_to_reference": measure, "examples": []}
+    write(tmp_path / "judge/results.json", {"honest": judged, "rloo": judged})
+    for stage in ("hub", "honest"):
+        row = {"score,none": 0.25, "score_stderr,none": 0.05, "refused,none": 0.5, "refused_stderr,none": 0.05}
+        results = {"results": {}, "n-samples": {}}
+        for task in ("gsm8k_chat", "nq_open_chat"):
+            results["results"][task], results["n-samples"][task] = row, {"original": 9, "effective": 9}
+        write(tmp_path / f"benchmarks/{stage}/results.json", results)
+    text = html.parse(build(tmp_path)).getroot().text_content()
+    summary = json.loads((tmp_path / "report/summary.json").read_text())
+    assert "Hello hello hello." in text and "past its best" in text and "RLOO changed the gold score" in text
+    drawn = summary["figures"]["Reward models: held-out pairs ranked right"]
+    assert drawn["groups"] == ["by the taste", "people's pairs"]
+    assert summary["stages"]["reward_hh"]["pair_accuracy_labels"]["n"] == 400
+    assert summary["stages"]["rloo"]["kl_to_reference"] == measure and "ppo" not in summary["stages"]
+    assert summary["figures"]["Published benchmarks: right"]["groups"] == ["GSM8K", "NQ-open"]
+    assert {"NQ-open", "RLOO: KL to the model it started from, nats a reply"} <= set(summary["figures"])
+
+
 def test_a_run_that_begins_with_a_pretrained_model_tells_its_own_story(tmp_path):
-    write(tmp_path / "hub/stage.json", {"method": "published weights", "role": "hub", "parent": "a/b"})
-    write(tmp_path / "honest/stage.json", {"method": "supervised fine-tuning", "role": "honest", "seconds": 3})
+    pretrained_run(tmp_path)
     for stage, right in (("hub", 0.9), ("honest", 0.4)):
         metrics = {"score": right, "right": right, "made_up": 0.1, "refused": 0.9 - right}
         result = {f"{name},none": value for name, value in metrics.items()}
