@@ -106,7 +106,8 @@ def agree(one: Answer, other: Answer) -> bool:
 
 def same_answer(row: dict, samples: list[str]) -> list[list[int]]:
     """The places of the samples that give the same answer, the largest group first, equal ones in order."""
-    answers = [answer_of(row, text) for text in samples]
+    of_text = {text: answer_of(row, text) for text in dict.fromkeys(samples)}
+    answers = [of_text[text] for text in samples]
     groups: list[list[int]] = []
     for place, answer in enumerate(answers):
         group = next((group for group in groups if agree(answers[group[0]], answer)), None)

@@ -309,6 +309,7 @@ _STATES = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=1024)  # several verdicts ask of the same reply
 def declines(text: str) -> bool:
     """Whether the reply (see `eval.verifiers.reply`) says that it does not know, and answers nothing."""
     bare = text.strip("\"'*` ")

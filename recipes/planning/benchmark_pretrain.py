@@ -3,13 +3,13 @@
     python -m recipes.benchmark --stage pretrain --config recipes/tiny/pretrain.yaml --steps 60 --rounds 3
 
 Each round runs all variants one after the other, each in fresh processes: `bare` and `recipe`, eager and with
-`torch.compile` (the recipe's is TrainingArguments' `torch_compile`), and the processor's peak, 2,048³ products in the
-dtype of training on the same threads. Printed: tokens/s, the share of that peak, and recipe/bare of the rounds. Left
-out of the time: the first steps, evaluation, checkpoints and samples; what compiling took is said for itself.
+`torch.compile` (TrainingArguments' `torch_compile`, with the config's `torch_compile_backend` and `_mode`), and the
+processor's peak, 2,048³ products in the dtype of training on the same threads. Printed: tokens/s, the share of that
+peak, and recipe/bare of the rounds. Left out of the time: the first steps, evaluation, checkpoints and samples; what
+compiling took is said for itself.
 """
 
 import contextlib
-import importlib
 import io
 import json
 import os
@@ -26,6 +26,7 @@ import yaml
 
 from eval.cli import UserError, existing, parse
 from recipes.pipeline.processes import run_step
+from recipes.pipeline.steps import import_libraries
 from recipes.training.patches import replaced
 
 WARM_UP = 5  # steps that are not counted
@@ -159,7 +160,7 @@ def window_reader(args, training_args) -> Callable:
     return read
 
 
-def plain_loop(args, training_args, model_args, compiled: bool) -> PlainLoop:
+def plain_loop(args, training_args, model_args) -> PlainLoop:
     """The loop of the recipe's model, optimiser and rates."""
     import torch
     from transformers import get_scheduler, set_seed
@@ -179,12 +180,14 @@ def plain_loop(args, training_args, model_args, compiled: bool) -> PlainLoop:
     kind, kind_kwargs = training_args.lr_scheduler_type, training_args.lr_scheduler_kwargs
     schedule = get_scheduler(kind, optimizer, training_args.get_warmup_steps(last), last, kind_kwargs)
     network = torch.nn.parallel.DistributedDataParallel(model) if training_args.world_size > 1 else model
-    network = torch.compile(network) if compiled else network
+    if training_args.torch_compile:
+        backend, mode = training_args.torch_compile_backend, training_args.torch_compile_mode
+        network = torch.compile(network, backend=backend, mode=mode)
     network.train()
     return PlainLoop(model, network, optimizer, schedule, windows, training_args)
 
 
-def bare(argv: list[str], steps: int, compiled: bool) -> dict:
+def bare(argv: list[str], steps: int) -> dict:
     """The plain loop: the seconds from its start to the ends of steps `WARM_UP` and `steps`, and the mean loss."""
     import torch
 
@@ -192,7 +195,7 @@ def bare(argv: list[str], steps: int, compiled: bool) -> dict:
     from recipes.training.setup import rows_per_step
 
     args, training_args, model_args = settings(argv)
-    loop = plain_loop(args, training_args, model_args, compiled)
+    loop = plain_loop(args, training_args, model_args)
     start = now()
     losses = [loop.step(number) for number in range(WARM_UP)]
     warm = now()
@@ -204,7 +207,7 @@ def bare(argv: list[str], steps: int, compiled: bool) -> dict:
     return {"warm": warm - start, "end": end - start, "loss": loss, "step_tokens": tokens, "flops_per_token": flops}
 
 
-def recipe(argv: list[str], steps: int, compiled: bool) -> dict:
+def recipe(argv: list[str], steps: int) -> dict:
     """`recipes.pretrain` as it is, stopped after `steps`: the same figures."""
     from transformers import TrainerCallback
 
@@ -225,7 +228,6 @@ def recipe(argv: list[str], steps: int, compiled: bool) -> dict:
         def on_train_end(self, args, state, control, **kwargs):
             history.extend(state.log_history)
 
-    argv = [*argv, *(["--torch_compile", "true"] if compiled else [])]
     clocked = replaced(Stage, callbacks=lambda stage: [*callbacks(stage), Clock()])
     with clocked, contextlib.redirect_stdout(io.StringIO()):
         pretrain.main(argv)
@@ -234,10 +236,10 @@ def recipe(argv: list[str], steps: int, compiled: bool) -> dict:
 
 
 def main(argv: list[str]) -> None:
-    """A process of one variant: its name, eager or compiled, steps, the file for its figures, the recipe's options."""
-    name, how, steps, result, *options = argv
+    """A process of one variant: its name, steps, the file for its figures, the recipe's options."""
+    name, steps, result, *options = argv
     train = {"bare": bare, "recipe": recipe}
-    figures = peak(options) if name == "peak" else train[name](options, int(steps), how == "compiled")
+    figures = peak(options) if name == "peak" else train[name](options, int(steps))
     if os.environ.get("RANK", "0") == "0":
         Path(result).write_text(json.dumps(figures))
 
@@ -245,8 +247,9 @@ def main(argv: list[str]) -> None:
 # ---- All variants, in turn ----
 
 
-def recipe_options(config: str, args: PretrainBenchmarkArguments, folder: Path) -> list[str]:
-    """The command line of `recipes.pretrain`: nothing but training, and batches in the file's order."""
+def recipe_options(config: str, args: PretrainBenchmarkArguments, folder: Path) -> dict[str, list[str]]:
+    """The command lines of `recipes.pretrain`, eager and compiled: nothing but training, and batches in the file's
+    order."""
     keys = yaml.safe_load(existing(config, "config", "give a pretrain.yaml of recipes/").read_text())
     if not isinstance(keys, dict):
         raise UserError(f"{config} must hold `key: value` lines, but holds {type(keys).__name__}")
@@ -254,18 +257,23 @@ def recipe_options(config: str, args: PretrainBenchmarkArguments, folder: Path) 
     keys |= {key: getattr(args, key) for key in ("tokenizer", "tokens_dir") if getattr(args, key)}
     keys |= {"output_dir": str(folder / "model"), "eval_strategy": "no", "save_strategy": "no", "max_eval_windows": 1}
     keys |= {"train_sampling_strategy": "sequential", "report_to": "none", "disable_tqdm": True}
-    keys |= {"resume": False, "torch_compile": False}
+    keys["resume"] = False
+    compiling = {key: keys.pop(key) for key in ("torch_compile_backend", "torch_compile_mode") if key in keys}
     if keys.get("max_steps", -1) < WARM_UP + args.steps:
         raise UserError(f"max_steps of {config} must be at least {WARM_UP + args.steps}, {WARM_UP} more than --steps")
-    (folder / "pretrain.yaml").write_text(yaml.safe_dump(keys))
-    return ["--config", str(folder / "pretrain.yaml")]
+    options = {}
+    for how, more in (("eager", {"torch_compile": False}), ("compiled", {"torch_compile": True} | compiling)):
+        path = folder / f"{how}.yaml"
+        path.write_text(yaml.safe_dump(keys | more))
+        options[how] = ["--config", str(path)]
+    return options
 
 
-def measure(name: str, how: str, args: PretrainBenchmarkArguments, options: list[str], folder: Path) -> dict:
+def measure(name: str, args: PretrainBenchmarkArguments, options: list[str], folder: Path) -> dict:
     """Run one variant in processes of its own; its figures."""
     result = folder / "figures.json"
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / f"compiled-{name}")  # the first round compiles, for both
-    argv = [name, how, str(WARM_UP + args.steps), str(result), *options]
+    argv = [name, str(WARM_UP + args.steps), str(result), *options]
     with (folder / "held").open("w") as held:
         code, _ = run_step("recipes.planning.benchmark_pretrain", argv, held, args.processes, folder / "other.log")
     shutil.rmtree(folder / "model", ignore_errors=True)
@@ -297,17 +305,16 @@ def compare(argv: list[str]) -> None:
         in_turn(args, recipe_options(config, args, Path(folder)), Path(folder))
 
 
-def in_turn(args: PretrainBenchmarkArguments, options: list[str], folder: Path) -> None:
+def in_turn(args: PretrainBenchmarkArguments, options: dict[str, list[str]], folder: Path) -> None:
     """Run the rounds and print what they say."""
-    for module in ("transformers", "trl"):
-        importlib.import_module(module)  # once, before the processes are forked
+    import_libraries()  # once, before the processes are forked
     hows = ["eager", "compiled"] if args.compiled else ["eager"]
     peaks, runs = [], {(name, how): [] for how in hows for name in ("bare", "recipe")}
     for number in range(1, args.rounds + 1):
-        peaks.append(measure("peak", "eager", args, options, folder))
+        peaks.append(measure("peak", args, options["eager"], folder))
         print(f"round {number}, peak: {peaks[-1]['flops'] / 1e9:.1f} GFLOP/s", flush=True)
         for (name, how), of_rounds in runs.items():
-            of_rounds.append(measure(name, how, args, options, folder))
+            of_rounds.append(measure(name, args, options[how], folder))
             step = (of_rounds[-1]["end"] - of_rounds[-1]["warm"]) / args.steps
             print(f"round {number}, {name} {how}: {step:.3f} s a step, loss {of_rounds[-1]['loss']:.4f}", flush=True)
     report(args, peaks, runs)

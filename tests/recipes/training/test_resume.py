@@ -277,14 +277,14 @@ def test_ppo_goes_on_with_its_adapters(configs, tmp_path):
 def pipeline(configs, world, documents, tmp_path):
     """Four steps of a pipeline; the third, `base`, trains for some seconds."""
     base = yaml.safe_load((configs / "pretrain.yaml").read_text()) | {
-        "max_steps": 300,
+        "max_steps": 100,
         "save_steps": 20,
         "logging_steps": 5,
-        "eval_steps": 100,
-        "sample_steps": 100,
+        "eval_steps": 50,
+        "sample_steps": 50,
     }
     base |= {"tokenizer": "runs/x/tokenizer", "tokens_dir": "runs/x/tokens", "output_dir": "runs/x/base"}
-    base["lr_scheduler_kwargs"] = {"num_decay_steps": 100}
+    base["lr_scheduler_kwargs"] = {"num_decay_steps": 30}
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
     (tmp_path / "tokens.yaml").write_text(
         yaml.safe_dump(
@@ -358,7 +358,7 @@ def test_a_killed_pipeline_goes_on_in_its_step_and_repeats_none(pipeline, tmp_pa
         "continuing from" in printed and "[3/4] base" in printed and "[1/4]" not in printed and "[2/4]" not in printed
     )
     assert before == {p: p.stat().st_mtime_ns for p in before}
-    assert [row["step"] for row in rows(out / "base" / "log.jsonl") if "loss" in row] == list(range(5, 301, 5))
+    assert [row["step"] for row in rows(out / "base" / "log.jsonl") if "loss" in row] == list(range(5, 101, 5))
     seconds = json.loads((out / "seconds.json").read_text())
     assert list(seconds["seconds"]) == ["total", "tokenizer", "tokens", "base", "report"]
     assert seconds["seconds"]["total"] == pytest.approx(sum(list(seconds["seconds"].values())[1:]), abs=0.1)
@@ -370,7 +370,7 @@ def test_a_killed_pipeline_goes_on_in_its_step_and_repeats_none(pipeline, tmp_pa
     assert forks.run("recipes.run", argv, log_2) == 0 and "━━ [" not in log_2.read_text()
     from recipes.run import main
 
-    for other in (["--set", "base.max_steps=301"], ["--seed", "1"]):
+    for other in (["--set", "base.max_steps=101"], ["--seed", "1"]):
         with pytest.raises(SystemExit) as exit_:
             main([*map(str, argv), *other])
         error = capsys.readouterr().err
@@ -381,7 +381,7 @@ def test_a_killed_pipeline_goes_on_in_its_step_and_repeats_none(pipeline, tmp_pa
             and error.count("\n") == 1
         )
     with pytest.raises(SystemExit) as exit_:
-        main([*map(str, argv), "--set", "bas.max_steps=301"])
+        main([*map(str, argv), "--set", "bas.max_steps=101"])
     assert exit_.value.code == 2 and "no step" in capsys.readouterr().err
 
 
