@@ -8,10 +8,10 @@ A job asks in which towns several people live, whom only the library names, so t
     ->  search, search, search, "The answer is Dunmoor, Thornby, Brindale."
 
 `lessons.jsonl` (`messages`, `tools`, for `recipes.sft`) has jobs of at most `lesson_calls` people, worked by calls
-that were run; of each call more half as many, so that the longest are known, but seldom. `train.jsonl` (`prompt`,
-`answer`, `calls`, `verifier`, for `recipes.grpo`) has jobs of `fewest_calls` to `most_calls`, and `test.jsonl` (for
-`eval.long_jobs`) of one to `most_calls`. No one of the test's people is in a lesson or in `train`. All is drawn from
-the index itself, so that what a job asks for can be found.
+that were run; of each call more half as many, so that the longest are known, but seldom. `train.jsonl` and
+`test.jsonl` (`prompt`, `answer`, `calls`, `verifier`, for `recipes.grpo` and `eval.long_jobs`) have jobs of 2 to
+`most_calls`. No one of the test's people is in a lesson or in `train`. All is drawn from the index itself, so that
+what a job asks for can be found.
 """
 
 import json
@@ -34,7 +34,6 @@ class JobsArguments:
     lessons: int = field(default=6400, metadata={"help": "rows of lessons"})
     lesson_calls: int = field(default=2, metadata={"help": "most calls of a lesson"})
     jobs: int = field(default=2000, metadata={"help": "rows of train"})
-    fewest_calls: int = field(default=2, metadata={"help": "fewest calls of a row of train"})
     most_calls: int = field(default=8, metadata={"help": "most calls of a job"})
     test_jobs: int = field(default=40, metadata={"help": "rows of test for each number of calls"})
     seed: int = field(default=0, metadata={"help": "of what is drawn"})
@@ -93,12 +92,8 @@ def of_split(homes: dict[str, str], test: bool) -> list[str]:
 
 def check(args: JobsArguments, people: dict[bool, list[str]]) -> None:
     """Raises `UserError` for settings that no rows can be drawn for."""
-    if min(args.lessons, args.jobs, args.test_jobs, args.lesson_calls) < 1:
-        raise UserError("lessons, jobs, test_jobs and lesson_calls must be at least 1")
-    if not 1 <= args.fewest_calls <= args.most_calls:
-        raise UserError(
-            f"fewest_calls must be from 1 to most_calls, but they are {args.fewest_calls} and {args.most_calls}"
-        )
+    if min(args.lessons, args.jobs, args.test_jobs, args.lesson_calls) < 1 or args.most_calls < 2:
+        raise UserError("lessons, jobs, test_jobs and lesson_calls must be at least 1, and most_calls at least 2")
     fewest = min(map(len, people.values()))
     if max(args.most_calls, args.lesson_calls) > fewest:
         raise UserError(
@@ -127,10 +122,7 @@ def main(argv: list[str] | None = None) -> None:
         (calls,) = rng.choices(lengths, weights)
         some = rng.sample(people[False], calls)
         lessons.append({**lesson(some, homes, search), "tools": tools})
-    practice = []
-    for _ in range(args.jobs):
-        calls = rng.randint(args.fewest_calls, args.most_calls)
-        practice.append(job(rng.sample(people[False], calls), homes))
+    practice = [job(rng.sample(people[False], rng.randint(2, args.most_calls)), homes) for _ in range(args.jobs)]
     test = [
         job(rng.sample(people[True], calls), homes)
         for calls in range(1, args.most_calls + 1)

@@ -21,9 +21,7 @@ def folder(world, tmp_path_factory):
         f"--documents {world}/library --output_dir {out}/index --passage_words 60 --count 1 --max_tokens 70"
         " --match all".split()
     )
-    jobs.main(
-        f"--index {out}/index --output_dir {out}/jobs --lessons 30 --jobs 40 --fewest_calls 4 --test_jobs 3".split()
-    )
+    jobs.main(f"--index {out}/index --output_dir {out}/jobs --lessons 30 --jobs 40 --test_jobs 3".split())
     return out
 
 
@@ -57,7 +55,6 @@ def test_no_person_of_the_test_is_taught_or_practised(folder):
         return {person for person in homes if person in text}
 
     assert people("test") and not people("test") & (people("train") | people("lessons"))
-    assert {row["calls"] for row in rows(folder / "jobs" / "train.jsonl")} == {4, 5, 6, 7, 8}
     counts = [row["calls"] for row in rows(folder / "jobs" / "test.jsonl")]
     assert counts == [calls for calls in range(1, 9) for _ in range(3)]
 
