@@ -1,11 +1,13 @@
 """What the tests share: the environment, a small world, and small models with random weights."""
 
 import atexit
+import gc
 import importlib.util
 import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -55,6 +57,20 @@ def pytest_collection_modifyitems(items):
         for item in filter(needs_ppo, items):
             item.add_marker(pytest.mark.skip(reason="this TRL has no PPOTrainer; the one of constraints.txt has"))
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+imported = 0
+
+
+@pytest.fixture(autouse=True)
+def no_garbage():
+    """Modules are none: accelerate collects at each start of a training, which would go through them all for 0.3 s.
+    Looked at where many have been imported since the last time."""
+    global imported
+    if len(sys.modules) > imported + 300:
+        imported = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)
