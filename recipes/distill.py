@@ -28,6 +28,7 @@ from recipes.training.setup import (
     positions,
     report_left_out,
     require_rows,
+    require_vllm,
     rows_per_step,
 )
 from recipes.training.stage import Stage, logged_tokens
@@ -119,6 +120,8 @@ def main(argv: list[str] | None = None) -> None:
     # ---- Checks and data, before any work ----
     tokenizer = load_chat_tokenizer(model_args, "the student", pad_token=True)
     check(training_args, model_args, tokenizer)
+    if not args.dry_run:
+        require_vllm(training_args)
     train, evaluation, lengths, left_out = read_data(args, training_args, model_args, tokenizer)
     if args.dry_run:
         from recipes.planning.dry_run import Job, tell

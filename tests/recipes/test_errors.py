@@ -560,6 +560,29 @@ def test_a_trl_without_the_trainer_is_named(monkeypatch, capsys):
     assert stop.value.code == 2 and "needs PPOTrainer, which TRL 1.12 has" in told and "recipes.rloo" in told
 
 
+@pytest.mark.parametrize("script", ["grpo", "rloo"])
+def test_vllm_that_cannot_be_used_is_named(fails, monkeypatch, script):
+    """On a processor without a GPU; and where TRL's trainer, asked for or not, cannot read the version."""
+    from recipes.training import setup
+
+    for mode in ("colocate", "server"):
+        assert "use_vllm needs a GPU" in fails(script, use_vllm=True, vllm_mode=mode)
+    monkeypatch.setattr(setup, "find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "trl.trainer.grpo_trainer", None)
+    assert "cannot be imported beside the vLLM" in fails(script)
+
+
+def test_vllm_that_is_not_there_is_named(monkeypatch):
+    from types import SimpleNamespace
+
+    from eval.cli import UserError
+    from recipes.training import setup
+
+    monkeypatch.setattr(setup, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="use_vllm needs vLLM: pip install"):
+        setup.require_vllm(SimpleNamespace(use_vllm=True, device=SimpleNamespace(type="cuda")))
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
