@@ -32,6 +32,7 @@ TRIES, WAIT, LONGEST_WAIT = (
 )  # WAIT · 2^n seconds before try n + 1, half a minute in all; or what the server asks for
 TIMEOUT = 600.0  # seconds without a word: an answer comes when it is whole
 BACKENDS = ("transformers", "vllm")
+ALIKE = 8  # conversations whose samples are all the same, from which an endpoint seems not to sample
 BUSY = {408, 409, 425, 429, 500, 502, 503, 504}
 CURES = {
     401: "set OPENAI_API_KEY to a key that it takes",
@@ -199,8 +200,9 @@ class _Endpoint:
             raise UserError("OPENAI_API_KEY holds characters that no key has: copy it again")
         self.url, self.name = url.rstrip("/").removesuffix("/chat/completions"), name
         self.options = {"model": name, "max_tokens": max_new_tokens, "temperature": temperature}
+        self.temperature = temperature
         self.open = build_opener(_NoRedirect).open
-        self.told = False
+        self.told = self.told_alike = False
 
     def __call__(self, conversations: list[list[dict]], samples: int, seed: int) -> list[list[Reply]]:
         jobs = [(c, hash_seed(seed, i, k)) for i, c in enumerate(conversations) for k in range(samples)]
@@ -213,7 +215,23 @@ class _Endpoint:
             except BaseException:
                 stop.set()
                 raise
-        return [done[i : i + samples] for i in range(0, len(done), samples)]
+        replies = [done[i : i + samples] for i in range(0, len(done), samples)]
+        if samples > 1 and self.temperature > 0:
+            self._tell_alike(replies)
+        return replies
+
+    def _tell_alike(self, replies: list[list[Reply]]) -> None:
+        """Say, once, that all samples of each conversation are the same: the server may not sample at all."""
+        alike = all(len({reply.text for reply in group}) == 1 for group in replies)
+        if self.told_alike or len(replies) < ALIKE or not alike:
+            return
+        self.told_alike = True
+        print(
+            f"note: the endpoint {self.url} said the same each time it was asked, to each of {len(replies)}"
+            f" conversations, at temperature {self.temperature}: see that it samples (`transformers serve`"
+            " does where the model's generation_config.json has do_sample: true)",
+            flush=True,
+        )
 
     def _ask(self, messages: list[dict], seed: int, stop: threading.Event) -> Reply:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})

@@ -186,6 +186,23 @@ def test_an_endpoint_in_order(monkeypatch):
         }
 
 
+def test_an_endpoint_that_does_not_sample_is_noted_once(capsys):
+    """Where all samples of many conversations are the same, and only there."""
+    with serving(lambda number, request: completion(request["messages"][-1]["content"])) as (url, requests):
+        few, greedy, many = endpoint(url), endpoint(url, temperature=0), endpoint(url)
+        few(ASKED[:7], samples=3)
+        greedy(ASKED, samples=3)
+        many(ASKED)
+        assert "note" not in capsys.readouterr().out
+        many(ASKED, samples=3)
+        many(ASKED, samples=3)
+        told = capsys.readouterr().out
+    assert told.count("said the same each time") == 1 and "do_sample: true" in told
+    with serving() as (url, requests):
+        endpoint(url)(ASKED, samples=3)
+        assert "note" not in capsys.readouterr().out
+
+
 def test_requests_run_side_by_side():
     together = threading.Barrier(eval.generation.replies.AT_ONCE, timeout=10)
 
