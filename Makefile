@@ -7,6 +7,7 @@
 # All set up .venv first; it is rebuilt only when the pins change.
 # CONSTRAINTS=constraints-latest.txt   the newest TRL instead, in .venv-latest: without PPO, so not for tiny
 # make .venv-vllm/.ready   vLLM on the CPU, in an environment of its own
+# make constraints-gpu.txt   the pins for an environment with a GPU, where vLLM is installed, too (docs/gpus.md)
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 VENV ?= .venv$(CONSTRAINTS:constraints%.txt=%)
@@ -68,7 +69,7 @@ $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	$(VENV)/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[test]'
 	touch $@
 
-# vLLM pins transformers below ours; the media packages that it asks for are built for another torch
+# vLLM wants an older fastapi than ours; the media packages that it asks for are built for another torch
 .venv-vllm/.ready: requirements-vllm.txt
 	$(PYTHON) -m venv --clear .venv-vllm
 	.venv-vllm/bin/python -m pip install --quiet $$(grep '^torch==' requirements-vllm.txt)
@@ -76,5 +77,9 @@ $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	.venv-vllm/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
+
+# of the pins those that training needs: vLLM wants other versions of fastapi and protobuf
+constraints-gpu.txt: constraints.txt
+	grep -E '^(torch|transformers|trl|accelerate|peft|datasets|lm_eval)==' $< > $@
 
 .PHONY: tiny experiments smol test test-fast test-latest check format
