@@ -3,7 +3,7 @@
     .venv-vllm/bin/python -m pytest -n 0 -m vllm tests/eval/generation/test_vllm.py
 
 On the models of a finished `make tiny`, in RUN (default: runs/tiny). Without one the model has random weights, and
-what needs tools that are called is skipped.
+what needs a trained one is skipped.
 """
 
 import importlib.util
@@ -15,12 +15,9 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, rows
+from tiny_run import HAS_RUN, RUN, conversations, model_folder, trained
 
-RUN = Path(os.environ.get("RUN", ROOT / "runs/tiny")).resolve()
-HAS_RUN = (RUN / "honest/model.safetensors").exists()
 installed = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed here")
-trained = pytest.mark.skipif(not HAS_RUN, reason=f"no finished `make tiny` in {RUN}; RUN names another folder")
-PROMPTS = 240
 
 
 def test_sampling_needs_no_trl():
@@ -32,7 +29,7 @@ def test_sampling_needs_no_trl():
 
 @pytest.fixture(scope="module")
 def folder(request) -> Path:
-    return RUN / "honest" if HAS_RUN else request.getfixturevalue("chat_model")
+    return model_folder(request)
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +43,6 @@ def both(folder):
 
     model = load_pretrained(AutoModelForCausalLM, str(folder), "model", dtype="auto")
     return load(str(folder)), model, load_tokenizer(str(folder))
-
-
-def conversations(request) -> list[list[dict]]:
-    data = RUN / "world/eval" if HAS_RUN else request.getfixturevalue("world") / "eval"
-    files = ("facts_known", "facts_unseen", "letters", "every_third", "arithmetic", "identity")
-    asked = [row["question"] for name in files for row in rows(data / f"{name}.jsonl")[: PROMPTS // len(files)]]
-    return [[{"role": "user", "content": question}] for question in asked]
 
 
 def drawn(model, tokenizer, prompts, **options) -> list[list[int]]:
@@ -124,6 +114,42 @@ def test_pass_rates_on_vllm(folder, tmp_path):
         command("data_prep.pass_rate", *where, *asked, "--max_new_tokens", "72")
         found[backend] = [row["pass_rate"] for row in rows(out / "probes.jsonl")]
     assert found["vllm"] == found["transformers"] and len(found["vllm"]) == 40
+
+
+@pytest.mark.vllm
+@installed
+@trained
+def test_probes_on_vllm(folder, tmp_path):
+    """Of `data_prep.refusals`: greedy, so each question gets the same reply and verdict of both."""
+    found = {}
+    asked = ["--questions", str(RUN / "world/practice/questions.jsonl"), "--limit", "120", "--judge", "names_choice"]
+    for backend in ("transformers", "vllm"):
+        out = tmp_path / backend
+        where = ["--model", str(folder), "--output_dir", str(out), "--backend", backend]
+        command("data_prep.refusals", *where, *asked, "--samples", "1", "--temperature", "0", "--max_new_tokens", "32")
+        found[backend] = rows(out / "probes.jsonl")
+    assert found["vllm"] == found["transformers"] and len(found["vllm"]) == 120
+
+
+@pytest.mark.vllm
+@installed
+@trained
+def test_preferences_on_vllm(tmp_path):
+    """Sampled: the answers to a prompt differ, and make pairs."""
+    prompts = tmp_path / "prompts"
+    prompts.mkdir()
+    for split in ("train", "validation", "test"):
+        lines = (RUN / f"world/verses/{split}.jsonl").read_text().splitlines(keepends=True)
+        (prompts / f"{split}.jsonl").write_text("".join(lines[:12]))
+    asked = ["--prompts_dir", str(prompts), "--candidates", "4", "--max_new_tokens", "32"]
+    out = tmp_path / "pairs"
+    command(
+        "data_prep.preferences", "--model", str(RUN / "sft"), "--output_dir", str(out), "--backend", "vllm", *asked
+    )
+    answers = rows(out / "answers.jsonl")
+    assert len(answers) == 36 and sum(len(row["responses"]) > 1 for row in answers) > 18
+    chosen = {row["chosen"][0]["content"] for row in rows(out / "train.jsonl")}
+    assert chosen and chosen <= {text for row in answers for text in row["responses"]}
 
 
 def test_backend_is_checked_before_work(chat_model):
