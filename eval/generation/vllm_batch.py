@@ -99,7 +99,8 @@ def name_package() -> None:
 
 def options(path: str, revision: str | None = None) -> dict:
     """What vLLM is asked for beside the model: its weights' own precision (vLLM would halve float32), and on a
-    processor without a GPU no compilation, a cache of 2 GiB and the engine in this process.
+    processor without a GPU no compilation, a cache of 2 GiB, the engine in this process and each prompt read whole (in
+    parts, a request with a seed raises in vLLM 0.27: a CPU's random state cannot be set back).
 
     Raises:
         UserError: vLLM is not installed, or the model has no config.
@@ -121,7 +122,7 @@ def options(path: str, revision: str | None = None) -> dict:
     if not torch.cuda.is_available():
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        settings["enforce_eager"] = True
+        settings |= {"enforce_eager": True, "enable_chunked_prefill": False}
     return settings
 
 

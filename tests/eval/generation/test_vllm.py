@@ -9,6 +9,7 @@ what needs a trained one is skipped.
 import importlib.util
 import json
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,25 @@ def test_greedy_replies_with_tools_are_transformers(both, request):
     found = drawn(vllm, tokenizer, prompts, **options)
     assert len(prompts) >= 200 and found == drawn(model, tokenizer, prompts, **options)
     assert sum(len(ids) > 48 for ids in found) > 50  # calls and results stand in them
+
+
+@pytest.mark.vllm
+@installed
+def test_sampled_replies_are_as_often_the_greedy_one(both, request):
+    """More of them at once than vLLM reads in a step; each prompt's share is compared, of 16 samples."""
+    from eval.generation.generate import generate
+
+    vllm, model, tokenizer = both
+    prompts, drawing = conversations(request), {"max_new_tokens": 24, "num_return_sequences": 16, "batch_size": 10_000}
+    greedy, shares = drawn(model, tokenizer, prompts, max_new_tokens=24), {}
+    for name, engine in (("vllm", vllm), ("transformers", model)):
+        replies = generate(engine, tokenizer, prompts, temperature=1, seed=0, **drawing)
+        shares[name] = [sum(r.token_ids == ids for r in group) / 16 for group, ids in zip(replies, greedy)]
+    differences = [a - b for a, b in zip(shares["vllm"], shares["transformers"])]
+    mean = statistics.mean(differences)
+    assert abs(mean) <= 4 * statistics.stdev(differences) / len(differences) ** 0.5 + 1e-9, mean
+    again = generate(vllm, tokenizer, prompts[:4], temperature=1, seed=0, **drawing)
+    assert again == generate(vllm, tokenizer, prompts[:4], temperature=1, seed=0, **drawing)
 
 
 def command(module: str, *argv: str) -> str:
