@@ -222,8 +222,13 @@ def standardise(rows: list[dict]) -> None:
 # ---- Rankings and published sets ----
 
 
+def hash_of(value) -> int:
+    """A number of 128 bits that depends on the value alone."""
+    return int(hashlib.md5(json.dumps(value, sort_keys=True).encode()).hexdigest(), 16)
+
+
 def split_of(row: dict) -> str:
-    n = int(hashlib.md5(json.dumps(row["prompt"], sort_keys=True).encode()).hexdigest(), 16) % 10
+    n = hash_of(row["prompt"]) % 10
     return row.get("split") or ("train" if n < 8 else SPLITS[n - 7])
 
 
@@ -314,8 +319,7 @@ def read_published(args: PreferencesArguments) -> tuple[list[dict], dict]:
 
 def is_held_out(pair: dict, share: float) -> bool:
     """Whether a pair is for the test: by a hash of its first turn, so for all pairs that begin alike."""
-    first = json.dumps(pair["prompt"][0], sort_keys=True)
-    return int(hashlib.md5(first.encode()).hexdigest(), 16) / 2**128 < share
+    return hash_of(pair["prompt"][0]) / 2**128 < share
 
 
 def split_pairs(pairs: list[dict], share: float) -> dict[str, list[dict]]:

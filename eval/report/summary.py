@@ -170,18 +170,18 @@ def _measures(results: dict, task: str) -> dict[str, dict]:
 def _scores(run: Run, stage: Stage) -> dict:
     """`tasks`: the score of each; `facts`: of those about facts, the share of each outcome."""
     parts = {"tasks": {}, "facts": {}}
-    for folder in EVALUATIONS:
-        results = run(f"{folder}/{stage.name}/results.json")
-        for task in results.get("results", {}):
-            name = task.removesuffix("_base") if stage.role == "base" else task
-            measures = _measures(results, task)
-            if stage.role == "tools" and name in LOWER_IS_BETTER and "made_up" in measures:
-                # who can look it up need not make an answer up; the task's own score counts every answer
-                measures["score"] = measures["made_up"]
-            if "score" in measures:
-                parts["tasks"][name] = measures.pop("score")
-            if measures:
-                parts["facts"][name] = measures
+    evaluations = [run(f"{folder}/{stage.name}/results.json") for folder in EVALUATIONS]
+    evaluated = [(results, task) for results in evaluations for task in results.get("results", {})]
+    for results, task in evaluated:
+        name = task.removesuffix("_base") if stage.role == "base" else task
+        measures = _measures(results, task)
+        if stage.role == "tools" and name in LOWER_IS_BETTER and "made_up" in measures:
+            # who can look it up need not make an answer up; the task's own score counts every answer
+            measures["score"] = measures["made_up"]
+        if "score" in measures:
+            parts["tasks"][name] = measures.pop("score")
+        if measures:
+            parts["facts"][name] = measures
     return {part: dict(in_order(measures)) for part, measures in parts.items() if measures}
 
 
@@ -263,8 +263,7 @@ def summarize(run: Run) -> dict:
         gold = judged.get(name, {}).get("gold")
         if gold:
             numbers["gold"] = _measure(gold)
-    for name in {name_of["reward"], *(stage.name for stage in stages(run))}:
-        measured[name].update(_pairs(run, name))
+        numbers.update(_pairs(run, name))
     pleased = name_of[pleasing(run)]
     kl = judged.get(pleased, {}).get("kl_to_reference")
     if kl:

@@ -85,7 +85,9 @@ def read_pipeline(path: str) -> dict:
 
 def check_need(step: dict, names: list[str], path: str) -> None:
     """Raises `UserError` for a `needs` that is no option of a step of the pipeline at `path`."""
-    needed = step.get("needs", f"{step['name']}.")
+    if "needs" not in step:
+        return
+    needed = step["needs"]
     if not isinstance(needed, str) or needed.partition(".")[0] not in names or "." not in needed:
         raise UserError(f"{path}: step {step['name']}: needs must be STEP.KEY of one of its steps, but is {needed!r}")
 
