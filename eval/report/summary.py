@@ -170,19 +170,23 @@ def _measures(results: dict, task: str) -> dict[str, dict]:
 def _scores(run: Run, stage: Stage) -> dict:
     """`tasks`: the score of each; `facts`: of those about facts, the share of each outcome."""
     parts = {"tasks": {}, "facts": {}}
-    evaluations = [run(f"{folder}/{stage.name}/results.json") for folder in EVALUATIONS]
-    evaluated = [(results, task) for results in evaluations for task in results.get("results", {})]
-    for results, task in evaluated:
-        name = task.removesuffix("_base") if stage.role == "base" else task
-        measures = _measures(results, task)
-        if stage.role == "tools" and name in LOWER_IS_BETTER and "made_up" in measures:
-            # who can look it up need not make an answer up; the task's own score counts every answer
-            measures["score"] = measures["made_up"]
-        if "score" in measures:
-            parts["tasks"][name] = measures.pop("score")
-        if measures:
-            parts["facts"][name] = measures
+    for folder in EVALUATIONS:  # one is done with before the next is read: see `Run.last`
+        results = run(f"{folder}/{stage.name}/results.json")
+        for task in results.get("results", {}):
+            _add_scores(parts, stage, task, _measures(results, task))
     return {part: dict(in_order(measures)) for part, measures in parts.items() if measures}
+
+
+def _add_scores(parts: dict, stage: Stage, task: str, measures: dict) -> None:
+    """Sort the measures of a task into the parts of `_scores`."""
+    name = task.removesuffix("_base") if stage.role == "base" else task
+    if stage.role == "tools" and name in LOWER_IS_BETTER and "made_up" in measures:
+        # who can look it up need not make an answer up; the task's own score counts every answer
+        measures["score"] = measures["made_up"]
+    if "score" in measures:
+        parts["tasks"][name] = measures.pop("score")
+    if measures:
+        parts["facts"][name] = measures
 
 
 def _refusals(run: Run) -> dict:
@@ -238,6 +242,16 @@ def _pairs(run: Run, reward: str) -> dict:
     return by_distance | pairs
 
 
+def _tastes(run: Run, pleased: str) -> dict[str, dict]:
+    """By stage, what the judge measured: the gold score, and of the stage `pleased` the KL to its start."""
+    judged = run("judge/results.json")
+    tastes = {name: {"gold": _measure(of["gold"])} for name, of in judged.items() if of.get("gold")}
+    kl = judged.get(pleased, {}).get("kl_to_reference")
+    if kl:
+        tastes[pleased] = tastes.get(pleased, {}) | {"kl_to_reference": _measure(kl)}
+    return tastes
+
+
 def _gains_by_steps(measured: dict[str, dict]) -> dict[str, dict]:
     """By stage, how much more word problems are right step by step than at once."""
     gains = {}
@@ -258,16 +272,10 @@ def summarize(run: Run) -> dict:
     curve = run.curve(name_of["base"], "eval_bits_per_byte")
     if curve:
         measured[name_of["base"]] = {"bits_per_byte": curve[-1][1], **measured[name_of["base"]]}
-    judged = run("judge/results.json")
-    for name, numbers in measured.items():
-        gold = judged.get(name, {}).get("gold")
-        if gold:
-            numbers["gold"] = _measure(gold)
-        numbers.update(_pairs(run, name))
     pleased = name_of[pleasing(run)]
-    kl = judged.get(pleased, {}).get("kl_to_reference")
-    if kl:
-        measured[pleased]["kl_to_reference"] = _measure(kl)
+    tastes = _tastes(run, pleased)
+    for name, numbers in measured.items():
+        numbers.update(tastes.get(name, {}) | _pairs(run, name))
     differences = {
         "in_steps": _gains_by_steps(measured),
         "gold": difference(measured[pleased].get("gold"), measured[name_of["honest"]].get("gold")),
