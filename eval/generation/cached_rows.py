@@ -3,7 +3,57 @@
 from dataclasses import dataclass
 from typing import Any
 
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
 from eval.cli import UserError
+
+ROOM = 64  # columns that are free behind keys and values when they are copied
+
+
+class RoomyLayer(DynamicLayer):
+    """A layer's keys and values with room behind them. What is new is written there; `DynamicLayer` copies all that is
+    old for each token, which took three quarters of a small model's time. Not for training: nothing is kept of what it
+    overwrites.
+    """
+
+    all_keys = all_values = None  # with the room; `keys` and `values` are views of their first columns
+
+    def update(self, key_states, value_states, *args, **kwargs):
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        self.all_keys, self.keys = append(self.all_keys, self.keys, key_states)
+        self.all_values, self.values = append(self.all_values, self.values, value_states)
+        return self.keys, self.values
+
+
+def append(whole, old, new) -> tuple:
+    """`old` with `new` behind it, [rows, heads, columns, size], as the first columns of a tensor with room.
+
+    Args:
+        whole: whose first columns `old` is, so that `new` can be written behind them; another tensor or None where it
+            has to be copied.
+
+    Returns:
+        The tensor with room, and the view of its first columns.
+    """
+    begin = old.shape[2] if old.numel() else 0
+    end = begin + new.shape[2]
+    begins_whole = whole is not None and begin and whole.data_ptr() == old.data_ptr()
+    if not (begins_whole and whole.shape[:2] == old.shape[:2] and end <= whole.shape[2]):
+        rows, heads, _, size = new.shape
+        whole = new.new_empty(rows, heads, end + ROOM, size)
+        whole[:, :, :begin] = old if begin else 0
+    whole[:, :, begin:end] = new
+    return whole, whole[:, :, :end]
+
+
+def growing_cache(config=None) -> DynamicCache:
+    """An empty cache of `RoomyLayer`s; with a model's config, of its own kinds of layers where they are others."""
+    cache = DynamicCache(config=config)
+    cache.layer_class_to_replicate = RoomyLayer
+    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
 
 
 @dataclass
@@ -56,12 +106,9 @@ def join(one: CachedRows | None, other: CachedRows) -> CachedRows:
 
 def map_layers(function, *caches):
     """A cache of what the function makes of each layer's keys, and of its values: [rows, heads, columns, size]."""
-    from transformers import DynamicCache
-    from transformers.cache_utils import DynamicLayer
-
-    made = DynamicCache()
+    made = growing_cache()
     for layers in zip(*(cache.layers for cache in caches)):
-        layer = DynamicLayer()
+        layer = RoomyLayer()
         made.layers.append(layer)
         if layers[0].get_seq_length():  # else it uses another layer's
             keys = function(*(one.keys for one in layers))
@@ -84,9 +131,7 @@ def pad(rows: list[list[int]], device, side: str = "left") -> tuple:
 
 def require_keys_and_values(model, cache) -> None:
     """Raises `UserError` where a cache holds more than keys and values, by which rows are taken out and put back."""
-    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
-
-    plain = (DynamicLayer, DynamicSlidingWindowLayer)
+    plain = (RoomyLayer, DynamicSlidingWindowLayer)
     other = [type(layer).__name__ for layer in cache.layers if type(layer) not in plain]
     if other:
         raise UserError(

@@ -8,7 +8,7 @@ are read in one pass.
 
 import inspect
 
-from eval.generation.cached_rows import CachedRows, join, pad, require_keys_and_values
+from eval.generation.cached_rows import CachedRows, growing_cache, join, pad, require_keys_and_values
 from eval.generation.results import (
     Generation,
     Settings,
@@ -104,14 +104,12 @@ class Sampler:
 
     def _read_prompts(self):
         """The logits after the prompts, [continuations, vocabulary]; each prompt is read once for all its repeats."""
-        from transformers import DynamicCache
-
         ids, mask = pad(self.rows, self.model.device)
-        cache = DynamicCache(config=self.model.config)
+        cache = growing_cache(self.model.config)
         if self.turns:
             require_keys_and_values(self.model, cache)
             # all of the past: a row that waits must not lose the beginning of its sliding window
-            cache = DynamicCache()
+            cache = growing_cache()
         logits = self._forward(ids, mask, cache)
         repeats = self.settings.repeats
         if repeats > 1:

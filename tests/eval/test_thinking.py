@@ -92,7 +92,7 @@ def greedy(tokenizer, reply: str, opening: str = "", **settings):
             return SimpleNamespace(logits=logits)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("transformers.DynamicCache", lambda **_: SimpleNamespace())
+        patch.setattr("eval.generation.sampler.growing_cache", lambda _: SimpleNamespace())
         return generate(Says().eval(), tokenizer, [header], max_new_tokens=60, temperature=0, **settings)[0][0]
 
 
