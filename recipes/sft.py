@@ -72,7 +72,13 @@ def tokenised(data, tokenizer, template: str | None, training_args):
     if data is None:
         return None
     mask = {"tokenizer": tokenizer, "template": template, "assistant_only": training_args.assistant_only_loss}
-    return data.map(encode_row, fn_kwargs=mask, remove_columns=data.column_names, desc="Tokenising")
+    return data.map(
+        encode_row,
+        fn_kwargs=mask,
+        remove_columns=data.column_names,
+        desc="Tokenising",
+        num_proc=training_args.dataset_num_proc,
+    )
 
 
 def show_mask(tokenizer, row: dict, most: int = 600) -> str:

@@ -17,7 +17,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from recipes.planning.live_bytes import LiveBytes, Phase
-from recipes.training.packing import places
+from recipes.training.packing import pack
 
 CHUNK = 256  # tokens of which TRL's chunked_nll computes logits at a time
 DRAWS = 200  # batches that are drawn to find a wide one
@@ -86,12 +86,10 @@ def tokens(rows: int, width: int) -> dict[str, torch.Tensor]:
 def shape(lengths: list[int], packed: bool) -> tuple[int, int]:
     """Rows and columns of a batch of conversations: padded to the longest, or packed as `recipes.training.packing`
     does."""
-    longest = max(lengths)
     if not packed:
-        return len(lengths), longest
-    widths = range(longest, 2 * longest, max(1, longest // 8))
-    width = min(widths, key=lambda width: width * len(places(lengths, width)))
-    return len(places(lengths, width)), width
+        return len(lengths), max(lengths)
+    rows, width = pack(lengths)
+    return len(rows), width
 
 
 def widest(lengths: list[int], batch: int, packed: bool = False) -> tuple[int, int]:

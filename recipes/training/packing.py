@@ -8,7 +8,11 @@ the conversations apart by their positions, which begin at 0 in each (`transform
 sdpa attention. The loss is that of separate rows.
 """
 
+import math
+
 import torch
+
+WIDTHS = 64  # what widths are multiples of: of few shapes, a processor's kernels are made once and not in each step
 
 
 def places(lengths: list[int], width: int) -> list[list[int]]:
@@ -25,9 +29,15 @@ def places(lengths: list[int], width: int) -> list[list[int]]:
     return rows
 
 
+def pack(lengths: list[int]) -> tuple[list[list[int]], int]:
+    """The conversations of each row, and the width of all: that multiple of `WIDTHS` that leaves the least padding."""
+    least = math.ceil(max(lengths) / WIDTHS) * WIDTHS
+    ways = [(places(lengths, width), width) for width in range(least, 2 * least + 1, WIDTHS)]
+    return min(ways, key=lambda way: len(way[0]) * way[1])
+
+
 class PackedRows:
-    """A data collator: features with `input_ids` and `labels` become packed rows, of the width that leaves the least
-    padding.
+    """A data collator: features with `input_ids` and `labels` become packed rows.
 
     Attributes:
         share: of all tokens so far that are padding.
@@ -39,10 +49,7 @@ class PackedRows:
 
     def __call__(self, features: list[dict]) -> dict[str, torch.Tensor]:
         lengths = [len(feature["input_ids"]) for feature in features]
-        longest = max(lengths)
-        widths = range(longest, 2 * longest, max(1, longest // 8))
-        width = min(widths, key=lambda width: width * len(places(lengths, width)))
-        rows = places(lengths, width)
+        rows, width = pack(lengths)
         shape = (len(rows), width)
         batch = {
             "input_ids": torch.full(shape, self.pad_token_id),
