@@ -11,6 +11,7 @@ per byte (comparable across vocabularies), tokens, tokens/s, FLOPs and, where th
 `samples.jsonl` holds the model's continuation of fixed prompts every `sample_steps`.
 """
 
+import contextlib
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,6 +45,9 @@ class PretrainArguments(ScriptArguments, OptimizerArguments):
         default_factory=list, metadata={"help": "prompts whose continuation is kept as training goes on"}
     )
     sample_steps: int = field(default=100, metadata={"help": "steps between two samples"})
+    compile_layers: bool = field(
+        default=False, metadata={"help": "compile each layer for training: in seconds; torch_compile: all as one"}
+    )
 
 
 def new_model(config: dict, tokenizer, sequence_length: int, attn_implementation: str | None):
@@ -84,7 +88,7 @@ def flops_per_token(model, sequence_length: int) -> float:
     return 6 * count + 12 * config.num_hidden_layers * config.hidden_size * sequence_length
 
 
-def check(args, model_args) -> None:
+def check(args, training_args, model_args) -> None:
     """Raises `UserError` for keys that are missing, out of range, or of the other of the two ways to begin."""
     from trl import ModelConfig
 
@@ -94,6 +98,8 @@ def check(args, model_args) -> None:
     for key in ("sequence_length", "max_eval_windows", "sample_steps"):
         if getattr(args, key) < 1:
             raise UserError(f"{key} must be at least 1, but is {getattr(args, key)}")
+    if args.compile_layers and training_args.torch_compile:
+        raise UserError("compile_layers and torch_compile are two ways to do the same: set one of them")
     loads = model_args.dtype != ModelConfig.dtype or model_args.load_in_4bit or model_args.load_in_8bit
     if args.model_config and loads:
         raise UserError(
@@ -146,9 +152,17 @@ def trainer_class(stage: Stage, flops: float, tokens_per_step: int, bytes_share:
         bytes_share: see `tokens_per_byte`.
         peak: FLOP/s of all devices; 0 where it is not known.
     """
+    import torch
     from transformers import Trainer
 
     class PretrainTrainer(Trainer):
+        def training_step(self, *args, **kwargs):  # what `compile_layers` compiles is used here alone
+            with torch.compiler.set_stance("default"):
+                return super().training_step(*args, **kwargs)
+
+        def compute_loss(self, model, inputs, *args, **kwargs):  # without the keys and values that nobody reads
+            return super().compute_loss(model, inputs | {"use_cache": False}, *args, **kwargs)
+
         def log(self, logs, start_time=None):
             if "eval_loss" in logs:
                 logs["eval_bits_per_byte"] = logs["eval_loss"] / math.log(2) * bytes_share
@@ -232,7 +246,7 @@ def main(argv: list[str] | None = None) -> None:
     from trl import ModelConfig
 
     args, training_args, model_args = parse_stage((PretrainArguments, TrainingArguments, ModelConfig), argv)
-    check(args, model_args)
+    check(args, training_args, model_args)
 
     # ---- Checks and data, before any work ----
     data = read_data(args)
@@ -247,11 +261,14 @@ def main(argv: list[str] | None = None) -> None:
     # ---- Train ----
     from transformers import set_seed
 
+    from recipes.training.compiled import compiled_layers
+
     set_seed(training_args.seed)
     model, flops = make_model(args, training_args, model_args, data.tokenizer, int(data.train.tokens[-1]))
     trainer = make_trainer(args, training_args, stage, data, model, flops)
-    stage.train(trainer)
-    trainer.evaluate()
+    with compiled_layers(model) if args.compile_layers else contextlib.nullcontext():
+        stage.train(trainer)
+        trainer.evaluate()
     tokens = trainer.state.global_step * batch * args.sequence_length
     read = {"path": args.tokens_dir, "windows": len(data.train), "sequence_length": args.sequence_length}
     stage.finish(trainer, [read], tokens, tokens * flops)

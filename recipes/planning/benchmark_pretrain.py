@@ -2,11 +2,11 @@
 
     python -m recipes.benchmark --stage pretrain --config recipes/tiny/pretrain.yaml --steps 60 --rounds 3
 
-Each round runs all variants one after the other, each in fresh processes: `bare` and `recipe`, eager and with
-`torch.compile` (TrainingArguments' `torch_compile`, with the config's `torch_compile_backend` and `_mode`), and the
-processor's peak, 2,048³ products in the dtype of training on the same threads. Printed: tokens/s, the share of that
-peak, and recipe/bare of the rounds. Left out of the time: the first steps, evaluation, checkpoints and samples; what
-compiling took is said for itself.
+Each round runs all variants one after the other, each in fresh processes: `bare` and `recipe`, eager and compiled (by
+layers where the config has `compile_layers`, else as one: TrainingArguments' `torch_compile`, with the config's
+`torch_compile_backend` and `_mode`), and the processor's peak, 2,048³ products in the dtype of training on the same
+threads. Printed: tokens/s, the share of that peak, and recipe/bare of the rounds. Left out of the time: the first
+steps, evaluation, checkpoints and samples; what compiling took is said for itself.
 """
 
 import contextlib
@@ -128,7 +128,7 @@ class PlainLoop:
             with contextlib.nullcontext() if last else self.network.no_sync():
                 ids = self.windows(number * parts + part)
                 with torch.autocast(settings.device.type, torch.bfloat16, enabled=settings.bf16):
-                    part_loss = self.network(input_ids=ids, labels=ids).loss / parts
+                    part_loss = self.network(input_ids=ids, labels=ids, use_cache=False).loss / parts
                 part_loss.backward()
             loss += part_loss.detach()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.max_grad_norm)
@@ -167,6 +167,7 @@ def plain_loop(args, training_args, model_args) -> PlainLoop:
 
     from eval.generation.models import load_tokenizer
     from recipes.pretrain import new_model
+    from recipes.training.compiled import compile_layers
     from recipes.training.setup import optimizer_factory
 
     windows = window_reader(args, training_args)
@@ -183,6 +184,8 @@ def plain_loop(args, training_args, model_args) -> PlainLoop:
     if training_args.torch_compile:
         backend, mode = training_args.torch_compile_backend, training_args.torch_compile_mode
         network = torch.compile(network, backend=backend, mode=mode)
+    elif args.compile_layers:
+        compile_layers(model)
     network.train()
     return PlainLoop(model, network, optimizer, schedule, windows, training_args)
 
@@ -262,7 +265,9 @@ def recipe_options(config: str, args: PretrainBenchmarkArguments, folder: Path) 
     if keys.get("max_steps", -1) < WARM_UP + args.steps:
         raise UserError(f"max_steps of {config} must be at least {WARM_UP + args.steps}, {WARM_UP} more than --steps")
     options = {}
-    for how, more in (("eager", {"torch_compile": False}), ("compiled", {"torch_compile": True} | compiling)):
+    eager = {"torch_compile": False, "compile_layers": False}
+    compiled = {} if keys.get("compile_layers") else {"torch_compile": True} | compiling
+    for how, more in (("eager", eager), ("compiled", compiled)):
         path = folder / f"{how}.yaml"
         path.write_text(yaml.safe_dump(keys | more))
         options[how] = ["--config", str(path)]

@@ -222,6 +222,7 @@ def test_no_model_at_all(fails, script):
         ({"tokens_dir": "/nowhere"}, "/nowhere/train.ds does not exist"),
         ({"tokens_dir": None}, "tokens_dir is not set"),
         ({"sequence_length": 10**6}, "fewer tokens than one window"),
+        ({"compile_layers": True, "torch_compile": True}, "compile_layers and torch_compile are two ways"),
     ],
 )
 def test_pretraining_s_own_keys(fails, changes, message):

@@ -34,6 +34,7 @@ SMALL = {  # what two steps on a CPU need
         "sequence_length": 64,
         "max_eval_windows": 4,
         "torch_compile": False,
+        "compile_layers": False,
         "dataloader_num_workers": 0,
         "eval_steps": 1,
         "sample_steps": 1,

@@ -52,6 +52,7 @@ SHORT = [  # a small world, a small model, a few steps of each stage
         f"base.model_config={json.dumps(MODEL | {'tie_word_embeddings': True})}",
         'base.lr_scheduler_kwargs={"num_decay_steps": 10}',
     ),
+    "base.compile_layers=false",
     *("base.warmup_steps=2", "base.max_steps=20", "base.eval_steps=10", "base.sample_steps=10", "base.save_steps=10"),
     *(
         "sft.max_steps=12",
@@ -391,6 +392,7 @@ EXPERIMENTS_SHORT = [
     *(
         "tokens_rhymes.validation_fraction=0.1",
         'base_rhymes.lr_scheduler_kwargs={"num_decay_steps": 2}',
+        "base_rhymes.compile_layers=false",
         "base_rhymes.warmup_steps=2",
         "base_rhymes.max_steps=4",
         "base_rhymes.eval_steps=4",
