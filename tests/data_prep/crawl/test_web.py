@@ -224,7 +224,7 @@ def test_a_killed_run_ends_as_an_unbroken_one(four, tmp_path):
 
 @pytest.mark.slow
 def test_ray_gives_the_same_documents(four, tmp_path):
-    options = ("--tasks", "4", "--workers", "2", "--executor", "ray", "--executor_options", '{"mem_per_cpu_gb": 0.5}')
+    options = ("--tasks", "2", "--workers", "2", "--executor", "ray", "--executor_options", '{"mem_per_cpu_gb": 0.5}')
     run(command(four, tmp_path, *options), RAY_ENABLE_UV_RUN_RUNTIME_ENV="0")
     assert same_documents(tmp_path, four / "web")
 
