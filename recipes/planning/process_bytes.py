@@ -6,6 +6,7 @@ All of it is measured, with PyTorch 2.13, transformers 5.23 and TRL 1.12 on an I
 on a GPU none of it counts, as there the tensors fill the memory.
 """
 
+import os
 import random
 from collections.abc import Sequence
 
@@ -18,9 +19,15 @@ SPARE = 1.3  # bytes of the process for each byte of tensors at their peak
 OTHERS = 0.3  # and of the other phases' peaks, whose blocks have other sizes
 ROW_TOKEN = 30  # bytes of a token in the rows, as they come and as they are read
 MOST_ROWS = 256 * MIB  # rows lie in a mapped file, which gives way
-SHAPES = 57  # batch shapes whose products PyTorch's oneDNN keeps compiled: its 1,024 over 18 a shape
+KERNELS = 18  # that oneDNN compiles for the products of one batch shape
 COMPILED = {True: 10 * MIB, False: 2 * MIB}  # of one such shape, in bf16 and in float32
 FRAGMENTS = {True: 1.1 * MIB, False: 0.2 * MIB}  # of one shape more
+
+
+def shapes_kept() -> int:
+    """Batch shapes whose products stay compiled: oneDNN keeps 1,024 kernels, or what its own variable says."""
+    capacity = os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "")
+    return (int(capacity) if capacity.isdecimal() else 1024) // KERNELS
 
 
 def shapes(job: Job, steps: int | None) -> int:
@@ -46,6 +53,6 @@ def process_bytes(job: Job, steps: int | None, held: float, needs: Sequence[floa
     bf16 = bool(job.training_args.bf16)
     tokens = (job.rows or 0) * sum(job.lengths) / len(job.lengths)
     rows = 0 if job.stage == "pretrain" else min(ROW_TOKEN * tokens, MOST_ROWS)
-    count = shapes(job, steps)
-    compiled = COMPILED[bf16] * min(count, SHAPES) + FRAGMENTS[bf16] * max(0, count - SHAPES)
+    count, kept = shapes(job, steps), shapes_kept()
+    compiled = COMPILED[bf16] * min(count, kept) + FRAGMENTS[bf16] * max(0, count - kept)
     return LIBRARIES + WORKSPACE[bf16] + rows + compiled + held + SPARE * needs[0] + OTHERS * sum(needs[1:])

@@ -92,9 +92,9 @@ SHORT = [  # a small world, a small model, a few steps of each stage
         "grpo.save_steps=1",
         "grpo.per_device_train_batch_size=32",
         "grpo.max_completion_length=16",
-        "eval.limit=8",
-        "eval_honest.limit=8",
-        "tools.limit=8",
+        "eval.limit=4",
+        "eval_honest.limit=4",
+        "tools.limit=4",
     ),
 ]
 
@@ -155,7 +155,7 @@ def test_the_summary_has_its_promised_form(finished, steps):
     for stage in EXAMINED:
         tasks = summary["stages"][stage]["tasks"]
         assert set(tasks) >= set(TASKS), stage
-        assert all(measured(tasks[task]) and tasks[task]["n"] == 8 for task in TASKS), stage
+        assert all(measured(tasks[task]) and tasks[task]["n"] == 4 for task in TASKS), stage
     assert measured(summary["stages"]["reward"]["pair_accuracy"])
     assert (
         summary["stages"]["ppo"]["kl_to_reference"]["n"]
@@ -197,7 +197,7 @@ def test_every_artifact_lies_where_the_next_step_reads_it(finished, steps):
     assert {row["step"] for row in rows(out / "base" / "samples.jsonl")} == {0, 10, 20}
     for stage in EXAMINED:
         for task in TASKS:
-            assert len(rows(out / "eval" / stage / f"samples_{task}{'_base' if stage == 'base' else ''}.jsonl")) == 8
+            assert len(rows(out / "eval" / stage / f"samples_{task}{'_base' if stage == 'base' else ''}.jsonl")) == 4
     assert list((out / "web" / "documents").glob("*.jsonl.gz")) and json.loads(
         (out / "web" / "funnel.json").read_text()
     )
