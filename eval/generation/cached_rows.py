@@ -13,8 +13,7 @@ ROOM = 64  # columns that are free behind keys and values when they are copied
 
 class RoomyLayer(DynamicLayer):
     """A layer's keys and values with room behind them. What is new is written there; `DynamicLayer` copies all that is
-    old for each token, which took three quarters of a small model's time. Not for training: nothing is kept of what it
-    overwrites.
+    old for each token. Not for training: nothing is kept of what it overwrites.
     """
 
     all_keys = all_values = None  # with the room; `keys` and `values` are views of their first columns
@@ -43,7 +42,8 @@ def append(whole, old, new) -> tuple:
     if not (begins_whole and whole.shape[:2] == old.shape[:2] and end <= whole.shape[2]):
         rows, heads, _, size = new.shape
         whole = new.new_empty(rows, heads, end + ROOM, size)
-        whole[:, :, :begin] = old if begin else 0
+        if begin:
+            whole[:, :, :begin] = old
     whole[:, :, begin:end] = new
     return whole, whole[:, :, :end]
 

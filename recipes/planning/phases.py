@@ -17,7 +17,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from recipes.planning.live_bytes import LiveBytes, Phase
-from recipes.training.packing import pack
+from recipes.training.packing import arrange
 
 CHUNK = 256  # tokens of which TRL's chunked_nll computes logits at a time
 DRAWS = 200  # batches that are drawn to find a wide one
@@ -88,7 +88,7 @@ def shape(lengths: list[int], packed: bool) -> tuple[int, int]:
     does."""
     if not packed:
         return len(lengths), max(lengths)
-    rows, width = pack(lengths)
+    rows, width = arrange(lengths)
     return len(rows), width
 
 

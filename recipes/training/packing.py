@@ -29,7 +29,7 @@ def places(lengths: list[int], width: int) -> list[list[int]]:
     return rows
 
 
-def pack(lengths: list[int]) -> tuple[list[list[int]], int]:
+def arrange(lengths: list[int]) -> tuple[list[list[int]], int]:
     """The conversations of each row, and the width of all: that multiple of `WIDTHS` that leaves the least padding."""
     least = math.ceil(max(lengths) / WIDTHS) * WIDTHS
     ways = [(places(lengths, width), width) for width in range(least, 2 * least + 1, WIDTHS)]
@@ -49,7 +49,7 @@ class PackedRows:
 
     def __call__(self, features: list[dict]) -> dict[str, torch.Tensor]:
         lengths = [len(feature["input_ids"]) for feature in features]
-        rows, width = pack(lengths)
+        rows, width = arrange(lengths)
         shape = (len(rows), width)
         batch = {
             "input_ids": torch.full(shape, self.pad_token_id),
