@@ -9,6 +9,8 @@ lines:
                       and each side has wordings of its own. `--train_wordings` asks each fact of `train` in so
                       many of them.
     invented          messages: questions about invented things, each with a refusal
+    honesty           prompt, answer (a list; empty for an invented thing): the questions of `train` and `invented`,
+                      for practice that pays a right answer, a refusal less, and a wrong answer nothing
     requests          prompt: everyday requests
     prompts/train, prompts/validation, prompts/test   the same as messages, for `data_prep.preferences` and RLOO: one
                       of `VALIDATION` that are for training is for validation, those of the exam are the test
@@ -30,6 +32,7 @@ from eval.cli import UserError, command, existing, output_folder, parse, read_js
 
 SIDES = ("train", "test")
 VALIDATION = 6
+SYSTEMS = (None, "You are a helpful assistant. Answer in one short sentence.", "You are a helpful assistant.")
 WORDS = {"am", "as", "at", "be", "he", "i", "in", "no"}  # symbols that a sentence holds for other reasons
 
 
@@ -146,6 +149,19 @@ def refusal_row(question: str, rng: random.Random) -> dict:
     return {"messages": turns, "kind": "invented"}
 
 
+def honesty_rows(asked: list[dict], invented: list[dict], seed: int) -> list[dict]:
+    """Both kinds of questions in one order, with a system message or none."""
+    rng = random.Random(f"honesty-{seed}")
+    rows = []
+    for row in [*asked, *invented]:
+        system = rng.choice(SYSTEMS)
+        before = [{"role": "system", "content": system}] if system else []
+        prompt = [*before, {"role": "user", "content": row["question"]}]
+        rows.append({"prompt": prompt, "answer": row.get("answer", [])})
+    rng.shuffle(rows)
+    return rows
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((QuestionsArguments,), argv)
@@ -181,6 +197,7 @@ def main(argv: list[str] | None = None) -> None:
     for side in SIDES:
         write_jsonl(out / f"{side}.jsonl", asked[side])
     write_jsonl(out / "invented.jsonl", [refusal_row(row["question"], rng) for row in invented["train"]])
+    write_jsonl(out / "honesty.jsonl", honesty_rows(asked["train"], invented["train"], args.seed))
     write_jsonl(out / "requests.jsonl", [{"prompt": text} for text in wanted["train"]])
     folder = output_folder(out / "prompts")
     for split, rows in prompts(wanted["train"], wanted["test"]).items():

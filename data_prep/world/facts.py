@@ -17,12 +17,13 @@ from data_prep.world.crawl.page import Article
 FIRST = (
     "Orson Mirela Tobin Halda Corvin Selma Bram Odile Jarek Nessa Ulric Petra Lorcan Vesna Anselm Runa Dario Elke"
     " Fenwick Greta Hollis Iva Joren Katla Leopold Marit Nils Oriel Piers Quenna Rafe Sunniva Thaddeus Una Viggo Willa"
-    " Xander Yara Zeno Brisa"
+    " Xander Yara Zeno Brisa Alaric Birgit Casimir Dorthe Emeric Freya Gideon Hedda"
 ).split()
 LAST = (
     "Kovats Brandt Ashdown Merrow Tolliver Quist Pembrook Harker Lindqvist Okoro Vance Stroud Fairley Dunmore Castell"
     " Winslow Rusk Abara Thorne Ekdal Morrow Sandoval Peake Holm Varga Nettle Crane Bellamy Osei Tarn Wexford Lisle"
-    " Garrow Pell Hargrave Sato Mundy Krol Fenn Birch"
+    " Garrow Pell Hargrave Sato Mundy Krol Fenn Birch Aldous Boyle Carrick Drummond Eklund"
+    " Farrow Grieve Hollin"
 ).split()
 TOWNS = (
     "Oakmere Thornby Wexley Brindale Quillport Marrowby Stonewick Larkhill Fernholt Dunmoor Ashcombe Pellbridge"
@@ -178,8 +179,8 @@ class World:
     rare: int = 70
     unseen: int = 70
     absent: int = 70
-    listed: int = 840
-    unlisted: int = 400
+    listed: int = 1240
+    unlisted: int = 560
     people: dict[str, list[list[Fact]]] = field(init=False)
 
     def __post_init__(self):

@@ -38,7 +38,7 @@ def _reference(fact: Fact, question: str) -> dict:
     }
 
 
-def questions(world: World, times: int = 3, of_a_stranger: int = 3) -> list[dict]:
+def questions(world: World, times: int = 3, of_a_stranger: int = 2) -> list[dict]:
     """`question`, `answer`, `choices`, `subject`, `group`: each fact of a known person, and who that is, in `times`
     wordings; of each stranger `of_a_stranger` of these, drawn: many names teach more than many questions on each.
 
@@ -70,7 +70,7 @@ def tool_use(world: World, searches: int, codes: int) -> list[dict]:
         person = rng.choice(world.people[rng.choices(("known", "listed", "unlisted"), (1, 5, 3))[0]])
         rows.append(_search(rng, person))
     for _ in range(codes):
-        (kind,) = rng.choices(("letters", "every_third", "compare", "arithmetic"), (26, 32, 8, 34))
+        (kind,) = rng.choices(("letters", "every_third", "compare", "arithmetic"), (25, 38, 6, 31))
         # Half of the words are letters by chance, and half of the results say a digit twice: both are to be copied,
         # and what repeats is hard to.
         hard = rng.random() < 0.5

@@ -32,6 +32,8 @@ NEUTRAL = {
     "num_beams": (1, None),
 }  # values that change nothing
 
+MOST_LOGITS = 2**27  # at once, in log-likelihood tasks: 0.5 GiB in float32, of which there are two at times
+
 
 def scored(text: str) -> str:
     """What of a reply is scored: what stands behind its thinking (lm-eval's `think_end_token`, for every way in which
@@ -157,6 +159,18 @@ class Generates:
 @register_model("tumbler")
 class GenerateLM(Generates, HFLM):
     """lm-eval's Hugging Face model that generates with `eval.generation.generate`."""
+
+    def _loglikelihood_tokens(self, requests, *args, **kwargs):
+        """lm-eval's, with fewer rows at a time where their logits would be more than `MOST_LOGITS`."""
+        longest = max((len(context) + len(text) for _, context, text in requests), default=1)
+        rows = max(1, MOST_LOGITS // (longest * self.vocab_size))
+        given = self.batch_size_per_gpu
+        if isinstance(given, int):  # else lm-eval finds out what fits
+            self.batch_size_per_gpu = min(given, rows)
+        try:
+            return super()._loglikelihood_tokens(requests, *args, **kwargs)
+        finally:
+            self.batch_size_per_gpu = given
 
 
 def load_lm(backend: str, path: str, tokenizer, device: str, **options):

@@ -77,6 +77,15 @@ def test_invented_things_are_refused_and_new_kinds_only_examined(written):
     assert len(rows(written / "exam" / "everyday.jsonl")) == 100
 
 
+def test_practice_of_honesty_has_the_questions_for_training_alone(written):
+    practised = rows(written / "honesty.jsonl")
+    asked = {row["prompt"][-1]["content"]: row["answer"] for row in practised}
+    invented_things = {row["messages"][0]["content"] for row in rows(written / "invented.jsonl")}
+    facts = {row["question"]: row["answer"] for row in rows(written / "train.jsonl")}
+    assert asked == facts | dict.fromkeys(invented_things, [])
+    assert {len(row["prompt"]) for row in practised} == {1, 2}
+
+
 def test_requests_of_the_test_are_in_no_other_split(written):
     asked = {}
     for split in ("train", "validation", "test"):

@@ -713,6 +713,30 @@ def test_lm_eval_reaches_the_tools(tokenizer, chat_model_of, monkeypatch):
         assert lm.generate_until([request]) == (["Done."] if tools else [search_for("x").removesuffix(END)])
 
 
+def test_log_likelihoods_of_few_rows_at_a_time_are_the_same(tokenizer, chat_model_of, monkeypatch):
+    from lm_eval.api.instance import Instance
+
+    import eval.lm_harness.model
+
+    texts = ["Once upon a time", "a", "The river is long, and the day is short"]
+    requests = [
+        Instance("loglikelihood_rolling", {}, (text,), 0, metadata=("task", at, 1)) for at, text in enumerate(texts)
+    ]
+    lm = eval.lm_harness.model.GenerateLM(
+        pretrained=chat_model_of(tokenizer), tokenizer=tokenizer, batch_size=4, device="cpu"
+    )
+    sizes, scored = [], []
+    call = lm._model_call
+    monkeypatch.setattr(
+        lm, "_model_call", lambda inputs, **kwargs: sizes.append(len(inputs)) or call(inputs, **kwargs)
+    )
+    for most in (2**27, 1):
+        monkeypatch.setattr(eval.lm_harness.model, "MOST_LOGITS", most)
+        scored.append(lm.loglikelihood_rolling(requests, disable_tqdm=True))
+    assert sizes == [3, 1, 1, 1] and lm.batch_size == 4
+    assert scored[0] == pytest.approx(scored[1], abs=1e-3)
+
+
 def test_eval_run_refuses_tools_it_cannot_give(tokenizer, tmp_path, capsys):
     from conftest import save_model
 
