@@ -56,7 +56,7 @@ def grpo(args: BenchmarkArguments, variant: str, folder: str):
     from data_prep.shared.sources import load_source
     from eval.generation.models import load_pretrained, load_tokenizer
     from eval.verifiers import reward_function
-    from recipes.training.grpo_trainer import Trainer
+    from recipes.trainers.grpo import Trainer
 
     batch = {
         "per_device_train_batch_size": args.prompts * args.completions,
@@ -92,7 +92,7 @@ def ppo(args: BenchmarkArguments, variant: str, folder: str):
     from data_prep.shared.sources import load_source
     from eval.generation.generate import encode
     from eval.generation.models import load_pretrained, load_tokenizer
-    from recipes.training.ppo_trainer import Trainer
+    from recipes.trainers.ppo import Trainer
 
     tokenizer = load_tokenizer(args.model, padding_side="left")
     ids = encode(tokenizer, list(load_source({"path": args.data})["prompt"]))

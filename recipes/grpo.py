@@ -256,7 +256,7 @@ def make_trainer(args, training_args, model_args, model, around: Surroundings, f
     """The trainer of a model on the problems."""
     from trl import get_peft_config
 
-    from recipes.training.grpo_trainer import Trainer
+    from recipes.trainers.grpo import Trainer
 
     environment: dict[str, Any] = {}
     if around.environment and around.environment.factory:

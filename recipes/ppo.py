@@ -6,7 +6,7 @@
 
 Rows hold `prompt` (messages), or a published set's columns (docs/data.md). `model_name_or_path` is the policy and the
 reference, `reward_model_path` the reward model and where the critic starts. TRL's `PPOTrainer` keeps some of its
-troubles silent; here each is an error or mended (`check`, `recipes.training.ppo_trainer`). One update is one batch of
+troubles silent; here each is an error or mended (`check`, `recipes.trainers.ppo`). One update is one batch of
 `per_device_train_batch_size` episodes a process. A watch over the run, against a judge that is not trained on, and
 when it stops: `recipes.training.monitor`.
 """
@@ -211,7 +211,7 @@ def dry_run(args, training_args, model_args, train) -> None:
 
 def make_trainer(training_args, tokenizer, models: Models, rows, checkpoint, callbacks: list):
     """The trainer of the policy on rows in their order, from the checkpoint if there is one."""
-    from recipes.training.ppo_trainer import Trainer
+    from recipes.trainers.ppo import Trainer
 
     with user_errors("PPO's settings"):
         return Trainer(

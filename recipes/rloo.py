@@ -244,7 +244,7 @@ def make_trainer(
     """The trainer of the policy, the first of `models`; the other is its reference."""
     from trl import get_peft_config
 
-    from recipes.training.rloo_trainer import Trainer
+    from recipes.trainers.rloo import Trainer
 
     model, reference = models
     weights = training_args.reward_weights

@@ -27,7 +27,7 @@ import yaml
 from eval.cli import UserError, existing, parse
 from recipes.pipeline.processes import run_step
 from recipes.pipeline.steps import import_libraries
-from recipes.training.patches import replaced
+from recipes.trainers.patches import replaced
 
 WARM_UP = 5  # steps that are not counted
 SIZE = 2048  # of the matrices whose product is the peak

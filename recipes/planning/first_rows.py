@@ -45,7 +45,7 @@ def first_rows(sources: list[dict], *form) -> tuple:
     from datasets import Dataset, config
 
     from data_prep.shared.sources import load_sources
-    from recipes.training.patches import replaced
+    from recipes.trainers.patches import replaced
 
     with tempfile.TemporaryDirectory() as folder, replaced(config, HF_DATASETS_CACHE=folder):
         data, intake = load_sources([short(source) for source in sources], *form)

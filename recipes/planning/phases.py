@@ -4,8 +4,8 @@
         phases = PHASES["sft"](live, job, {"model": model})
 
 A phase is the model's own forward and backward pass on a batch as wide as the stage's, in its precision; nothing is
-computed. The shapes are those of TRL's trainers and of `recipes.training.grpo_trainer` and
-`recipes.training.ppo_trainer`.
+computed. The shapes are those of TRL's trainers and of `recipes.trainers.grpo` and
+`recipes.trainers.ppo`.
 """
 
 import random
@@ -21,7 +21,7 @@ from recipes.training.packing import arrange
 
 CHUNK = 256  # tokens of which TRL's chunked_nll computes logits at a time
 DRAWS = 200  # batches that are drawn to find a wide one
-LIKE = 4  # groups of like length that recipes.training.grpo_trainer reads a batch in
+LIKE = 4  # groups of like length that recipes.trainers.grpo reads a batch in
 
 
 @dataclass
@@ -243,7 +243,7 @@ def ppo(live: LiveBytes, job: Job, models: dict) -> Phases:
 
 
 def shared_prompts(model, job: Job, rows: int, groups: int, prompt: int, new: int) -> torch.Tensor:
-    """As `recipes.training.grpo_trainer`: each prompt is read once, then completions of like length together."""
+    """As `recipes.trainers.grpo`: each prompt is read once, then completions of like length together."""
     from transformers import DynamicCache
 
     cache = DynamicCache()

@@ -1,2 +1,2 @@
 """What the stage scripts share: arguments and data (`setup`), the loss mask (`masks`), the watch and its stop rule
-(`monitor`), the record of a run (`stage`), and TRL's trainers, extended."""
+(`monitor`), the record of a run (`stage`)."""

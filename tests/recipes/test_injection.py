@@ -23,8 +23,8 @@ def tokenizer(request):
 def prompts_of(tokenizer, prompts: list[list[dict]]) -> dict[str, list[list[int]]]:
     """The token ids that each recipe makes of prompts."""
     from eval.generation.generate import encode
-    from recipes.training.grpo_trainer import Trainer as GRPO
-    from recipes.training.rloo_trainer import Trainer as RLOO
+    from recipes.trainers.grpo import Trainer as GRPO
+    from recipes.trainers.rloo import Trainer as RLOO
 
     given = {"processing_class": tokenizer, "tools": None, "chat_template": None, "chat_template_kwargs": {}}
     found = {"ppo": [encode(tokenizer, [prompt])[0] for prompt in prompts]}

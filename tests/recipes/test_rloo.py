@@ -89,7 +89,7 @@ def test_the_loss_of_a_step_is_trls(chat_model, tokenizer, world, tmp_path):
     from transformers import AutoModelForCausalLM
     from trl import RLOOConfig, RLOOTrainer
 
-    from recipes.training.rloo_trainer import Trainer
+    from recipes.trainers.rloo import Trainer
 
     drawn, logs = [], []
     data = Dataset.from_list(rows(world / "verses/train.jsonl")[:8])

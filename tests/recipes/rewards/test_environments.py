@@ -83,7 +83,7 @@ def run(config: dict, folder):
 
 def test_grpo_plays_turn_by_turn_and_is_paid_by_the_environment(config, tmp_path, monkeypatch):
     """The turns are written for the model, as random weights call no tool: 8, then 4, then the end."""
-    from recipes.training.grpo_trainer import Trainer
+    from recipes.trainers.grpo import Trainer
 
     texts = [f"{qwen_call('guess', number=number)}{END}" for number in (8, 4)] + [f"Done.{END}"]
     seen, turns = [], itertools.cycle(texts)

@@ -70,7 +70,7 @@ def script(tokenizer, *turns: str):
 
 def scripted(monkeypatch, *turns: str) -> list:
     """As `script`, of the trainers."""
-    from recipes.training.grpo_trainer import SharedPrompts
+    from recipes.trainers.grpo import SharedPrompts
 
     seen, texts = [], itertools.cycle(turns)
 

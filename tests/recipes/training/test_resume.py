@@ -201,7 +201,7 @@ def watched():
     """Runs ppo in this process; what its trainer starts from: rows, policy, critic."""
     seen = {}
 
-    class Watched(importlib.import_module("recipes.training.ppo_trainer").Trainer):
+    class Watched(importlib.import_module("recipes.trainers.ppo").Trainer):
         def train(self):
             model = self.accelerator.unwrap_model(self.model)
             seen["rows"] = [ids for batch in self.dataloader for ids in batch["input_ids"].tolist()]
@@ -212,7 +212,7 @@ def watched():
 
     def run(config, out):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("recipes.training.ppo_trainer.Trainer", Watched)
+            patch.setattr("recipes.trainers.ppo.Trainer", Watched)
             importlib.import_module("recipes.ppo").main(["--config", str(config), "--output_dir", str(out)])
         return dict(seen)
 

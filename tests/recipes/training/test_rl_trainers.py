@@ -51,7 +51,7 @@ def make(trainer, chat_model, tokenizer, problems, folder, **settings):
 def trainers():
     from trl import GRPOTrainer
 
-    from recipes.training.grpo_trainer import Trainer
+    from recipes.trainers.grpo import Trainer
 
     return Trainer, GRPOTrainer
 
@@ -195,7 +195,7 @@ def test_tools_run_in_the_loop_and_their_results_carry_no_loss(chat_model, token
             for _ in prompts
         ]
 
-    monkeypatch.setattr("recipes.training.grpo_trainer.generate", fake)
+    monkeypatch.setattr("recipes.trainers.grpo.generate", fake)
 
     class Trainer(trainers()[0]):
         def _compute_loss(self, model, inputs):
@@ -227,7 +227,7 @@ def test_ppos_update_is_trls(world, chat_model, reward_model, tmp_path):
     from trl.experimental.ppo import PPOConfig, PPOTrainer
 
     from eval.generation.models import load_tokenizer
-    from recipes.training.ppo_trainer import Trainer
+    from recipes.trainers.ppo import Trainer
 
     logs, tokenizer = [], load_tokenizer(chat_model, padding_side="left")
     prompts = [
@@ -299,7 +299,7 @@ def test_ppo_trains_in_the_precision_it_is_told(chat_model, reward_model, tmp_pa
     from trl.experimental.ppo import PPOConfig
 
     from eval.generation.models import load_tokenizer
-    from recipes.training.ppo_trainer import Trainer
+    from recipes.trainers.ppo import Trainer
 
     models = {name: AutoModelForCausalLM.from_pretrained(chat_model) for name in ("model", "ref_model")}
     models |= {

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from recipes.training.patches import Patch, environment, moved_upstream, replaced
-from recipes.training.trl_patches import PATCHES
+from recipes.trainers.patches import Patch, environment, moved_upstream, replaced
+from recipes.trainers.trl_patches import PATCHES
 
 
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: f"{patch.name}: {patch.line[:40]}")

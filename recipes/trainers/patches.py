@@ -3,7 +3,7 @@
     with replaced(ppo_trainer, forward=ours):
         super().train()
 
-Each library's replacements are declared in one module (`recipes.training.trl_patches`) as `Patch`, with the upstream
+Each library's replacements are declared in one module (`recipes.trainers.trl_patches`) as `Patch`, with the upstream
 line that they depend on; `moved_upstream` says which of them are no longer there.
 """
 

@@ -17,7 +17,7 @@ import torch
 from transformers import TrainerCallback
 from trl.experimental.ppo import PPOTrainer, ppo_trainer
 
-from recipes.training.patches import environment, replaced
+from recipes.trainers.patches import environment, replaced
 
 
 class Stopped(Exception):

@@ -3,7 +3,7 @@
 `tests/recipes/training/test_trl_patches.py` fails with a sentence where TRL has changed.
 """
 
-from recipes.training.patches import Patch
+from recipes.trainers.patches import Patch
 
 PPO = "trl.experimental.ppo.ppo_trainer"
 RLOO = "trl.trainer.rloo_trainer"
@@ -13,7 +13,7 @@ PATCHES = [
         PPO,
         "PolicyAndValueWrapper",
         "self.model = PolicyAndValueWrapper(self.policy_model, self.value_model)",
-        "recipes.training.ppo_trainer.PolicyAndCritic: the critic computes no logits",
+        "recipes.trainers.ppo.PolicyAndCritic: the critic computes no logits",
     ),
     Patch(
         PPO,

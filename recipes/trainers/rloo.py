@@ -1,4 +1,4 @@
-"""TRL's RLOOTrainer, with the sampling and the training pass that `recipes.training.grpo_trainer` has for GRPO.
+"""TRL's RLOOTrainer, with the sampling and the training pass that `recipes.trainers.grpo` has for GRPO.
 
     trainer = Trainer(model=model, reward_funcs=rewards, reference=reference, args=training_args, …)
 
@@ -12,8 +12,8 @@ from torch.nn.utils.rnn import pad_sequence
 from trl import RLOOTrainer
 from trl.trainer import rloo_trainer
 
-from recipes.training.grpo_trainer import SharedPrompts
-from recipes.training.patches import replaced
+from recipes.trainers.grpo import SharedPrompts
+from recipes.trainers.patches import replaced
 
 
 class Trainer(SharedPrompts, RLOOTrainer):

@@ -9,9 +9,9 @@ leaves the batch, and with `tools` the calls of a row run while the others go on
 completions of like length are read together. Where a setting asks for what that does not do (vLLM, images, top-k,
 gradient checkpointing, …) TRL's own code runs. `python -m recipes.benchmark --stage grpo …` measures the difference.
 
-TRL has no public place for a training pass of one's own, so its methods are overridden here; tests/test_rl_trainers.py
-compares each with TRL's, and CI runs it with every TRL of constraints*.txt. Arguments that differ between versions are
-passed on as they come.
+TRL has no public place for a training pass of one's own, so its methods are overridden here;
+tests/recipes/training/test_rl_trainers.py compares each with TRL's, and CI runs it with every TRL of constraints*.txt.
+Arguments that differ between versions are passed on as they come.
 """
 
 from collections import Counter
@@ -35,7 +35,7 @@ LENGTHS = 4  # groups of like length that a batch is read in
 
 
 class SharedPrompts:
-    """What the trainers of GRPO and of RLOO (`recipes.training.rloo_trainer`) share, before TRL's class among the
+    """What the trainers of GRPO and of RLOO (`recipes.trainers.rloo`) share, before TRL's class among the
     bases.
 
     Args:
