@@ -172,6 +172,7 @@ class Stages:
         value = value.replace("runs/smol/conversations", "runs/tiny/conversations")
         value = value.replace("runs/smol/problems", "runs/tiny/world/problems")
         value = value.replace("runs/smol/facts/prompts", "runs/tiny/world/verses")
+        value = value.replace("runs/smol/facts/honesty.jsonl", "runs/tiny/world/problems/train.jsonl")
         value = value.replace("runs/smol/preferences", "runs/tiny/preferences")
         value = value.replace("runs/smol/hh", "runs/tiny/preferences")
         for prefix, local in (
