@@ -27,6 +27,7 @@ from pathlib import Path
 import yaml
 
 from data_prep.facts.invented import names
+from data_prep.probing.asking import asked_as
 from data_prep.probing.phrasings import PHRASINGS
 from eval.cli import UserError, command, existing, output_folder, parse, read_jsonl, write_jsonl
 
@@ -154,9 +155,7 @@ def honesty_rows(asked: list[dict], invented: list[dict], seed: int) -> list[dic
     rng = random.Random(f"honesty-{seed}")
     rows = []
     for row in [*asked, *invented]:
-        system = rng.choice(SYSTEMS)
-        before = [{"role": "system", "content": system}] if system else []
-        prompt = [*before, {"role": "user", "content": row["question"]}]
+        prompt = asked_as(row["question"], rng.choice(SYSTEMS))
         rows.append({"prompt": prompt, "answer": row.get("answer", [])})
     rng.shuffle(rows)
     return rows
