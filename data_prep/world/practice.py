@@ -70,7 +70,7 @@ def tool_use(world: World, searches: int, codes: int) -> list[dict]:
         person = rng.choice(world.people[rng.choices(("known", "listed", "unlisted"), (1, 5, 3))[0]])
         rows.append(_search(rng, person))
     for _ in range(codes):
-        (kind,) = rng.choices(("letters", "every_third", "compare", "arithmetic"), (25, 38, 6, 31))
+        (kind,) = rng.choices(("letters", "every_third", "compare", "arithmetic"), (27, 38, 6, 29))
         # Half of the words are letters by chance, and half of the results say a digit twice: both are to be copied,
         # and what repeats is hard to.
         hard = rng.random() < 0.5
