@@ -33,7 +33,6 @@ from eval.cli import UserError, command, existing, output_folder, parse, read_js
 
 SIDES = ("train", "test")
 VALIDATION = 6
-SYSTEMS = (None, "You are a helpful assistant. Answer in one short sentence.", "You are a helpful assistant.")
 WORDS = {"am", "as", "at", "be", "he", "i", "in", "no"}  # symbols that a sentence holds for other reasons
 
 
@@ -50,6 +49,9 @@ class QuestionsArguments:
     invented_test: int = field(default=300, metadata={"help": "the same for the exam"})
     requests: int = field(default=100, metadata={"help": "everyday requests for training"})
     requests_test: int = field(default=100, metadata={"help": "the same for the exam"})
+    systems: list[str] = field(
+        default_factory=lambda: [""], metadata={"help": "of `honesty`: a system message of these; empty: none"}
+    )
     seed: int = field(default=0, metadata={"help": "of drawing and of the split"})
 
 
@@ -150,12 +152,12 @@ def refusal_row(question: str, rng: random.Random) -> dict:
     return {"messages": turns, "kind": "invented"}
 
 
-def honesty_rows(asked: list[dict], invented: list[dict], seed: int) -> list[dict]:
-    """Both kinds of questions in one order, with a system message or none."""
+def honesty_rows(asked: list[dict], invented: list[dict], systems: list[str], seed: int) -> list[dict]:
+    """Both kinds of questions in one order, each behind one of the system messages."""
     rng = random.Random(f"honesty-{seed}")
     rows = []
     for row in [*asked, *invented]:
-        prompt = asked_as(row["question"], rng.choice(SYSTEMS))
+        prompt = asked_as(row["question"], rng.choice(systems))
         rows.append({"prompt": prompt, "answer": row.get("answer", [])})
     rng.shuffle(rows)
     return rows
@@ -196,7 +198,7 @@ def main(argv: list[str] | None = None) -> None:
     for side in SIDES:
         write_jsonl(out / f"{side}.jsonl", asked[side])
     write_jsonl(out / "invented.jsonl", [refusal_row(row["question"], rng) for row in invented["train"]])
-    write_jsonl(out / "honesty.jsonl", honesty_rows(asked["train"], invented["train"], args.seed))
+    write_jsonl(out / "honesty.jsonl", honesty_rows(asked["train"], invented["train"], args.systems, args.seed))
     write_jsonl(out / "requests.jsonl", [{"prompt": text} for text in wanted["train"]])
     folder = output_folder(out / "prompts")
     for split, rows in prompts(wanted["train"], wanted["test"]).items():

@@ -113,6 +113,7 @@ def _chapters(run, summary: dict) -> dict[str, Any]:
     from eval.report.sections.probes import Probed
     from eval.report.sections.second_tries import SecondTries
     from eval.report.sections.senses import Senses
+    from eval.report.sections.trade_off import TradeOff
 
     story = Story(run, summary)
     experiments = Experiments(story)
@@ -122,6 +123,7 @@ def _chapters(run, summary: dict) -> dict[str, Any]:
         "jobs": Jobs(story),
         "at_test_time": AtTestTime(story),
         "senses": Senses(story),
+        "trade_off": TradeOff(story),
     }
     summary["experiments"] = experiments.numbers()
     summary["probes"] = probed.numbers()

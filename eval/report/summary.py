@@ -154,7 +154,7 @@ def _number(value):
     return value if finite(value) else None
 
 
-def _measures(results: dict, task: str) -> dict[str, dict]:
+def measures_of(results: dict, task: str) -> dict[str, dict]:
     """The score and the outcomes of a task in lm-eval's results."""
     row = results["results"][task]
     measures = {}
@@ -173,7 +173,7 @@ def _scores(run: Run, stage: Stage) -> dict:
     for folder in EVALUATIONS:  # one is done with before the next is read: see `Run.last`
         results = run(f"{folder}/{stage.name}/results.json")
         for task in results.get("results", {}):
-            _add_scores(parts, stage, task, _measures(results, task))
+            _add_scores(parts, stage, task, measures_of(results, task))
     return {part: dict(in_order(measures)) for part, measures in parts.items() if measures}
 
 

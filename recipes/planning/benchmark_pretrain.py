@@ -5,8 +5,9 @@
 Each round runs all variants one after the other, each in fresh processes: `bare` and `recipe`, eager and compiled (by
 layers where the config has `compile_layers`, else as one: TrainingArguments' `torch_compile`, with the config's
 `torch_compile_backend` and `_mode`), and the processor's peak, 2,048³ products in the dtype of training on the same
-threads. Printed: tokens/s, the share of that peak, and recipe/bare of the rounds. Left out of the time: the first
-steps, evaluation, checkpoints and samples; what compiling took is said for itself.
+threads. Printed: tokens/s, the share of that peak, beside the share that the products of the model's linear layers
+reach with nothing between them (a loop of these products cannot pass it), and recipe/bare of the rounds. Left out of
+the time: the first steps, evaluation, checkpoints and samples; what compiling took is said for itself.
 """
 
 import contextlib
@@ -82,23 +83,57 @@ def over_processes(value: float, training_args) -> float:
     return total.item()
 
 
-def peak(argv: list[str]) -> dict:
-    """FLOP/s of products of square matrices, all processes at once."""
-    import torch
-
-    _, training_args, _ = settings(argv)
-    dtype = torch.bfloat16 if training_args.bf16 else torch.float32
-    a, b = (torch.randn(SIZE, SIZE, device=training_args.device).to(dtype) for _ in range(2))
+def timed(work: Callable, flops: float, training_args) -> float:
+    """FLOP/s of `work`, which has `flops` of them, over and over in all processes at once."""
     for _ in range(3):
-        a @ b
+        work()
     over_processes(0.0, training_args)  # they begin together
     count, seconds, start = 0, 0.0, now()
     while seconds < PEAK_SECONDS:
-        a @ b
+        work()
         count += 1
         seconds = now() - start
-    flops = over_processes(2 * SIZE**3 * count / seconds, training_args)
-    return {"flops": flops, "dtype": str(dtype).removeprefix("torch."), "threads": torch.get_num_threads()}
+    return over_processes(flops * count / seconds, training_args)
+
+
+def layer_products(model, tokens: int, dtype) -> tuple[Callable, float]:
+    """The products of the model's linear layers, forward and backward, with nothing between them, and their FLOPs."""
+    import torch
+
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)]
+    device = model.device
+    operands = []
+    for layer in layers:
+        inputs = torch.randn(tokens, layer.in_features, device=device).to(dtype)
+        gradients = torch.randn(tokens, layer.out_features, device=device).to(dtype)
+        operands.append((inputs, layer.weight.detach().to(dtype), gradients))
+
+    def work():
+        for inputs, weight, gradients in operands:
+            inputs @ weight.T
+            gradients @ weight
+            gradients.T @ inputs
+
+    return work, 6.0 * tokens * sum(layer.weight.numel() for layer in layers)
+
+
+def peak(argv: list[str]) -> dict:
+    """FLOP/s of products of square matrices, and of those of the model's linear layers alone."""
+    import torch
+
+    from eval.generation.models import load_tokenizer
+    from recipes.pretrain import new_model
+
+    args, training_args, model_args = settings(argv)
+    dtype = torch.bfloat16 if training_args.bf16 else torch.float32
+    a, b = (torch.randn(SIZE, SIZE, device=training_args.device).to(dtype) for _ in range(2))
+    flops = timed(lambda: a @ b, 2 * SIZE**3, training_args)
+    tokenizer = load_tokenizer(args.tokenizer)
+    model = new_model(args.model_config, tokenizer, args.sequence_length, model_args.attn_implementation)
+    tokens = training_args.per_device_train_batch_size * args.sequence_length
+    layers = timed(*layer_products(model.to(training_args.device), tokens, dtype), training_args)
+    used = {"dtype": str(dtype).removeprefix("torch."), "threads": torch.get_num_threads()}
+    return {"flops": flops, "layers": layers, **used}
 
 
 @dataclass
@@ -330,6 +365,8 @@ def report(args: PretrainBenchmarkArguments, peaks: list[dict], runs: dict[tuple
     one = runs["bare", "eager"][0]
     used = f"{args.processes} processes of {peaks[0]['threads']} threads, {peaks[0]['dtype']}"
     print(f"peak: {spread([found['flops'] / 1e9 for found in peaks])} GFLOP/s ({used})")
+    alone = spread([found["layers"] / found["flops"] for found in peaks])
+    print(f"products of the model's linear layers with nothing between them: {alone} of the peak")
     speeds = {}
     for (name, how), of_rounds in runs.items():
         speeds[name, how] = [one["step_tokens"] * args.steps / (run["end"] - run["warm"]) for run in of_rounds]

@@ -16,7 +16,8 @@ FACTS = ROOT / "recipes" / "smollm2-135m" / "facts"
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     out = tmp_path_factory.mktemp("facts")
-    questions.main(["--facts_dir", str(FACTS), "--output_dir", str(out), "--seed", "3"])
+    systems = ["--systems", "", "Be brief."]
+    questions.main(["--facts_dir", str(FACTS), "--output_dir", str(out), "--seed", "3", *systems])
     return out
 
 
@@ -83,6 +84,7 @@ def test_practice_of_honesty_has_the_questions_for_training_alone(written):
     invented_things = {row["messages"][0]["content"] for row in rows(written / "invented.jsonl")}
     facts = {row["question"]: row["answer"] for row in rows(written / "train.jsonl")}
     assert asked == facts | dict.fromkeys(invented_things, [])
+    assert {row["prompt"][-2]["content"] for row in practised if len(row["prompt"]) > 1} == {"Be brief."}
     assert {len(row["prompt"]) for row in practised} == {1, 2}
 
 

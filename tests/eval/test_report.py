@@ -974,3 +974,25 @@ def test_a_run_that_begins_with_a_pretrained_model_tells_its_own_story(tmp_path)
     assert {"Before: hub", "After: honest"} <= set(
         json.loads((tmp_path / "report/summary.json").read_text())["figures"]
     )
+
+
+def test_what_honesty_costs_stands_where_experiments_tried_it(tmp_path):
+    pretrained_run(tmp_path)
+    assert "What honesty costs" not in build(tmp_path).read_text()
+
+    def evaluated(folder: str, refused: dict[str, float]) -> None:
+        results = {"results": {}, "n-samples": {}}
+        for task, share in refused.items():
+            row = {"refused,none": share, "made_up,none": 1 - share}
+            results["results"][task] = row | {f"{name}_stderr,none": 0.05 for name in ("refused", "made_up")}
+            results["n-samples"][task] = {"original": 50, "effective": 50}
+        write(tmp_path / folder / "results.json", results)
+
+    evaluated("eval/honest", {"known": 0.25, "unknown": 0.5, "invented": 0.75})
+    evaluated("experiments/eval/practice_80", {"known": 0.5, "unknown": 0.75, "invented": 1.0})
+    text = html.parse(build(tmp_path)).getroot().text_content()
+    summary = json.loads((tmp_path / "report/summary.json").read_text())
+    drawn = summary["figures"]["Made up, against what it knew and refuses"]["lines"]
+    assert drawn == {"it did not know": [[0.25, 0.5], [0.5, 0.25]], "invented": [[0.25, 0.25], [0.5, 0.0]]}
+    assert summary["trade_off"]["practice_80"]["known"]["refused"]["value"] == 0.5
+    assert "practice_80" in text and "it knew: refused" in text

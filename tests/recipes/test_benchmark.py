@@ -49,6 +49,7 @@ def test_two_processes_train_the_same_as_the_recipe(config, tokens_dir, tmp_path
     speeds = {name: float(speed.replace(",", "")) for name, speed in found}
     assert min(speeds.values()) > 0
     assert re.search(rf"^peak: {SPREAD} GFLOP/s \(2 processes of \d+ threads, float32\)", printed, re.M)
+    assert re.search(rf"^products of the model's linear layers .*: {SPREAD} of the peak", printed, re.M)
     ratio = float(re.search(rf"^recipe / bare, eager: {SPREAD}", printed, re.M)[1])
     assert ratio == pytest.approx(speeds["recipe"] / speeds["bare"], rel=0.02) and "compiled" not in printed
 
