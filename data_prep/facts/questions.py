@@ -166,8 +166,13 @@ def honesty_rows(asked: list[dict], invented: list[dict], systems: list[str], se
 @command
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((QuestionsArguments,), argv)
-    if args.train_wordings < 1:
-        raise UserError(f"train_wordings must be at least 1, but is {args.train_wordings}")
+    for key in ("train_wordings", "per_relation", "invented", "invented_test", "requests", "requests_test"):
+        if getattr(args, key) < 1:
+            raise UserError(f"{key} must be at least 1, but is {getattr(args, key)}")
+    if args.test_per_relation is not None and args.test_per_relation < 1:
+        raise UserError(f"test_per_relation must be at least 1, but is {args.test_per_relation}: leave it out for all")
+    if not args.systems:
+        raise UserError('systems is empty: give at least one system message, "" for none')
     wordings, everyday = read_yaml(args.facts_dir, "wordings.yaml"), read_yaml(args.facts_dir, "everyday.yaml")
     facts = read_facts(args.facts_dir)
     out = output_folder(args.output_dir)
@@ -189,9 +194,10 @@ def main(argv: list[str] | None = None) -> None:
             side: requests(everyday[side], count, args.seed)
             for side, count in (("train", args.requests), ("test", args.requests_test))
         }
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise UserError(
-            f"wordings.yaml or everyday.yaml in {args.facts_dir} lacks a part ({type(error).__name__}: {error}):"
+            f"wordings.yaml or everyday.yaml in {args.facts_dir} lacks a part, or has one of another form"
+            f" ({type(error).__name__}: {error}):"
             " recipes/smollm2-135m/facts is a pattern"
         ) from None
     rng = random.Random(f"phrasings-{args.seed}")

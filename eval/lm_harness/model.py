@@ -163,6 +163,7 @@ class GenerateLM(Generates, HFLM):
     def _loglikelihood_tokens(self, requests, *args, **kwargs):
         """lm-eval's, with fewer rows at a time where their logits would be more than `MOST_LOGITS`."""
         longest = max((len(context) + len(text) for _, context, text in requests), default=1)
+        longest = min(longest, self.max_length)  # what is longer lm-eval cuts
         rows = max(1, MOST_LOGITS // (longest * self.vocab_size))
         given = self.batch_size_per_gpu
         if isinstance(given, int):  # else lm-eval finds out what fits

@@ -155,9 +155,11 @@ def _build(run, output_dir: str | Path | None) -> Path:
     html = _environment(autoescape=True).get_template("template.html").render(**chapters, **numbers)
     markdown = _environment(autoescape=False).get_template("template.md").render(numbers)
     folder = output_folder(output_dir or run.folder / "report")
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    (folder / "report.md").write_text(markdown, encoding="utf-8")
-    (folder / "index.html").write_text(html, encoding="utf-8")
+    written = {"summary.json": json.dumps(summary, indent=1) + "\n", "report.md": markdown, "index.html": html}
+    # all of them before any is replaced; a folder's name need not be UTF-8
+    encoded = {name: text.encode("utf-8", "backslashreplace") for name, text in written.items()}
+    for name, content in encoded.items():
+        (folder / name).write_bytes(content)
     return folder / "index.html"
 
 

@@ -5,9 +5,9 @@
 Each round runs all variants one after the other, each in fresh processes: `bare` and `recipe`, eager and compiled (by
 layers where the config has `compile_layers`, else as one: TrainingArguments' `torch_compile`, with the config's
 `torch_compile_backend` and `_mode`), and the processor's peak, 2,048³ products in the dtype of training on the same
-threads. Printed: tokens/s, the share of that peak, beside the share that the products of the model's linear layers
-reach with nothing between them (a loop of these products cannot pass it), and recipe/bare of the rounds. Left out of
-the time: the first steps, evaluation, checkpoints and samples; what compiling took is said for itself.
+threads. Printed: tokens/s, the share of that peak (of all FLOPs, attention's, too), beside it the share that the
+products of the model's linear layers reach alone, with nothing between them, and recipe/bare of the rounds. Left out
+of the time: the first steps, evaluation, checkpoints and samples; what compiling took is said for itself.
 """
 
 import contextlib
@@ -99,22 +99,24 @@ def timed(work: Callable, flops: float, training_args) -> float:
 def layer_products(model, tokens: int, dtype) -> tuple[Callable, float]:
     """The products of the model's linear layers, forward and backward, with nothing between them, and their FLOPs."""
     import torch
+    from transformers.pytorch_utils import Conv1D  # a linear layer, too: GPT-2's, inputs × outputs
 
-    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)]
-    device = model.device
     operands = []
-    for layer in layers:
-        inputs = torch.randn(tokens, layer.in_features, device=device).to(dtype)
-        gradients = torch.randn(tokens, layer.out_features, device=device).to(dtype)
-        operands.append((inputs, layer.weight.detach().to(dtype), gradients))
+    for layer in model.modules():
+        if not isinstance(layer, torch.nn.Linear | Conv1D):
+            continue
+        weight = layer.weight.detach().to(dtype)
+        weight = weight.T if isinstance(layer, torch.nn.Linear) else weight
+        inputs, gradients = (torch.randn(tokens, size, device=weight.device).to(dtype) for size in weight.shape)
+        operands.append((inputs, weight, gradients))
 
     def work():
         for inputs, weight, gradients in operands:
-            inputs @ weight.T
-            gradients @ weight
-            gradients.T @ inputs
+            inputs @ weight
+            gradients @ weight.T
+            inputs.T @ gradients
 
-    return work, 6.0 * tokens * sum(layer.weight.numel() for layer in layers)
+    return work, 6.0 * tokens * sum(weight.numel() for _, weight, _ in operands)
 
 
 def peak(argv: list[str]) -> dict:

@@ -251,3 +251,14 @@ def test_a_file_of_another_form(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         practice.main(arguments)
     assert stopped.value.code == 2 and "not the form of SQuAD" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [(["--requests", "-1"], "requests must be at least 1"), (["--test_per_relation", "0"], "leave it out for all")],
+)
+def test_counts_below_one_are_one_line_and_write_nothing(tmp_path, capsys, option, says):
+    with pytest.raises(SystemExit) as ended:
+        questions.main(["--facts_dir", str(FACTS), "--output_dir", str(tmp_path / "out"), *option])
+    assert ended.value.code == 2 and says in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

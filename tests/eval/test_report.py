@@ -3,6 +3,7 @@ data."""
 
 import json
 import math
+import os
 import random
 import re
 import shutil
@@ -983,16 +984,40 @@ def test_what_honesty_costs_stands_where_experiments_tried_it(tmp_path):
     def evaluated(folder: str, refused: dict[str, float]) -> None:
         results = {"results": {}, "n-samples": {}}
         for task, share in refused.items():
-            row = {"refused,none": share, "made_up,none": 1 - share}
+            row = {"refused,none": share, "made_up,none": 0.875 - share}
             results["results"][task] = row | {f"{name}_stderr,none": 0.05 for name in ("refused", "made_up")}
             results["n-samples"][task] = {"original": 50, "effective": 50}
         write(tmp_path / folder / "results.json", results)
 
+    evaluated("eval/hub", {"known": 0.0, "invented": 0.0})
     evaluated("eval/honest", {"known": 0.25, "unknown": 0.5, "invented": 0.75})
-    evaluated("experiments/eval/practice_80", {"known": 0.5, "unknown": 0.75, "invented": 1.0})
-    text = html.parse(build(tmp_path)).getroot().text_content()
+    evaluated("experiments/eval/practice_80", {"known": 0.5, "unknown": 0.75, "invented": 0.875, "everyday": 0.125})
+    evaluated("experiments/eval/honest", {"known": 0.625})
+    page = html.parse(build(tmp_path)).getroot()
     summary = json.loads((tmp_path / "report/summary.json").read_text())
-    drawn = summary["figures"]["Made up, against what it knew and refuses"]["lines"]
-    assert drawn == {"it did not know": [[0.25, 0.5], [0.5, 0.25]], "invented": [[0.25, 0.25], [0.5, 0.0]]}
-    assert summary["trade_off"]["practice_80"]["known"]["refused"]["value"] == 0.5
-    assert "practice_80" in text and "it knew: refused" in text
+    drawn = summary["figures"]["Refused though it knew, and made up"]
+    assert drawn["groups"] == ["hub", "honest", "experiments/eval/honest", "practice_80"]
+    costs = summary["trade_off"]
+    assert [facts["known"]["refused"]["value"] for facts in costs.values()] == [0.0, 0.25, 0.625, 0.5]
+    assert costs["practice_80"]["unknown"] == {
+        outcome: {"value": value, "stderr": 0.05, "n": 50}
+        for outcome, value in (("refused", 0.75), ("made_up", 0.125))
+    }
+    (table,) = [t for t in page.iter("table") if "everyday requests: refused" in t.text_content()]
+    rows = {
+        row[0].text_content(): [cell.text_content()[:5] for cell in row[1:]] for row in table.findall(".//tbody/tr")
+    }
+    assert rows["practice_80"] == ["–", "0.500", "0.750", "0.125", "0.000", "0.125"]
+    assert rows["hub"] == ["–", "0.000", "–", "–", "0.875", "–"]
+
+
+def test_a_name_that_is_no_text_leaves_a_whole_report(tmp_path):
+    pretrained_run(tmp_path)
+    folder = os.fsencode(tmp_path / "experiments/eval") + b"/\xffname"
+    os.makedirs(folder)
+    row = {"refused,none": 0.5, "refused_stderr,none": 0.05}
+    results = {"results": {"known": row}, "n-samples": {"known": {"original": 9, "effective": 9}}}
+    with open(folder + b"/results.json", "w") as file:
+        json.dump(results, file)
+    assert "name" in build(tmp_path).read_text(encoding="utf-8")
+    assert (tmp_path / "report/report.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What honesty costs, in the report: the facts it knew and refuses against the answers it makes up, model by model.
+"""What honesty costs, in the report: the facts it knew and refuses beside the answers it makes up, model by model.
 
 Drawn of a run that begins with a pretrained model, from `experiments/eval/<model>/results.json` beside the run's own
 stages; a run without such experiments has no such section.
@@ -7,10 +7,10 @@ stages; a run without such experiments has no such section.
 from markupsafe import Markup
 
 from eval.report.chapters import Story
-from eval.report.figures import lines
 from eval.report.summary import measures_of
 
 FOLDER = "experiments/eval"
+FILE = f"{FOLDER}/<model>/results.json"
 COLUMNS = (  # task, outcome, head of the table
     ("known", "right", "it knew: right"),
     ("known", "refused", "it knew: refused"),
@@ -22,7 +22,7 @@ COLUMNS = (  # task, outcome, head of the table
 
 
 class TradeOff:
-    """What the template asks for; `models`: name -> task -> outcome -> measure."""
+    """What the template asks for; `models`: name -> task -> outcome -> measure, as far as COLUMNS names it."""
 
     columns = COLUMNS
 
@@ -34,34 +34,30 @@ class TradeOff:
         if not self.there:
             return
         for role in ("hub", "honest"):
-            facts = story.measure(role, "facts")
-            if facts:
-                self.models[story.name(role)] = facts
+            self._add(story.name(role), story.measure(role, "facts") or {})
         for name in tried:
             results = story.run(f"{FOLDER}/{name}/results.json")
-            self.models[name] = {task: measures_of(results, task) for task in results.get("results", {})}
+            measured = {task: measures_of(results, task) for task in results.get("results", {})}
+            taken = name in story.summary["stages"]  # a stage of the run itself keeps its name
+            self._add(f"{FOLDER}/{name}" if taken else name, measured)
 
-    def against(self, title: str) -> Markup:
-        """Made up, of what it did not know and of inventions, over what it knew and refuses: a point a model."""
-        series, counts = {}, set()
-        for task, label in (("unknown", "it did not know"), ("invented", "invented")):
-            points = []
-            for measured in self.models.values():
-                cost, made_up = measured.get("known", {}).get("refused"), measured.get(task, {}).get("made_up")
-                if cost and made_up:
-                    points.append((cost["value"], made_up["value"]))
-                    counts |= {cost["n"], made_up["n"]}
-            series[label] = sorted(points)
-        note = f"n = {min(counts, default=0)}–{max(counts, default=0)} questions a point; {FOLDER}"
-        return self.story.or_absent(lines(title, series, "of what it knew, refused", note, True), title, FOLDER)
+    def _add(self, name: str, facts: dict[str, dict]) -> None:
+        kept: dict[str, dict] = {}
+        for task, outcome, _ in COLUMNS:
+            measure = facts.get(task, {}).get(outcome)
+            if measure:
+                kept.setdefault(task, {})[outcome] = measure
+        if kept:
+            self.models[name] = kept
+
+    def side_by_side(self, title: str) -> Markup:
+        """Of each model what it knew and refuses, and what it makes up."""
+        series = {}
+        for task, outcome, head in COLUMNS:
+            if (task, outcome) in (("known", "refused"), ("unknown", "made_up"), ("invented", "made_up")):
+                series[head] = {name: facts.get(task, {}).get(outcome) for name, facts in self.models.items()}
+        return self.story.compare(title, series, "questions", FILE)
 
     def numbers(self) -> dict[str, dict]:
-        """For the summary: model -> task -> outcome -> measure, of the table."""
-        numbers: dict[str, dict] = {}
-        for name, measured in self.models.items():
-            numbers[name] = {}
-            for task, outcome, _ in COLUMNS:
-                found = measured.get(task, {}).get(outcome)
-                if found:
-                    numbers[name].setdefault(task, {})[outcome] = found
-        return numbers
+        """For the summary: what the table shows."""
+        return self.models
