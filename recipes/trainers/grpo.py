@@ -10,7 +10,7 @@ completions of like length are read together. Where a setting asks for what that
 gradient checkpointing, …) TRL's own code runs. `python -m recipes.benchmark --stage grpo …` measures the difference.
 
 TRL has no public place for a training pass of one's own, so its methods are overridden here;
-tests/recipes/training/test_rl_trainers.py compares each with TRL's, and CI runs it with every TRL of constraints*.txt.
+tests/recipes/trainers/test_rl_trainers.py compares each with TRL's, and CI runs it with every TRL of constraints*.txt.
 Arguments that differ between versions are passed on as they come.
 """
 

@@ -1,6 +1,6 @@
 """What of TRL we replace, and the lines of TRL that it depends on; the replacements are in the trainers that use them.
 
-`tests/recipes/training/test_trl_patches.py` fails with a sentence where TRL has changed.
+`tests/recipes/trainers/test_trl_patches.py` fails with a sentence where TRL has changed.
 """
 
 from recipes.trainers.patches import Patch
