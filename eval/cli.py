@@ -11,6 +11,7 @@ import errno
 import functools
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -58,6 +59,8 @@ def command(main):
 
     @functools.wraps(main)
     def run(argv: list[str] | None = None):
+        # peft imports it, and it warns each time that kernels for 4-bit weights on CPU are not installed
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         try:
             return main(argv)
         except UserError as error:

@@ -1,6 +1,7 @@
 """The figures and examples of each chapter of the report, drawn from a `Run` and its summary.
 
-A figure whose file is missing becomes a line that names the file and the command that writes it.
+A figure whose file is missing becomes a line that names the file and the command that writes it; those of experiments
+that were not begun are one line for all.
 """
 
 import json
@@ -40,6 +41,7 @@ class Story:
             stage.role == "hub" for stage in stages(run)
         )  # it begins with a model as it is published
         self.before = "hub" if self.pretrained else "sft"  # the stage before it is taught what it does not know
+        self.experimented = (run.folder / "experiments").is_dir()
         self.pleasing = pleasing(run)
         self.fact_groups = REAL_FACTS if self.pretrained else FACTS  # task -> what it asks for
         alone = [stage.name for stage in report_columns(run) if not stage.with_tools]
@@ -62,6 +64,8 @@ class Story:
             return drawn
         command = writer(self.run, self.summary["recipe"], file)
         self.summary["absent"][title] = {"file": file, "command": command}
+        if file.startswith("experiments/") and not self.experimented:
+            return Markup("")  # the end of the page names these together
         return Markup(
             '<div class="absent"><b>{}</b> is not shown: <code>{}</code> is missing or empty. <code>{}</code> writes'
             " it.</div>"

@@ -670,6 +670,17 @@ def test_methods_stand_in_one_table(finished, tmp_path):
     )
 
 
+def test_experiments_that_were_not_begun_are_named_together(tmp_path):
+    fake_run(tmp_path / "tiny")
+    shutil.rmtree(tmp_path / "tiny/experiments")
+    page = html.parse(build(tmp_path / "tiny"))
+    assert not page.findall(".//div[@class='absent']")
+    summary = json.loads((tmp_path / "tiny/report/summary.json").read_text())
+    named = [item.text_content() for item in page.iterfind(".//ul/li")]
+    assert named == list(summary["absent"]) and len(named) > 10
+    assert page.findall(".//h2")[-1].text_content().endswith("What was not run")
+
+
 def test_hostile_text_stays_text(tmp_path):
     fake_run(tmp_path / "tiny", HOSTILE)
     text = build(tmp_path / "tiny").read_text()
