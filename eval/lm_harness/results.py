@@ -88,9 +88,11 @@ def _cell(value: float | None, stderr) -> str:
 
 
 def table(output_dir: Path, names: list[str]) -> str:
-    """Score ± standard error of each task and model, and their means above chance, from the files."""
+    """Score ± standard error of each task and model, of how many items, and their means above chance, from the
+    files."""
     results = {name: json.loads((output_dir / name / "results.json").read_text()) for name in names}
     rows: dict[str, dict[str, str]] = {}
+    counts: dict[str, str] = {}
     for name, of_model in results.items():
         for task, row in of_model["results"].items():
             key = main_metric(row)
@@ -99,15 +101,18 @@ def table(output_dir: Path, names: list[str]) -> str:
                     "" if key in ("score,none", "acc,none") else f" ({key.removesuffix(',none')})"
                 )
                 rows.setdefault(label, {})[name] = _cell(row[key], row.get(key.replace(",", "_stderr,", 1)))
+                items = of_model["n-samples"].get(task)
+                if items:
+                    counts.setdefault(label, str(items["effective"]))
         for group, children in [*of_model["group_subtasks"].items(), ("all tasks", of_model["n-samples"])]:
             mean = above_chance(of_model, [child for child in children if child in of_model["n-samples"]])
             if mean:
                 rows.setdefault(f"{group}: above chance", {})[name] = _cell(mean["value"], mean["stderr"])
     last = [label for label in rows if label.startswith(("end_token", "all tasks:"))]
     width = max(map(len, rows)) + 2
-    lines = [f"{'task':<{width}}" + "".join(f"{name:>18}" for name in names)]
+    lines = [f"{'task':<{width}}{'n':>6}" + "".join(f"{name:>18}" for name in names)]
     for label in [label for label in rows if label not in last] + last:
         cells = [rows[label].get(name, "–") for name in names]
-        lines.append(f"{label:<{width}}" + "".join(f"{cell:>18}" for cell in cells))
+        lines.append(f"{label:<{width}}{counts.get(label, ''):>6}" + "".join(f"{cell:>18}" for cell in cells))
     lines.append("± is one standard error, as lm-eval prints it")
     return "\n".join(lines)
