@@ -1004,11 +1004,16 @@ def test_what_honesty_costs_stands_where_experiments_tried_it(tmp_path):
     evaluated("eval/honest", {"known": 0.25, "unknown": 0.5, "invented": 0.75})
     evaluated("experiments/eval/practice_80", {"known": 0.5, "unknown": 0.75, "invented": 0.875, "everyday": 0.125})
     evaluated("experiments/eval/honest", {"known": 0.625})
+    layer = {"auc": {"value": 0.75, "low": 0.7, "high": 0.8, "n": 40, "people": 40}}
+    layer["refused"] = dict.fromkeys(("known", "unknown", "invented"), {"value": 0.5, "stderr": 0.05, "n": 20})
+    worse = layer | {"layer": 1, "auc": layer["auc"] | {"value": 0.6}}
+    write(tmp_path / "experiments/edge.json", {"cost": 0.1, "layers": [worse, layer | {"layer": 2}]})
     page = html.parse(build(tmp_path)).getroot()
     summary = json.loads((tmp_path / "report/summary.json").read_text())
+    assert summary["trade_off"]["edge"]["layer"] == 2 and "number 2 tells known questions" in page.text_content()
     drawn = summary["figures"]["Refused though it knew, and made up"]
     assert drawn["groups"] == ["hub", "honest", "experiments/eval/honest", "practice_80"]
-    costs = summary["trade_off"]
+    costs = summary["trade_off"]["models"]
     assert [facts["known"]["refused"]["value"] for facts in costs.values()] == [0.0, 0.25, 0.625, 0.5]
     assert costs["practice_80"]["unknown"] == {
         outcome: {"value": value, "stderr": 0.05, "n": 50}

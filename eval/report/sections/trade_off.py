@@ -1,7 +1,7 @@
 """What honesty costs, in the report: the facts it knew and refuses beside the answers it makes up, model by model.
 
 Drawn of a run that begins with a pretrained model, from `experiments/eval/<model>/results.json` beside the run's own
-stages; a run without such experiments has no such section.
+stages, and from `experiments/edge.json` (`data_prep.facts.edge`); a run without such experiments has no such section.
 """
 
 from markupsafe import Markup
@@ -10,6 +10,7 @@ from eval.report.chapters import Story
 from eval.report.summary import measures_of
 
 FOLDER = "experiments/eval"
+EDGE = "experiments/edge.json"
 FILE = f"{FOLDER}/<model>/results.json"
 COLUMNS = (  # task, outcome, head of the table
     ("known", "right", "it knew: right"),
@@ -30,7 +31,9 @@ class TradeOff:
         self.story = story
         self.models: dict[str, dict] = {}
         tried = sorted(path.parent.name for path in (story.run.folder / FOLDER).glob("*/results.json"))
-        self.there = story.pretrained and bool(tried)
+        layers = story.run(EDGE).get("layers", [])
+        self.edge: dict | None = max(layers, key=lambda layer: layer["auc"]["value"], default=None)
+        self.there = story.pretrained and bool(tried or self.edge)
         if not self.there:
             return
         for role in ("hub", "honest"):
@@ -59,5 +62,5 @@ class TradeOff:
         return self.story.compare(title, series, "questions", FILE)
 
     def numbers(self) -> dict[str, dict]:
-        """For the summary: what the table shows."""
-        return self.models
+        """For the summary: what the table shows, and the layer whose states tell best what is known."""
+        return {"models": self.models} | ({"edge": self.edge} if self.edge else {})
