@@ -246,7 +246,8 @@ def test_the_cache_of_a_row_that_waited_is_whole(tokenizer, script, family):
             initializer_range=0.3,
             **sizes,
         )
-    ).eval()
+    )
+    inner = inner.eval().double()  # in float32 two words of a random model are now and then as likely
     begun = {name: turns[:-1] for name, turns in list(script.items())[:24]}
     settings = dict(max_new_tokens=200, inner=inner)
     together = say(tokenizer, begun, **settings)
