@@ -67,13 +67,10 @@ def judged(states: dict, args: EdgeArguments) -> dict:
         states: kind of question -> questions × width.
     """
     import numpy as np
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    from eval.probes.known import auc
+    from eval.probes.known import auc, linear_probe
 
-    fitted = make_pipeline(StandardScaler(), LogisticRegression(C=0.003, max_iter=2000))
+    fitted = linear_probe(0.003)
     labels = np.repeat([1, 0], [len(states["known"]), len(states["others"])])
     fitted.fit(np.concatenate([states["known"], states["others"]]), labels)
     scores = {name: fitted.decision_function(states[f"exam {name}"]) for name in EXAM}

@@ -101,6 +101,15 @@ def states(lens, rows: list[list[int]], batch_size: int) -> tuple[list, Any]:
     return [torch.cat(parts) for parts in zip(*layers)], torch.cat(logits)
 
 
+def linear_probe(strength: float):
+    """A logistic regression on features of one scale, not fitted yet; `strength`: the inverse of regularisation."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
+
+
 def held_out(features, known, people, folds: int, seed: int, choose=None) -> tuple:
     """(the score of each question by a classifier that was fitted to other people, its fold).
 
@@ -109,16 +118,13 @@ def held_out(features, known, people, folds: int, seed: int, choose=None) -> tup
         choose: (features, known) of the training people -> the columns to use; None: all.
     """
     import numpy as np
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     scores, fold = np.zeros(len(known)), np.zeros(len(known), int)
     split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     for number, (train, test) in enumerate(split.split(features, known, people)):
         columns = slice(None) if choose is None else choose(features[train], known[train])
-        fitted = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+        fitted = linear_probe(0.1)
         fitted.fit(features[train][:, columns], known[train])
         scores[test] = fitted.decision_function(features[test][:, columns])
         fold[test] = number
