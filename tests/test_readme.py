@@ -174,6 +174,7 @@ def options() -> set[str]:
     return known | {
         "--config",
         "--help",
+        "--help_all",
         "--constraint",
         "--editable",
         "--nodes",
