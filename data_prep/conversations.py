@@ -15,13 +15,15 @@ is a mapping:
   of their own keep them.
 - `systems`: system messages, one of which is drawn for each row without one; null is none, so that
   `[null, "Be brief."]` teaches both.
-- `kind: talks`: `turns: [least, most]` rows, one after the other: a change of subject.
+- `kind: talks`: `turns: [least, most]` rows of the parts that `of` names, one after the other: a change of subject.
+  Calls and their results are joined as well; the parts have the same tools.
 - `kind: identity`: who the model is, from `file` (data_prep/identity.yaml); with `override: true` who it is where a
   system message says so.
 - `kind: tool_use`: rows of `question`, `tool`, `query`, `reply` become a call, its result and the reply. The call is
   run, and what it returned decides: `{result}` in the reply is filled in; with `evidence` each of its strings must
   stand in the result, else the row's `otherwise` is the reply, or without one the row is dropped; with `answer` and
-  `verifier` the reply must be right. What is dropped is counted.
+  `verifier` the reply must be right; `then` are more questions that the result answers, each a mapping of `question`
+  and `reply`. What is dropped is counted.
 
 `data_prep/labelling_guidelines.md` says what a good answer is.
 """
@@ -31,15 +33,14 @@ import itertools
 import json
 import os
 import random
+from collections import Counter
 from pathlib import Path
 
 from data_prep.mixture.arguments import ConversationsArguments, check_parts
-from data_prep.mixture.parts import Part
+from data_prep.mixture.parts import Part, Rows, Talks
 from data_prep.shared.progress import Progress
 from data_prep.shared.sources import keep
 from eval.cli import UserError, command, output_folder, parse
-
-Rows = list[tuple[Part, int]]  # (part, row of it)
 
 
 def check(args: ConversationsArguments) -> None:
@@ -78,7 +79,8 @@ def main(argv: list[str] | None = None) -> None:
 
     check(args)
     disable_progress_bars()
-    parts = [Part(spec, args) for spec in args.parts]
+    parts = [Part(spec, args) for spec in args.parts if spec.get("kind") != "talks"]
+    talks = [Talks(spec, args.seed, parts) for spec in args.parts if spec.get("kind") == "talks"]
     out = output_folder(args.output_dir)
 
     splits: dict[str, Rows] = {"train": [], "validation": []}
@@ -87,15 +89,20 @@ def main(argv: list[str] | None = None) -> None:
         splits["train"] += [(part, i) for i in train]
         splits["validation"] += [(part, i) for i in validation]
         part.prepare(sorted({*train, *validation}))
+    for split, total in (("train", args.rows), ("validation", args.validation_rows)):
+        joined = [(talk, i) for talk in talks for i in talk.draw(splits[split], round(talk.spec["share"] * total))]
+        splits[split] += joined
     for rows in splits.values():
         random.Random(args.seed).shuffle(rows)
     files = {out / f"{split}.jsonl": rows for split, rows in splits.items()}
     write(files, any(part.tools or part.own_tools for part in parts))
     keep_counts(out, parts)
+    counts = Counter(part.name for part, _ in splits["train"])
     for part in parts:
-        count = sum(other is part for other, _ in splits["train"])
         dropped = "".join(f", {n:,} dropped as {why}" for why, n in part.dropped.items())
-        print(f"{part.name:<20} {count:>7,} of {len(part):,}{dropped}")
+        print(f"{part.name:<20} {counts[part.name]:>7,} of {len(part):,}{dropped}")
+    for talk in talks:
+        print(f"{talk.name:<20} {counts[talk.name]:>7,} of their rows")
 
 
 def keep_counts(out: Path, parts: list[Part]) -> None:

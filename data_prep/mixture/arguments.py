@@ -6,13 +6,13 @@ from eval.cli import UserError
 
 KEYS = {
     "messages": {"name", "share", "datasets", "where", "tools", "systems"},
-    "talks": {"name", "share", "datasets", "where", "tools", "kind", "turns"},
+    "talks": {"name", "share", "kind", "turns", "of"},
     "identity": {"name", "share", "kind", "file", "override", "tools"},
     "tool_use": {"name", "share", "kind", "datasets", "where", "tools"},
 }
 NEEDS = {
     "messages": {"share", "datasets"},
-    "talks": {"share", "datasets", "turns"},
+    "talks": {"share", "turns", "of"},
     "identity": {"share", "file"},
     "tool_use": {"share", "datasets", "tools"},
 }
@@ -46,6 +46,14 @@ def check_parts(parts: list[dict]) -> None:
             raise UserError(f"parts: each must be a mapping with a `name` of its own, but there is {part!r}"[:300])
         check_keys(part)
         check_values(part)
+    rows_of = [part["name"] for part in parts if part.get("kind") != "talks"]
+    for part in parts:
+        others = part.get("of", rows_of)
+        if not isinstance(others, list) or not others or any(other not in rows_of for other in others):
+            raise UserError(
+                f"part {part['name']}: of must be a list of parts whose rows are joined, from {', '.join(rows_of)},"
+                f" but is {others}"
+            )
     total = sum(part["share"] for part in parts)
     if abs(total - 1) > 1e-6:
         raise UserError(f"the shares of the parts must add up to 1, but add up to {total:g}")

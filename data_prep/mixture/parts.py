@@ -1,5 +1,6 @@
 """One part of the mixture: its rows, and the conversation that each becomes."""
 
+import itertools
 import json
 import random
 from collections import Counter
@@ -35,8 +36,6 @@ class Part:
                 raise UserError(f"part {self.name}: {spec['file']} has no question for it")
             return
         self._read_rows(args.seed)
-        if self.kind == "talks":
-            self._group(*spec["turns"])
 
     def _show_tools(self, args: ConversationsArguments) -> None:
         from transformers.utils import get_json_schema
@@ -60,20 +59,8 @@ class Part:
             cure = "leave out the tools of the part" if self.tools else "rows with other tools cannot be joined"
             raise UserError(f"part {self.name}: its rows have `tools` of their own: {cure}, or select rows without")
 
-    def _group(self, least: int, most: int) -> None:
-        """Draw which rows are joined to one talk."""
-        order = self.rng.sample(range(len(self.rows)), len(self.rows))
-        self.groups: list[list[int]] = []
-        start = 0
-        while True:
-            group = order[start : start + self.rng.randint(least, most)]
-            if not group:
-                return
-            self.groups.append(group)
-            start += len(group)
-
     def __len__(self) -> int:
-        return len(self.groups if self.kind == "talks" else self.rows)
+        return len(self.rows)
 
     def prepare(self, wanted: list[int]) -> None:
         """Run the calls of these rows."""
@@ -102,18 +89,53 @@ class Part:
         if self.kind == "tool_use":
             made = self.done[i]
             return None if isinstance(made, str) else made
-        if self.kind == "talks":
-            return self._joined(self.groups[i])
         messages = self.rows[i]["messages"]
         if "systems" not in self.spec or messages[0]["role"] == "system":
             return messages
         system = self.rng.choice(self.spec["systems"])
         return messages if system is None else [{"role": "system", "content": system}, *messages]
 
-    def _joined(self, group: list[int]) -> list[dict]:
-        talks = [self.rows[k]["messages"] for k in group]
+
+Rows = list[tuple["Part | Talks", int]]  # (part, number of its row)
+
+
+class Talks:
+    """Rows of other parts, one after the other: a change of subject. `talks[i]` is one conversation (None where every
+    row of it was dropped)."""
+
+    def __init__(self, spec: dict, seed: int, parts: list[Part]):
+        self.spec, self.name = spec, spec["name"]
+        self.rng = random.Random(f"{seed}-{self.name}")
+        self.parts = [part for part in parts if part.name in spec["of"]]
+        self.schemas = self.parts[0].schemas
+        self.groups: list[Rows] = []
+        if any(part.own_tools or part.schemas != self.schemas for part in self.parts):
+            raise UserError(f"part {self.name}: rows with other tools cannot be joined: name parts that have the same")
+
+    def draw(self, rows: Rows, count: int) -> list[int]:
+        """Numbers of `count` new talks, of those of `rows` that are of its parts, each once before any comes again.
+
+        Raises:
+            UserError: there are talks to draw, but none of its parts has a row.
+        """
+        rows = [(part, i) for part, i in rows if part in self.parts]
+        if count and not rows:
+            raise UserError(f"part {self.name}: none of its parts has a row to join: raise rows or validation_rows")
+        first = len(self.groups)
+        least, most = self.spec["turns"]
+        shuffled = (row for _ in itertools.count() for row in self.rng.sample(rows, len(rows)))
+        for _ in range(count):
+            self.groups.append(list(itertools.islice(shuffled, self.rng.randint(least, most))))
+        return list(range(first, len(self.groups)))
+
+    def tools_of(self, i: int) -> str | None:
+        """The JSON schemas that a row shows."""
+        return self.schemas
+
+    def __getitem__(self, i: int) -> list[dict] | None:
+        talks = [messages for part, k in self.groups[i] if (messages := part[k]) is not None]
         if any(talk[0]["role"] == "system" for talk in talks[1:]):
             raise UserError(
-                f"part {self.name}: a row with a system message cannot be joined to another: take rows without"
+                f"part {self.name}: a row with a system message cannot be joined to another: take parts without"
             )
-        return [message for talk in talks for message in talk]
+        return [message for talk in talks for message in talk] or None

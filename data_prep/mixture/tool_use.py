@@ -49,22 +49,29 @@ def check_row(row: dict, functions: dict[str, Callable], part: str) -> None:
             f" {evidence!r} and {otherwise!r}"
         )
         raise UserError(problem[:300])
+    for turn in row.get("then") or []:
+        if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("question", "reply")):
+            raise UserError(
+                f"part {part}: then must be a list of {{question, reply}}, but in a row there is {turn!r}"[:300]
+            )
     if row["tool"] not in functions:
         raise UserError(f"part {part}: a row calls {row['tool']}, but the part's tools are {', '.join(functions)}")
 
 
 def with_call(row: dict, result: str, argument: str) -> list[dict] | str:
     """The conversation of a row of tool_use, or why there is none."""
-    reply = row["reply"].replace("{result}", result)
+    reply, then = row["reply"].replace("{result}", result), row.get("then") or []
     if any(text not in result for text in row.get("evidence") or []):
-        reply = row.get("otherwise")
+        reply, then = row.get("otherwise"), []
         if not reply:
             return "the result lacks the evidence"
     elif row.get("verifier") and not is_right(row, reply):
         return "the reply is wrong"
     call = {"type": "function", "function": {"name": row["tool"], "arguments": {argument: row["query"]}}}
     asked = [*turns(("user", row["question"])), {"role": "assistant", "content": "", "tool_calls": [call]}]
-    return [*asked, {"role": "tool", "name": row["tool"], "content": result}, *turns(("assistant", reply))]
+    answered = [{"role": "tool", "name": row["tool"], "content": result}, *turns(("assistant", reply))]
+    more = [message for turn in then for message in turns(("user", turn["question"]), ("assistant", turn["reply"]))]
+    return [*asked, *answered, *more]
 
 
 def is_right(row: dict, reply: str) -> bool:

@@ -99,17 +99,19 @@ def tool_use(world: World, searches: int, codes: int) -> list[dict]:
 
 
 def _search(rng: random.Random, person: list[Fact]) -> dict:
-    """A question about a person, the search that answers it, and what must stand in its result."""
+    """A question about a person, the search that answers it, and what must stand in its result; some have more
+    questions that the same result answers."""
     name = person[0].person
-    fact = rng.choice(person)
-    question, reply, evidence = fact.question(rng), fact.reply(), [name, fact.value]
+    fact, *others = rng.sample(person, rng.choices((1, 2, 3), (8, 1, 1))[0])
+    question, reply, evidence = fact.question(rng), fact.reply(), [name, fact.value, *(f.value for f in others)]
+    then = [{"question": wordings.follow_up(rng, f.attribute), "reply": f.reply()} for f in others]
     if rng.random() < 0.15:
         question, reply, evidence = (
             wordings.who_is(rng, name),
             introduction(person),
             [name, *(f.value for f in person)],
         )
-    row = {"question": question, "tool": "search", "query": f"who is {name}", "reply": reply}
+    row = {"question": question, "tool": "search", "query": f"who is {name}", "reply": reply, "then": then}
     return {**row, "evidence": evidence, "otherwise": rng.choice(NOT_FOUND).format(p=name)}
 
 

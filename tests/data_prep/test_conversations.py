@@ -90,26 +90,95 @@ def test_shares_where_and_no_row_in_both_files(tmp_path):
 def test_talks_join_rows_and_identity_obeys_the_system_message(tmp_path):
     talks = write(tmp_path / "talks.jsonl", [talk(f"q{i}", f"r{i}") for i in range(40)])
     parts = [
-        {"name": "long", "share": 0.5, "kind": "talks", "turns": [2, 3], "datasets": [{"path": talks}]},
-        {"name": "own", "share": 0.25, "kind": "identity", "file": "data_prep/identity.yaml"},
+        {"name": "single", "share": 0.25, "datasets": [{"path": talks}]},
+        {"name": "long", "share": 0.5, "kind": "talks", "turns": [2, 3], "of": ["single"]},
         {"name": "named", "share": 0.25, "kind": "identity", "override": True, "file": "data_prep/identity.yaml"},
     ]
-    by_kind = {}
-    for row in mix(tmp_path, parts)["train"]:
-        by_kind.setdefault(row["kind"], []).append(row["messages"])
-    assert {len(messages) for messages in by_kind["long"]} <= {2, 4, 6} and any(
-        len(messages) >= 4 for messages in by_kind["long"]
-    )
-    assert all(
-        [m["role"] for m in messages] == ["user", "assistant"] * (len(messages) // 2) for messages in by_kind["long"]
-    )
-    assert all("Tumbler" in messages[1]["content"] for messages in by_kind["own"])
-    for system, _, reply in by_kind["named"]:
+    files = mix(tmp_path, parts, validation_rows=8)
+    rows_of = {split: {kind: [] for kind in ("single", "long", "named")} for split in files}
+    for split, lines in files.items():
+        for row in lines:
+            rows_of[split][row["kind"]].append(row["messages"])
+    assert {kind: len(lines) for kind, lines in rows_of["train"].items()} == {"single": 10, "long": 20, "named": 10}
+    for lines in rows_of.values():
+        single = [message for messages in lines["single"] for message in messages]
+        for messages in lines["long"]:
+            assert len(messages) in (4, 6) and all(message in single for message in messages)
+            assert [message["role"] for message in messages] == ["user", "assistant"] * (len(messages) // 2)
+    lengths = {len(messages) for messages in rows_of["train"]["long"]}
+    joined = [message["content"] for messages in rows_of["train"]["long"] for message in messages]
+    assert lengths == {4, 6}
+    assert {message["content"] for row in rows_of["train"]["single"] for message in row} <= set(joined)  # each comes
+    for system, _, reply in rows_of["train"]["named"]:
         assert system["role"] == "system" and "Tumbler" not in reply["content"]
         assert any(
             name in system["content"] and name in reply["content"]
             for name in yaml.safe_load(Path("data_prep/identity.yaml").read_text())["names"]
         )
+
+
+def test_talks_join_calls_and_go_on_after_them(tmp_path, tokenizer):
+    then = [{"question": "And where from?", "reply": "From Ashford, too."}]
+    asked = [
+        lives("Ada Holm", "Ashford", then=then),
+        lives("Bo Kern", "Ashford", then=then, otherwise="I don't know."),  # nothing more is asked about nothing
+        lives("Di Mott", "Wexley"),  # dropped: the talk is shorter
+    ]
+    tools = ["test_conversations:search"]
+    parts = [
+        {
+            "name": "tools",
+            "share": 0.25,
+            "kind": "tool_use",
+            "tools": tools,
+            "datasets": [{"path": write(tmp_path / "asked.jsonl", asked)}],
+        },
+        {"name": "beside", "share": 0.25, "tools": tools, "datasets": [{"path": talk_file(tmp_path)}]},
+        {"name": "long", "share": 0.5, "kind": "talks", "turns": [4, 4], "of": ["tools", "beside"]},
+    ]
+    train = mix(tmp_path, parts, rows=40, tokenizer=tokenizer)["train"]
+    ada = next(row["messages"] for row in train if "Ada Holm" in row["messages"][0]["content"])
+    assert [message["content"] for message in ada[3:6]] == [
+        "Ada Holm lives in Ashford.",
+        "And where from?",
+        then[0]["reply"],
+    ]
+    bo = next(
+        row["messages"] for row in train if "Bo Kern" in row["messages"][0]["content"] and row["kind"] == "tools"
+    )
+    assert [message["content"] for message in bo[3:]] == ["I don't know."]
+    long = [row for row in train if row["kind"] == "long"]
+    assert len(long) == 20 and all(row["tools"] == train[0]["tools"] for row in long)
+    assert any(sum(message["role"] == "tool" for message in row["messages"]) > 1 for row in long)
+    assert not any("Di Mott" in message["content"] for row in train for message in row["messages"])
+    row = next(row for row in long if row["messages"][0] == ada[0])
+    assert row["messages"][: len(ada)] == ada
+
+
+def talk_file(tmp_path) -> str:
+    return write(tmp_path / "plain.jsonl", [talk(f"q{i}", f"r{i}") for i in range(9)])
+
+
+@pytest.mark.parametrize(
+    ("of", "says"),
+    [
+        (None, "missing or unknown key of"),
+        ([], "of must be a list of parts"),
+        ("plain", "of must be a list of parts"),
+        (["nobody"], "of must be a list of parts"),
+        (["long"], "of must be a list of parts"),  # talks of talks
+        (["plain", "beside"], "rows with other tools cannot be joined"),
+    ],
+)
+def test_talks_of_parts_that_do_not_go_together(tmp_path, tokenizer, of, says):
+    parts = [
+        {"name": "plain", "share": 0.25, "datasets": [{"path": talk_file(tmp_path)}]},
+        {"name": "beside", "share": 0.25, "tools": ["python"], "datasets": [{"path": talk_file(tmp_path)}]},
+        {"name": "long", "share": 0.5, "kind": "talks", "turns": [2, 2]} | ({} if of is None else {"of": of}),
+    ]
+    with pytest.raises(UserError, match=says):
+        mix(tmp_path, parts, tokenizer=tokenizer)
+    assert not list((tmp_path / "out").glob("*.jsonl"))
 
 
 def test_calls_are_run_and_bear_the_reply_out(tmp_path, tokenizer, capsys):
@@ -228,7 +297,7 @@ def test_only_the_assistant_carries_loss(tmp_path, tokenizer):
         ({"kind": "tool_use", "tools": []}, "tools must be a list"),
         ({"where": {"kind": [["a"]]}}, "no row is left"),
         ({"kind": "talks"}, "turns"),
-        ({"kind": "talks", "turns": [3, 2]}, "turns"),
+        ({"kind": "talks", "turns": [3, 2], "of": ["talk"], "datasets": None}, "turns"),
         ({"kind": "tool_use", "tools": ["python"]}, "give the tokenizer"),
     ],
 )
@@ -248,6 +317,11 @@ def test_bad_rows_are_one_line(tmp_path, tokenizer):
         ([{"text": "a"}], {}, r"has no column messages .it has text.; expected one of these: "),
         ([{"question": "a", "tool": "python", "query": "1"}], {"kind": "tool_use", "tools": ["python"]}, "no reply"),
         ([lives("Ada Holm", "Ashford")], {"kind": "tool_use", "tools": ["python"]}, "calls search"),
+        (
+            [lives("Ada Holm", "Ashford", then=[{"question": "a"}])],
+            {"kind": "tool_use", "tools": ["test_conversations:search"]},
+            "then must be a list of",
+        ),
         (
             [lives("Di Mott", "Wexley")],
             {"kind": "tool_use", "tools": ["test_conversations:search"]},
@@ -373,26 +447,21 @@ def test_rows_keep_the_tools_of_their_own(tmp_path, tokenizer):
     train = mix(tmp_path, [part], rows=16)["train"]
     asked = {row["messages"][0]["content"]: row["tools"] and json.loads(row["tools"]) for row in train}
     assert asked == {f"own {i}": [schema] for i, schema in enumerate(schemas)} | {f"plain {i}": None for i in range(8)}
-    for change in ({"tools": ["test_conversations:search"]}, {"kind": "talks", "turns": [1, 2]}):
-        with pytest.raises(UserError, match="tools. of their own"):
-            mix(tmp_path, [part | change], rows=16, tokenizer=str(tokenizer))
+    with pytest.raises(UserError, match="tools. of their own"):
+        mix(tmp_path, [part | {"tools": ["test_conversations:search"]}], rows=16, tokenizer=str(tokenizer))
+    parts = [part | {"share": 0.5}, {"name": "long", "share": 0.5, "kind": "talks", "turns": [1, 2], "of": ["part"]}]
+    with pytest.raises(UserError, match="rows with other tools cannot be joined"):
+        mix(tmp_path, parts, rows=16, tokenizer=str(tokenizer))
 
 
 def test_talks_with_system_messages_are_not_joined(tmp_path):
     lines = [{"messages": [{"role": "system", "content": f"s{i}"}, *talk("q", "r")["messages"]]} for i in range(4)]
+    parts = [
+        {"name": "single", "share": 0.5, "datasets": [{"path": write(tmp_path / "rows.jsonl", lines)}]},
+        {"name": "talks", "share": 0.5, "kind": "talks", "turns": [2, 2], "of": ["single"]},
+    ]
     with pytest.raises(UserError, match="a system message cannot be joined"):
-        mix(
-            tmp_path,
-            [
-                {
-                    "name": "talks",
-                    "share": 1.0,
-                    "kind": "talks",
-                    "turns": [2, 2],
-                    "datasets": [{"path": write(tmp_path / "rows.jsonl", lines)}],
-                }
-            ],
-        )
+        mix(tmp_path, parts)
 
 
 @pytest.mark.parametrize(
