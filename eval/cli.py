@@ -5,7 +5,6 @@
 Bad input raises `UserError`; `command` turns it into one line on stderr and exit code 2.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import errno
@@ -167,22 +166,16 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
     Raises:
         UserError: missing or malformed file, unknown key, wrong type, missing required key.
     """
-    from trl import TrlParser
+    from eval.shared.help import ParserWithHelp
 
-    class Parser(TrlParser):
-        def add_argument(self, *names, **options):
-            if whole_help or names[-1].lstrip("-").replace("-", "_") in {*own, *config, *(defaults or {})}:
-                return super().add_argument(*names, **options)
-            return super().add_argument(*names, **{**options, "help": argparse.SUPPRESS})
-
+    class Parser(ParserWithHelp):
         def error(self, message):
             named = re.match(r"argument (--\w+)", message)
             place = f"{path}: " if path and named and named[1] not in argv else ""
             raise UserError(f"{place}{message} (see --help)")
 
     argv = list(sys.argv[1:] if argv is None else argv)
-    own, libraries = _options_of(dataclass_types)
-    whole_help = "--help_all" in argv
+    show_all = "--help_all" in argv
     argv = ["--help" if word == "--help_all" else word for word in argv]
     path = _take_config_path(argv)
     where = path or "command line"
@@ -196,7 +189,7 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
         raise UserError(f"{path}: env must map names of environment variables to values")
     os.environ.update({key: str(value) for key, value in env.items()})
     try:
-        parser = Parser(dataclass_types, allow_abbrev=False, **_help_texts([] if whole_help else libraries))
+        parser = Parser(dataclass_types, {*config, *(defaults or {})}, show_all)
         parser.set_defaults_with_config(**{**(defaults or {}), **config})
         parsed = parser.parse_args_into_dataclasses(argv)
     except (ValueError, TypeError) as error:
@@ -209,37 +202,6 @@ def parse(dataclass_types: tuple[type, ...], argv: list[str] | None = None, defa
     if negative:
         raise UserError(f"{where}: seed must be at least 0, but is {negative[0]}")
     return parsed
-
-
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keeps the line breaks of a docstring, and tells defaults."""
-
-
-def _help_texts(libraries: list[str]) -> dict:
-    """What `--help` says before and after the options; `libraries` are those whose options it leaves out."""
-    script = sys.modules["__main__"]
-    module = getattr(script.__spec__, "name", None) if hasattr(script, "__spec__") else None
-    joined = re.sub(r"(?<=\S) {6,}", " ", script.__doc__ or "")  # a command that goes on in a second line
-    return {
-        "prog": f"python -m {module}" if module else None,
-        "usage": "%(prog)s [--config FILE.yaml] [--key value ...], where the command line wins",
-        "description": joined,
-        "epilog": f"--help_all also shows the options of {', '.join(libraries)}." if libraries else None,
-        "formatter_class": HelpFormatter,
-    }
-
-
-def _options_of(dataclass_types: tuple[type, ...]) -> tuple[set[str], list[str]]:
-    """The names of our own options, and the libraries' classes whose options a script takes as well."""
-    ours = ("recipes", "data_prep", "eval", "__main__")
-    own, libraries = {"help"}, set()
-    for cls in {base for dataclass_type in dataclass_types for base in dataclass_type.__mro__[:-1]}:
-        package = cls.__module__.split(".")[0]
-        if package in ours:
-            own |= set(vars(cls).get("__annotations__", {}))
-        else:
-            libraries.add(f"{package}.{cls.__name__}")
-    return own, sorted(libraries)
 
 
 def _take_config_path(argv: list[str]) -> str | None:
