@@ -6,8 +6,11 @@ take AdamW. `MuonFactory` joins the two through Trainer's optimiser factory.
 
 import math
 from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 
 import torch
+import torch.distributed as dist
 
 from eval.processor import has_bf16
 
@@ -37,11 +40,34 @@ def orthogonalise(
     return x.mT if tall else x
 
 
+def shared_out(
+    matrices: torch.Tensor, compute: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype
+) -> torch.Tensor:
+    """`compute` of the same matrices in every process: each does its part, and all get the whole.
+
+    Args:
+        matrices: [count, rows, columns].
+        compute: keeps the shape, and takes each matrix alone.
+        dtype: of the result.
+    """
+    world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    if world == 1:
+        return compute(matrices).to(dtype)
+    count, rows, columns = matrices.shape
+    each = math.ceil(count / world)
+    padded = torch.cat([matrices, matrices.new_zeros(each * world - count, rows, columns)])
+    mine = compute(padded.chunk(world)[dist.get_rank()]).to(dtype).contiguous()
+    whole = mine.new_empty(padded.shape)
+    dist.all_gather_into_tensor(whole, mine)
+    return whole[:count]
+
+
 class BatchedMuon(torch.optim.Muon):
     """`torch.optim.Muon`, which orthogonalises one matrix after the other and always in bfloat16.
 
     Here all matrices of one shape go through one batched product, in bfloat16 on a GPU and on a CPU that has the
-    instructions, else in float32.
+    instructions, else in float32. Under data parallelism, where all processes have the same gradients, each does its
+    part of the matrices.
     """
 
     @torch.no_grad()
@@ -66,10 +92,17 @@ class BatchedMuon(torch.optim.Muon):
             momentum = state["momentum_buffer"]
             updates.append(p.grad.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum)
         stacked = torch.stack(updates)
-        directions = orthogonalise(stacked, group["ns_coefficients"], group["ns_steps"], group["eps"], dtype)
+        iterate = partial(
+            orthogonalise,
+            coefficients=group["ns_coefficients"],
+            steps=group["ns_steps"],
+            eps=group["eps"],
+            dtype=dtype,
+        )
+        directions = shared_out(stacked, iterate, parameters[0].dtype)
         rows, columns = parameters[0].shape
         rate = group["lr"] * math.sqrt(max(1, rows / columns))  # torch.optim.Muon's adjust_lr_fn "original"
-        for p, direction in zip(parameters, directions.to(parameters[0].dtype)):
+        for p, direction in zip(parameters, directions):
             p.mul_(1 - group["lr"] * group["weight_decay"])
             p.add_(direction, alpha=-rate)
 

@@ -13,15 +13,16 @@ PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "matmul", "linear")
 
 
 class Products(TorchDispatchMode):
-    """Collects the dtypes of all matrix products that run within."""
+    """Collects the dtypes of all matrix products that run within, and counts the rows that they make."""
 
     def __init__(self):
         super().__init__()
-        self.dtypes = set()
+        self.dtypes, self.rows = set(), 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         if function.overloadpacket.__name__ in PRODUCTS:
             self.dtypes |= {arg.dtype for arg in args if isinstance(arg, torch.Tensor)}
+            self.rows += args[-1].shape[:-1].numel()
         return function(*args, **(kwargs or {}))
 
 
@@ -44,6 +45,32 @@ def test_batches_step_as_torch_s_muon_does(monkeypatch, nesterov):
         ours.step()
     for p, q in zip(one_by_one, batched):
         torch.testing.assert_close(q, p, rtol=0, atol=2e-3)  # a batched product in bfloat16 may round in another order
+
+
+def step_of_one_of_two(rank: int, folder: str) -> None:
+    """Three steps as one of two processes; what came of its parameters into `folder`."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    stepped = parameters()
+    optimizer = BatchedMuon(stepped, lr=0.02, weight_decay=0.1)
+    with Products() as products:
+        for _ in range(3):
+            optimizer.step()
+    torch.save((stepped, products.rows), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_share_the_matrices_out(tmp_path):
+    torch.multiprocessing.spawn(step_of_one_of_two, (str(tmp_path),), nprocs=2)
+    alone = parameters()
+    optimizer = BatchedMuon(alone, lr=0.02, weight_decay=0.1)
+    with Products() as products:
+        for _ in range(3):
+            optimizer.step()
+    for rank in range(2):
+        stepped, rows = torch.load(tmp_path / f"{rank}.pt", weights_only=False)
+        for p, q in zip(stepped, alone, strict=True):
+            torch.testing.assert_close(p, q, rtol=0, atol=2e-3)
+        assert rows < 0.7 * products.rows  # 2 + 1 + 1 of 3 + 2 + 1 matrices
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 48, 16), (2, 16, 48)])
