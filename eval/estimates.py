@@ -16,6 +16,14 @@ def finite(value) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
+def half_width(measure: dict) -> float | None:
+    """Half the 95 % interval of {"stderr", "n"}: 1.96 standard errors; 3/n (the "rule of three"), at most 1, where all
+    n agree and the standard error is 0. None without a standard error."""
+    if not finite(measure.get("stderr")):
+        return None
+    return Z * measure["stderr"] or min(1.0, 3 / measure["n"])
+
+
 def accuracy(hits: Sequence[float]) -> dict:
     """{"value", "stderr", "n"} of a list of hits from 0 to 1."""
     n = len(hits)

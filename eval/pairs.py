@@ -23,7 +23,7 @@ import statistics
 from dataclasses import dataclass, field
 
 from eval.cli import UserError, command, output_file, parse, read_jsonl, write_json
-from eval.estimates import accuracy, expected_calibration_error
+from eval.estimates import accuracy, expected_calibration_error, half_width
 from eval.shared.messages import is_plain
 
 CLEAR_MARGIN = 1.0  # standard deviations
@@ -152,11 +152,9 @@ def main(argv: list[str] | None = None) -> None:
         results["length_correlation"] = correlation
     write_json(output, results)
     for name, r in results.items():
-        print(
-            f"{name}: {r['value']:.3f}"
-            + (f" ± {r['stderr']:.3f}" if r["stderr"] is not None else "")
-            + f" (n = {r['n']})"
-        )
+        half = half_width(r)
+        interval = f" ± {half:.3f}" if half is not None else ""
+        print(f"{name}: {r['value']:.3f}{interval} (n = {r['n']})")
 
 
 if __name__ == "__main__":

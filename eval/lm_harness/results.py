@@ -5,6 +5,7 @@ import math
 import shutil
 from pathlib import Path
 
+from eval.estimates import Z, half_width
 from eval.lm_harness.tasks import above_chance, dump, main_metric
 
 
@@ -81,15 +82,15 @@ def write(results: dict, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _cell(value: float | None, stderr) -> str:
-    return (
-        "–" if value is None else f"{value:.3f}" + (f" ± {stderr:.3f}" if isinstance(stderr, float) else "")
-    )  # "N/A" of a single item
+def _cell(value: float | None, half: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" + (f" ± {half:.3f}" if half is not None else "")
 
 
 def table(output_dir: Path, names: list[str]) -> str:
-    """Score ± standard error of each task and model, of how many items, and their means above chance, from the
-    files."""
+    """Score ± half of a 95 % interval of each task and model, of how many items, and their means above chance, from
+    the files."""
     results = {name: json.loads((output_dir / name / "results.json").read_text()) for name in names}
     rows: dict[str, dict[str, str]] = {}
     counts: dict[str, str] = {}
@@ -100,19 +101,22 @@ def table(output_dir: Path, names: list[str]) -> str:
                 label = task.removesuffix("_base") + (
                     "" if key in ("score,none", "acc,none") else f" ({key.removesuffix(',none')})"
                 )
-                rows.setdefault(label, {})[name] = _cell(row[key], row.get(key.replace(",", "_stderr,", 1)))
                 items = of_model["n-samples"].get(task)
+                stderr = row.get(key.replace(",", "_stderr,", 1))  # "N/A" of a single item
+                half = half_width({"stderr": stderr, "n": items["effective"] if items else 1})
+                rows.setdefault(label, {})[name] = _cell(row[key], half)
                 if items:
                     counts.setdefault(label, str(items["effective"]))
         for group, children in [*of_model["group_subtasks"].items(), ("all tasks", of_model["n-samples"])]:
             mean = above_chance(of_model, [child for child in children if child in of_model["n-samples"]])
             if mean:
-                rows.setdefault(f"{group}: above chance", {})[name] = _cell(mean["value"], mean["stderr"])
+                half = Z * mean["stderr"] if mean["stderr"] is not None else None
+                rows.setdefault(f"{group}: above chance", {})[name] = _cell(mean["value"], half)
     last = [label for label in rows if label.startswith(("end_token", "all tasks:"))]
     width = max(map(len, rows)) + 2
     lines = [f"{'task':<{width}}{'n':>6}" + "".join(f"{name:>18}" for name in names)]
     for label in [label for label in rows if label not in last] + last:
         cells = [rows[label].get(name, "–") for name in names]
         lines.append(f"{label:<{width}}{counts.get(label, ''):>6}" + "".join(f"{cell:>18}" for cell in cells))
-    lines.append("± is one standard error, as lm-eval prints it")
+    lines.append("± is half of a 95 % interval over items")
     return "\n".join(lines)

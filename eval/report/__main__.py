@@ -80,8 +80,8 @@ def _environment(autoescape: bool) -> Any:
     """Jinja with the report's filters."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    from eval.estimates import half_width
     from eval.report.figures import compact, duration, score
-    from eval.report.summary import half_width
 
     environment = Environment(
         autoescape=autoescape,

@@ -12,12 +12,12 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.estimates import finite
+from eval.estimates import finite, half_width
 from eval.lm_harness.tasks import MAIN
 from eval.report.figures import duration
 from eval.report.stages import loader as loader_of
 from eval.report.stages import method_of
-from eval.report.summary import MEASURES, NESTED, half_width
+from eval.report.summary import MEASURES, NESTED
 
 HERE = Path(__file__).parent
 MADE_UP = {

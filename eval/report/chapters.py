@@ -9,11 +9,12 @@ from collections import Counter
 
 from markupsafe import Markup
 
+from eval.estimates import half_width
 from eval.generation.models import load_tokenizer
 from eval.report.commands import writer
 from eval.report.figures import Figure, bars, columns, duration, lines, score
 from eval.report.stages import report_columns, roles, stages
-from eval.report.summary import OUTCOMES, Run, half_width, pleasing
+from eval.report.summary import OUTCOMES, Run, pleasing
 
 FACTS = {
     "facts_known": "read often",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.cli import UserError, existing
-from eval.estimates import finite
+from eval.estimates import finite, half_width
 from eval.report.stages import Stage, report_columns, roles, stages
 
 # the measures in the order of the first table; tasks that are not named here come last
@@ -138,14 +138,6 @@ class Run:
             (row.get(x, row["step"] * (rate or 1)), row[y]) for row in rows if isinstance(row.get(y), (int, float))
         ]
         return [point for point in points if all(map(math.isfinite, point))]
-
-
-def half_width(measure: dict) -> float | None:
-    """Half the 95 % interval: 1.96 standard errors; 3/n (the "rule of three"), at most 1, where all n agree and the
-    standard error is 0."""
-    if measure.get("stderr") is None:
-        return None
-    return 1.96 * measure["stderr"] or min(1.0, 3 / measure["n"])
 
 
 def _measure(measure: dict) -> dict:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eval.cli import UserError, command, existing, parse
-from eval.report.summary import half_width
+from eval.estimates import half_width
 
 HELD_OUT = "in held-out kinds of wording"
 ROWS = (  # label, stage, path in the summary

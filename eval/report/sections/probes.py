@@ -6,9 +6,9 @@ import math
 
 from markupsafe import Markup
 
+from eval.estimates import half_width
 from eval.report.chapters import Story
 from eval.report.figures import cells, columns, dots, lines
-from eval.report.summary import half_width
 
 FOLDER = "experiments/probes"
 SHOWN = (0.25, 0.75, 1.25)  # temperatures whose dreams are shown
