@@ -13,6 +13,7 @@ import math
 import torch
 
 WIDTHS = 64  # what widths are multiples of: of few shapes, a processor's kernels are made once and not in each step
+WIDEST = 448  # where no conversation is longer: in wider rows attention costs more than the padding that is saved
 
 
 def places(lengths: list[int], width: int) -> list[list[int]]:
@@ -32,7 +33,8 @@ def places(lengths: list[int], width: int) -> list[list[int]]:
 def arrange(lengths: list[int]) -> tuple[list[list[int]], int]:
     """The conversations of each row, and the width of all: that multiple of `WIDTHS` that leaves the least padding."""
     least = math.ceil(max(lengths) / WIDTHS) * WIDTHS
-    ways = [(places(lengths, width), width) for width in range(least, 2 * least + 1, WIDTHS)]
+    most = max(least, min(2 * least, WIDEST))
+    ways = [(places(lengths, width), width) for width in range(least, most + 1, WIDTHS)]
     return min(ways, key=lambda way: len(way[0]) * way[1])
 
 
