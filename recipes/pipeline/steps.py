@@ -4,7 +4,8 @@
     if uses_model(pipeline["steps"][0]["module"]):
         import_libraries()
 
-A step needs `name`, `module` and `seconds`, which it took on one machine. It may have `args` (options of the module's
+A step needs `name`, `module` and `seconds`, which it took on one machine, or `{bf16: …, float32: …}`, on a processor
+with bf16 instructions and on one without. It may have `args` (options of the module's
 `main`), `config` (a YAML of such options), `processes` that train together, and `seeded: false` where the module takes
 no seed. `needs: STEP.KEY` leaves a step out where nobody sets that option, such as the path of data that not everybody
 has.
@@ -80,7 +81,17 @@ def read_pipeline(path: str) -> dict:
             raise UserError(f"{path}: two steps are called {name}")
         check_files(step, path)
         check_need(step, names, path)
+        step["seconds"] = seconds_here(step["seconds"])
     return pipeline
+
+
+def seconds_here(seconds: float | dict[str, float]) -> float:
+    """What a step is expected to take on a processor such as this."""
+    if not isinstance(seconds, dict):
+        return seconds
+    from eval.processor import has_bf16  # torch, for which pipelines with one number need not wait
+
+    return seconds["bf16" if has_bf16() else "float32"]
 
 
 def check_need(step: dict, names: list[str], path: str) -> None:
@@ -115,6 +126,13 @@ def check_keys(step, where: str) -> None:
     if wrong or not known:
         raise UserError(
             f"{where}: missing or unknown key {', '.join(sorted(wrong))}; it needs {', '.join(sorted(STEP_KEYS))}"
+        )
+    seconds = step["seconds"]
+    numbers = list(seconds.values()) if isinstance(seconds, dict) else [seconds]
+    both = not isinstance(seconds, dict) or seconds.keys() == {"bf16", "float32"}
+    if not both or any(type(number) not in (int, float) or number < 0 for number in numbers):
+        raise UserError(
+            f"{where}: seconds must be a number from 0, or {{bf16: number, float32: number}}, but is {seconds!r}"
         )
     processes = step.get("processes", 1)
     if type(processes) is not int or processes < 1:

@@ -83,3 +83,21 @@ def test_the_key_of_older_pipelines_is_read_without_a_word(tmp_path, capsys):
             with pytest.raises(UserError, match="unknown key import"):
                 read_pipeline(str(path))
     assert not any(capsys.readouterr())
+
+
+@pytest.mark.parametrize(("able", "expected"), [(True, 2), (False, 9.5)])
+def test_the_seconds_of_a_processor_such_as_this(tmp_path, monkeypatch, able, expected):
+    monkeypatch.setattr("eval.processor.has_bf16", lambda: able)
+    step = {"module": "json.tool"}
+    steps = [{**step, "name": "a", "seconds": {"bf16": 2, "float32": 9.5}}, {**step, "name": "b", "seconds": 3}]
+    (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump({"recipe": "x", "output_dir": "runs/x", "steps": steps}))
+    read = read_pipeline(str(tmp_path / "pipeline.yaml"))["steps"]
+    assert [step["seconds"] for step in read] == [expected, 3]
+
+
+@pytest.mark.parametrize("seconds", ["3", -1, {"bf16": 2}, {"bf16": 2, "float32": None}, {"bf16": 2, "fp32": 3}])
+def test_seconds_that_are_none(tmp_path, seconds):
+    step = {"name": "a", "module": "json.tool", "seconds": seconds}
+    (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump({"recipe": "x", "output_dir": "runs/x", "steps": [step]}))
+    with pytest.raises(UserError, match="step a: seconds must be a number"):
+        read_pipeline(str(tmp_path / "pipeline.yaml"))
