@@ -19,13 +19,13 @@ def draw_word(rng: random.Random, difficulty: int = 1) -> str:
             return word
 
 
-def letters_by_chance(rng: random.Random) -> str:
-    """3 to 12 letters for training, drawn one by one or by syllables, mostly of few kinds, so that they repeat, in
-    half of the words often twice in a row: what can be copied and not known."""
+def letters_by_chance(rng: random.Random, doubled: bool = False) -> str:
+    """3 to 12 letters for training, drawn one by one or by syllables, mostly of few kinds, so that they repeat, with
+    `doubled` often twice in a row: what can be copied and not known."""
+    runs = (1, 2) if doubled else (1, 1, 1, 1, 1, 2)
 
     def draw(r: random.Random) -> str:
         kinds = r.sample(r.choice((list(string.ascii_lowercase), _SYLLABLES)), r.choice((2, 4, 8, 20)))
-        runs = r.choice(((1, 1, 1, 1, 1, 2), (1, 2)))
         word = "".join(r.choice(runs) * kind for kind in r.choices(kinds, k=r.randint(3, 11)))[:12]
         return word if word not in LECTURE_WORDS else draw(r)
 

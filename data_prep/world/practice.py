@@ -76,7 +76,7 @@ def tool_use(world: World, searches: int, codes: int) -> list[dict]:
         hard = rng.random() < 0.5
         word = []
         if kind in ("letters", "every_third") and (hard or rng.random() < 0.5):
-            word = [letters_by_chance(rng) if hard else textbooks.real_word(rng)]
+            word = [letters_by_chance(rng, doubled=rng.random() < 0.3) if hard else textbooks.real_word(rng)]
         p = GENERATORS[kind](rng, "train", *word)
         repeats = rng.choice((r"(\d)\1", r"(\d)\1\1|(\d\d)\2|(\d)\3.*(\d)\4"))
         while kind == "arithmetic" and hard and not re.search(repeats, p.answer):
