@@ -266,7 +266,7 @@ def lines():
 def help_text(asks: list[Starter]) -> str:
     """The commands, and what to ask."""
     said = ["/reset begins a new conversation, /quit ends, Ctrl-C stops a reply."]
-    said.append("A small model is best asked about another subject in a new conversation.")
+    said.append("A small model is best asked a few questions at most, then others in a new conversation.")
     said.append("Ask what you like, or by its number one of these, which show what it can:")
     for number, starter in enumerate(asks, 1):
         right = f" (right: {starter.right})" if starter.right else ""
