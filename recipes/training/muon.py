@@ -57,9 +57,9 @@ def shared_out(
     each = math.ceil(count / world)
     padded = torch.cat([matrices, matrices.new_zeros(each * world - count, rows, columns)])
     mine = compute(padded.chunk(world)[dist.get_rank()]).to(dtype).contiguous()
-    whole = mine.new_empty(padded.shape)
-    dist.all_gather_into_tensor(whole, mine)
-    return whole[:count]
+    parts = [torch.empty_like(mine) for _ in range(world)]
+    dist.all_gather(parts, mine)
+    return torch.cat(parts)[:count]
 
 
 class BatchedMuon(torch.optim.Muon):
