@@ -172,11 +172,14 @@ def make_trainer(args, training_args, peft_config, model, tokenizer, data: tuple
     """TRL's trainer of the model; `data`: tokenised rows to train on, and (or None) to evaluate on."""
     from trl import SFTTrainer
 
+    from recipes.trainers.sft import Trainer
+
+    trainer_class = Trainer if args.pack_rows else SFTTrainer
     rows, held_out = data
     settings = copy.copy(training_args)
     settings.assistant_only_loss = False  # the rows have their masks
     with user_errors("SFT's settings"):
-        return SFTTrainer(
+        return trainer_class(
             model=model,
             args=settings,
             train_dataset=rows,

@@ -313,8 +313,8 @@ def load_sources(
 
     Args:
         goal: what the rows are to become, see `data_prep.schemas`; None: they stay as they are.
-        columns: further columns that every source must have; others that not all share are dropped, but for `tools`,
-            which a conversation may lack.
+        columns: further columns that every source must have; others that not all share are dropped, which is said, but
+            for `tools`, which a conversation may lack. Without a goal all are kept, None where a source lacks them.
         optional: further columns that a source may lack, None there.
         prepare: (data, source) -> data, of a source's rows as they come.
 
@@ -366,7 +366,9 @@ def _alike(parts: list, goal: str | None, columns: tuple[str, ...], optional: tu
     """The data sets with the same columns: those that all share, and `tools` and optional ones with None."""
     from data_prep.schemas import features
 
-    for name in ("tools", *optional):
+    if goal is None:
+        optional = tuple(dict.fromkeys(name for part in parts for name in part.column_names))
+    for name in dict.fromkeys(("tools", *optional)):
         kinds = [p.features[name] for p in parts if name in p.column_names]
         if kinds:
             parts = [
@@ -379,4 +381,7 @@ def _alike(parts: list, goal: str | None, columns: tuple[str, ...], optional: tu
         in_all = all(name in p.column_names for p in others)
         if in_all and (name in needed or all(p.features[name] == first.features[name] for p in others)):
             shared.append(name)
+    dropped = sorted({name for part in parts for name in part.column_names} - set(shared))
+    if dropped:
+        print(f"left out, as the data sources do not share them: {', '.join(dropped)}")
     return [p.select_columns(shared) for p in parts]

@@ -3,9 +3,8 @@
     python -m data_prep.world --output_dir runs/tiny/world --seed 0
 
 Layout: `warc/` and `truth/` (the crawl), `facts.jsonl`, `textbooks/`, `conversations/`, `practice/` (what honesty and
-    tools are
-practised on), `library/` (pages that only the search tool reads), `problems/`, `verses/`, `eval/`, and `probes/`, what
-experiments are made with. The same seed gives the same bytes.
+tools are practised on), `library/` (pages that only the search tool reads), `problems/`, `verses/`, `eval/`, and
+`probes/`, what experiments are made with. The same seed gives the same bytes.
 """
 
 import json

@@ -137,7 +137,7 @@ def _kinds(
         "greeting": (0.01, lambda: small_talk(rng, "greeting")),
         "apples": (0.24, apples),
         "apples_at_once": (0.04, apples_at_once),
-        "sum": (0.07, lambda: asked_sum(rng, textbooks.a_sum(rng))),
+        "sum": (0.12, lambda: asked_sum(rng, textbooks.a_sum(rng))),
         "letters": (0.06, lambda: solved("letters")),
         "every_third": (0.04, lambda: solved("every_third")),
         "compare": (0.04, lambda: solved("compare")),

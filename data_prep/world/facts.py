@@ -18,12 +18,13 @@ FIRST = (
     "Orson Mirela Tobin Halda Corvin Selma Bram Odile Jarek Nessa Ulric Petra Lorcan Vesna Anselm Runa Dario Elke"
     " Fenwick Greta Hollis Iva Joren Katla Leopold Marit Nils Oriel Piers Quenna Rafe Sunniva Thaddeus Una Viggo Willa"
     " Xander Yara Zeno Brisa Alaric Birgit Casimir Dorthe Emeric Freya Gideon Hedda"
+    " Ivo Jolan Kester Lumi Magnus Tamsin"
 ).split()
 LAST = (
     "Kovats Brandt Ashdown Merrow Tolliver Quist Pembrook Harker Lindqvist Okoro Vance Stroud Fairley Dunmore Castell"
     " Winslow Rusk Abara Thorne Ekdal Morrow Sandoval Peake Holm Varga Nettle Crane Bellamy Osei Tarn Wexford Lisle"
     " Garrow Pell Hargrave Sato Mundy Krol Fenn Birch Aldous Boyle Carrick Drummond Eklund"
-    " Farrow Grieve Hollin"
+    " Farrow Grieve Hollin Ibarra Jessop Lomax Norwood Yarrow Zeller"
 ).split()
 TOWNS = (
     "Oakmere Thornby Wexley Brindale Quillport Marrowby Stonewick Larkhill Fernholt Dunmoor Ashcombe Pellbridge"
@@ -179,8 +180,8 @@ class World:
     rare: int = 70
     unseen: int = 70
     absent: int = 70
-    listed: int = 1240
-    unlisted: int = 560
+    listed: int = 1700
+    unlisted: int = 800
     people: dict[str, list[list[Fact]]] = field(init=False)
 
     def __post_init__(self):

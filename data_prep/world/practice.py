@@ -62,6 +62,18 @@ def _asked_about(rng: random.Random, person: list[Fact]) -> list[dict]:
     return [*facts, _reference(trade, wordings.who_is(rng, person[0].person))]
 
 
+def python_row(rng: random.Random, kind: str, problem: Problem) -> dict:
+    """A problem in the words of people, and the Python that solves it."""
+    return {
+        "question": textbooks.worded(rng, kind, problem),
+        "tool": "python",
+        "query": problem.code,
+        "reply": 'The answer is "{result}".' if problem.verifier == "final_text" else "The answer is {result}.",
+        "answer": problem.answer,
+        "verifier": problem.verifier,
+    }
+
+
 def tool_use(world: World, searches: int, codes: int) -> list[dict]:
     """Rows of `data_prep.conversations`: `question`, `tool`, `query`, `reply` and what must hold for it."""
     rng = random.Random(f"tools-{world.seed}")
@@ -71,29 +83,20 @@ def tool_use(world: World, searches: int, codes: int) -> list[dict]:
         rows.append(_search(rng, person))
     for _ in range(codes):
         (kind,) = rng.choices(("letters", "every_third", "compare", "arithmetic"), (27, 38, 6, 29))
-        # Half of the words are letters by chance, and half of the results say a digit twice: both are to be copied,
-        # and what repeats is hard to.
+        # Half of the words are letters by chance, and half of the sums say a digit twice, in the result or in what is
+        # added: both are to be copied, and what repeats is hard to.
         hard = rng.random() < 0.5
         word = []
         if kind in ("letters", "every_third") and (hard or rng.random() < 0.5):
             word = [letters_by_chance(rng, doubled=rng.random() < 0.3) if hard else textbooks.real_word(rng)]
         p = GENERATORS[kind](rng, "train", *word)
         repeats = rng.choice((r"(\d)\1", r"(\d)\1\1|(\d\d)\2|(\d)\3.*(\d)\4"))
-        while kind == "arithmetic" and hard and not re.search(repeats, p.answer):
+        in_result = rng.random() < 0.5
+        while kind == "arithmetic" and hard and not re.search(repeats, p.answer if in_result else p.question):
             p = arithmetic(rng, "train")
         if kind == "arithmetic" and not hard and rng.random() < 0.6:
             p = everyday_sum(rng)
-        reply = 'The answer is "{result}".' if p.verifier == "final_text" else "The answer is {result}."
-        rows.append(
-            {
-                "question": textbooks.worded(rng, kind, p),
-                "tool": "python",
-                "query": p.code,
-                "reply": reply,
-                "answer": p.answer,
-                "verifier": p.verifier,
-            }
-        )
+        rows.append(python_row(rng, kind, p))
     rng.shuffle(rows)
     return rows
 

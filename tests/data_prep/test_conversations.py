@@ -575,7 +575,7 @@ def test_sources_that_do_not_go_together_are_one_line(tmp_path, tokenizer):
     lines = [lives("Ada Holm", "Ashford"), lives("Ada Holm", "Ashford") | {"query": ["a list"]}]
     sources = [{"path": write(tmp_path / f"{i}.jsonl", [line])} for i, line in enumerate(lines)]
     part = {"name": "part", "share": 1.0, "kind": "tool_use", "tools": ["test_conversations:search"]}
-    with pytest.raises(UserError, match="part part: a row has no query"):
+    with pytest.raises(UserError, match="part part: its datasets do not go together, .*key query"):
         mix(tmp_path, [part | {"datasets": sources}], tokenizer=tokenizer)
 
 
@@ -589,3 +589,20 @@ def test_system_messages_are_drawn_for_rows_without_one(tmp_path):
     for systems in ([], "Be brief.", [""], [7]):
         with pytest.raises(UserError, match="systems must be a list of texts or null"):
             mix(tmp_path, [part | {"systems": systems}])
+
+
+def test_rows_of_a_part_keep_what_another_of_its_files_lacks(tmp_path, tokenizer):
+    asked = [lives("Bo Kern", "Ashford", otherwise="I don't know.") for _ in range(4)]
+    summed = [{"question": f"{n} + 1?", "tool": "python", "query": f"{n} + 1", "reply": "{result}"} for n in range(4)]
+    part = {
+        "name": "tools",
+        "share": 1.0,
+        "kind": "tool_use",
+        "tools": ["python", "test_conversations:search"],
+        "datasets": [
+            {"path": write(tmp_path / f"{name}.jsonl", rows)} for name, rows in (("a", asked), ("b", summed))
+        ],
+    }
+    train = mix(tmp_path, [part], rows=8, tokenizer=tokenizer)["train"]
+    replies = [row["messages"][-1]["content"] for row in train]
+    assert sorted(replies) == ["1", "2", "3", "4", *["I don't know."] * 4]

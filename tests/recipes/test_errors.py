@@ -634,6 +634,7 @@ def test_a_batch_that_does_not_hold_whole_groups(fails):
 COMMANDS = [
     "data_prep.world.__main__",
     "data_prep.world.judge",
+    "data_prep.world.copying",
     "data_prep.web",
     "data_prep.crawl.score",
     "data_prep.benchmark",

@@ -11,7 +11,7 @@ from recipes.pipeline.steps import WITH_MODEL, WITHOUT_MODEL, read_pipeline, use
 from recipes.run import main as run
 
 PLAIN = {  # steps of recipes/tiny that neither train nor sample nor score
-    *("world", "web", "tokenizer", "tokens", "decontaminate", "fair_start", "index", "report"),
+    *("world", "web", "tokenizer", "copying", "tokens", "decontaminate", "fair_start", "index", "report"),
     *("hard_train", "hard_test", "words_train", "words_test", "expert", "easy_test", "tokens_rhymes", "second_tries"),
     *("jobs", "senses_data"),
 }

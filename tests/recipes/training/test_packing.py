@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import SIZES
 
-from recipes.training.packing import PackedRows, leave_out_mask, places
+from recipes.training.packing import EvenShares, PackedRows, leave_out_mask, places
 
 
 def features(lengths: list[int]) -> list[dict]:
@@ -26,6 +26,27 @@ def test_every_conversation_has_one_place():
     rows = places(lengths, 30)
     assert sorted(i for row in rows for i in row) == list(range(7))
     assert all(sum(lengths[i] for i in row) <= 30 for row in rows) and len(rows) == 4
+
+
+def test_processes_share_the_tokens_of_a_step():
+    from accelerate.data_loader import BatchSamplerShard
+    from torch.utils.data import BatchSampler
+
+    lengths = torch.randint(10, 300, (1010,), generator=torch.Generator().manual_seed(0)).tolist()
+    sampler = EvenShares(lengths, batch_size=10, processes=4, seed=0)
+
+    def batches(process: int) -> list[list[int]]:
+        return list(BatchSamplerShard(BatchSampler(sampler, 10, drop_last=True), 4, process))
+
+    dealt = [batches(process) for process in range(4)]
+    rows = [row for process in dealt for batch in process for row in batch]
+    assert len(rows) == len(set(rows)) == 1000  # each once, and the last ten fill no step
+    for step in zip(*dealt):
+        tokens = [sum(lengths[row] for row in batch) for batch in step]
+        assert max(tokens) < 1.05 * min(tokens)
+    assert batches(0) == dealt[0]  # the same again, in each process
+    sampler.set_epoch(1)
+    assert batches(0) != dealt[0]
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
