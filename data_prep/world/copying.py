@@ -29,19 +29,23 @@ class CopyingArguments:
 
 
 def pieces_of(tokenizer) -> list[str]:
-    """The tokens of a tokenizer that are small letters alone and leave room for others in a word."""
+    """The tokens of a tokenizer that are small letters alone and leave room for another in a word."""
     texts = {tokenizer.decode([token]) for token in tokenizer.get_vocab().values()}
-    return sorted(text for text in texts if re.fullmatch(f"[a-z]{{1,{LONGEST - 2}}}", text))
+    letters = [text for text in texts if re.fullmatch("[a-z]+", text)]
+    room = LONGEST - min(map(len, letters), default=0)
+    return sorted(text for text in letters if len(text) <= room)
 
 
 def word_around(rng: random.Random, piece: str, pieces: list[str]) -> str:
-    """A word for training of 4 to 12 letters: the piece among one or two others."""
+    """A word for training of at most 12 letters: the piece among one or two others."""
 
     def draw(r: random.Random) -> str:
-        parts = [piece, *r.sample(pieces, r.randint(1, 2))]
-        r.shuffle(parts)
-        word = "".join(parts)
-        return word if 4 <= len(word) <= LONGEST and word not in LECTURE_WORDS else draw(r)
+        while True:
+            parts = [piece, *r.sample(pieces, r.randint(1, 2))]
+            r.shuffle(parts)
+            word = "".join(parts)
+            if len(word) <= LONGEST and word not in LECTURE_WORDS:
+                return word
 
     return draw_of_split(rng, "train", draw, lambda word: f"word {word}")
 

@@ -26,6 +26,13 @@ def test_tokens_of_small_letters_that_leave_room_are_pieces():
     assert copying.pieces_of(Tokenizer()) == ["aste", "b", "keeper", "ook", "ous", "ub"]
 
 
+def test_a_tokenizer_of_characters_and_one_without(monkeypatch):
+    monkeypatch.setattr(Tokenizer, "texts", list("abc "))
+    assert len(copying.rows_of(copying.pieces_of(Tokenizer()), times=9, seed=0)) == 27
+    monkeypatch.setattr(Tokenizer, "texts", ["1", "A"])
+    assert copying.pieces_of(Tokenizer()) == []
+
+
 def test_each_piece_stands_in_words_for_training():
     pieces = copying.pieces_of(Tokenizer())
     made = copying.rows_of(pieces, times=5, seed=0)
@@ -34,7 +41,7 @@ def test_each_piece_stands_in_words_for_training():
     counts = Counter(piece for word in words for piece in pieces if piece in word)
     assert all(counts[piece] >= 5 for piece in pieces)
     for row, word in zip(made, words):
-        assert 4 <= len(word) <= 12 and split_of(f"word {word}") == "train" and word not in LECTURE_WORDS
+        assert 2 <= len(word) <= 12 and split_of(f"word {word}") == "train" and word not in LECTURE_WORDS
         assert word in row["question"] and python(row["query"]).strip() == row["answer"]
     assert made == copying.rows_of(pieces, times=5, seed=0) != copying.rows_of(pieces, times=5, seed=1)
 
