@@ -16,6 +16,7 @@ from data_prep.problem_sets.splits import draw_of_split
 from data_prep.problem_sets.words import LECTURE_WORDS
 from data_prep.world.practice import python_row
 from eval.cli import UserError, command, output_folder, parse, write_jsonl
+from eval.generation.models import load_tokenizer
 
 LONGEST = 12  # letters of a word
 
@@ -66,10 +67,7 @@ def main(argv: list[str] | None = None) -> None:
     (args,) = parse((CopyingArguments,), argv)
     if args.times < 1:
         raise UserError(f"times must be at least 1, but is {args.times}")
-
-    from transformers import AutoTokenizer
-
-    pieces = pieces_of(AutoTokenizer.from_pretrained(args.tokenizer))
+    pieces = pieces_of(load_tokenizer(args.tokenizer))
     if len(pieces) < 3:
         raise UserError(f"the tokenizer {args.tokenizer} has {len(pieces)} tokens of small letters: 3 are needed")
     rows = rows_of(pieces, args.times, args.seed)

@@ -1,6 +1,8 @@
 """TRL's SFTTrainer for packed rows (`recipes.training.packing`): the processes of a step read about as many tokens.
 
-trainer = Trainer(model=model, args=training_args, train_dataset=rows, …)
+    trainer = Trainer(model=model, args=training_args, train_dataset=rows, …)
+
+`recipes.sft` takes it with `pack_rows: true`.
 """
 
 from trl import SFTTrainer
