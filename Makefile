@@ -4,6 +4,7 @@
 #             SQUAD=<Hub id or file in SQuAD's form> gives its search real paragraphs,
 #             HH=<Hub id or file in hh-rlhf's form> what people prefer, DATA=<folder> its benchmarks)
 # make test   the tests   (make test-fast: without the slow ones; make test-latest: the trainers with the newest TRL)
+# make test-sharding   FSDP2 and DeepSpeed with two processes of the CPU, in .venv-deepspeed
 # make check   format, lint and types; changes nothing   (make format: mends what ruff can mend)
 # All set up .venv first; it is rebuilt only when the pins change.
 # CONSTRAINTS=constraints-latest.txt   the newest TRL instead, in .venv-latest: without PPO, so not for tiny
@@ -53,6 +54,16 @@ test-latest:
 	$(MAKE) test CONSTRAINTS=constraints-latest.txt \
 	  TESTS="$(foreach name,$(TRAINERS),$(shell find tests -name test_$(name).py))"
 
+# apart from .venv, for accelerate and TRL import DeepSpeed wherever it is; without its compiled operators
+test-sharding:
+	$(MAKE) VENV=.venv-deepspeed .venv-deepspeed/.deepspeed
+	.venv-deepspeed/bin/python -m pytest -n 0 tests/recipes/test_sharding.py
+
+$(VENV)/.deepspeed: $(VENV)/.ready
+	$(VENV)/bin/python -m pip install --quiet setuptools wheel
+	DS_BUILD_OPS=0 $(VENV)/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) --no-build-isolation deepspeed
+	touch $@
+
 test-fast: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest -m "not slow"
 
@@ -86,4 +97,4 @@ $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 constraints-gpu.txt: constraints.txt
 	grep -E '^(torch|transformers|trl|accelerate|peft|datasets|lm_eval)==' $< > $@
 
-.PHONY: tiny experiments smol test test-fast test-latest check format
+.PHONY: tiny experiments smol test test-fast test-latest test-sharding check format

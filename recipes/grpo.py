@@ -46,6 +46,7 @@ from recipes.training.setup import (
     report_left_out,
     require_rows,
     require_vllm,
+    whole_weights,
 )
 from recipes.training.stage import Stage
 from recipes.training.watched import Data, held_out, train_watched
@@ -307,7 +308,8 @@ def main(argv: list[str] | None = None) -> None:
 
     set_seed(training_args.seed)
     model = load_model(AutoModelForCausalLM, model_args.model_name_or_path, model_args, training_args)
-    rubric = rubric_of(args)
+    with whole_weights(training_args):
+        rubric = rubric_of(args)
     functions = [*rewards, rubric.by_rubric] if rubric else rewards
     callbacks = stage.callbacks(num_generations=training_args.num_generations)
     if args.stop_reward is not None:

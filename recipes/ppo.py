@@ -61,10 +61,10 @@ def check(args) -> None:
             "gradient_accumulation_steps above 1 with num_mini_batches above 1 makes fewer optimiser steps than it"
             " says: keep one of them at 1"
         )
-    if sharding() == "FSDP":
+    if sharding():
         raise UserError(
-            "PPO does not run under FSDP, as its trainer samples without gathering the weights: take"
-            " accelerate_configs/ddp.yaml or zero2.yaml"
+            f"PPO does not run under {sharding()}, as its trainer holds whole models: take"
+            " accelerate_configs/ddp.yaml, or recipes.rloo"
         )
     if args.max_steps > 0:
         raise UserError(

@@ -82,9 +82,13 @@ def flops_per_token(model, sequence_length: int) -> float:
     """Forward and backward FLOPs: 6 N + 12 · layers · hidden · T (Chowdhery et al. 2022, PaLM, appendix B); an untied
     input embedding does no work."""
     config = model.config
-    count = sum(p.numel() for p in model.parameters())
+
+    def size(weight) -> int:
+        return getattr(weight, "ds_numel", weight.numel())  # under ZeRO-3 a weight that is elsewhere is empty here
+
+    count = sum(map(size, model.parameters()))
     if not config.tie_word_embeddings:
-        count -= model.get_input_embeddings().weight.numel()
+        count -= size(model.get_input_embeddings().weight)
     return 6 * count + 12 * config.num_hidden_layers * config.hidden_size * sequence_length
 
 

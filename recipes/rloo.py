@@ -44,6 +44,7 @@ from recipes.training.setup import (
     require_judged,
     require_rows,
     require_vllm,
+    whole_weights,
 )
 from recipes.training.stage import Stage
 from recipes.training.watched import Data, held_out, train_watched
@@ -298,7 +299,8 @@ def main(argv: list[str] | None = None) -> None:
     set_seed(training_args.seed)
     model, reference = load_policy(training_args, model_args, bool(data.watched))
     ends = end_token_ids(model.generation_config.eos_token_id, tokenizer)
-    rewards = make_rewards(args, training_args, model_args, verifiers, scoring_tokenizer, ends, environment)
+    with whole_weights(training_args):
+        rewards = make_rewards(args, training_args, model_args, verifiers, scoring_tokenizer, ends, environment)
     callbacks = stage.callbacks(num_generations=training_args.num_generations)
     monitor = None
     if data.watched:

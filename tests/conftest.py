@@ -237,6 +237,21 @@ def chat_model(world, tokenizer) -> Path:
 
 
 @pytest.fixture(scope="session")
+def teacher_model(chat_model) -> Path:
+    """The chat model with larger weights, so that its distributions are sharper."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder = shutil.copytree(chat_model, chat_model.parent / "teacher_model")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1.5)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def reward_model(world, tokenizer) -> Path:
     return save_model(world.parent / "reward_model", tokenizer, reward=True)
 

@@ -14,13 +14,13 @@ Environments of verifiers: `recipes.rewards.verifiers_environments`.
 import contextlib
 import importlib
 import inspect
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from eval.cli import UserError
 from recipes.rewards.rollouts import Ask, NoRoom, Outcome, Play
+from recipes.training.setup import sharding
 
 FORM = "an environment is module:class, such as data_prep.world.guessing:GuessNumber, or verifiers:<name>"
 PACKAGE = "verifiers:"
@@ -75,9 +75,8 @@ def check_environment(environment: Environment | None, tools: bool, watched: boo
             "tools go with an environment only in GRPO with a class and without a watch: leave out tools, or"
             f" {'monitor_steps' if environment.factory else 'environment'}"
         )
-    spread = [kind for kind in ("DEEPSPEED", "FSDP") if os.environ.get(f"ACCELERATE_USE_{kind}", "false") == "true"]
-    if environment and spread:
-        raise UserError(f"an environment does not run under {spread[0]}: use accelerate_configs/ddp.yaml")
+    if environment and sharding():
+        raise UserError(f"an environment does not run under {sharding()}: use accelerate_configs/ddp.yaml")
 
 
 def load_environment(name: str, arguments: dict | None = None) -> Environment:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
+from recipes.training.setup import sharding
+
 
 def keep_rows(path: Path, last_step: int) -> None:
     """Drop the rows that a killed run wrote after its last checkpoint (at step 0: all), and a half-written
@@ -78,7 +80,8 @@ class SamplePrompts(TrainerCallback):
     """Every `steps` steps, and at the start and the end, the model's greedy continuation of fixed prompts: printed and
     kept.
 
-    The report shows with them how gibberish turns into sentences.
+    The report shows with them how gibberish turns into sentences. Where the weights are spread, every process
+    takes part in the sampling; one keeps it.
     """
 
     def __init__(self, path: Path, tokenizer, prompts: list[str], steps: int, max_new_tokens: int = 40):
@@ -93,25 +96,23 @@ class SamplePrompts(TrainerCallback):
     def _sample(self, model, state) -> None:
         from eval.generation.generate import generate
 
+        if not state.is_world_process_zero and not sharding():
+            return
         replies = generate(model, self.tokenizer, self.prompts, max_new_tokens=self.max_new_tokens, temperature=0)
+        if not state.is_world_process_zero:
+            return
         with self.path.open("a") as f:
             for prompt, (reply,) in zip(self.prompts, replies):
-                f.write(
-                    json.dumps(
-                        {"step": state.global_step, "prompt": prompt, "continuation": reply.text}, ensure_ascii=False
-                    )
-                    + "\n"
-                )
+                row = {"step": state.global_step, "prompt": prompt, "continuation": reply.text}
+                f.write(json.dumps(row, ensure_ascii=False) + "\n")
                 print(f"  step {state.global_step:5d} | {prompt} → {' '.join(reply.text.split())[:100]}")
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
         if state.is_world_process_zero:
             keep_rows(self.path, state.global_step)
-            if state.global_step == 0:
-                self._sample(model, state)
+        if state.global_step == 0:
+            self._sample(model, state)
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
-        if state.is_world_process_zero and (
-            state.global_step % self.steps == 0 or state.global_step == state.max_steps
-        ):
+        if state.global_step % self.steps == 0 or state.global_step == state.max_steps:
             self._sample(model, state)

@@ -25,7 +25,6 @@ Overoptimization".
 
 import itertools
 import json
-import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +34,7 @@ from transformers import TrainerCallback
 from eval.cli import UserError, write_jsonl
 from eval.judging.scores import Scores
 from recipes.training.callbacks import keep_rows
+from recipes.training.setup import sharding
 
 SURE = 1.645  # standard errors (95 %, one-sided) by which the judge must have fallen
 # share of the reward's gain that is still there: a learned reward levels off, and then moves up and down by little
@@ -85,12 +85,9 @@ class MonitorArguments:
             )
         if self.stop_patience and not self.judge:
             raise UserError("stop_patience needs a judge: what is trained on cannot tell whether it is gamed")
-        sharded = [
-            k for k in ("DEEPSPEED", "FSDP") if watching and os.environ.get(f"ACCELERATE_USE_{k}", "false") == "true"
-        ]
-        if sharded:
+        if watching and sharding():
             raise UserError(
-                f"monitor_steps does not run under {sharded[0]}, whose weights are spread: use"
+                f"monitor_steps does not run under {sharding()}, whose weights are spread: use"
                 " accelerate_configs/ddp.yaml, or leave it out"
             )
 

@@ -1,5 +1,6 @@
 """What the recipe scripts share before they train: arguments, data, models, and checks before any work."""
 
+import contextlib
 import os
 import sys
 from collections import Counter
@@ -111,16 +112,37 @@ def sharding() -> str | None:
     return next(asked, None)
 
 
-def require_sharding() -> None:
-    """Raises `UserError` where accelerate would not spread the weights, though asked to: on a CPU, where it says
-    nothing and trains a whole copy in each process."""
+def require_deepspeed() -> None:
+    """Raises `UserError` where DeepSpeed is asked for, but is not there."""
+    if sharding() == "DEEPSPEED" and find_spec("deepspeed") is None:
+        raise UserError("DEEPSPEED was asked for, but is not installed: pip install deepspeed (docs/gpus.md)")
+
+
+def require_sharding(training_args) -> None:
+    """Raises `UserError` where accelerate would not spread the weights, though asked to: by FSDP on a CPU, and by
+    either with `use_cpu`, where it says nothing and trains a whole copy in each process."""
     import torch
 
-    if sharding() and not torch.accelerator.is_available():
+    if sharding() and (training_args.use_cpu or sharding() == "FSDP" and not torch.accelerator.is_available()):
         raise UserError(
-            f"{sharding()} was asked for, but accelerate spreads nothing on a CPU and would train whole copies: take"
-            " accelerate_configs/cpu_ddp.yaml, or GPUs"
+            f"{sharding()} was asked for, but accelerate would train whole copies on a CPU: take"
+            " accelerate_configs/cpu_ddp.yaml, zero2.yaml or zero3.yaml without use_cpu, or GPUs"
         )
+
+
+@contextlib.contextmanager
+def whole_weights(training_args):
+    """Models loaded within are whole in each process. ZeRO-3 would spread them as it does the one that is trained, but
+    gathers no model that only scores."""
+    plugin = training_args.deepspeed_plugin
+    if plugin is None:
+        yield
+        return
+    from transformers.integrations import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()
+    yield
+    plugin.set_deepspeed_weakref()
 
 
 def require_vllm(training_args) -> None:
@@ -149,15 +171,20 @@ def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> 
     the instructions."""
     import torch
 
-    require_sharding()
+    require_deepspeed()
     argv = list(sys.argv[1:] if argv is None else argv)
     script = sys.modules[types[0].__module__]
     command = command_of(script.__spec__.name if script.__spec__ else script.__name__, argv)
     if not torch.cuda.is_available() and not torch.backends.mps.is_available() and "--use_cpu" not in argv:
-        argv = ["--use_cpu", "true", *argv]  # transformers refuses bf16 without it
+        # accelerate takes DeepSpeed for a CPU's processes only thus, and transformers refuses bf16 without use_cpu
+        deepspeed = ["--use_cpu", "false", "--ddp_backend", "gloo"]
+        argv = [*(deepspeed if sharding() == "DEEPSPEED" else ["--use_cpu", "true"]), *argv]
     with user_errors("settings"):
         args, training_args, *rest = parse(types, argv, defaults)
     args.command = command
+    require_sharding(training_args)
+    if isinstance(args, OptimizerArguments):
+        check_optimizer(args)
     for key in ("per_device_train_batch_size", "gradient_accumulation_steps", "logging_steps"):
         if not getattr(training_args, key) > 0:
             raise UserError(f"{key} must be above 0, but is {getattr(training_args, key)}")
@@ -186,20 +213,20 @@ def parse_stage(types: tuple[type, ...], argv: list[str] | None, **defaults) -> 
     return args, training_args, *rest
 
 
-def optimizer_factory(args: OptimizerArguments, training_args) -> dict:
-    """The keyword arguments for `Trainer` that select Muon; none for Trainer's own optimisers.
-
-    Raises:
-        UserError: an unknown name, or Muon under DeepSpeed or FSDP, whose sharded matrices it cannot orthogonalise.
-    """
-    if args.optimizer is None:
-        return {}
-    if args.optimizer != "muon":
+def check_optimizer(args: OptimizerArguments) -> None:
+    """Raises `UserError` for an unknown name, and for Muon where the matrices that it orthogonalises are spread."""
+    if args.optimizer not in (None, "muon"):
         raise UserError(f"optimizer must be muon or unset (then `optim` decides), but is {args.optimizer}")
-    if sharding():
+    if args.optimizer and sharding():
         raise UserError(
             f"optimizer: muon does not run under {sharding()}: use accelerate_configs/ddp.yaml, or unset it"
         )
+
+
+def optimizer_factory(args: OptimizerArguments, training_args) -> dict:
+    """The keyword arguments for `Trainer` that select Muon; none for Trainer's own optimisers."""
+    if args.optimizer is None:
+        return {}
     from recipes.training.muon import MuonFactory
 
     kwargs = {

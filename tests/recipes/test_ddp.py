@@ -8,10 +8,10 @@ import sys
 
 import pytest
 import yaml
-from conftest import PPO_IS_THERE, ROOT, SIZES, rows
+from conftest import PPO_IS_THERE, ROOT, rows
+from two_steps import STAGES, configs
 
 pytestmark = pytest.mark.slow
-STAGES = ("pretrain", "sft", "reward", "ppo", "grpo", "rloo", "dpo")
 
 
 def evaluation(model, world, out) -> list[str]:
@@ -31,65 +31,13 @@ def evaluation(model, world, out) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def folder(world, tokens_dir, tokenizer_dir, chat_model, reward_model, preferences, tmp_path_factory):
+def folder(world, tokens_dir, tokenizer_dir, chat_model, reward_model, preferences, teacher_model, tmp_path_factory):
     """The stages' outputs and what both processes printed."""
     folder = tmp_path_factory.mktemp("ddp")
-    common = {"use_cpu": True, "bf16": False, "per_device_train_batch_size": 4, "save_steps": 1, "logging_steps": 1}
-    model = common | {"model_name_or_path": str(chat_model)}
-    configs = {
-        "pretrain": (
-            common
-            | {
-                "model_config": {"model_type": "llama", **SIZES["llama"]},
-                "tokenizer": str(tokenizer_dir),
-                "tokens_dir": str(tokens_dir),
-                "optimizer": "muon",
-            }
-            | {
-                "sequence_length": 64,
-                "max_steps": 2,
-                "max_eval_windows": 4,
-                "sample_prompts": ["The people of"],
-                "sample_steps": 1,
-                "eval_strategy": "steps",
-                "eval_steps": 1,
-            }
-        ),
-        "sft": (
-            model
-            | {
-                "datasets": [{"path": str(world / "conversations/train.jsonl")}],
-                "max_steps": 2,
-                "max_length": 256,
-            }
-        ),
-        "reward": model | {"datasets": [{"path": str(preferences / "train.jsonl")}], "max_steps": 2},
-        "ppo": (
-            model
-            | {
-                "datasets": [{"path": str(world / "verses/train.jsonl")}],
-                "reward_model_path": str(reward_model),
-                "total_episodes": 16,
-            }
-            | {"local_rollout_forward_batch_size": 4, "response_length": 6}
-        ),
-        "grpo": (
-            model
-            | {
-                "datasets": [{"path": str(world / "problems/train.jsonl")}],
-                "max_steps": 2,
-                "num_generations": 4,
-                "max_completion_length": 6,
-            }
-        ),
-    }
-    rewarded = {key: configs["ppo"][key] for key in ("datasets", "reward_model_path")}
-    drawn = {"max_steps": 2, "num_generations": 4, "max_completion_length": 6}
-    configs["rloo"] = model | rewarded | drawn
-    configs["dpo"] = model | {"datasets": [{"path": str(preferences / "train.jsonl")}], "max_steps": 2}
+    settings = configs(world, tokens_dir, tokenizer_dir, chat_model, reward_model, preferences, teacher_model)
     stages = []
     for name in STAGES if PPO_IS_THERE else sorted({*STAGES} - {"ppo"}):
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(configs[name] | {"output_dir": str(folder / name)}))
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(settings[name] | {"output_dir": str(folder / name)}))
         stages.append([f"recipes.{name}", ["--config", str(folder / f"{name}.yaml")]])
     stages.append(["eval.run", evaluation(chat_model, world, folder / "eval")])
     (folder / "stages.json").write_text(json.dumps(stages))

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import shutil
 
 import pytest
 import yaml
@@ -10,16 +9,7 @@ from conftest import rows, save_model
 
 
 @pytest.fixture
-def config(world, chat_model, tokenizer, tmp_path) -> dict:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    teacher = shutil.copytree(chat_model, tmp_path / "teacher")
-    model = AutoModelForCausalLM.from_pretrained(teacher)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.mul_(1.5)
-    model.save_pretrained(teacher)
+def config(world, chat_model, teacher_model) -> dict:
     drawn = {"per_device_train_batch_size": 8, "max_completion_length": 6, "max_steps": 12, "learning_rate": 5e-3}
     plain = {
         "use_cpu": True,
@@ -28,7 +18,7 @@ def config(world, chat_model, tokenizer, tmp_path) -> dict:
         "report_to": "none",
         "logging_steps": 1,
     }
-    models = {"model_name_or_path": str(chat_model), "teacher_model_name_or_path": str(teacher)}
+    models = {"model_name_or_path": str(chat_model), "teacher_model_name_or_path": str(teacher_model)}
     return drawn | plain | models | {"datasets": [{"path": str(world / "verses/train.jsonl")}], "seed": 0}
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import checkpoints
@@ -532,22 +533,28 @@ def test_what_ppo_would_ignore(fails, changes, message):
     assert message in fails("ppo", **changes)
 
 
-@pytest.mark.parametrize("engine", ["FSDP", "DEEPSPEED"])
-def test_sharding_on_a_cpu_is_refused(fails, monkeypatch, engine):
+def test_fsdp_on_a_cpu_is_refused(fails, monkeypatch):
     """accelerate would train whole copies, and say nothing."""
-    monkeypatch.setenv(f"ACCELERATE_USE_{engine}", "true")
-    assert f"{engine} was asked for, but accelerate spreads nothing on a CPU" in fails("dpo")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert "FSDP was asked for, but accelerate would train whole copies on a CPU" in fails("dpo")
+
+
+@pytest.mark.skipif(find_spec("deepspeed") is not None, reason="DeepSpeed is installed")
+def test_deepspeed_that_is_not_there_is_one_line(fails, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    assert "DEEPSPEED was asked for, but is not installed" in fails("dpo")
 
 
 @pytest.mark.ppo
-def test_ppo_does_not_run_under_fsdp(monkeypatch):
+@pytest.mark.parametrize("engine", ["FSDP", "DEEPSPEED"])
+def test_ppo_does_not_run_where_weights_are_spread(monkeypatch, engine):
     from types import SimpleNamespace
 
     from eval.cli import UserError
     from recipes.ppo import check
 
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(UserError, match="PPO does not run under FSDP"):
+    monkeypatch.setenv(f"ACCELERATE_USE_{engine}", "true")
+    with pytest.raises(UserError, match=f"PPO does not run under {engine}"):
         check(SimpleNamespace(gradient_accumulation_steps=1, num_mini_batches=1))
 
 
