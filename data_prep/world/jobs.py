@@ -8,10 +8,10 @@ A job asks in which towns several people live, whom only the library names, so t
     ->  search, search, search, "The answer is Dunmoor, Thornby, Brindale."
 
 `lessons.jsonl` (`messages`, `tools`, for `recipes.sft`) has jobs of at most `lesson_calls` people, worked by calls
-that were run; of each call more half as many, so that the longest are known, but seldom. `train.jsonl` and
-`test.jsonl` (`prompt`, `answer`, `calls`, `verifier`, for `recipes.grpo` and `eval.long_jobs`) have jobs of 2 to
-`most_calls`. No one of the test's people is in a lesson or in `train`. All is drawn from the index itself, so that
-what a job asks for can be found.
+that were run; of each call more half as many (`longer_share`), so that the longest are known, but seldom.
+`train.jsonl` and `test.jsonl` (`prompt`, `answer`, `calls`, `verifier`, for `recipes.grpo` and `eval.long_jobs`) have
+jobs of 2 to `most_calls`. No one of the test's people is in a lesson or in `train`. All is drawn from the index
+itself, so that what a job asks for can be found.
 """
 
 import json
@@ -33,6 +33,9 @@ class JobsArguments:
     output_dir: str = field(metadata={"help": "folder for lessons, train and test.jsonl"})
     lessons: int = field(default=6400, metadata={"help": "rows of lessons"})
     lesson_calls: int = field(default=2, metadata={"help": "most calls of a lesson"})
+    longer_share: float = field(
+        default=0.5, metadata={"help": "lessons of one more call, for each of one call less (1: as many of each)"}
+    )
     jobs: int = field(default=2000, metadata={"help": "rows of train"})
     most_calls: int = field(default=8, metadata={"help": "most calls of a job"})
     test_jobs: int = field(default=40, metadata={"help": "rows of test for each number of calls"})
@@ -94,6 +97,8 @@ def check(args: JobsArguments, people: dict[bool, list[str]]) -> None:
     """Raises `UserError` for settings that no rows can be drawn for."""
     if min(args.lessons, args.jobs, args.test_jobs, args.lesson_calls) < 1 or args.most_calls < 2:
         raise UserError("lessons, jobs, test_jobs and lesson_calls must be at least 1, and most_calls at least 2")
+    if not args.longer_share > 0:
+        raise UserError(f"longer_share must be above 0, but is {args.longer_share}")
     fewest = min(map(len, people.values()))
     if max(args.most_calls, args.lesson_calls) > fewest:
         raise UserError(
@@ -117,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
     rng = random.Random(f"jobs-{args.seed}")
     lessons = []
     lengths = range(1, args.lesson_calls + 1)
-    weights = [0.5**calls for calls in lengths]
+    weights = [args.longer_share**calls for calls in lengths]
     for _ in range(args.lessons):
         (calls,) = rng.choices(lengths, weights)
         some = rng.sample(people[False], calls)
