@@ -215,11 +215,16 @@ class Experiments:
 
     def distilled(self, title: str, task: str) -> Markup:
         """Accuracy of the student against the tokens that it trained on: by the teacher's solutions, by the teacher's
-        distribution, and the mean reward of its own practice, which made the teacher."""
+        distribution, and by its own practice, as it made the teacher."""
         if not self.run.log("experiments/distill_sft") and not self.run.log("experiments/distill"):
             return Markup("")  # a run of before there was distillation lacks nothing
+        ways = {
+            "the teacher's solutions": "distill_sft",
+            "its distribution": "distill",
+            "own practice": "own_practice",
+        }
         curves, n = {}, 0
-        for label, name in (("the teacher's solutions", "distill_sft"), ("its distribution", "distill")):
+        for label, name in ways.items():
             points = [(0, score) for score in (self._score("eval/honest", task),) if score is not None]
             for row in self.run.log(f"experiments/{name}"):
                 results = self.run(f"experiments/eval/{name}-{row['step']}/results.json").get("results", {})
@@ -227,12 +232,9 @@ class Experiments:
                     points.append((row["num_tokens"], results[task]["score,none"]))
                     n = results[task]["sample_len"]
             curves[label] = points if len(points) > 1 else []
-        if all(curves.values()):
-            practice = [r for r in self.run.log("grpo") if r.get("num_tokens") and r.get("reward") is not None]
-            curves["its own practice (reward)"] = [(row["num_tokens"], row["reward"]) for row in practice]
-            teacher = self._score("eval/grpo", task)
-            if practice and teacher is not None:
-                curves["the teacher"] = [(0, teacher), (practice[-1]["num_tokens"], teacher)]
+        teacher = self._score("eval/grpo", task)
+        if all(curves.values()) and teacher is not None:
+            curves["the teacher"] = [(0, teacher), (max(points[-1][0] for points in curves.values()), teacher)]
         drawn = lines(title, curves, "tokens", f"n = {n} problems a point; experiments/eval", whole=True)
         return self.or_absent(drawn if all(curves.values()) else None, title, "experiments/distill/log.jsonl")
 

@@ -439,6 +439,8 @@ EXPERIMENTS_SHORT = [
     *(f"{arm}.{key}" for arm in ("distill_sft", "distill") for key in ("max_steps=2", "save_steps=1")),
     *(f"{arm}.per_device_train_batch_size=8" for arm in ("distill_sft", "distill")),
     *("distill_sft.warmup_steps=1", "distill.warmup_steps=1", "distill.max_completion_length=8"),
+    *("own_practice.max_steps=2", "own_practice.save_steps=1", "own_practice.per_device_train_batch_size=16"),
+    "own_practice.max_completion_length=8",
     *("eval_distilled.limit=4", "ways.limit=4", "ways.max_new_tokens=8"),
 ]
 
@@ -456,7 +458,9 @@ def test_the_experiments_go_on_from_the_run_and_stand_in_its_report(finished, tm
     tries = [f"{arm}-0=runs/tiny/experiments/{arm}" for arm in ("primed", "plain")]
     tries += [f"{arm}-2=runs/tiny/experiments/{arm}_grpo/checkpoint-2" for arm in ("primed", "plain")]
     taught = [
-        f"{arm}-{n}=runs/tiny/experiments/{arm}/checkpoint-{n}" for arm in ("distill_sft", "distill") for n in (1, 2)
+        f"{arm}-{n}=runs/tiny/experiments/{arm}/checkpoint-{n}"
+        for arm in ("distill_sft", "distill", "own_practice")
+        for n in (1, 2)
     ]
     more = {"eval": models, "tries_over_steps": tries, "eval_distilled": taught}
     settings = [*EXPERIMENTS_SHORT, *(f"{step}.models={json.dumps(values)}" for step, values in more.items())]
