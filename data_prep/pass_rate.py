@@ -17,13 +17,15 @@ asked again. Online, as a step of training, this is the dynamic sampling of DAPO
 training it costs each problem once.
 
 A reasoner's solutions teach a smaller model by supervised fine-tuning: so were R1's distilled models made
-(DeepSeek-R1, 2025, section 2.4).
+(DeepSeek-R1, 2025, section 2.4). A model's own ones teach itself (STaR, Zelikman et al. 2022), calls of `tools`
+included.
 
     python -m data_prep.pass_rate --model runs/tiny/grpo --problems runs/tiny/world/problems/train.jsonl --samples 1 \
         --most 1 --solutions 1 --output_dir runs/tiny/solutions
 """
 
 import hashlib
+import json
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -35,6 +37,7 @@ from data_prep.shared.chunks import by_chunks, dump, same_settings, stream
 from data_prep.shared.dataset_rows import find_parts, read_rows
 from eval.cli import UserError, command, output_folder, parse, whole, write_json
 from eval.generation.replies import Reply, replier_of
+from eval.generation.tool_loop import load_tools
 from eval.shared.fingerprints import model_fingerprint
 from eval.shared.messages import check_prompt
 from eval.verifiers import get_verifier
@@ -69,6 +72,11 @@ class PassRateArguments:
     backend: str = field(default="transformers", metadata={"help": "of a model that runs here: transformers or vllm"})
     seed: int = field(default=0, metadata={"help": "of sampling"})
     solutions: int = field(default=0, metadata={"help": "right replies that are kept of each problem; 0: none"})
+    tools: list[str] = field(
+        default_factory=list, metadata={"help": "python, search=<index folder> or module:function, called by a reply"}
+    )
+    max_result_tokens: int | None = field(default=None, metadata={"help": "of one result of a tool, as in training"})
+    max_tool_calls: int = field(default=8, metadata={"help": "turns of a reply whose calls are run, as in training"})
 
 
 def check(args: PassRateArguments) -> None:
@@ -85,6 +93,13 @@ def check(args: PassRateArguments) -> None:
         raise UserError(
             f"at temperature 0 all {args.samples} samples would be the same: raise temperature, or take one sample"
         )
+    if args.max_tool_calls < 1 or (args.max_result_tokens is not None and args.max_result_tokens < 1):
+        raise UserError(
+            f"max_tool_calls and max_result_tokens must be at least 1, but are {args.max_tool_calls} and"
+            f" {args.max_result_tokens}"
+        )
+    if args.max_result_tokens is not None and not args.tools:
+        raise UserError("max_result_tokens is of the results of tools: name them with --tools, or leave it out")
     if args.solutions < 0:
         raise UserError(f"solutions must not be negative, but is {args.solutions}")
     if args.limit is not None and args.limit < 1 or not args.rewards:
@@ -108,19 +123,23 @@ def scores(row: dict, text: str, names: list[str]) -> bool | None:
     return min(judged) >= 1 if judged else None
 
 
-def right_replies(row: dict, replies: list[Reply], names: list[str], most: int) -> list[str]:
-    """The first `most` different replies that came to their end and satisfy every verifier."""
-    right = [reply.text for reply in replies if reply.finished and scores(row, reply.text, names)]
-    return list(dict.fromkeys(right))[:most]
+def right_replies(row: dict, replies: list[Reply], names: list[str], most: int) -> list[list[dict]]:
+    """The turns of the first `most` different replies that came to their end and satisfy every verifier."""
+    right = [reply for reply in replies if reply.finished and scores(row, reply.text, names)]
+    turns = [reply.messages or [{"role": "assistant", "content": reply.text}] for reply in right]
+    return list({dump({"turns": own}): own for own in turns}.values())[:most]
 
 
-def write_solutions(path: Path, probes: Path) -> int:
-    """Right replies as conversations; how many."""
+def write_solutions(path: Path, probes: Path, tools: list[Callable]) -> int:
+    """Right replies as conversations, with what describes the tools where there are any; how many."""
+    from transformers.utils import get_json_schema
+
+    described = {"tools": json.dumps([get_json_schema(tool) for tool in tools])} if tools else {}
     count = 0
     with whole(path) as file:
         for row in stream(probes):
-            for text in row["solutions"]:
-                file.write(dump({"messages": [*row["prompt"], {"role": "assistant", "content": text}]}))
+            for turns in row["solutions"]:
+                file.write(dump({"messages": [*row["prompt"], *turns], **described}))
                 count += 1
     return count
 
@@ -145,9 +164,10 @@ def write_problems(file: IO[bytes], args: PassRateArguments) -> tuple[int, str]:
     return count, digest.hexdigest()
 
 
-def start_asking(args: PassRateArguments) -> Callable[[list[dict], int], list[dict]]:
+def start_asking(args: PassRateArguments, tools: list[Callable]) -> Callable[[list[dict], int], list[dict]]:
     """Load the model; returns `ask(rows, seed)`, which adds its pass rate to each problem."""
-    replier = replier_of(args)
+    limits = {"max_result_tokens": args.max_result_tokens, "max_tool_calls": args.max_tool_calls}
+    replier = replier_of(args, tools=tools, **limits)
 
     def ask(rows: list[dict], seed: int) -> list[dict]:
         replies = replier([row["prompt"] for row in rows], args.samples, seed)
@@ -209,6 +229,7 @@ def listed(rates: Counter) -> str:
 def main(argv: list[str] | None = None) -> None:
     (args,) = parse((PassRateArguments,), argv)
     check(args)
+    tools = load_tools(args.tools)
     out = output_folder(args.output_dir)
     problems, probes = out / "problems.jsonl", out / "probes.jsonl"
 
@@ -218,7 +239,7 @@ def main(argv: list[str] | None = None) -> None:
         settings = {key: value for key, value in asdict(args).items() if key not in DECIDE_NO_REPLY}
         settings |= {"problems": digest, "model_files": model_fingerprint(args.model)}
         same_settings(out / "settings.json", settings, probes)
-    by_chunks(probes, problems, count, "pass_rate", args.chunk, args.seed, lambda: start_asking(args))
+    by_chunks(probes, problems, count, "pass_rate", args.chunk, args.seed, lambda: start_asking(args, tools))
 
     # ---- Keep ----
     train, solutions = out / "train.jsonl", out / "solutions.jsonl"
@@ -229,7 +250,7 @@ def main(argv: list[str] | None = None) -> None:
     summary = {"problems": count, "kept": kept, "pass_rates": dict(rates), **thresholds, "settings": settings}
     write_json(out / "summary.json", summary)
     if args.solutions:
-        print(f"{solutions}: {write_solutions(solutions, probes):,} right replies")
+        print(f"{solutions}: {write_solutions(solutions, probes, tools):,} right replies")
     print(f"{train}: {kept:,} of {count:,} problems (pass rates {listed(rates)})")
 
 

@@ -74,6 +74,8 @@ def parse_only(module: str, argv: list[str]) -> None:
     import recipes.training.setup
 
     assert importlib.util.find_spec(module), f"no module {module}"
+    if module == "recipes.ppo" and not PPO_IS_THERE:
+        return
     if importlib.util.find_spec(module).submodule_search_locations:  # a package: python -m runs its __main__
         module += ".__main__"
     script = importlib.import_module(module)

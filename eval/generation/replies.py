@@ -14,8 +14,9 @@ import json
 import math
 import os
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
@@ -43,10 +44,12 @@ CURES = {
 
 @dataclass(frozen=True)
 class Reply:
-    """`text`, and whether it came to its end (not cut at `max_new_tokens`)."""
+    """`text`, whether it came to its end (not cut at `max_new_tokens`), and, with tools, its turns with their calls
+    and results, of which `text` is the last."""
 
     text: str
     finished: bool
+    messages: list[dict] = field(default_factory=list, hash=False)
 
 
 class Replier:
@@ -60,6 +63,9 @@ class Replier:
         revision: of a model on the Hub.
         batch_size: replies at a time, of a model that runs here.
         backend: transformers or vllm, of a model that runs here.
+        tools: what the model may call, of a model that runs here.
+        max_result_tokens: of one result (default: a quarter of `max_new_tokens`).
+        max_tool_calls: turns of a reply whose calls are run.
 
     Attributes:
         provenance: what identifies the source of a reply, to be kept with it; `revision` is the commit of a model on
@@ -67,7 +73,7 @@ class Replier:
 
     Raises:
         UserError: the model cannot be loaded or has no chat template; an endpoint without `name`, or with a URL that
-            is none; another backend, or one with an endpoint.
+            is none; another backend; a backend or tools with an endpoint.
     """
 
     def __init__(
@@ -79,6 +85,9 @@ class Replier:
         revision: str | None = None,
         batch_size: int = 256,
         backend: str = "transformers",
+        tools: Sequence[Callable] = (),
+        max_result_tokens: int | None = None,
+        max_tool_calls: int = 8,
     ):
         if backend not in BACKENDS:
             raise UserError(f"backend is {' or '.join(BACKENDS)}, but is {backend}")
@@ -88,6 +97,7 @@ class Replier:
                 f" {max_new_tokens}, {batch_size} and {temperature}"
             )
         self.max_new_tokens, self.temperature, self.batch_size = max_new_tokens, temperature, batch_size
+        self.tools, self.max_result_tokens, self.max_tool_calls = list(tools), max_result_tokens, max_tool_calls
         url = model.startswith(("http://", "https://"))
         if revision and (url or Path(model).is_dir()):
             raise UserError(
@@ -98,6 +108,8 @@ class Replier:
             raise UserError(
                 f"backend {backend} is of a model that runs here, but {model} is an endpoint: leave it out"
             )
+        if url and tools:
+            raise UserError(f"tools are of a model that runs here, but {model} is an endpoint: leave them out")
         if url:
             self._reply = _Endpoint(model, name, max_new_tokens, temperature)
         elif name:
@@ -158,10 +170,13 @@ class Replier:
             num_return_sequences=samples,
             batch_size=self.batch_size,
             seed=seed,
+            tools=self.tools or None,
+            max_result_tokens=self.max_result_tokens,
+            max_tool_calls=self.max_tool_calls,
         )
         replies = []
         for group in done:
-            replies.append([Reply(g.text, g.finished) for g in group])
+            replies.append([Reply(g.text, g.finished, g.messages) for g in group])
         return replies
 
 
@@ -294,9 +309,9 @@ def hash_seed(seed: int, prompt: int, sample: int) -> int:
     return (seed * 1_000_003 + prompt * 1009 + sample) % 2**31
 
 
-def replier_of(args) -> Replier:
+def replier_of(args, **tools) -> Replier:
     """The `Replier` of a command's arguments: `model`, `max_new_tokens`, `temperature`, `model_name`, `revision`,
-    `batch_size` and `backend`."""
+    `batch_size` and `backend`; `tools`: those options of it that are about tools."""
     return Replier(
         args.model,
         args.max_new_tokens,
@@ -305,4 +320,5 @@ def replier_of(args) -> Replier:
         args.revision,
         args.batch_size,
         args.backend,
+        **tools,
     )

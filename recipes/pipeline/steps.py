@@ -14,15 +14,17 @@ has.
 import gc
 import importlib
 import importlib.util
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
 
 from eval.cli import UserError, existing
 
+PPO = "trl.experimental.ppo"  # newer releases of TRL have it no more
 HEAVY = (
     *("torch", "transformers", "datasets", "trl.trainer.sft_trainer", "trl.trainer.reward_trainer"),
-    *("trl.trainer.grpo_trainer", "trl.experimental.ppo", "lm_eval.evaluator", "lm_eval.models.huggingface"),
+    *("trl.trainer.grpo_trainer", PPO, "lm_eval.evaluator", "lm_eval.models.huggingface"),
 )
 # what trains, samples from or scores with a model, each with all modules below it, but for those of the second list
 WITH_MODEL = (
@@ -54,7 +56,8 @@ def import_libraries() -> None:
     copy the pages that the processes share.
     """
     for library in HEAVY:
-        importlib.import_module(library)
+        if library != PPO or find_spec(library):
+            importlib.import_module(library)
     gc.freeze()
 
 

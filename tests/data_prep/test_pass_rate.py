@@ -23,7 +23,7 @@ def fake(monkeypatch):
     asked, state = [], {"dies_at": None}
 
     class Fake:
-        def __init__(self, *_):
+        def __init__(self, *_, **__):
             pass
 
         def __call__(self, conversations, samples, seed):
@@ -113,6 +113,33 @@ def test_a_real_model(chat_model, world, tmp_path):
     ) == 5
 
 
+def test_right_replies_keep_their_calls(tmp_path, monkeypatch):
+    """As `recipes.sft` reads them: turns, results, and what describes the tools."""
+    call = {"type": "function", "function": {"name": "python", "arguments": {"code": "3 + 0"}}}
+    calls = [{"role": "assistant", "content": "", "tool_calls": [call]}, {"role": "tool", "content": "3"}]
+    given = {}
+
+    def replier_of(args, **options):
+        given.update(options)
+
+        def reply(conversations, samples, seed):
+            turns = [*calls, {"role": "assistant", "content": "The answer is 3."}]
+            return [
+                [Reply("The answer is 3.", True, turns), Reply("The answer is 3.", True, turns)] for _ in conversations
+            ]
+
+        return reply
+
+    monkeypatch.setattr(pass_rate, "replier_of", replier_of)
+    problems(tmp_path / "p.jsonl", 5)
+    more = ("--tools", "python", "--solutions", 2, "--max_result_tokens", 20, "--least", 0, "--most", 1)
+    main(argv(tmp_path, *more))
+    assert given["max_result_tokens"] == 20 and [tool.__name__ for tool in given["tools"]] == ["python"]
+    (solved,) = rows(tmp_path / "out/solutions.jsonl")  # of "3 + 0?" alone, and once
+    assert [turn["role"] for turn in solved["messages"]] == ["user", "assistant", "tool", "assistant"]
+    assert solved["messages"][1:3] == calls and json.loads(solved["tools"])[0]["function"]["name"] == "python"
+
+
 def test_bad_input_is_one_line(tmp_path, fake, capsys):
     problems(tmp_path / "p.jsonl")
     (tmp_path / "none.jsonl").write_text("")
@@ -127,6 +154,8 @@ def test_bad_input_is_one_line(tmp_path, fake, capsys):
         (["--rewards", "nonsense"], "nonsense"),
         (["--least", 0.9, "--most", 0.1], "least not above most"),
         (["--temperature", 0], "would be the same"),
+        (["--max_tool_calls", 0], "must be at least 1"),
+        (["--max_result_tokens", 8], "name them with --tools"),
         (["--least", 0.3, "--most", 0.4], "no problem of 20"),
         (["--seed", 1], "was made with other settings (seed: 0, now 1)"),
     ]:

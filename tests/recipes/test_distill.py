@@ -75,7 +75,7 @@ def test_right_replies_become_conversations(tmp_path, monkeypatch):
     from eval.generation.replies import Reply
 
     class Fake:
-        def __init__(self, *_):
+        def __init__(self, *_, **__):
             pass
 
         def __call__(self, conversations, samples, seed):

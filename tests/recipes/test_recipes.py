@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, SIZES, rows, save_model
+from conftest import PPO_IS_THERE, ROOT, SIZES, rows, save_model
 
 pytestmark = pytest.mark.slow
 SCRIPTS = ("pretrain", "sft", "reward", "ppo", "grpo", "rloo", "dpo", "distill")
@@ -378,7 +378,8 @@ def test_reward_model_and_policy_meet_at_the_same_token(stages, recipe):
     from recipes.reward import tokenize
 
     tokenizer = AutoTokenizer.from_pretrained(stages.run(ROOT / "recipes" / recipe / "reward.yaml"))
-    pleasing = next(path for name in ("ppo", "rloo") if (path := ROOT / "recipes" / recipe / f"{name}.yaml").exists())
+    names = ("ppo", "rloo") if PPO_IS_THERE else ("rloo",)
+    pleasing = next(path for name in names if (path := ROOT / "recipes" / recipe / f"{name}.yaml").exists())
     policy = AutoTokenizer.from_pretrained(stages.run(pleasing))
     assert policy.get_vocab() == tokenizer.get_vocab() and policy.chat_template == tokenizer.chat_template
     for row in rows(stages.preferences / "train.jsonl")[:20]:
@@ -417,6 +418,8 @@ def test_lora_trains_adapters_alone(stages, script):
     if script == "pretrain":  # goes on with a model instead of making one
         config["model_name_or_path"] = str(stages.run(ROOT / "recipes/tiny/pretrain.yaml"))
         config.pop("model_config")
+    if script == "distill":  # random replies have taught `grpo` nothing, so it would be what its student is
+        config["teacher_model_name_or_path"] = str(stages.run(ROOT / "recipes/tiny/sft.yaml"))
     file = stages.folder / f"lora-{script}.yaml"
     file.write_text(yaml.safe_dump(config))
     importlib.import_module(f"recipes.{script}").main(["--config", str(file)])
@@ -498,7 +501,8 @@ print(json.dumps(out))
 
 
 def test_a_fresh_process_loads_every_artifact_with_stock_classes(stages, world, documents, preferences, tmp_path):
-    models = {name_of(path): [path.stem.split("_")[0], str(stages.run(path))] for path in RECIPES}
+    there = [path for path in RECIPES if PPO_IS_THERE or path.stem.split("_")[0] != "ppo"]
+    models = {name_of(path): [path.stem.split("_")[0], str(stages.run(path))] for path in there}
     data = [str(p) for folder in (world, documents, preferences) for p in sorted(folder.rglob("*.jsonl"))]
     (tmp_path / "job.json").write_text(json.dumps({"models": models, "data": data}))
     (tmp_path / "fresh.py").write_text(FRESH)

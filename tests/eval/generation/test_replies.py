@@ -120,6 +120,15 @@ def test_a_model_in_a_folder(folder):
     assert greedy == again and greedy[0] == greedy[1] and not greedy[0].finished
 
 
+def test_replies_with_tools_are_turns(chat_model):
+    from eval.generation.tool_loop import load_tools
+
+    ((reply,),) = Replier(str(chat_model), 8, tools=load_tools(["python"]), max_result_tokens=4)([ASKED[0]])
+    assert reply.messages[0]["role"] == "assistant" and reply.messages[-1].get("content", "") == reply.text
+    with pytest.raises(UserError, match="tools are of a model that runs here"):
+        Replier("http://localhost:1/v1", 8, name="tiny", tools=load_tools(["python"]))
+
+
 def test_a_model_that_cannot_be_had(folder, tmp_path):
     from transformers import AutoTokenizer
 

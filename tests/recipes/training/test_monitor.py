@@ -246,6 +246,7 @@ def test_the_reward_is_what_is_trained_on(config, tmp_path, stage, once):
     assert 50 < found[0] - found[1] <= 100 + 1e-3  # most replies of 6 tokens are cut
 
 
+@pytest.mark.ppo
 def test_a_reward_model_or_a_verifier_may_judge(config, reward_model, tmp_path):
     """Given the reward itself as a judge, both say the same."""
     for stage, settings in (
