@@ -1,6 +1,6 @@
 """Success of jobs by the number of calls that they take.
 
-    python -m eval.long_jobs --models before=runs/mine/jobs_start after=runs/mine/jobs_grpo \
+    python -m eval.long_jobs --models before=runs/mine/jobs_start after=runs/mine/jobs_practice \
         --tools search=runs/tiny/index --jobs runs/mine/jobs/test.jsonl --output runs/mine/jobs.json
 
 Rows have `prompt`, `verifier` with what that reads, and `calls`: how many calls the job takes (`data_prep.world.jobs`

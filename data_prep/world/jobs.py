@@ -10,8 +10,8 @@ A job asks in which towns several people live, whom only the library names, so t
 `lessons.jsonl` (`messages`, `tools`, for `recipes.sft`) has jobs of at most `lesson_calls` people, worked by calls
 that were run; of each call more half as many (`longer_share`), so that the longest are known, but seldom.
 `train.jsonl` and `test.jsonl` (`prompt`, `answer`, `calls`, `verifier`, for `recipes.grpo` and `eval.long_jobs`) have
-jobs of 2 to `most_calls`. No one of the test's people is in a lesson or in `train`. All is drawn from the index
-itself, so that what a job asks for can be found.
+jobs of `least_calls` to `most_calls` (the test: of 1 to `most_calls`). No one of the test's people is in a lesson or
+in `train`. All is drawn from the index itself, so that what a job asks for can be found.
 """
 
 import json
@@ -37,6 +37,7 @@ class JobsArguments:
         default=0.5, metadata={"help": "lessons of one more call, for each of one call less (1: as many of each)"}
     )
     jobs: int = field(default=2000, metadata={"help": "rows of train"})
+    least_calls: int = field(default=2, metadata={"help": "fewest calls of a job of train"})
     most_calls: int = field(default=8, metadata={"help": "most calls of a job"})
     test_jobs: int = field(default=40, metadata={"help": "rows of test for each number of calls"})
     seed: int = field(default=0, metadata={"help": "of what is drawn"})
@@ -97,6 +98,8 @@ def check(args: JobsArguments, people: dict[bool, list[str]]) -> None:
     """Raises `UserError` for settings that no rows can be drawn for."""
     if min(args.lessons, args.jobs, args.test_jobs, args.lesson_calls) < 1 or args.most_calls < 2:
         raise UserError("lessons, jobs, test_jobs and lesson_calls must be at least 1, and most_calls at least 2")
+    if not 1 <= args.least_calls <= args.most_calls:
+        raise UserError(f"least_calls must lie between 1 and most_calls {args.most_calls}, but is {args.least_calls}")
     if not args.longer_share > 0:
         raise UserError(f"longer_share must be above 0, but is {args.longer_share}")
     fewest = min(map(len, people.values()))
@@ -127,7 +130,9 @@ def main(argv: list[str] | None = None) -> None:
         (calls,) = rng.choices(lengths, weights)
         some = rng.sample(people[False], calls)
         lessons.append({**lesson(some, homes, search), "tools": tools})
-    practice = [job(rng.sample(people[False], rng.randint(2, args.most_calls)), homes) for _ in range(args.jobs)]
+    practice = [
+        job(rng.sample(people[False], rng.randint(args.least_calls, args.most_calls)), homes) for _ in range(args.jobs)
+    ]
     test = [
         job(rng.sample(people[True], calls), homes)
         for calls in range(1, args.most_calls + 1)

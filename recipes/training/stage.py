@@ -274,10 +274,36 @@ class Stage:
         return [JsonlLog(self.folder / "log.jsonl", constants), Progress()]
 
     def train(self, trainer) -> None:
-        """Train a transformers `Trainer`, from the checkpoint if there is one."""
+        """Train a transformers `Trainer`, from the checkpoint if there is one.
+
+        Raises:
+            UserError: the checkpoint cannot be loaded.
+        """
         if not self.checkpoint:
             trainer.train()
             return
+        from transformers import TrainerCallback
+
+        steps = []
+
+        class Steps(TrainerCallback):
+            def on_step_begin(self, args, state, control, **kwargs):
+                steps.append(state.global_step)
+
+        trainer.add_callback(Steps())
+        try:
+            self._go_on(trainer)
+        except Exception as error:
+            if steps or isinstance(error, UserError):
+                raise
+            why = f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
+            raise UserError(
+                f"the run cannot go on from {self.checkpoint} ({why}):"
+                " it is damaged, or other settings no longer fit it; give back the old settings, or delete it"
+            ) from None
+
+    def _go_on(self, trainer) -> None:
+        """Train from the checkpoint."""
         state, args = json.loads((self.checkpoint / "trainer_state.json").read_text()), self.training_args
         # TRL's SFT and reward trainers would count tokens from 0 again
         trainer._total_train_tokens = logged_tokens(state["log_history"]) or 0

@@ -431,8 +431,16 @@ EXPERIMENTS_SHORT = [
     *("tries_over_steps.samples=2", "tries_over_steps.max_new_tokens=8"),
     *("jobs.lessons=64", "jobs.jobs=16", "jobs.test_jobs=2"),
     *("jobs_start.max_steps=2", "jobs_start.save_steps=2", "jobs_start.per_device_train_batch_size=8"),
-    *("jobs_grpo.max_steps=2", "jobs_grpo.save_steps=2", "jobs_grpo.per_device_train_batch_size=16"),
-    *("jobs_grpo.max_completion_length=64", "long_jobs.max_new_tokens=64"),
+    # nothing is right after so few lessons, so that practice reads these again
+    *(f"{tries}.{key}" for tries in ("jobs_tries", "jobs_tries_again") for key in ("limit=4", "max_new_tokens=64")),
+    *(f"{arm}.{key}" for arm in ("jobs_practice", "jobs_practice_again") for key in ("max_steps=2", "save_steps=2")),
+    *(f"{arm}.per_device_train_batch_size=8" for arm in ("jobs_practice", "jobs_practice_again")),
+    *(
+        f'{arm}.datasets=[{{"path": "runs/tiny/experiments/jobs/lessons.jsonl"}}]'
+        for arm in ("jobs_practice", "jobs_practice_again")
+    ),
+    *("jobs_tries.model=runs/tiny/experiments/jobs_start", "long_jobs.max_new_tokens=64"),
+    "jobs_practice.model_name_or_path=runs/tiny/experiments/jobs_start",
     # a reasoner of three steps solves nothing, so that its student learns from other conversations
     *("solutions.limit=8", "solutions.least=0.0", "solutions.max_new_tokens=8"),
     'distill_sft.datasets=[{"path": "runs/tiny/world/conversations/train.jsonl"}]',
@@ -462,7 +470,8 @@ def test_the_experiments_go_on_from_the_run_and_stand_in_its_report(finished, tm
         for arm in ("distill_sft", "distill", "own_practice")
         for n in (1, 2)
     ]
-    more = {"eval": models, "tries_over_steps": tries, "eval_distilled": taught}
+    worked = [f"{arm}=runs/tiny/experiments/{arm}" for arm in ("jobs_start", "jobs_practice", "jobs_practice_again")]
+    more = {"eval": models, "tries_over_steps": tries, "eval_distilled": taught, "long_jobs": worked}
     settings = [*EXPERIMENTS_SHORT, *(f"{step}.models={json.dumps(values)}" for step, values in more.items())]
     argv = ["recipes/tiny/experiments.yaml", "--output_dir", out, "--seed", "5", "--set", *settings]
     log = tmp_path / "log"

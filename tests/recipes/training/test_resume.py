@@ -184,6 +184,17 @@ def test_a_finished_stage_is_not_done_again(configs, unbroken):
     assert before == {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
 
 
+def test_what_a_checkpoint_does_not_fit_is_one_line(configs, tmp_path):
+    """Other settings than it was saved with; the run itself is left as it was."""
+    out = tmp_path / "run"
+    train(configs, "sft", out, die="log:3", expect=KILLED)
+    before = {p: p.read_bytes() for p in (out / "checkpoint-2").iterdir()}
+    told = train(configs, "sft", out, "--use_peft", "true", expect=2)
+    assert f"error: the run cannot go on from {out / 'checkpoint-2'} (" in told and "Traceback" not in told
+    assert before == {p: p.read_bytes() for p in (out / "checkpoint-2").iterdir()}
+    train(configs, "sft", out)
+
+
 @pytest.mark.parametrize("stage", ["grpo", "rloo"])
 def test_it_goes_on_as_if_nothing_had_happened(configs, unbroken, tmp_path, stage):
     out = tmp_path / "run"
