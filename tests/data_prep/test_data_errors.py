@@ -3,12 +3,12 @@
 import gzip
 import importlib
 import json
-import types
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from eval.cli import output_folder
+from eval.generation.results import Generation
 
 MESSAGES = '[{"role": "user", "content": "a"}]'
 PAIR = f'{{"prompt": {MESSAGES}, "chosen": {MESSAGES}, "rejected": {MESSAGES}}}\n'
@@ -174,7 +174,7 @@ def test_preferences(tmp_path, refuses, argv, message):
 
 
 def test_preferences_without_pairs_leave_only_the_answers(world, chat_model, tmp_path, capsys, monkeypatch):
-    same = types.SimpleNamespace(text="the same", finished=True)
+    same = Generation("the same", [1], True)
     monkeypatch.setattr(
         "eval.generation.generate.generate", lambda model, tokenizer, prompts, **_: [[same, same] for _ in prompts]
     )
